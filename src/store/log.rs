@@ -1,0 +1,535 @@
+//! The write-ahead log: every change, in order, in segment files.
+//!
+//! A segment is a header and frames; a frame is a checksum, a length, its place in the group it
+//! was synced with, its sequence number (LSN) and a payload. The bytes of all segments, headers
+//! included, form one address space: a *position* is an offset in it, and a segment's file is
+//! named after the position it starts at.
+//!
+//! A group is written and synced as a whole before the next one is begun. So only the newest
+//! group can be torn by a crash; a bad frame with anything of a later group behind it was
+//! acknowledged once, and opening such a log is refused rather than cutting it.
+//!
+//! Knows bytes and files; what a payload means is `record`'s business.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use crate::model::Epoch;
+
+/// The version of the layout of segments, frames and records. A higher one is refused.
+const FORMAT_VERSION: u32 = 1;
+const MAGIC: &[u8; 8] = b"VECHELOG";
+/// magic · version · epoch · base position · first LSN · CRC32C of all that
+const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4;
+/// CRC32C of all that follows · payload length · records before it in its group · LSN
+const FRAME_HEADER_BYTES: usize = 4 + 4 + 4 + 8;
+/// Longest payload. The longest record there is, a message of 4,096 bytes, is well below.
+const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
+const MAX_FRAME_BYTES: usize = FRAME_HEADER_BYTES + MAX_PAYLOAD_BYTES;
+/// A segment that has reached this length is followed by a new one.
+const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// How much a scan reads at once.
+const SCAN_BYTES: usize = 1024 * 1024;
+/// Two records are read with one call when no more than this lies between them: reading 16 KiB
+/// that are cached costs less than a second call.
+const READ_GAP_BYTES: u64 = 16 * 1024;
+/// How much behind a run's last record is read along with it, its length being unknown.
+const READ_AHEAD_BYTES: u64 = 512;
+
+/// A place in the log where it is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDamage {
+    /// The segment file.
+    pub file: PathBuf,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+impl fmt::Display for LogDamage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is damaged at offset {}: {}", self.file.display(), self.offset, self.what)
+    }
+}
+
+/// Which frame, and of which log: no two frames that were ever written share all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) position: u64,
+    /// The position behind it.
+    pub(super) end: u64,
+    pub(super) lsn: u64,
+    pub(super) crc: u32,
+}
+
+/// A frame as read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame<'a> {
+    pub(super) stamp: Stamp,
+    /// The LSN of the first record of its group.
+    group_start: u64,
+    pub(super) payload: &'a [u8],
+}
+
+/// Where a scan ended. Unless its visitor stopped it, bytes behind `position` are no frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ScanEnd {
+    pub(super) position: u64,
+    pub(super) next_lsn: u64,
+}
+
+#[derive(Debug)]
+struct Segment {
+    base: u64,
+    first_lsn: u64,
+    /// Bytes written and, but for the part not yet recovered at opening, synced.
+    len: u64,
+    path: PathBuf,
+    file: File,
+}
+
+impl Segment {
+    fn end(&self) -> u64 {
+        self.base + self.len
+    }
+
+    fn damage(&self, position: u64, what: &'static str) -> StoreError {
+        let offset = position.saturating_sub(self.base);
+        StoreError::Damaged(LogDamage { file: self.path.clone(), offset, what })
+    }
+
+    /// Fills as much of `buffer` as the segment has from `position` on.
+    fn read(&self, position: u64, buffer: &mut Vec<u8>, len: usize) -> Result<(), StoreError> {
+        let rest = usize::try_from(self.end().saturating_sub(position)).unwrap_or(usize::MAX);
+        buffer.resize(rest.min(len), 0);
+        self.file
+            .read_exact_at(buffer, position - self.base)
+            .map_err(|e| StoreError::failed("reading", &self.path, e))
+    }
+}
+
+/// The log of one store. One writer, no readers beside it.
+#[derive(Debug)]
+pub(super) struct Log {
+    dir: PathBuf,
+    epoch: Epoch,
+    /// Never empty, in order of position.
+    segments: Vec<Segment>,
+    next_lsn: u64,
+    /// The current group's frames, not yet written.
+    group: Vec<u8>,
+    group_len: u32,
+    /// Set by the first write or sync that fails: what the disk holds is unknown from then on.
+    failed: bool,
+}
+
+impl Log {
+    /// Begins a log in `dir`, which is made.
+    pub(super) fn create(dir: &Path, epoch: Epoch) -> Result<Log, StoreError> {
+        create_dir_synced(dir)?;
+        let first = create_segment(dir, epoch, 0, 0)?;
+        Ok(Log::over(dir, epoch, vec![first]))
+    }
+
+    /// Opens the log in `dir`, if there is one: checks that its segments follow each other. The
+    /// frames are not looked at yet, and appending is only right after a [`Log::scan`] to the end
+    /// and [`Log::recover`].
+    pub(super) fn open(dir: &Path) -> Result<Option<Log>, StoreError> {
+        let listing = match segment_files(dir) {
+            Ok(listing) => listing,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(StoreError::failed("listing", dir, e)),
+        };
+        let mut segments: Vec<Segment> = Vec::new();
+        let mut epoch = None;
+        for (index, (base, path)) in listing.iter().enumerate() {
+            let last = index + 1 == listing.len();
+            let Some((segment, its_epoch)) = open_segment(*base, path, last)? else {
+                // A crash between creating the file and syncing its header: nothing was in it.
+                fs::remove_file(path).map_err(|e| StoreError::failed("removing", path, e))?;
+                sync_dir(dir)?;
+                continue;
+            };
+            if *epoch.get_or_insert(its_epoch) != its_epoch {
+                return Err(segment.damage(*base, "the segment belongs to another store"));
+            }
+            let expected = segments.last().map_or(0, Segment::end);
+            if *base != expected {
+                let before = segments.last().unwrap_or(&segment);
+                let what = "the next segment does not start where this one ends";
+                return Err(before.damage(expected.min(*base), what));
+            }
+            segments.push(segment);
+        }
+        let Some(epoch) = epoch else { return Ok(None) };
+        let log = Log::over(dir, epoch, segments);
+        // What a killed process wrote and did not sync may be in the page cache only; what is
+        // read and built upon from here on must not be.
+        let tail = log.tail();
+        tail.file.sync_data().map_err(|e| StoreError::failed("syncing", &tail.path, e))?;
+        Ok(Some(log))
+    }
+
+    fn over(dir: &Path, epoch: Epoch, segments: Vec<Segment>) -> Log {
+        let dir = dir.to_owned();
+        Log { dir, epoch, segments, next_lsn: 0, group: Vec::new(), group_len: 0, failed: false }
+    }
+
+    /// Begins anew with another epoch. Only while there are no records.
+    pub(super) fn restart(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+        for segment in &self.segments {
+            fs::remove_file(&segment.path)
+                .map_err(|e| StoreError::failed("removing", &segment.path, e))?;
+        }
+        self.segments = vec![create_segment(&self.dir, epoch, 0, 0)?];
+        self.epoch = epoch;
+        Ok(())
+    }
+
+    /// Whether the disk has everything that was appended.
+    pub(super) fn is_synced(&self) -> bool {
+        self.group.is_empty() && !self.failed
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The position of the first frame of all.
+    pub(super) fn start(&self) -> u64 {
+        HEADER_BYTES as u64
+    }
+
+    /// The position behind everything that is written.
+    pub(super) fn end(&self) -> u64 {
+        self.tail().end()
+    }
+
+    fn tail(&self) -> &Segment {
+        &self.segments[self.segments.len() - 1]
+    }
+
+    /// Adds a frame to the current group; `encode` appends its payload. It can be read after
+    /// [`Log::sync`].
+    pub(super) fn append(
+        &mut self,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Stamp, StoreError> {
+        if self.group.is_empty() && self.tail().len >= SEGMENT_BYTES {
+            self.rotate()?;
+        }
+        let start = self.group.len();
+        let position = self.end() + start as u64;
+        self.group.extend([0; FRAME_HEADER_BYTES]);
+        encode(&mut self.group);
+        let frame = &mut self.group[start..];
+        let payload_len = frame.len() - FRAME_HEADER_BYTES;
+        debug_assert!(payload_len <= MAX_PAYLOAD_BYTES);
+        let len = u32::try_from(payload_len).unwrap_or(u32::MAX);
+        frame[4..8].copy_from_slice(&len.to_le_bytes());
+        frame[8..12].copy_from_slice(&self.group_len.to_le_bytes());
+        frame[12..20].copy_from_slice(&self.next_lsn.to_le_bytes());
+        let crc = crc32c::crc32c(&frame[4..]);
+        frame[..4].copy_from_slice(&crc.to_le_bytes());
+        let end = position + frame.len() as u64;
+        let stamp = Stamp { position, end, lsn: self.next_lsn, crc };
+        self.next_lsn += 1;
+        self.group_len += 1;
+        Ok(stamp)
+    }
+
+    /// Writes the current group and waits until the disk has it. A failure is final: the kernel
+    /// may have dropped the pages it could not write, so a second sync would prove nothing.
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+        if self.group.is_empty() {
+            return Ok(());
+        }
+        let index = self.segments.len() - 1;
+        let tail = &mut self.segments[index];
+        if self.failed {
+            let source = io::Error::other("an earlier write failed");
+            return Err(StoreError::failed("writing", &tail.path, source));
+        }
+        let written = tail
+            .file
+            .write_all_at(&self.group, tail.len)
+            .map_err(|e| StoreError::failed("writing", &tail.path, e))
+            .and_then(|()| {
+                tail.file.sync_data().map_err(|e| StoreError::failed("syncing", &tail.path, e))
+            });
+        self.failed = written.is_err();
+        written?;
+        tail.len += self.group.len() as u64;
+        self.group.clear();
+        self.group_len = 0;
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> Result<(), StoreError> {
+        let segment = create_segment(&self.dir, self.epoch, self.end(), self.next_lsn)
+            .inspect_err(|_| self.failed = true)?;
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// Shows every frame from `from`, which must be a frame's position, to the end.
+    pub(super) fn scan(
+        &self,
+        from: u64,
+        mut visit: impl FnMut(Frame<'_>) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<ScanEnd, StoreError> {
+        let first = self.segment_index(from);
+        let mut position = from;
+        let mut next_lsn = None;
+        let mut buffer = Vec::new();
+        for segment in &self.segments[first..] {
+            if position <= segment.base + HEADER_BYTES as u64 {
+                position = segment.base + HEADER_BYTES as u64;
+                next_lsn.get_or_insert(segment.first_lsn);
+            }
+            while position < segment.end() {
+                segment.read(position, &mut buffer, SCAN_BYTES)?;
+                let mut rest = &buffer[..];
+                while let Some(frame) = parse_frame(rest, position) {
+                    if next_lsn.is_some_and(|expected| expected != frame.stamp.lsn) {
+                        break;
+                    }
+                    next_lsn = Some(frame.stamp.lsn + 1);
+                    rest = &rest[FRAME_HEADER_BYTES + frame.payload.len()..];
+                    position = frame.stamp.end;
+                    if visit(frame)?.is_break() {
+                        return Ok(ScanEnd { position, next_lsn: next_lsn.unwrap_or(0) });
+                    }
+                }
+                let all_seen = position + rest.len() as u64 == segment.end();
+                if !rest.is_empty() && (all_seen || rest.len() >= MAX_FRAME_BYTES) {
+                    return Ok(ScanEnd { position, next_lsn: next_lsn.unwrap_or(0) });
+                }
+            }
+        }
+        Ok(ScanEnd { position, next_lsn: next_lsn.unwrap_or(0) })
+    }
+
+    /// Makes the log ready to append, given how a scan to its end went. A torn tail is cut off and
+    /// its length returned; anything else that is bad is refused, and so is a log that ends
+    /// before `durable`, a position up to which it is known to have been synced.
+    pub(super) fn recover(&mut self, end: ScanEnd, durable: u64) -> Result<u64, StoreError> {
+        let ScanEnd { position, next_lsn } = end;
+        let index = self.segment_index(position.saturating_sub(1));
+        let segment = &self.segments[index];
+        if position < durable {
+            return Err(segment.damage(position, "records that were synced are missing here"));
+        }
+        if index + 1 < self.segments.len() {
+            return Err(segment.damage(position, "a record is unreadable"));
+        }
+        let torn = segment.end() - position;
+        if torn > 0 {
+            if later_group_follows(segment, position, next_lsn)? {
+                return Err(
+                    segment.damage(position, "a record is unreadable, but later ones are not")
+                );
+            }
+            let segment = &mut self.segments[index];
+            segment
+                .file
+                .set_len(position - segment.base)
+                .and_then(|()| segment.file.sync_all())
+                .map_err(|e| StoreError::failed("cutting the torn tail of", &segment.path, e))?;
+            segment.len = position - segment.base;
+        }
+        self.next_lsn = next_lsn;
+        Ok(torn)
+    }
+
+    /// Reads the frames at `positions`, which must ascend. Neighbours are read together.
+    pub(super) fn read(
+        &self,
+        positions: &[u64],
+        mut visit: impl FnMut(Frame<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut buffer = Vec::new();
+        let mut rest = positions;
+        while let Some(&first) = rest.first() {
+            let segment = &self.segments[self.segment_index(first)];
+            let run = 1 + rest
+                .windows(2)
+                .take_while(|pair| pair[1] < segment.end() && pair[1] - pair[0] <= READ_GAP_BYTES)
+                .count();
+            let last = rest[run - 1];
+            let span = usize::try_from(last - first + READ_AHEAD_BYTES).unwrap_or(usize::MAX);
+            segment.read(first, &mut buffer, span)?;
+            for &position in &rest[..run] {
+                let at = usize::try_from(position - first).unwrap_or(usize::MAX);
+                let known = buffer.get(at..).unwrap_or_default();
+                if let Some(frame) = parse_frame(known, position) {
+                    visit(frame)?;
+                    continue;
+                }
+                // Longer than what was read ahead, or bad: look at all a frame can span.
+                let mut whole = Vec::new();
+                segment.read(position, &mut whole, MAX_FRAME_BYTES)?;
+                let frame = parse_frame(&whole, position)
+                    .ok_or_else(|| segment.damage(position, "a record is unreadable"))?;
+                visit(frame)?;
+            }
+            rest = &rest[run..];
+        }
+        Ok(())
+    }
+
+    /// The error for a frame whose payload makes no sense.
+    pub(super) fn damage_at(&self, position: u64, what: &'static str) -> StoreError {
+        self.segments[self.segment_index(position)].damage(position, what)
+    }
+
+    fn segment_index(&self, position: u64) -> usize {
+        self.segments.partition_point(|segment| segment.base <= position).saturating_sub(1)
+    }
+}
+
+/// Whether any frame behind `position` belongs to a group that was begun after the record `lsn`,
+/// which should be at `position`, was synced.
+fn later_group_follows(segment: &Segment, position: u64, lsn: u64) -> Result<bool, StoreError> {
+    let mut rest = Vec::new();
+    segment.read(position, &mut rest, usize::MAX)?;
+    Ok((1..rest.len().saturating_sub(FRAME_HEADER_BYTES)).any(|at| {
+        // The LSN first: it rules out nearly every offset without a checksum.
+        u64_at(&rest, at + 12).wrapping_sub(lsn) <= rest.len() as u64
+            && parse_frame(&rest[at..], position + at as u64)
+                .is_some_and(|frame| frame.group_start > lsn)
+    }))
+}
+
+/// The frame that `bytes` start with, if they do and it is intact.
+fn parse_frame(bytes: &[u8], position: u64) -> Option<Frame<'_>> {
+    let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
+    let len = u32_at(header, 4) as usize;
+    if len > MAX_PAYLOAD_BYTES || rest.len() < len {
+        return None;
+    }
+    let crc = u32_at(header, 0);
+    if crc32c::crc32c(&bytes[4..FRAME_HEADER_BYTES + len]) != crc {
+        return None;
+    }
+    let lsn = u64_at(header, 12);
+    let group_start = lsn.saturating_sub(u64::from(u32_at(header, 8)));
+    let end = position + (FRAME_HEADER_BYTES + len) as u64;
+    Some(Frame { stamp: Stamp { position, end, lsn, crc }, group_start, payload: &rest[..len] })
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut value = [0; 4];
+    value.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(value)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut value = [0; 8];
+    value.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(value)
+}
+
+/// The segments of a directory by position. Files with other names are left alone.
+fn segment_files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let base = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".log"))
+            .and_then(|digits| digits.parse().ok());
+        if let Some(base) = base {
+            found.push((base, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn create_segment(
+    dir: &Path,
+    epoch: Epoch,
+    base: u64,
+    first_lsn: u64,
+) -> Result<Segment, StoreError> {
+    let path = dir.join(format!("{base:020}.log"));
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    header.extend(MAGIC);
+    header.extend(FORMAT_VERSION.to_le_bytes());
+    header.extend(epoch.0.to_le_bytes());
+    header.extend(base.to_le_bytes());
+    header.extend(first_lsn.to_le_bytes());
+    header.extend(crc32c::crc32c(&header).to_le_bytes());
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|file| {
+            file.write_all_at(&header, 0)?;
+            file.sync_all()?;
+            Ok(file)
+        })
+        .map_err(|e| StoreError::failed("creating", &path, e))?;
+    sync_dir(dir)?;
+    Ok(Segment { base, first_lsn, len: HEADER_BYTES as u64, path, file })
+}
+
+/// `None` for a segment whose header was never synced, if it `may_be_torn`.
+fn open_segment(
+    base: u64,
+    path: &Path,
+    may_be_torn: bool,
+) -> Result<Option<(Segment, Epoch)>, StoreError> {
+    let failed = |e| StoreError::failed("opening", path, e);
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+    let len = file.metadata().map_err(failed)?.len();
+    let damage =
+        |offset, what| Err(StoreError::Damaged(LogDamage { file: path.to_owned(), offset, what }));
+    let mut header = [0; HEADER_BYTES];
+    if len < HEADER_BYTES as u64 {
+        return if may_be_torn { Ok(None) } else { damage(len, "the file's header is cut short") };
+    }
+    file.read_exact_at(&mut header, 0).map_err(failed)?;
+    let crc_good = crc32c::crc32c(&header[..HEADER_BYTES - 4]) == u32_at(&header, HEADER_BYTES - 4);
+    if header[..8] == *MAGIC && u32_at(&header, 8) > FORMAT_VERSION {
+        return Err(StoreError::Refused(format!(
+            "{} was written by a newer version of veche (format {}, this one knows {FORMAT_VERSION})",
+            path.display(),
+            u32_at(&header, 8),
+        )));
+    }
+    if header[..8] != *MAGIC || !crc_good || u64_at(&header, 20) != base {
+        let only_header = len == HEADER_BYTES as u64;
+        let torn = may_be_torn && only_header;
+        return if torn { Ok(None) } else { damage(0, "the file's header is unreadable") };
+    }
+    let epoch = Epoch(u64_at(&header, 12));
+    let first_lsn = u64_at(&header, 28);
+    Ok(Some((Segment { base, first_lsn, len, path: path.to_owned(), file }, epoch)))
+}
+
+/// Makes a directory that is still there after a power cut.
+pub(super) fn create_dir_synced(dir: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(dir).map_err(|e| StoreError::failed("creating", dir, e))?;
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
+        _ => sync_dir(Path::new(".")),
+    }
+}
+
+/// Makes the entries of a directory survive a power cut.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|e| StoreError::failed("syncing", dir, e))
+}

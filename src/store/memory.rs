@@ -1,0 +1,116 @@
+//! The store that lives and dies with the process.
+
+use std::borrow::Cow;
+
+use super::table::Table;
+use super::{Backend, Counters, NewMessage, NewUser, RestoreError, Restored, StoreError};
+use crate::model::{Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
+
+/// Everything in memory, nothing on disk. `sync` has nothing to do.
+#[derive(Debug)]
+pub struct MemoryStore {
+    epoch: Epoch,
+    table: Table,
+    counters: Counters,
+}
+
+impl MemoryStore {
+    /// An empty store. `epoch` should be random.
+    #[must_use]
+    pub fn new(epoch: Epoch) -> MemoryStore {
+        MemoryStore { epoch, table: Table::default(), counters: Counters::default() }
+    }
+}
+
+impl Backend for MemoryStore {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError> {
+        if self.table.user_named(&new.name).is_some() {
+            return Ok(None);
+        }
+        let user = self.counters.user(new)?;
+        let id = user.id;
+        self.table.insert_user(user);
+        Ok(Some(id))
+    }
+
+    fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError> {
+        Ok(self.table.user(id).map(Cow::Borrowed))
+    }
+
+    fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError> {
+        Ok(self.table.user_named(name).map(Cow::Borrowed))
+    }
+
+    fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError> {
+        let items: Vec<_> = self.table.users(window).into_iter().map(Cow::Borrowed).collect();
+        let start = window.start(items.first().map(|user| user.id.get()));
+        let older = self.table.first_user().is_some_and(|first| first.get() < start);
+        Ok(Page { items, older })
+    }
+
+    fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError> {
+        if new.to.is_some_and(|to| self.table.user(to).is_none()) {
+            return Ok(None);
+        }
+        let message = self.counters.message(new)?;
+        let id = message.id;
+        self.table.push(message);
+        Ok(Some(id))
+    }
+
+    fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
+        Ok(self.table.message(id).map(Cow::Borrowed))
+    }
+
+    fn messages(
+        &mut self,
+        mailbox: Mailbox,
+        window: Window,
+    ) -> Result<Page<Cow<'_, Message>>, StoreError> {
+        let (items, older) = self.table.mailbox(mailbox, window);
+        Ok(Page { items: items.into_iter().map(Cow::Borrowed).collect(), older })
+    }
+
+    fn history(
+        &mut self,
+        from: MessageId,
+        limit: usize,
+    ) -> Result<Vec<Cow<'_, Message>>, StoreError> {
+        Ok(self.table.history(from).take(limit).map(Cow::Borrowed).collect())
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {
+        if self.counters != Counters::default() {
+            return Err(RestoreError::NotEmpty);
+        }
+        self.epoch = epoch;
+        Ok(())
+    }
+
+    fn restore(&mut self, record: Restored) -> Result<(), RestoreError> {
+        self.counters.admit(&record)?;
+        match record {
+            Restored::User(user) => {
+                if self.table.user_named(&user.name).is_some() {
+                    return Err(RestoreError::name_taken(&user));
+                }
+                self.table.insert_user(user);
+            }
+            Restored::Message(message) => self.table.push(message),
+            Restored::Counters(_) => {}
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

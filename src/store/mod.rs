@@ -1,0 +1,294 @@
+//! What the chat keeps: the [`Backend`] trait and the two stores behind it.
+//!
+//! * [`MemoryStore`] forgets everything when the process ends.
+//! * [`SledStore`] keeps a write-ahead log, which is the truth, and a sled index over it, which
+//!   can be rebuilt at any time.
+//!
+//! Both hold their newest messages in the same in-memory table, so a hot page costs the same on
+//! both. Nothing here knows HTTP, tokens or JSON replies.
+
+mod index;
+mod log;
+mod memory;
+mod record;
+mod sled;
+mod table;
+mod transfer;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use self::log::LogDamage;
+pub use self::memory::MemoryStore;
+pub use self::sled::SledStore;
+pub use self::transfer::{Summary, TransferError, export, import};
+
+use crate::model::{
+    Epoch, Mailbox, Message, MessageId, MessageText, Page, Timestamp, User, UserId, Username,
+    Window,
+};
+
+/// The state of the chat, owned by one thread.
+///
+/// The contract, which `tests/conformance.rs` holds every implementation to:
+///
+/// * **Ids are the store's.** Users count from 1, messages from 0, each one higher than any
+///   before it; neither is ever given out twice, not after a crash either.
+/// * **Uniqueness is the store's.** Whether a name is free and whether a receiver exists is
+///   decided in the call that writes, so that several servers can share a store.
+/// * **Read your turn.** What a call applied, every later call sees.
+/// * **No gaps to come.** Once a reader has seen an id, nothing below it will appear any more.
+/// * **`sync` is durability.** When it returns, everything applied before it survives a power
+///   cut. Nobody may be told of a write, or shown one, before that.
+/// * **Failure is final.** After an [`StoreError::Failed`] the store must not be used again, and
+///   what was applied since the last `sync` may or may not be there after a restart.
+pub trait Backend: Send {
+    /// The store's identity.
+    fn epoch(&self) -> Epoch;
+
+    /// Registers an account; `None` when the name is taken.
+    fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError>;
+
+    /// The account with this id.
+    fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError>;
+
+    /// The account with this name, whatever its case.
+    fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError>;
+
+    /// A page of all accounts.
+    fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
+
+    /// Posts a message; `None` when its receiver does not exist.
+    fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError>;
+
+    /// The message with this id, whoever may read it.
+    fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError>;
+
+    /// A page of a mailbox.
+    fn messages(
+        &mut self,
+        mailbox: Mailbox,
+        window: Window,
+    ) -> Result<Page<Cow<'_, Message>>, StoreError>;
+
+    /// Up to `limit` messages of all mailboxes, in order of id, from `from` on. For export.
+    fn history(
+        &mut self,
+        from: MessageId,
+        limit: usize,
+    ) -> Result<Vec<Cow<'_, Message>>, StoreError>;
+
+    /// The ids that will be given out next.
+    fn counters(&self) -> Counters;
+
+    /// Takes over the identity of the store that an import comes from. Only while empty.
+    fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError>;
+
+    /// Puts a record of another store back, ids included. Ids must ascend.
+    fn restore(&mut self, record: Restored) -> Result<(), RestoreError>;
+
+    /// Makes everything applied so far survive a power cut.
+    fn sync(&mut self) -> Result<(), StoreError>;
+}
+
+/// Somebody who watches a long task.
+pub trait Progress {
+    /// A task begins that will count to `total`.
+    fn begin(&mut self, task: &'static str, total: u64);
+    /// It has counted to `done`.
+    fn advance(&mut self, done: u64);
+    /// It is over.
+    fn end(&mut self);
+}
+
+/// Nobody.
+impl Progress for () {
+    fn begin(&mut self, _: &'static str, _: u64) {}
+    fn advance(&mut self, _: u64) {}
+    fn end(&mut self) {}
+}
+
+/// An account to be.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    /// As its owner writes it.
+    pub name: Username,
+    /// In the PHC string format.
+    pub password_hash: Box<str>,
+    /// The time of registration.
+    pub created_at: Timestamp,
+}
+
+/// A message to be.
+#[derive(Debug, Clone)]
+pub struct NewMessage {
+    /// The author; must exist.
+    pub from: UserId,
+    /// The receiver; `None` is the general chat.
+    pub to: Option<UserId>,
+    /// What is said.
+    pub text: MessageText,
+    /// The time of sending.
+    pub sent_at: Timestamp,
+}
+
+/// The ids a store gives out next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// The next account's id.
+    pub next_user: u64,
+    /// The next message's id.
+    pub next_message: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters { next_user: UserId::FIRST.get(), next_message: MessageId::FIRST.get() }
+    }
+}
+
+impl Counters {
+    /// Gives `new` the next id.
+    fn user(&mut self, new: NewUser) -> Result<User, StoreError> {
+        let id = UserId::new(self.next_user).ok_or(StoreError::OutOfIds)?;
+        self.next_user += 1;
+        let NewUser { name, password_hash, created_at } = new;
+        Ok(User { id, name, password_hash, created_at })
+    }
+
+    /// Gives `new` the next id.
+    fn message(&mut self, new: NewMessage) -> Result<Message, StoreError> {
+        let id = MessageId::new(self.next_message).ok_or(StoreError::OutOfIds)?;
+        self.next_message += 1;
+        let NewMessage { from, to, text, sent_at } = new;
+        Ok(Message { id, from, to, text, sent_at })
+    }
+
+    /// Moves on past a record that brings its own id, which must not be given out yet.
+    fn admit(&mut self, record: &Restored) -> Result<(), RestoreError> {
+        let (what, next, id) = match record {
+            Restored::User(user) => ("user", &mut self.next_user, user.id.get()),
+            Restored::Message(message) => ("message", &mut self.next_message, message.id.get()),
+            Restored::Counters(to) => {
+                if to.next_user < self.next_user || to.next_message < self.next_message {
+                    return Err(RestoreError::Conflict("the counters would go back".to_owned()));
+                }
+                *self = *to;
+                return Ok(());
+            }
+        };
+        if id < *next {
+            return Err(RestoreError::Conflict(format!("{what} {id} is out of order")));
+        }
+        *next = id + 1;
+        Ok(())
+    }
+}
+
+/// What an import puts back.
+#[derive(Debug, Clone)]
+pub enum Restored {
+    /// An account with its id and hash.
+    User(User),
+    /// A message with its id.
+    Message(Message),
+    /// The ids to go on with: never lower than what the store already reached.
+    Counters(Counters),
+}
+
+/// Why an import was refused.
+#[derive(Debug)]
+pub enum RestoreError {
+    /// The store already holds something.
+    NotEmpty,
+    /// An id or name that is taken, or an id lower than its predecessor's.
+    Conflict(String),
+    /// The store itself failed.
+    Store(StoreError),
+}
+
+impl RestoreError {
+    fn name_taken(user: &User) -> RestoreError {
+        RestoreError::Conflict(format!("the name of user {} is taken", user.id))
+    }
+}
+
+impl From<StoreError> for RestoreError {
+    fn from(error: StoreError) -> Self {
+        RestoreError::Store(error)
+    }
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RestoreError::NotEmpty => f.write_str("the store is not empty"),
+            RestoreError::Conflict(what) => f.write_str(what),
+            RestoreError::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+/// Why a store cannot do what it was asked. The message is the operator's; clients see a 500.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Writing or syncing failed: nothing since the last sync may be acknowledged, and the store
+    /// is done for.
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// The file or directory it was done to.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A record of the log is not what was written.
+    Damaged(LogDamage),
+    /// The index disagrees with the log or cannot be read; the next start rebuilds it.
+    Index(String),
+    /// The store cannot be opened as it is; the text says why and what to do.
+    Refused(String),
+    /// All of the ids up to [`crate::model::MAX_ID`] are given out.
+    OutOfIds,
+}
+
+impl StoreError {
+    pub(crate) fn failed(doing: &'static str, path: &Path, source: io::Error) -> StoreError {
+        StoreError::Failed { doing, path: path.to_owned(), source }
+    }
+
+    /// Whether the store can go on after it.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        !matches!(self, StoreError::Damaged(_) | StoreError::OutOfIds)
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Failed { doing, path, source } => {
+                write!(f, "{doing} {} failed: {source}", path.display())
+            }
+            StoreError::Damaged(damage) => damage.fmt(f),
+            StoreError::Index(what) => {
+                write!(f, "the index is unusable ({what}); the next start rebuilds it from the log")
+            }
+            StoreError::Refused(why) => f.write_str(why),
+            StoreError::OutOfIds => f.write_str("no ids are left"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StoreError::Failed { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What a log record says, as bytes.
+//!
+//! A record is a kind byte and fixed-width little-endian fields; text comes last and fills the
+//! rest. A kind's layout never changes: a new layout is a new kind, and a kind this version does
+//! not know means that a newer version wrote the store.
+
+use super::Counters;
+use crate::model::{Message, MessageId, MessageText, Timestamp, User, UserId, Username};
+
+const USER: u8 = 1;
+const MESSAGE: u8 = 2;
+const COUNTERS: u8 = 3;
+
+/// One change to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Record {
+    /// An account was registered.
+    User(User),
+    /// A message was posted.
+    Message(Message),
+    /// Ids go on from here; written at the end of an import.
+    Counters(Counters),
+}
+
+/// Why bytes with a good checksum are no record.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum DecodeError {
+    /// A kind of a newer version.
+    UnknownKind(u8),
+    /// Not what [`Record::encode`] writes.
+    Malformed,
+}
+
+impl Record {
+    /// Appends the record's bytes to `out`.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Record::User(user) => encode_user(user, out),
+            Record::Message(message) => encode_message(message, out),
+            Record::Counters(counters) => {
+                out.push(COUNTERS);
+                out.extend(counters.next_user.to_le_bytes());
+                out.extend(counters.next_message.to_le_bytes());
+            }
+        }
+    }
+
+    /// Reads what [`Record::encode`] wrote.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
+        let mut fields = Fields(bytes);
+        let kind = fields.u8()?;
+        match kind {
+            USER => decode_user(fields).map(Record::User),
+            MESSAGE => decode_message(fields).map(Record::Message),
+            COUNTERS => {
+                let counters = Counters { next_user: fields.u64()?, next_message: fields.u64()? };
+                fields.end().map(|()| Record::Counters(counters))
+            }
+            unknown => Err(DecodeError::UnknownKind(unknown)),
+        }
+    }
+}
+
+/// kind · id · created_at · length of the name (1 byte) · name · password hash
+fn encode_user(user: &User, out: &mut Vec<u8>) {
+    let name = user.name.as_str();
+    out.push(USER);
+    out.extend(user.id.get().to_le_bytes());
+    out.extend(user.created_at.millis().to_le_bytes());
+    out.extend(u8::try_from(name.len()).unwrap_or(u8::MAX).to_le_bytes());
+    out.extend(name.as_bytes());
+    out.extend(user.password_hash.as_bytes());
+}
+
+fn decode_user(mut fields: Fields<'_>) -> Result<User, DecodeError> {
+    let id = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
+    let created_at = Timestamp::from_millis(fields.u64()?);
+    let name_len = usize::from(fields.u8()?);
+    let name = text(fields.take(name_len)?)?;
+    Ok(User {
+        id,
+        name: Username::from_store(name),
+        password_hash: text(fields.0)?.into(),
+        created_at,
+    })
+}
+
+/// kind · id · from · to (0: the general chat) · sent_at · text
+fn encode_message(message: &Message, out: &mut Vec<u8>) {
+    out.push(MESSAGE);
+    out.extend(message.id.get().to_le_bytes());
+    out.extend(message.from.get().to_le_bytes());
+    out.extend(message.to.map_or(0, UserId::get).to_le_bytes());
+    out.extend(message.sent_at.millis().to_le_bytes());
+    out.extend(message.text.as_str().as_bytes());
+}
+
+fn decode_message(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
+    let id = MessageId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
+    let from = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
+    let to = match fields.u64()? {
+        0 => None,
+        to => Some(UserId::new(to).ok_or(DecodeError::Malformed)?),
+    };
+    let sent_at = Timestamp::from_millis(fields.u64()?);
+    let text = MessageText::from_store(text(fields.0)?);
+    Ok(Message { id, from, to, text, sent_at })
+}
+
+/// The bytes of a record that are still to be read.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let (head, rest) = self.0.split_at_checked(len).ok_or(DecodeError::Malformed)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn u64(&mut self) -> Result<u64, DecodeError> {
+        let (head, rest) = self.0.split_first_chunk().ok_or(DecodeError::Malformed)?;
+        self.0 = rest;
+        Ok(u64::from_le_bytes(*head))
+    }
+
+    fn end(self) -> Result<(), DecodeError> {
+        if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Malformed) }
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(bytes).map_err(|_| DecodeError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user() -> Record {
+        Record::User(User {
+            id: UserId::new(3).unwrap(),
+            name: Username::parse("Al.ice").unwrap(),
+            password_hash: "$argon2id$x".into(),
+            created_at: Timestamp::from_millis(0x0102),
+        })
+    }
+
+    fn message(to: Option<u64>) -> Record {
+        Record::Message(Message {
+            id: MessageId::new(0x0403_0201).unwrap(),
+            from: UserId::new(1).unwrap(),
+            to: to.map(|to| UserId::new(to).unwrap()),
+            text: MessageText::parse("привет".into()).unwrap(),
+            sent_at: Timestamp::from_millis(1_700_000_000_123),
+        })
+    }
+
+    fn hex(record: &Record) -> String {
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The bytes on every disk out there: these literals never change.
+    #[test]
+    fn golden() {
+        assert_eq!(
+            hex(&user()),
+            "01030000000000000002010000000000000641\
+             6c2e69636524617267 6f6e32696424 78"
+                .replace(' ', "")
+        );
+        assert_eq!(
+            hex(&message(None)),
+            "02010203040000000001000000000000000000000000000000\
+             7b68e5cf8b010000d0bfd180d0b8d0b2d0b5d182"
+        );
+        assert_eq!(
+            hex(&message(Some(0x0a0b))),
+            "02010203040000000001000000000000000b0a000000000000\
+             7b68e5cf8b010000d0bfd180d0b8d0b2d0b5d182"
+        );
+        let counters = Record::Counters(Counters { next_user: 5, next_message: 6 });
+        assert_eq!(hex(&counters), "0305000000000000000600000000000000");
+    }
+
+    #[test]
+    fn every_kind_comes_back() {
+        let counters = Record::Counters(Counters { next_user: 5, next_message: 6 });
+        for record in [user(), message(None), message(Some(7)), counters] {
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            assert_eq!(Record::decode(&bytes), Ok(record));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let mut bytes = Vec::new();
+        message(None).encode(&mut bytes);
+        assert_eq!(Record::decode(&[]), Err(DecodeError::Malformed));
+        assert_eq!(Record::decode(&bytes[..20]), Err(DecodeError::Malformed));
+        assert_eq!(Record::decode(&[9, 1, 2]), Err(DecodeError::UnknownKind(9)));
+        *bytes.last_mut().unwrap() = 0xff;
+        assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed));
+    }
+}

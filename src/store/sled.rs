@@ -1,0 +1,540 @@
+//! The store that lasts: a write-ahead log, and sled as the index over it.
+//!
+//! A write goes into the log's current group and into the table of newest messages; `sync` makes
+//! the group durable; every [`APPLY_EVERY`] records the index is told. So the table holds all
+//! that the index does not know yet, and readers ask the table first and the index, which leads
+//! back to the log, for what is older.
+
+use std::borrow::Cow;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::index::{Applied, Change, Index, Posting};
+use super::log::{self, Frame, Log, Stamp};
+use super::record::{DecodeError, Record};
+use super::table::Table;
+use super::{Backend, Counters, NewMessage, NewUser, Progress, RestoreError, Restored, StoreError};
+use crate::model::{
+    Cursor, Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window,
+};
+
+/// So many records wait before the index takes them in, so that a busy mailbox's list is written
+/// once for many. What waits is what a start after a crash reads again.
+const APPLY_EVERY: usize = 256;
+/// The same while a whole log is read: the more at once, the faster.
+const REPLAY_APPLY_EVERY: usize = 16 * 1024;
+/// Newest messages kept in memory: at least sixteen of the longest pages.
+const RECENT_MESSAGES: usize = 16 * 1024;
+/// Text in those messages, in bytes.
+const RECENT_TEXT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Accounts and messages on disk, in one directory:
+///
+/// * `log/`: the truth
+/// * `index/`: sled; can be deleted while the server is stopped
+/// * `LOCK`: held by the process that has the store open
+#[derive(Debug)]
+pub struct SledStore {
+    log: Log,
+    view: View,
+    _lock: File,
+}
+
+/// What the log says: the newest part in memory, all of it through the index.
+#[derive(Debug)]
+struct View {
+    epoch: Epoch,
+    counters: Counters,
+    table: Table,
+    index: Index,
+    /// What the index does not know yet, and the last frame of it.
+    pending: Vec<Change>,
+    last: Option<Stamp>,
+}
+
+impl SledStore {
+    /// Opens the store in `dir`, or begins one there; `new_epoch` is for the latter. A sled that
+    /// is behind the log catches up, one that is broken or gone is made again.
+    pub fn open(
+        dir: &Path,
+        new_epoch: Epoch,
+        progress: &mut dyn Progress,
+    ) -> Result<SledStore, StoreError> {
+        log::create_dir_synced(dir)?;
+        let lock = lock(dir)?;
+        SledStore::open_locked(dir, lock, new_epoch, progress)
+    }
+
+    /// Makes the store in `dir`, which must not exist yet, with what `fill` puts in. It appears
+    /// there when it is complete; what an earlier attempt left unfinished is removed.
+    pub fn build<T, E: From<StoreError>>(
+        dir: &Path,
+        new_epoch: Epoch,
+        fill: impl FnOnce(&mut SledStore) -> Result<T, E>,
+    ) -> Result<T, E> {
+        log::create_dir_synced(dir)?;
+        let _lock = lock(dir)?;
+        if dir.join("log").exists() {
+            let why = format!("{} already holds a store", dir.display());
+            return Err(StoreError::Refused(why).into());
+        }
+        let unfinished = dir.join("unfinished-import");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)
+                .map_err(|e| StoreError::failed("removing", &unfinished, e))?;
+        }
+        let mut store = SledStore::open(&unfinished, new_epoch, &mut ())?;
+        let result = fill(&mut store)?;
+        store.sync()?;
+        drop(store);
+        let moved = dir.join("log");
+        fs::rename(unfinished.join("log"), &moved)
+            .map_err(|e| StoreError::failed("moving the log to", &moved, e))?;
+        log::sync_dir(dir)?;
+        // Without its index the store is complete; what cannot be moved is made again.
+        let _ = fs::rename(unfinished.join("index"), dir.join("index"));
+        let _ = fs::remove_dir_all(&unfinished);
+        Ok(result)
+    }
+
+    fn open_locked(
+        dir: &Path,
+        lock: File,
+        new_epoch: Epoch,
+        progress: &mut dyn Progress,
+    ) -> Result<SledStore, StoreError> {
+        let (log_dir, index_dir) = (dir.join("log"), dir.join("index"));
+        let opened = Log::open(&log_dir)?;
+        let index = match Index::open(&index_dir) {
+            Ok(index) => index,
+            Err(StoreError::Index(why)) => {
+                ::log::warn!("rebuilding {}: {why}", index_dir.display());
+                Index::discard(&index_dir)?;
+                Index::open(&index_dir)?
+            }
+            Err(other) => return Err(other),
+        };
+        let log = match (opened, index.applied()) {
+            (Some(log), _) => log,
+            (None, None) => Log::create(&log_dir, new_epoch)?,
+            (None, Some(_)) => {
+                return Err(StoreError::Refused(format!(
+                    "{} is gone, but {} remains: put the log back, or remove the index to begin anew",
+                    log_dir.display(),
+                    index_dir.display(),
+                )));
+            }
+        };
+        let mut store = SledStore::catch_up(log, index, &index_dir, lock, progress)?;
+        store.view.apply(APPLY_EVERY)?;
+        Ok(store)
+    }
+
+    fn catch_up(
+        mut log: Log,
+        mut index: Index,
+        index_dir: &Path,
+        lock: File,
+        progress: &mut dyn Progress,
+    ) -> Result<SledStore, StoreError> {
+        let mut applied = index.applied().filter(|applied| applied.epoch == log.epoch());
+        let durable = applied.map_or(0, |applied| applied.stamp.end);
+        if durable > log.end() {
+            return Err(log.damage_at(
+                log.end(),
+                "records that the index has seen synced are missing behind it; put the whole log \
+                 back, or remove the index to go on with what is left",
+            ));
+        }
+        let start = match applied {
+            Some(applied) => replay_start(&log, &index, applied)?,
+            None => None,
+        };
+        if start.is_none() {
+            if index.applied().is_some() {
+                ::log::warn!("rebuilding {}: it does not fit the log", index_dir.display());
+            }
+            drop(index);
+            Index::discard(index_dir)?;
+            index = Index::open(index_dir)?;
+            applied = None;
+        }
+        let start = start.unwrap_or(log.start());
+        let mut view = View {
+            epoch: log.epoch(),
+            counters: applied.map_or(Counters::default(), |applied| applied.counters),
+            table: Table::default(),
+            index,
+            pending: Vec::new(),
+            last: None,
+        };
+        progress.begin("reading the log", log.end() - start);
+        let end = log.scan(start, |frame| {
+            let record = decode(&log, &frame)?;
+            if applied.is_some_and(|applied| frame.stamp.lsn <= applied.stamp.lsn) {
+                if let Record::Message(message) = record {
+                    view.table.push(message);
+                }
+            } else {
+                view.replay(record, frame.stamp)
+                    .map_err(|_| log.damage_at(frame.stamp.position, "an id is out of order"))?;
+                view.apply(REPLAY_APPLY_EVERY)?;
+            }
+            view.trim();
+            progress.advance(frame.stamp.end - start);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        progress.end();
+        let torn = log.recover(end, durable)?;
+        if torn > 0 {
+            ::log::warn!("cut {torn} bytes off the log: a write that was never acknowledged");
+        }
+        Ok(SledStore { log, view, _lock: lock })
+    }
+
+    fn write(&mut self, record: Record) -> Result<(), StoreError> {
+        let stamp = self.log.append(|out| record.encode(out))?;
+        self.view.absorb(record, stamp);
+        Ok(())
+    }
+
+    fn user_exists(&self, id: UserId) -> Result<bool, StoreError> {
+        Ok(self.view.table.user(id).is_some() || self.view.index.user(id)?.is_some())
+    }
+
+    fn name_is_taken(&self, name: &Username) -> Result<bool, StoreError> {
+        let view = &self.view;
+        Ok(view.table.user_named(name).is_some() || view.index.user_named(name)?.is_some())
+    }
+
+    fn read_users(&self, positions: &[u64]) -> Result<Vec<Cow<'_, User>>, StoreError> {
+        let mut users = Vec::with_capacity(positions.len());
+        self.log.read(positions, |frame| match decode(&self.log, &frame)? {
+            Record::User(user) => {
+                users.push(Cow::Owned(user));
+                Ok(())
+            }
+            _ => Err(self.view.index.broken("an account's position holds something else")),
+        })?;
+        Ok(users)
+    }
+
+    fn read_messages(&self, postings: &[Posting]) -> Result<Vec<Cow<'_, Message>>, StoreError> {
+        let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
+        let mut messages: Vec<Cow<'_, Message>> = Vec::with_capacity(postings.len());
+        self.log.read(&positions, |frame| match decode(&self.log, &frame)? {
+            Record::Message(message) if message.id.get() == postings[messages.len()].id => {
+                messages.push(Cow::Owned(message));
+                Ok(())
+            }
+            _ => Err(self.view.index.broken("a message's position holds something else")),
+        })?;
+        Ok(messages)
+    }
+
+    /// Messages from `from` on as the log has them, at most `limit`.
+    fn scan_messages(&self, from: MessageId, limit: usize) -> Result<Vec<Message>, StoreError> {
+        let start = match self.view.index.mark_below(from.get())? {
+            Some(mark) => mark.position,
+            None => self.log.start(),
+        };
+        let mut found = Vec::new();
+        self.log.scan(start, |frame| {
+            if let Record::Message(message) = decode(&self.log, &frame)?
+                && message.id >= from
+            {
+                found.push(message);
+            }
+            let done = found.len() >= limit;
+            Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(found)
+    }
+}
+
+impl View {
+    /// Takes in a record that was appended just now.
+    fn absorb(&mut self, record: Record, stamp: Stamp) {
+        let position = stamp.position;
+        self.last = Some(stamp);
+        match record {
+            Record::User(user) => {
+                let (id, name) = (user.id, user.name.clone());
+                self.pending.push(Change::User { id, name, position });
+                self.table.insert_user(user);
+            }
+            Record::Message(message) => {
+                let Message { id, from, to, .. } = message;
+                self.pending.push(Change::Message { id, from, to, position });
+                self.table.push(message);
+            }
+            Record::Counters(_) => {}
+        }
+    }
+
+    /// Takes in a record that was read from the log: its ids are not ours to give.
+    fn replay(&mut self, record: Record, stamp: Stamp) -> Result<(), RestoreError> {
+        let restored = match record {
+            Record::User(ref user) => Restored::User(user.clone()),
+            Record::Message(ref message) => Restored::Message(message.clone()),
+            Record::Counters(counters) => Restored::Counters(counters),
+        };
+        self.counters.admit(&restored)?;
+        self.absorb(record, stamp);
+        Ok(())
+    }
+
+    /// Tells the index, if at least `threshold` records wait. Only after they were synced.
+    fn apply(&mut self, threshold: usize) -> Result<(), StoreError> {
+        let Some(stamp) = self.last.filter(|_| self.pending.len() >= threshold) else {
+            return Ok(());
+        };
+        let applied = Applied { epoch: self.epoch, stamp, counters: self.counters };
+        self.index.apply(self.pending.drain(..), applied)?;
+        self.last = None;
+        if let Some(newest) = UserId::new(self.counters.next_user.saturating_sub(1)) {
+            self.table.evict_users(newest);
+        }
+        self.trim();
+        Ok(())
+    }
+
+    /// Forgets old messages, but none that the index does not know.
+    fn trim(&mut self) {
+        let unindexed = self.pending.len();
+        loop {
+            let (messages, text_bytes) = self.table.size();
+            let too_many = messages > RECENT_MESSAGES || text_bytes > RECENT_TEXT_BYTES;
+            if !too_many || messages <= unindexed {
+                return;
+            }
+            self.table.evict_oldest();
+        }
+    }
+
+    /// The id from which on the table holds every message.
+    fn table_start(&self) -> u64 {
+        self.table.first_message().map_or(self.counters.next_message, MessageId::get)
+    }
+
+    /// The id from which on the table holds every account.
+    fn users_start(&self) -> u64 {
+        self.table.first_user().map_or(self.counters.next_user, UserId::get)
+    }
+}
+
+impl Backend for SledStore {
+    fn epoch(&self) -> Epoch {
+        self.view.epoch
+    }
+
+    fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError> {
+        if self.name_is_taken(&new.name)? {
+            return Ok(None);
+        }
+        let user = self.view.counters.user(new)?;
+        let id = user.id;
+        self.write(Record::User(user))?;
+        Ok(Some(id))
+    }
+
+    fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError> {
+        if let Some(user) = self.view.table.user(id) {
+            return Ok(Some(Cow::Borrowed(user)));
+        }
+        match self.view.index.user(id)? {
+            Some(position) => Ok(self.read_users(&[position])?.pop()),
+            None => Ok(None),
+        }
+    }
+
+    fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError> {
+        if let Some(user) = self.view.table.user_named(name) {
+            return Ok(Some(Cow::Borrowed(user)));
+        }
+        let Some(id) = self.view.index.user_named(name)? else { return Ok(None) };
+        match self.view.index.user(id)? {
+            Some(position) => Ok(self.read_users(&[position])?.pop()),
+            None => Err(self.view.index.broken("a name leads to no user")),
+        }
+    }
+
+    fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError> {
+        let (index, boundary) = (&self.view.index, self.view.users_start());
+        let positions = match window.cursor {
+            Cursor::From(start) => index.users_from(start, boundary, window.limit)?,
+            Cursor::Newest | Cursor::Before(_) => {
+                let newer = self.view.table.users(window).len();
+                index.users_below(boundary.min(window.start(None)), window.limit - newer)?
+            }
+        };
+        let mut items = self.read_users(&positions)?;
+        let rest = Window { limit: window.limit - items.len(), ..window };
+        items.extend(self.view.table.users(rest).into_iter().map(Cow::Borrowed));
+        let start = window.start(items.first().map(|user| user.id.get()));
+        let older = boundary < start && self.view.table.first_user().is_some()
+            || !index.users_below(start.min(boundary), 1)?.is_empty();
+        Ok(Page { items, older })
+    }
+
+    fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError> {
+        if let Some(to) = new.to
+            && !self.user_exists(to)?
+        {
+            return Ok(None);
+        }
+        let message = self.view.counters.message(new)?;
+        let id = message.id;
+        self.write(Record::Message(message))?;
+        Ok(Some(id))
+    }
+
+    fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
+        if id.get() >= self.view.table_start() {
+            return Ok(self.view.table.message(id).map(Cow::Borrowed));
+        }
+        let found = self.scan_messages(id, 1)?.pop();
+        Ok(found.filter(|message| message.id == id).map(Cow::Owned))
+    }
+
+    fn messages(
+        &mut self,
+        mailbox: Mailbox,
+        window: Window,
+    ) -> Result<Page<Cow<'_, Message>>, StoreError> {
+        let View { index, table, .. } = &self.view;
+        let boundary = self.view.table_start();
+        let (postings, older) = match window.cursor {
+            Cursor::From(start) => {
+                let postings = index.postings_from(mailbox, start, boundary, window.limit)?;
+                let older_indexed = index.any_below(mailbox, start.min(boundary))?;
+                (postings, older_indexed || table.mailbox(mailbox, window).1)
+            }
+            Cursor::Newest | Cursor::Before(_) => {
+                let (newer, older) = table.mailbox(mailbox, window);
+                if older {
+                    (Vec::new(), true)
+                } else {
+                    // One more than wanted tells whether the page is the first.
+                    let missing = window.limit - newer.len();
+                    let end = boundary.min(window.start(None));
+                    let mut postings = index.postings_below(mailbox, end, missing + 1)?;
+                    let older = postings.len() > missing;
+                    postings.drain(..postings.len().saturating_sub(missing));
+                    (postings, older)
+                }
+            }
+        };
+        let mut items = self.read_messages(&postings)?;
+        let rest = Window { limit: window.limit - items.len(), ..window };
+        items.extend(table.mailbox(mailbox, rest).0.into_iter().map(Cow::Borrowed));
+        Ok(Page { items, older })
+    }
+
+    fn history(
+        &mut self,
+        from: MessageId,
+        limit: usize,
+    ) -> Result<Vec<Cow<'_, Message>>, StoreError> {
+        let mut found: Vec<Cow<'_, Message>> = Vec::new();
+        if from.get() < self.view.table_start() {
+            found.extend(self.scan_messages(from, limit)?.into_iter().map(Cow::Owned));
+        }
+        // Behind what the log has synced, the table goes on.
+        let behind = found.last().map_or(Some(from), |last| MessageId::new(last.id.get() + 1));
+        if let Some(behind) = behind {
+            let rest = self.view.table.history(behind).take(limit - found.len());
+            found.extend(rest.map(Cow::Borrowed));
+        }
+        Ok(found)
+    }
+
+    fn counters(&self) -> Counters {
+        self.view.counters
+    }
+
+    fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {
+        if self.view.counters != Counters::default() {
+            return Err(RestoreError::NotEmpty);
+        }
+        self.log.restart(epoch)?;
+        self.view.epoch = epoch;
+        Ok(())
+    }
+
+    fn restore(&mut self, restored: Restored) -> Result<(), RestoreError> {
+        if let Restored::User(user) = &restored
+            && self.name_is_taken(&user.name)?
+        {
+            return Err(RestoreError::name_taken(user));
+        }
+        self.view.counters.admit(&restored)?;
+        self.write(match restored {
+            Restored::User(user) => Record::User(user),
+            Restored::Message(message) => Record::Message(message),
+            Restored::Counters(counters) => Record::Counters(counters),
+        })?;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.log.sync()?;
+        self.view.apply(APPLY_EVERY)
+    }
+}
+
+impl Drop for SledStore {
+    /// Saves the next start the catching up. What was not synced is not told to the index.
+    fn drop(&mut self) {
+        let told = if self.log.is_synced() { self.view.apply(1) } else { Ok(()) };
+        if let Err(e) = told.and_then(|()| self.view.index.flush()) {
+            ::log::warn!("{e}");
+        }
+    }
+}
+
+/// Where to begin reading a log that is indexed up to `applied`, so that the newest messages come
+/// back into memory. `None` if the index does not fit the log.
+fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<u64>, StoreError> {
+    let mut fits = false;
+    let last = log.read(&[applied.stamp.position], |frame| {
+        fits = frame.stamp == applied.stamp;
+        Ok(())
+    });
+    if !fits || last.is_err() {
+        return Ok(None);
+    }
+    let recent = applied.counters.next_message.saturating_sub(RECENT_MESSAGES as u64);
+    let Some(mark) = index.mark_below(recent)? else { return Ok(Some(log.start())) };
+    let mut fits = false;
+    let marked = log.read(&[mark.position], |frame| {
+        fits =
+            matches!(decode(log, &frame)?, Record::Message(message) if message.id.get() == mark.id);
+        Ok(())
+    });
+    Ok((fits && marked.is_ok()).then_some(mark.position))
+}
+
+fn decode(log: &Log, frame: &Frame<'_>) -> Result<Record, StoreError> {
+    Record::decode(frame.payload).map_err(|error| match error {
+        DecodeError::Malformed => log.damage_at(frame.stamp.position, "a record makes no sense"),
+        DecodeError::UnknownKind(kind) => StoreError::Refused(format!(
+            "the log holds a record of kind {kind}: it was written by a newer version of veche"
+        )),
+    })
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("LOCK");
+    let failed = |e| StoreError::failed("locking", &path, e);
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::Refused(format!("{} is in use by another process", dir.display())))
+        }
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}

@@ -1,0 +1,87 @@
+//! Time and random bytes, real and fixed.
+//!
+//! The only module that reads the system clock or asks for entropy, so that everything else gives
+//! the same answer to the same questions.
+
+use std::time::{Duration, SystemTime};
+
+use crate::model::Timestamp;
+
+/// Tells the time of day.
+pub trait Clock: Send {
+    /// The current time.
+    fn now(&self) -> Timestamp;
+}
+
+/// Gives unpredictable bytes.
+pub trait Entropy: Send {
+    /// Fills `bytes`, all of them.
+    fn fill(&mut self, bytes: &mut [u8]);
+}
+
+/// `N` bytes from `entropy`.
+pub fn random<const N: usize>(entropy: &mut dyn Entropy) -> [u8; N] {
+    let mut bytes = [0; N];
+    entropy.fill(&mut bytes);
+    bytes
+}
+
+/// The system's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since_epoch =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The system's random number generator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemEntropy;
+
+impl SystemEntropy {
+    /// An error where the system has no random bytes to give. Once it succeeded it goes on to.
+    pub fn probe() -> Result<SystemEntropy, getrandom::Error> {
+        getrandom::fill(&mut [0; 1]).map(|()| SystemEntropy)
+    }
+}
+
+impl Entropy for SystemEntropy {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        #[expect(
+            clippy::expect_used,
+            reason = "a probed generator does not fail, and a predictable secret is worse than a 500"
+        )]
+        getrandom::fill(bytes).expect("the system gives random bytes");
+    }
+}
+
+/// A clock that stands still, for reproducible sessions.
+#[derive(Debug, Clone, Copy)]
+pub struct FixedClock(pub Timestamp);
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        self.0
+    }
+}
+
+/// Reproducible bytes from a seed (the SplitMix64 sequence). For tests: it hides nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct SeededEntropy(pub u64);
+
+impl Entropy for SeededEntropy {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^= z >> 31;
+            chunk.copy_from_slice(&z.to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
