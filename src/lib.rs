@@ -1,4 +1,19 @@
 //! veche, a REST chat server.
+//!
+//! A request comes in at [`http`], where one thread, the loop, owns the state. It is matched
+//! against the one table of routes in [`api`], whose handlers ask a [`store`] and [`auth`], and
+//! leaves as a reply or, from the one table of errors, as a [`problem`].
+//!
+//! Imports run one way: `http → api → {store, auth, problem} → {model, sys}`. Only `http` knows
+//! sockets and threads, only `store` and `auth` know files, only [`sys`] knows the time of day and
+//! where random bytes come from. A test holds that.
+
+pub mod api;
+pub mod auth;
+pub mod cli;
+pub mod http;
 pub mod model;
+pub mod problem;
+pub mod progress;
 pub mod store;
 pub mod sys;

@@ -1,1 +1,171 @@
-fn main() {}
+//! Arguments to store, store to server, server to exit code.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use veche::api::App;
+use veche::auth::secret;
+use veche::auth::tokens::{SECRET_BYTES, Tokens};
+use veche::cli::{Cli, Command, ServeArgs, StoreArgs, StoreKind};
+use veche::http::Server;
+use veche::model::Epoch;
+use veche::progress::Display;
+use veche::store::{self, Backend, MemoryStore, SledStore, Summary, TransferError};
+use veche::sys::{SystemClock, SystemEntropy, random};
+
+/// A password shorter than this should not be good enough for a network.
+const ADVISED_PASSWORD_LENGTH: u16 = 8;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    env_logger::Builder::new()
+        .filter_level(cli.store.log)
+        // What these two have to say at the level of information is about themselves.
+        .filter_module("sled", cli.store.log.min(log::LevelFilter::Warn))
+        .filter_module("tiny_http", cli.store.log.min(log::LevelFilter::Warn))
+        .init();
+    let done = match &cli.command {
+        None => serve(&cli.store, &cli.serve),
+        Some(Command::Export { file }) => export(&cli.store, file),
+        Some(Command::Import { file }) => import(&cli.store, file),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("veche: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
+    let mut entropy = SystemEntropy::probe()?;
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    raise_descriptor_limit();
+    let server = Server::bind(serve.listen)?;
+    let store = open(args, serve.import.as_deref(), &mut entropy)?;
+    let secret = match (&serve.jwt_secret_file, args.store) {
+        (Some(file), _) => secret::read(file)?,
+        (None, StoreKind::Sled) => {
+            secret::read_or_create(&args.data_dir.join("jwt-secret"), &mut entropy)?
+        }
+        (None, StoreKind::Memory) => random::<SECRET_BYTES>(&mut entropy).to_vec(),
+    };
+    let exposed = !server.local_addr().ip().is_loopback();
+    if exposed && serve.min_password_length < ADVISED_PASSWORD_LENGTH {
+        log::warn!(
+            "listening beyond this machine, but passwords of {} characters can be registered; \
+             --min-password-length {ADVISED_PASSWORD_LENGTH} is advised",
+            serve.min_password_length
+        );
+    }
+    let tokens = Tokens::new(&secret, serve.token_ttl, store.epoch());
+    let min_password_length = usize::from(serve.min_password_length);
+    let app =
+        App::new(store, tokens, Box::new(SystemClock), Box::new(entropy), min_password_length);
+
+    let stopper = server.stopper();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for _ in signals.forever() {
+            stopper.stop();
+        }
+    })?;
+    writeln!(io::stdout(), "{}", server.local_addr())?;
+    server.run(app)?;
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Opens the store that is to be served.
+fn open(
+    args: &StoreArgs,
+    to_import: Option<&Path>,
+    entropy: &mut SystemEntropy,
+) -> Outcome<Box<dyn Backend>> {
+    let epoch = Epoch(u64::from_le_bytes(random(entropy)));
+    match args.store {
+        StoreKind::Memory => {
+            let mut store = MemoryStore::new(epoch);
+            if let Some(file) = to_import {
+                let summary = read_export(file, &mut store)?;
+                log::info!("imported {summary}");
+            }
+            log::info!("store: memory; everything is forgotten when the server ends");
+            Ok(Box::new(store))
+        }
+        StoreKind::Sled => {
+            if let Some(file) = to_import {
+                let summary = build(&args.data_dir, epoch, file)?;
+                log::info!("imported {summary}");
+            }
+            let store = SledStore::open(&args.data_dir, epoch, &mut Display::default())?;
+            log::info!("store: sled, in {}", args.data_dir.display());
+            Ok(Box::new(store))
+        }
+    }
+}
+
+fn export(args: &StoreArgs, file: &Path) -> Outcome<()> {
+    if args.store == StoreKind::Memory {
+        return Err("a memory store lives in its server only: there is nothing to export".into());
+    }
+    if !args.data_dir.join("log").exists() {
+        return Err(format!("there is no store in {}", args.data_dir.display()).into());
+    }
+    let mut store = SledStore::open(&args.data_dir, Epoch(0), &mut Display::default())?;
+    let mut out: Box<dyn Write> = if file == Path::new("-") {
+        Box::new(BufWriter::new(io::stdout().lock()))
+    } else {
+        let created = File::create_new(file);
+        Box::new(BufWriter::new(created.map_err(|e| format!("{}: {e}", file.display()))?))
+    };
+    let summary = store::export(&mut store, &mut out, &mut Display::default())?;
+    eprintln!("exported {summary}");
+    Ok(())
+}
+
+fn import(args: &StoreArgs, file: &Path) -> Outcome<()> {
+    let epoch = Epoch(u64::from_le_bytes(random(&mut SystemEntropy::probe()?)));
+    let summary = match args.store {
+        StoreKind::Memory => read_export(file, &mut MemoryStore::new(epoch))?,
+        StoreKind::Sled => build(&args.data_dir, epoch, file)?,
+    };
+    let verb = if args.store == StoreKind::Memory { "verified" } else { "imported" };
+    eprintln!("{verb} {summary}");
+    Ok(())
+}
+
+fn build(data_dir: &Path, epoch: Epoch, file: &Path) -> Outcome<Summary> {
+    Ok(SledStore::build(data_dir, epoch, |store| read_export(file, store))?)
+}
+
+fn read_export(file: &Path, store: &mut dyn Backend) -> Result<Summary, TransferError> {
+    let (source, len): (Box<dyn BufRead>, _) = if file == Path::new("-") {
+        (Box::new(io::stdin().lock()), None)
+    } else {
+        let file = File::open(file)?;
+        let len = file.metadata()?.len();
+        (Box::new(BufReader::new(file)), Some(len))
+    };
+    store::import(source, len, store, &mut Display::default())
+}
+
+/// A connection takes two descriptors, and the usual limit is 1,024.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        log::warn!("the limit on open files stays as it is: {error}");
+    }
+}

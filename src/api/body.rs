@@ -1,0 +1,163 @@
+//! Reading the JSON object in a request's body.
+//!
+//! A body is either no JSON object at all (400) or an object with fields that are missing or of
+//! another type (422, with the field named). To tell these apart, a field that may be wrong is
+//! read as a [`Field`], which accepts anything.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::{Body, MAX_BODY_BYTES, Request};
+use crate::problem::{self, Problem};
+
+/// A field of the body as it came.
+#[derive(Debug, Default)]
+pub(super) enum Field<T> {
+    /// It did not.
+    #[default]
+    Missing,
+    /// It is of another type.
+    Wrong,
+    /// As it should be.
+    Given(T),
+}
+
+/// A JSON type that a [`Field`] can ask for.
+pub(super) trait Expected<'de>: Sized {
+    /// What the client is told when it is another.
+    const WHAT: &'static str;
+    fn from_str(_: Cow<'de, str>) -> Option<Self> {
+        None
+    }
+    fn from_u64(_: u64) -> Option<Self> {
+        None
+    }
+}
+
+impl<'de: 'a, 'a> Expected<'de> for Cow<'a, str> {
+    const WHAT: &'static str = "must be a string";
+    fn from_str(text: Cow<'de, str>) -> Option<Self> {
+        Some(text)
+    }
+}
+
+impl Expected<'_> for u64 {
+    const WHAT: &'static str = "must be a whole number";
+    fn from_u64(number: u64) -> Option<Self> {
+        Some(number)
+    }
+}
+
+impl<'de, T: Expected<'de>> Field<T> {
+    /// The value; 422 if it is missing or of another type.
+    pub(super) fn required(self, name: &'static str) -> Result<T, Problem> {
+        self.optional(name)?.ok_or_else(|| Problem::field(name, "is required"))
+    }
+
+    /// The value, if there is one; 422 if it is of another type.
+    pub(super) fn optional(self, name: &'static str) -> Result<Option<T>, Problem> {
+        match self {
+            Field::Missing => Ok(None),
+            Field::Wrong => Err(Problem::field(name, T::WHAT)),
+            Field::Given(value) => Ok(Some(value)),
+        }
+    }
+
+    fn given(value: Option<T>) -> Field<T> {
+        value.map_or(Field::Wrong, Field::Given)
+    }
+}
+
+impl<'de, T: Expected<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FieldVisitor(PhantomData))
+    }
+}
+
+struct FieldVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Expected<'de>> Visitor<'de> for FieldVisitor<T> {
+    type Value = Field<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Field::given(T::from_str(Cow::Borrowed(text))))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Field::given(T::from_str(Cow::Owned(text.to_owned()))))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Field::given(T::from_u64(number)))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Field::Wrong)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Field::Wrong)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Field::Wrong)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Field::Wrong)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Field::Wrong)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Field::Wrong)
+    }
+}
+
+/// The body as a `T`, whose fields should all be [`Field`]s with `#[serde(default)]`.
+pub(super) fn parse<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, Problem> {
+    check_content_type(request.content_type)?;
+    let bytes = match request.body {
+        Body::Bytes(bytes) if bytes.len() <= MAX_BODY_BYTES => bytes,
+        Body::Bytes(_) | Body::TooLarge => {
+            return Err(Problem::new(problem::BODY_TOO_LARGE, "it may have at most 32768 bytes"));
+        }
+        Body::Broken => {
+            let why = "the body ended early or its transfer coding is wrong";
+            return Err(Problem::new(problem::MALFORMED_BODY, why));
+        }
+    };
+    // serde would take an array for a struct as well.
+    let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+    if !is_object {
+        return Err(Problem::new(problem::MALFORMED_BODY, "it does not begin with '{'"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        let why =
+            format!("the JSON is malformed at line {} column {}", error.line(), error.column());
+        Problem::new(problem::MALFORMED_BODY, why)
+    })
+}
+
+/// No type at all, JSON, and what curl declares when it is not told are all read as JSON.
+fn check_content_type(declared: Option<&str>) -> Result<(), Problem> {
+    let Some(declared) = declared else { return Ok(()) };
+    let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if is_json || essence == "application/x-www-form-urlencoded" {
+        return Ok(());
+    }
+    Err(Problem::new(problem::UNSUPPORTED_MEDIA_TYPE, "only application/json is read"))
+}

@@ -1,0 +1,245 @@
+//! What a request means: from (state, request) to outcome.
+//!
+//! Handlers see no socket and no thread, and never wait: what blocks is handed back as a
+//! [`Job`]. A new endpoint is a row in [`routes::ROUTES`] and a function in the file of its
+//! resource.
+
+mod accounts;
+mod body;
+mod messages;
+mod paging;
+pub mod routes;
+mod users;
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Serialize;
+
+use crate::auth::tokens::{TokenError, Tokens};
+use crate::model::UserId;
+use crate::problem::{self, Problem};
+use crate::store::{Backend, StoreError};
+use crate::sys::{Clock, Entropy};
+
+use routes::{Handler, Match};
+
+/// Longest request body that is looked at, in bytes.
+pub const MAX_BODY_BYTES: usize = 32 * 1024;
+
+/// The state of the server, owned by the loop.
+pub struct App {
+    store: Box<dyn Backend>,
+    tokens: Tokens,
+    clock: Box<dyn Clock>,
+    entropy: Box<dyn Entropy>,
+    min_password_length: usize,
+    failure: Option<StoreError>,
+}
+
+/// What a handler gets to see of an HTTP request.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// As in the request line; case matters (RFC 9110, section 9.1).
+    pub method: &'a str,
+    /// The target's path, undecoded.
+    pub path: &'a str,
+    /// The target's query, undecoded; empty if there is none.
+    pub query: &'a str,
+    /// The `Authorization` field.
+    pub authorization: Option<&'a str>,
+    /// The `Content-Type` field.
+    pub content_type: Option<&'a str>,
+    /// The content.
+    pub body: Body<'a>,
+}
+
+/// The content of a request, as far as it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// All of it.
+    Bytes(&'a [u8]),
+    /// More than [`MAX_BODY_BYTES`], and thrown away.
+    TooLarge,
+    /// It ended early or its framing was wrong.
+    Broken,
+}
+
+/// What is sent back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The status code (RFC 9110, section 15).
+    pub status: u16,
+    /// The `Content-Type` field.
+    pub content_type: &'static str,
+    /// Further fields. Values hold nothing that a client chose freely.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// The content. A `HEAD` is answered with its length only.
+    pub body: Vec<u8>,
+}
+
+/// What becomes of a request.
+pub enum Outcome {
+    /// It is answered, once what it wrote is durable.
+    Reply(Reply),
+    /// It goes on after a job that blocks.
+    Offload(Job),
+}
+
+/// Work that blocks, for a worker; what it returns is run by the loop and answers the request.
+pub type Job = Box<dyn FnOnce() -> Resume + Send>;
+/// The rest of a handler after its job.
+pub type Resume = Box<dyn FnOnce(&mut App) -> Result<Reply, Failure> + Send>;
+
+/// Why a handler has no reply.
+#[derive(Debug)]
+pub enum Failure {
+    /// The client is to blame, and told.
+    Problem(Problem),
+    /// The store is to blame; the client sees a 500.
+    Store(StoreError),
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Failure::Problem(problem)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::Store(error)
+    }
+}
+
+impl Reply {
+    /// A JSON reply. `body` is the JSON.
+    fn json(status: u16, body: Vec<u8>) -> Reply {
+        Reply { status, content_type: "application/json", headers: Vec::new(), body }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Reply {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+impl From<Problem> for Reply {
+    fn from(problem: Problem) -> Reply {
+        Reply {
+            status: problem.kind.status,
+            content_type: "application/problem+json",
+            body: problem.to_json(),
+            headers: problem.headers,
+        }
+    }
+}
+
+impl App {
+    /// The state around a store. `min_password_length` is in characters.
+    #[must_use]
+    pub fn new(
+        store: Box<dyn Backend>,
+        tokens: Tokens,
+        clock: Box<dyn Clock>,
+        entropy: Box<dyn Entropy>,
+        min_password_length: usize,
+    ) -> App {
+        App { store, tokens, clock, entropy, min_password_length, failure: None }
+    }
+
+    /// Routes and handles one request. What it wrote is not durable before [`App::sync`].
+    pub fn handle(&mut self, request: &Request<'_>) -> Outcome {
+        let handled = catch_unwind(AssertUnwindSafe(|| self.dispatch(request)));
+        match handled {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(failure)) => Outcome::Reply(self.reply_to(failure)),
+            Err(_) => Outcome::Reply(Problem::internal().into()),
+        }
+    }
+
+    /// Goes on with a request whose job is done.
+    pub fn resume(&mut self, resume: Resume) -> Reply {
+        match catch_unwind(AssertUnwindSafe(|| resume(self))) {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(failure)) => self.reply_to(failure),
+            Err(_) => Problem::internal().into(),
+        }
+    }
+
+    /// Makes durable what was handled so far. After an error none of it may be answered.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => self.store.sync(),
+        }
+    }
+
+    /// The time of day, as handlers see it.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    fn dispatch(&mut self, request: &Request<'_>) -> Result<Outcome, Failure> {
+        let (route, id) = match routes::find(request.method, request.path) {
+            Match::Route(route, id) => (route, id),
+            Match::OtherMethods(allow) => return Err(Problem::method_not_allowed(allow).into()),
+            Match::Nothing => return Err(Problem::not_found("no such path").into()),
+        };
+        match route.handler {
+            Handler::Open(handle) => handle(self, request),
+            Handler::Authenticated(handle) => {
+                let caller = self.authenticate(request)?;
+                handle(self, &Call { request, caller, id })
+            }
+        }
+    }
+
+    /// The user whose token the request brings (RFC 6750, section 2.1).
+    fn authenticate(&self, request: &Request<'_>) -> Result<UserId, Problem> {
+        let Some(authorization) = request.authorization else {
+            return Err(Problem::new(problem::TOKEN_MISSING, "there is no Authorization header"));
+        };
+        let token = match authorization.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            _ => {
+                let why = "the Authorization header is not of the form 'Bearer TOKEN'";
+                return Err(Problem::new(problem::TOKEN_MISSING, why));
+            }
+        };
+        self.tokens.verify(token, self.clock.now()).map_err(|error| {
+            let why = match error {
+                TokenError::Expired => "the access token has expired",
+                TokenError::Invalid => "the access token is malformed, forged or of another store",
+            };
+            Problem::new(problem::TOKEN_INVALID, why)
+        })
+    }
+
+    fn reply_to(&mut self, failure: Failure) -> Reply {
+        match failure {
+            Failure::Problem(problem) => problem.into(),
+            Failure::Store(error) => {
+                log::error!("{error}");
+                if error.is_fatal() {
+                    self.failure.get_or_insert(error);
+                }
+                Problem::internal().into()
+            }
+        }
+    }
+}
+
+/// What the API's own types serialize to. They hold strings and numbers only, which cannot fail.
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// A request whose sender is known.
+struct Call<'a> {
+    request: &'a Request<'a>,
+    caller: UserId,
+    /// The path's `{id}`, if the route has one.
+    id: &'a str,
+}

@@ -1,0 +1,138 @@
+//! Pages of lists: the parameters that ask for one, and the links to its neighbours.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
+use super::App;
+use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, Epoch, MAX_ID, MAX_PAGE_LIMIT, UserId, Window};
+use crate::problem::{self, Problem};
+
+/// The query parameters that any list knows. Others are ignored.
+#[derive(Debug, Default)]
+pub(super) struct Query<'a> {
+    limit: Option<Cow<'a, str>>,
+    before: Option<Cow<'a, str>>,
+    after: Option<Cow<'a, str>>,
+    epoch: Option<Cow<'a, str>>,
+    /// Only these private messages; of use to mailboxes.
+    pub(super) with: Option<Cow<'a, str>>,
+    /// Only this account; of use to the list of users.
+    pub(super) username: Option<Cow<'a, str>>,
+}
+
+impl<'a> Query<'a> {
+    /// 400 for a parameter that is given twice.
+    pub(super) fn parse(query: &'a str) -> Result<Query<'a>, Problem> {
+        let mut parsed = Query::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let (name, place) = match &*name {
+                "limit" => ("limit", &mut parsed.limit),
+                "before" => ("before", &mut parsed.before),
+                "after" => ("after", &mut parsed.after),
+                "epoch" => ("epoch", &mut parsed.epoch),
+                "with" => ("with", &mut parsed.with),
+                "username" => ("username", &mut parsed.username),
+                _ => continue,
+            };
+            if place.replace(value).is_some() {
+                return Err(Problem::parameter(name, "is given twice"));
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The page that is asked for. 400 for what is out of range, 410 for another store's cursor.
+    pub(super) fn window(&self, app: &App) -> Result<Window, Problem> {
+        let limit = match &self.limit {
+            None => DEFAULT_PAGE_LIMIT,
+            Some(limit) => number(limit)
+                .and_then(|limit| usize::try_from(limit).ok())
+                .filter(|limit| (1..=MAX_PAGE_LIMIT).contains(limit))
+                .ok_or_else(|| Problem::parameter("limit", "must be a number from 1 to 1000"))?,
+        };
+        let cursor = match (&self.before, &self.after) {
+            (None, None) => Cursor::Newest,
+            (Some(before), None) => number(before)
+                .map(Cursor::Before)
+                .ok_or_else(|| Problem::parameter("before", "must be an id, 0 or above"))?,
+            (None, Some(after)) if after == "-1" => Cursor::From(0),
+            (None, Some(after)) => {
+                number(after).map(|id| Cursor::From(id + 1)).ok_or_else(|| {
+                    Problem::parameter("after", "must be an id, or -1 for the beginning")
+                })?
+            }
+            (Some(_), Some(_)) => {
+                return Err(Problem::parameter("after", "must not be given together with before"));
+            }
+        };
+        if let Some(epoch) = &self.epoch {
+            let epoch = Epoch::parse(epoch)
+                .ok_or_else(|| Problem::parameter("epoch", "must be 16 hexadecimal digits"))?;
+            if epoch != app.store.epoch() {
+                let why = "the cursor is of another store: this one was begun anew";
+                return Err(Problem::new(problem::CURSOR_LOST, why));
+            }
+        }
+        Ok(Window { cursor, limit })
+    }
+
+    /// The other user of a conversation, if one is asked for.
+    pub(super) fn with(&self) -> Result<Option<UserId>, Problem> {
+        let Some(with) = &self.with else { return Ok(None) };
+        let user = number(with).and_then(UserId::new);
+        user.map(Some).ok_or_else(|| Problem::parameter("with", "must be the id of a user"))
+    }
+}
+
+/// An id as it is written in paths and queries: digits, without a sign or leading zeros, so that
+/// no two ways of writing mean the same resource.
+pub(super) fn number(text: &str) -> Option<u64> {
+    let canonical =
+        text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if !canonical {
+        return None;
+    }
+    text.parse().ok().filter(|number| *number <= MAX_ID)
+}
+
+/// What the links of a page have in common.
+pub(super) struct Links<'a> {
+    /// The list's own path.
+    pub(super) path: &'a str,
+    /// The other user, where the list is a conversation.
+    pub(super) with: Option<UserId>,
+    pub(super) window: Window,
+    pub(super) epoch: Epoch,
+}
+
+impl Links<'_> {
+    /// The `Link` field (RFC 8288) of a page that holds the `ids` from first to last: `prev` if
+    /// there is something older, `next` always, so that a client can come back for what is new.
+    pub(super) fn field(&self, ids: Option<(u64, u64)>, older: bool) -> String {
+        let mut field = String::with_capacity(192);
+        let start = self.window.start(ids.map(|(first, _)| first));
+        if older {
+            self.push(&mut field, format_args!("before={}", start.min(MAX_ID)), "prev");
+            field.push_str(", ");
+        }
+        let last = match (ids, self.window.cursor) {
+            (Some((_, last)), _) => Some(last),
+            (None, Cursor::Newest) => None,
+            (None, Cursor::Before(id) | Cursor::From(id)) => id.checked_sub(1),
+        };
+        match last {
+            Some(last) => self.push(&mut field, format_args!("after={last}"), "next"),
+            None => self.push(&mut field, format_args!("after=-1"), "next"),
+        }
+        field
+    }
+
+    fn push(&self, field: &mut String, cursor: fmt::Arguments<'_>, rel: &str) {
+        let Links { path, with, window, epoch } = self;
+        let _ = write!(field, "<{path}?{cursor}&limit={}", window.limit);
+        if let Some(with) = with {
+            let _ = write!(field, "&with={with}");
+        }
+        let _ = write!(field, "&epoch={epoch}>; rel=\"{rel}\"");
+    }
+}

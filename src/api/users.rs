@@ -1,0 +1,82 @@
+//! Accounts, as other users see them.
+
+use serde::Serialize;
+
+use super::paging::{Links, Query, number};
+use super::{App, Call, Failure, Outcome, Reply, to_json};
+use crate::model::{Page, User, UserId, Username};
+use crate::problem::Problem;
+
+/// A user on the wire.
+#[derive(Serialize)]
+struct UserBody<'a> {
+    id: UserId,
+    username: &'a str,
+}
+
+impl<'a> From<&'a User> for UserBody<'a> {
+    fn from(user: &'a User) -> Self {
+        UserBody { id: user.id, username: user.name.as_str() }
+    }
+}
+
+/// The `{id}` in the path of a user.
+pub(super) enum PathUser {
+    /// `me`
+    Caller,
+    /// A number.
+    Id(UserId),
+}
+
+impl PathUser {
+    /// `None` for what can be no user.
+    pub(super) fn parse(segment: &str) -> Option<PathUser> {
+        match segment {
+            "me" => Some(PathUser::Caller),
+            id => number(id).and_then(UserId::new).map(PathUser::Id),
+        }
+    }
+
+    /// The user meant, when `caller` says it.
+    pub(super) fn id(&self, caller: UserId) -> UserId {
+        match *self {
+            PathUser::Caller => caller,
+            PathUser::Id(id) => id,
+        }
+    }
+}
+
+/// 404 for the `{id}` in the path of a user.
+pub(super) fn no_such_user() -> Problem {
+    Problem::not_found("there is no user with this id")
+}
+
+/// `GET /api/users/{id}`
+pub(super) fn show(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let id = PathUser::parse(call.id).ok_or_else(no_such_user)?.id(call.caller);
+    let user = app.store.user(id)?.ok_or_else(no_such_user)?;
+    Ok(Outcome::Reply(Reply::json(200, to_json(&UserBody::from(&*user)))))
+}
+
+/// With `username` an array of one or none, whatever the page asked for; else a page of all.
+///
+/// `GET /api/users`
+pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let query = Query::parse(call.request.query)?;
+    let window = query.window(app)?;
+    if let Some(username) = &query.username {
+        let found = match Username::parse(username) {
+            Ok(name) => app.store.user_named(&name)?,
+            // What can be nobody's name is not a mistake: a client may be searching as one types.
+            Err(_) => None,
+        };
+        let bodies: Vec<UserBody<'_>> = found.iter().map(|user| (&**user).into()).collect();
+        return Ok(Outcome::Reply(Reply::json(200, to_json(&bodies))));
+    }
+    let links = Links { path: call.request.path, with: None, window, epoch: app.store.epoch() };
+    let Page { items, older } = app.store.users(window)?;
+    let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
+    let bodies: Vec<UserBody<'_>> = items.iter().map(|item| (&**item).into()).collect();
+    let reply = Reply::json(200, to_json(&bodies)).with("Link", links.field(ids, older));
+    Ok(Outcome::Reply(reply))
+}

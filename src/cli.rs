@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use log::LevelFilter;
+
+/// A REST chat server: accounts, a general chat, private messages.
+///
+/// Without a command it serves, until it gets SIGTERM or SIGINT. The first line on standard
+/// output is the address it listens on.
+#[derive(Debug, Parser)]
+#[command(name = "veche", version, args_conflicts_with_subcommands = false)]
+pub struct Cli {
+    /// Where the chat is kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// How it is served.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a store as JSON lines, ids and password hashes included, and print a digest
+    ///
+    /// The server must be stopped. Summary and progress go to standard error.
+    Export {
+        /// The file to write; must not exist; `-` is standard output
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Read what `export` wrote into an empty store, and print the same digest
+    ///
+    /// The store appears when it is complete. With `--store memory` the file is only verified.
+    Import {
+        /// The file to read; `-` is standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+}
+
+/// Which store, and where.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// Where the chat is kept: `memory` forgets it when the server ends
+    #[arg(long, env = "VECHE_STORE", value_enum, default_value = "sled", global = true)]
+    pub store: StoreKind,
+    /// The directory of the sled store; made if it is not there
+    #[arg(
+        long,
+        env = "VECHE_DATA_DIR",
+        value_name = "DIR",
+        default_value = "./veche-data",
+        global = true
+    )]
+    pub data_dir: PathBuf,
+    /// How much is logged, on standard error
+    #[arg(long, env = "VECHE_LOG", value_name = "LEVEL", default_value = "info", global = true)]
+    pub log: LevelFilter,
+}
+
+/// Which implementation keeps the chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StoreKind {
+    /// In memory only
+    Memory,
+    /// On disk, durable: a write-ahead log with a sled index
+    Sled,
+}
+
+/// How the chat is served.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The address and port to listen on; port 0 lets the system choose one
+    #[arg(long, env = "VECHE_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
+    pub listen: SocketAddr,
+    /// How long an access token is good for, in seconds (at most a year)
+    #[arg(
+        long,
+        env = "VECHE_TOKEN_TTL",
+        value_name = "SECONDS",
+        default_value_t = 3600,
+        value_parser = clap::value_parser!(u64).range(1..=31_536_000)
+    )]
+    pub token_ttl: u64,
+    /// A file with the secret that signs access tokens, 32 to 4096 bytes, every one of which counts
+    ///
+    /// Without it the sled store keeps a random one in its directory, and the memory store makes
+    /// a new one at every start.
+    #[arg(long, env = "VECHE_JWT_SECRET_FILE", value_name = "FILE")]
+    pub jwt_secret_file: Option<PathBuf>,
+    /// The shortest password that can be registered, in characters
+    #[arg(
+        long,
+        env = "VECHE_MIN_PASSWORD_LENGTH",
+        value_name = "N",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub min_password_length: u16,
+    /// Read an export into the store, which must be empty, before serving
+    #[arg(long, env = "VECHE_IMPORT", value_name = "FILE")]
+    pub import: Option<PathBuf>,
+}

@@ -1,0 +1,62 @@
+//! Reading bodies that the client sends in its own time. Blocks, so only workers do it.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use super::exchange::{Content, Exchange};
+use crate::api::MAX_BODY_BYTES;
+
+/// How long a client may take to send a body.
+pub(super) const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// How much of a body that is too large is read and thrown away, so that a client which only
+/// listens when it has sent everything sees the 413.
+const MAX_DISCARDED_BYTES: u64 = 1024 * 1024;
+
+/// Reads the body of `exchange`.
+pub(super) fn read(exchange: &mut Exchange, expects_continue: bool) {
+    let declared = exchange.request.body_length().map(|length| length as u64);
+    if expects_continue && declared.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        // Without the 100 it waits for, the client need not send any of it.
+        exchange.content = Content::TooLarge;
+        exchange.close = true;
+        exchange.unread = declared.unwrap_or(0);
+        return;
+    }
+    let reader = exchange.request.as_reader();
+    let mut body = Vec::new();
+    let mut buffer = [0; 8 * 1024];
+    let mut total = 0_u64;
+    let complete = loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => break declared.is_none_or(|length| length == total),
+            Ok(n) => {
+                total += n as u64;
+                if total <= MAX_BODY_BYTES as u64 {
+                    body.extend_from_slice(&buffer[..n]);
+                } else if total >= MAX_DISCARDED_BYTES {
+                    break declared == Some(total);
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break false,
+        }
+    };
+    exchange.close = !complete;
+    exchange.unread = declared.map_or(0, |length| length.saturating_sub(total));
+    exchange.content = if total > MAX_BODY_BYTES as u64 {
+        Content::TooLarge
+    } else if complete {
+        Content::Bytes(body)
+    } else {
+        Content::Broken
+    };
+}
+
+/// Takes a body that tiny_http has read already.
+pub(super) fn take_buffered(exchange: &mut Exchange) {
+    let mut body = Vec::with_capacity(exchange.request.body_length().unwrap_or(0));
+    exchange.content = match exchange.request.as_reader().read_to_end(&mut body) {
+        Ok(_) => Content::Bytes(body),
+        Err(_) => Content::Broken,
+    };
+}

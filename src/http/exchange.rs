@@ -1,0 +1,141 @@
+//! One request on its way through the server, with its connection.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tiny_http::Header;
+
+use crate::api::{Body, Request};
+
+/// A request that has been received and not been answered.
+pub(super) struct Exchange {
+    pub(super) request: tiny_http::Request,
+    pub(super) content: Content,
+    /// Whether the connection must end with the reply, because it is not certain where the next
+    /// request would begin.
+    pub(super) close: bool,
+    /// Bytes of a declared length that nobody has read. tiny_http allocates and reads as many
+    /// when the request is dropped.
+    pub(super) unread: u64,
+}
+
+/// The body of a request, as far as it was read.
+#[derive(Debug, Default)]
+pub(super) enum Content {
+    #[default]
+    Empty,
+    Bytes(Vec<u8>),
+    TooLarge,
+    Broken,
+}
+
+/// How the body of a request is delimited, and so who may read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is none.
+    None,
+    /// tiny_http has it in memory.
+    Buffered,
+    /// It comes from the socket, in the client's own time.
+    Streamed {
+        /// The client waits for `100 Continue` before it sends (RFC 9110, section 10.1.1).
+        expects_continue: bool,
+    },
+    /// The lengths contradict each other or tiny_http would misread them (RFC 9112, section 6.3).
+    Ambiguous,
+}
+
+/// tiny_http reads bodies up to this length itself, before it shows the request.
+const BUFFERED_BYTES: usize = 1024;
+
+impl Exchange {
+    pub(super) fn new(request: tiny_http::Request) -> Exchange {
+        Exchange { request, content: Content::Empty, close: false, unread: 0 }
+    }
+
+    /// Which connection: its peer's address. Only TCP is listened on, where it is always known.
+    pub(super) fn peer(&self) -> SocketAddr {
+        peer(&self.request)
+    }
+
+    /// Whether only the header section of the reply is wanted.
+    pub(super) fn is_head(&self) -> bool {
+        *self.request.method() == tiny_http::Method::Head
+    }
+
+    pub(super) fn framing(&self) -> Framing {
+        let (mut lengths, mut chunked, mut expects_continue, mut upgrade) =
+            (0, false, false, false);
+        for header in self.request.headers() {
+            let value = header.value.as_str();
+            match name(header) {
+                "content-length" => {
+                    lengths += 1;
+                    if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit()) {
+                        return Framing::Ambiguous;
+                    }
+                }
+                "transfer-encoding" if value.eq_ignore_ascii_case("chunked") && !chunked => {
+                    chunked = true;
+                }
+                "transfer-encoding" => return Framing::Ambiguous,
+                "expect" => expects_continue = true,
+                // tiny_http hands out the bare socket as the body then.
+                "connection" => upgrade |= value.to_ascii_lowercase().contains("upgrade"),
+                _ => {}
+            }
+        }
+        let length = self.request.body_length();
+        match (lengths, chunked) {
+            (0, false) | (1, false) if length.unwrap_or(0) == 0 => {
+                if lengths == 1 && length.is_none() { Framing::Ambiguous } else { Framing::None }
+            }
+            (0, true) | (1, false) if upgrade => Framing::Ambiguous,
+            (1, false) if length <= Some(BUFFERED_BYTES) && !expects_continue => Framing::Buffered,
+            (0, true) | (1, false) => Framing::Streamed { expects_continue },
+            _ => Framing::Ambiguous,
+        }
+    }
+
+    /// What the API sees of it.
+    pub(super) fn request(&self) -> Request<'_> {
+        let (path, query) = match self.request.url().split_once('?') {
+            Some((path, query)) => (path, query),
+            None => (self.request.url(), ""),
+        };
+        let (mut authorization, mut content_type) = (None, None);
+        for header in self.request.headers() {
+            match name(header) {
+                "authorization" => authorization = Some(header.value.as_str()),
+                "content-type" => content_type = Some(header.value.as_str()),
+                _ => {}
+            }
+        }
+        let body = match &self.content {
+            Content::Empty => Body::Bytes(&[]),
+            Content::Bytes(bytes) => Body::Bytes(bytes),
+            Content::TooLarge => Body::TooLarge,
+            Content::Broken => Body::Broken,
+        };
+        let method = self.request.method().as_str();
+        Request { method, path, query, authorization, content_type, body }
+    }
+}
+
+pub(super) fn peer(request: &tiny_http::Request) -> SocketAddr {
+    let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    request.remote_addr().copied().unwrap_or(unknown)
+}
+
+/// A header's name, if it is one that matters here; names are compared without regard to case.
+fn name(header: &Header) -> &'static str {
+    const KNOWN: [&str; 6] = [
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "expect",
+        "transfer-encoding",
+    ];
+    let field = header.field.as_str().as_str();
+    KNOWN.into_iter().find(|known| field.eq_ignore_ascii_case(known)).unwrap_or_default()
+}

@@ -1,0 +1,263 @@
+//! Writing replies, to clients that may be slow to read.
+//!
+//! The loop writes a reply as far as the socket takes it without waiting; a worker does the rest.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::mem;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jiff::fmt::rfc2822::DateTimePrinter;
+use socket2::SockRef;
+use tiny_http::StatusCode;
+
+use super::deadlines::{Deadlines, sever};
+use super::exchange::Exchange;
+use super::pool::{Pool, Priority};
+use super::socket;
+use super::turn::{Event, Sender};
+use crate::api::Reply;
+use crate::model::Timestamp;
+
+/// Replies that are written at once to clients that do not keep up.
+const WRITERS: usize = 32;
+/// Replies that wait for a writer.
+const WRITE_QUEUE: usize = 256;
+/// How long a client may take to read a reply.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// Bytes of replies that clients have not yet read, in all. Beyond it a client that does not
+/// keep up is cut off at once.
+const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes of an unread body that tiny_http may be left to allocate when a request is dropped.
+const MAX_DROPPED_BYTES: u64 = 64 * 1024 * 1024;
+/// Connections that may be leaked because their request declared more than that. Each costs a
+/// thread and two descriptors for good.
+pub(super) const MAX_ABANDONED: usize = 256;
+
+/// Sends replies.
+pub(super) struct Outbox {
+    writers: Pool,
+    deadlines: Deadlines,
+    events: Sender,
+    unsent_bytes: Arc<AtomicUsize>,
+    abandoned: Arc<AtomicUsize>,
+    date: (u64, String),
+    buffer: Vec<u8>,
+}
+
+/// How far a reply got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It is out, or its client is gone: the connection is free.
+    Now,
+    /// A worker has it and will send [`Event::Sent`].
+    Later,
+}
+
+type ResponseWriter = Box<dyn Write + Send>;
+
+impl Outbox {
+    pub(super) fn start(deadlines: Deadlines, events: Sender) -> io::Result<Outbox> {
+        Ok(Outbox {
+            writers: Pool::start("writer", WRITERS, WRITE_QUEUE, Priority::Normal)?,
+            deadlines,
+            events,
+            unsent_bytes: Arc::default(),
+            abandoned: Arc::default(),
+            date: (u64::MAX, String::new()),
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Whether so many connections were leaked that the process should be started anew.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed) >= MAX_ABANDONED
+    }
+
+    /// Answers `exchange`.
+    pub(super) fn send(&mut self, exchange: Exchange, reply: &Reply, now: Timestamp) -> Sent {
+        self.encode(&exchange, reply, now);
+        if exchange.close {
+            return self.send_and_close(exchange);
+        }
+        let peer = exchange.peer();
+        let mut writer = exchange.request.into_writer();
+        match write(&mut writer, &self.buffer) {
+            Ok(Written::All) | Err(_) => Sent::Now,
+            Ok(Written::Some(len)) => self.finish_later(writer, peer, len),
+        }
+    }
+
+    /// Has a worker write what the socket did not take.
+    fn finish_later(&self, mut writer: ResponseWriter, peer: SocketAddr, written: usize) -> Sent {
+        let rest = self.buffer[written..].to_vec();
+        let unsent_bytes = Arc::clone(&self.unsent_bytes);
+        let (len, deadlines, events) = (rest.len(), self.deadlines.clone(), self.events.clone());
+        let room = unsent_bytes.load(Ordering::Relaxed) + len <= MAX_UNSENT_BYTES;
+        let Some(slot) = self.writers.slot().filter(|_| room) else {
+            log::warn!("cutting {peer} off: too many clients do not read their replies");
+            sever(peer);
+            return Sent::Now;
+        };
+        unsent_bytes.fetch_add(len, Ordering::Relaxed);
+        slot.submit(move || {
+            let deadline = deadlines.watch(peer, WRITE_DEADLINE);
+            write_all(&mut writer, &rest);
+            drop(deadline);
+            drop(writer);
+            unsent_bytes.fetch_sub(len, Ordering::Relaxed);
+            events.send(Event::Sent(peer));
+        });
+        Sent::Later
+    }
+
+    /// Has a worker write the reply and end the connection.
+    fn send_and_close(&mut self, exchange: Exchange) -> Sent {
+        let peer = exchange.peer();
+        let Some(slot) = self.writers.slot() else {
+            sever(peer);
+            self.discard(exchange);
+            return Sent::Now;
+        };
+        let reply = mem::take(&mut self.buffer);
+        let (deadlines, abandoned) = (self.deadlines.clone(), Arc::clone(&self.abandoned));
+        let events = self.events.clone();
+        slot.submit(move || {
+            let deadline = deadlines.watch(peer, WRITE_DEADLINE);
+            close(exchange, &reply, &abandoned);
+            drop(deadline);
+            events.send(Event::Sent(peer));
+        });
+        Sent::Later
+    }
+
+    /// Lets go of a request whose connection was severed, so that nothing waits for it.
+    pub(super) fn discard(&self, mut exchange: Exchange) {
+        // Whoever severed the connection need not have looked at the request.
+        exchange.unread = exchange.unread.max(exchange.request.body_length().unwrap_or(0) as u64);
+        if exchange.unread > MAX_DROPPED_BYTES {
+            abandon(exchange, None, &self.abandoned);
+        } else {
+            drop(exchange.request.into_writer());
+        }
+    }
+
+    /// Lays the reply out in `self.buffer` (RFC 9112).
+    fn encode(&mut self, exchange: &Exchange, reply: &Reply, now: Timestamp) {
+        if self.date.0 != now.seconds() {
+            self.date = (now.seconds(), http_date(now));
+        }
+        let out = &mut self.buffer;
+        out.clear();
+        let reason = StatusCode(reply.status).default_reason_phrase();
+        // Writing to a Vec does not fail.
+        let _ = write!(out, "HTTP/1.1 {} {reason}\r\nDate: {}\r\n", reply.status, self.date.1);
+        let _ = write!(out, "Content-Type: {}\r\n", reply.content_type);
+        let _ = write!(out, "Content-Length: {}\r\n", reply.body.len());
+        for (name, value) in &reply.headers {
+            let _ = write!(out, "{name}: {value}\r\n");
+        }
+        if exchange.close {
+            out.extend(b"Connection: close\r\n");
+        } else if *exchange.request.http_version() == (1, 0) {
+            // tiny_http keeps the connection if the client asked for it, and only then.
+            let kept = exchange.request.headers().iter().any(|header| {
+                header.field.equiv("connection")
+                    && header.value.as_str().eq_ignore_ascii_case("keep-alive")
+            });
+            let connection = if kept { "keep-alive" } else { "close" };
+            let _ = write!(out, "Connection: {connection}\r\n");
+        }
+        out.extend(b"\r\n");
+        if !exchange.is_head() {
+            out.extend(&reply.body);
+        }
+    }
+}
+
+enum Written {
+    All,
+    Some(usize),
+}
+
+/// Writes as much as the socket takes; its send timeout is short (see [`socket::listen`]).
+fn write(writer: &mut ResponseWriter, bytes: &[u8]) -> io::Result<Written> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match writer.write(&bytes[written..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(n) => written += n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Written::Some(written)),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    loop {
+        match writer.flush() {
+            Ok(()) => return Ok(Written::All),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Written::Some(written)),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Writes everything, however long it takes. The job's deadline ends it.
+fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) {
+    while let Ok(Written::Some(n)) = write(writer, bytes) {
+        bytes = &bytes[n..];
+    }
+}
+
+/// Writes a reply and ends the connection, leaving no unread body to tiny_http.
+fn close(mut exchange: Exchange, reply: &[u8], abandoned: &AtomicUsize) {
+    let socket = socket::find(exchange.peer());
+    if exchange.unread > MAX_DROPPED_BYTES {
+        abandon(exchange, Some(reply), abandoned);
+    } else {
+        // From here on reading does not wait: it yields what has arrived, then the end.
+        if let Some(socket) = &socket {
+            let _ = SockRef::from(socket).shutdown(Shutdown::Read);
+        }
+        if exchange.unread == 0 {
+            // A chunked body: what is left of it must not be taken for the next request.
+            let _ = io::copy(
+                &mut exchange.request.as_reader().take(MAX_DROPPED_BYTES),
+                &mut io::sink(),
+            );
+        }
+        let mut writer = exchange.request.into_writer();
+        write_all(&mut writer, reply);
+    }
+    if let Some(socket) = &socket {
+        let _ = SockRef::from(socket).shutdown(Shutdown::Both);
+    }
+}
+
+/// Lets go of a request without dropping it: tiny_http would allocate all that the client
+/// declared, which can be more than there is. The only way to get at the socket is an upgrade,
+/// which sends a status line of its own first; an interim one (RFC 9110, section 15.2) is passed
+/// over by clients. Reader and writer are leaked, and with them a thread and two descriptors.
+fn abandon(exchange: Exchange, reply: Option<&[u8]>, abandoned: &AtomicUsize) {
+    abandoned.fetch_add(1, Ordering::Relaxed);
+    log::warn!(
+        "abandoning the connection with {}: it declared a body of {} more bytes",
+        exchange.peer(),
+        exchange.unread
+    );
+    let interim = tiny_http::Response::empty(100);
+    let mut stream = exchange.request.upgrade("none", interim);
+    if let Some(reply) = reply {
+        let _ = stream.write_all(reply).and_then(|()| stream.flush());
+    }
+    mem::forget(stream);
+}
+
+/// The `Date` field's value (RFC 9110, section 5.6.7).
+fn http_date(now: Timestamp) -> String {
+    let seconds = i64::try_from(now.seconds()).unwrap_or(0);
+    let timestamp = jiff::Timestamp::from_second(seconds).unwrap_or_default();
+    DateTimePrinter::new().timestamp_to_rfc9110_string(&timestamp).unwrap_or_default()
+}

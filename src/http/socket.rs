@@ -1,0 +1,58 @@
+//! What tiny_http does not let one say to its sockets, said around it.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// How long a write may wait for room in the socket's buffer before it returns with what it has
+/// done. Short, because the loop writes too; what is left over goes to a worker.
+const WRITE_WAIT: Duration = Duration::from_millis(5);
+/// After how long without a sign of life a connection is probed.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long sent data may go unacknowledged before the connection is given up.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// A listening socket. On Linux its options are inherited by the connections it accepts, whose
+/// sockets are out of reach: without `TCP_NODELAY` a reply in two segments waits for a delayed
+/// acknowledgement (40 ms), without a send timeout a client that does not read stops its writer.
+pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_write_timeout(Some(WRITE_WAIT))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A handle of our own on the connection with `peer`, found among the process's descriptors.
+/// Takes about a microsecond for each that is open: for emergencies only.
+pub(super) fn find(peer: SocketAddr) -> Option<OwnedFd> {
+    let names = std::fs::read_dir("/proc/self/fd").ok()?;
+    names
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(duplicate)
+        .find(|fd| {
+            let its_peer = SockRef::from(fd).peer_addr();
+            its_peer.is_ok_and(|addr| addr.as_socket() == Some(peer))
+        })
+}
+
+fn duplicate(fd: RawFd) -> Option<OwnedFd> {
+    if fd < 0 {
+        return None;
+    }
+    #[expect(unsafe_code, reason = "tiny_http does not show its sockets")]
+    // SAFETY: the descriptor is used for nothing but to duplicate whatever it stands for at that
+    // instant. Should it have been closed since it was listed, that fails; should it have been
+    // opened anew, the caller's look at the duplicate's peer decides.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    borrowed.try_clone_to_owned().ok()
+}

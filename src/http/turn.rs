@@ -1,0 +1,287 @@
+//! The loop: one thread that owns the state and never waits for anybody but its queue.
+//!
+//! A turn takes what is there, has it handled in order, syncs once, and only then lets the
+//! replies go, reads included: nobody is told "ok", or shown a message, that a power cut could
+//! take back. Under load turns grow by themselves and share the sync; a lone request waits for
+//! nobody.
+
+use std::io;
+use std::iter;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::content::{self, BODY_DEADLINE};
+use super::deadlines::{Deadlines, sever};
+use super::exchange::{Content, Exchange, Framing};
+use super::lanes::{Admission, Lanes};
+use super::pool::{Pool, Priority};
+use super::pulse::Pulse;
+use super::reply::{Outbox, Sent};
+use super::{ServeError, Server};
+use crate::api::{App, Job, Outcome, Reply, Resume};
+use crate::problem::Problem;
+
+/// Requests that one turn takes at most, so that the first does not wait for the last for long.
+const MAX_TURN: usize = 256;
+/// Hashes that wait for a worker: about two seconds of them.
+const HASH_QUEUE: usize = 64;
+/// Bodies that are read at once.
+const BODY_READERS: usize = 32;
+/// Bodies that wait to be read.
+const BODY_QUEUE: usize = 256;
+/// How long requests under way may take to finish when the server stops.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a draining server looks whether it is done.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What workers tell the loop.
+pub(super) enum Event {
+    /// A body is read, or could not be.
+    Received(Exchange),
+    /// A job is done.
+    Done(Exchange, Resume),
+    /// A reply is out.
+    Sent(SocketAddr),
+}
+
+/// The workers' end of the loop's queue: an event and a nudge.
+#[derive(Clone)]
+pub(super) struct Sender {
+    events: mpsc::Sender<Event>,
+    server: Arc<tiny_http::Server>,
+}
+
+impl Sender {
+    pub(super) fn send(&self, event: Event) {
+        // When the loop is gone, so is everybody who waits for the event.
+        if self.events.send(event).is_ok() {
+            self.server.unblock();
+        }
+    }
+}
+
+/// The loop and all that it owns.
+pub(super) struct Loop {
+    server: Arc<tiny_http::Server>,
+    listener: std::net::TcpListener,
+    stopping: Arc<AtomicBool>,
+    app: App,
+    lanes: Lanes,
+    outbox: Outbox,
+    hashers: Pool,
+    readers: Pool,
+    deadlines: Deadlines,
+    pulse: Pulse,
+    sender: Sender,
+    events: Receiver<Event>,
+    /// Answered in this turn, waiting for its sync.
+    replies: Vec<(Exchange, Reply)>,
+    /// In flight since the last turn's replies went out.
+    ready: Vec<Exchange>,
+    accept_error: Option<io::Error>,
+}
+
+impl Loop {
+    pub(super) fn new(server: Server, app: App) -> Result<Loop, ServeError> {
+        let Server { server, listener, local_addr, stopping } = server;
+        let (events_in, events) = mpsc::channel();
+        let sender = Sender { events: events_in, server: Arc::clone(&server) };
+        let deadlines = Deadlines::default();
+        let watched = deadlines.clone();
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let start = || -> io::Result<_> {
+            let outbox = Outbox::start(deadlines.clone(), sender.clone())?;
+            // Half of the processors at most: hashing would take all it is given.
+            let hashers = Pool::start("hasher", (cores / 2).max(1), HASH_QUEUE, Priority::Low)?;
+            let readers = Pool::start("reader", BODY_READERS, BODY_QUEUE, Priority::Normal)?;
+            let pulse = Pulse::start(local_addr, move || watched.enforce())?;
+            Ok((outbox, hashers, readers, pulse))
+        };
+        let (outbox, hashers, readers, pulse) = start().map_err(ServeError::Thread)?;
+        Ok(Loop {
+            server,
+            listener,
+            stopping,
+            app,
+            lanes: Lanes::default(),
+            outbox,
+            hashers,
+            readers,
+            deadlines,
+            pulse,
+            sender,
+            events,
+            replies: Vec::new(),
+            ready: Vec::new(),
+            accept_error: None,
+        })
+    }
+
+    pub(super) fn run(mut self) -> Result<(), ServeError> {
+        while !self.stopping.load(Ordering::SeqCst) && self.accept_error.is_none() {
+            let first = if self.ready.is_empty() { Some(self.server.recv()) } else { None };
+            self.turn(first)?;
+            if self.outbox.is_exhausted() {
+                self.drain()?;
+                return Err(ServeError::Abandoned);
+            }
+        }
+        self.drain()?;
+        self.accept_error.map_or(Ok(()), |error| Err(ServeError::Accept(error)))
+    }
+
+    /// Finishes what is under way, and takes no new connections.
+    fn drain(&mut self) -> Result<(), ServeError> {
+        log::info!("stopping: finishing what is under way");
+        // The accept thread ends with an error, which is of no interest any more.
+        let _ = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
+        let deadline = Instant::now() + DRAIN_DEADLINE;
+        loop {
+            let first = self.server.recv_timeout(DRAIN_INTERVAL).transpose();
+            let idle = first.is_none();
+            self.turn(first)?;
+            if idle && self.lanes.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                log::warn!("stopping although some requests are not finished");
+                return Ok(());
+            }
+        }
+    }
+
+    /// One turn. Answers nothing, and is the last one, if the sync fails.
+    fn turn(&mut self, first: Option<io::Result<tiny_http::Request>>) -> Result<(), ServeError> {
+        for exchange in std::mem::take(&mut self.ready) {
+            self.begin(exchange);
+        }
+        let server = Arc::clone(&self.server);
+        let waiting = iter::from_fn(|| server.try_recv().transpose());
+        for received in first.into_iter().chain(waiting).take(MAX_TURN) {
+            match received {
+                Ok(request) => self.admit(request),
+                // An error without a number is the nudge of `unblock`.
+                Err(error) if error.raw_os_error().is_none() => {}
+                Err(error) => self.accept_error = Some(error),
+            }
+        }
+        while let Ok(event) = self.events.try_recv() {
+            self.take(event);
+        }
+        if let Err(error) = self.app.sync() {
+            self.refuse_all();
+            return Err(ServeError::Store(error));
+        }
+        self.release();
+        Ok(())
+    }
+
+    fn admit(&mut self, request: tiny_http::Request) {
+        if self.pulse.is_beat(request.url()) {
+            let _ = request.respond(tiny_http::Response::empty(204));
+            return;
+        }
+        self.pulse.quicken();
+        match self.lanes.admit(request) {
+            Admission::Now(exchange) => self.begin(exchange),
+            Admission::Later => {}
+            Admission::Refused(request) => {
+                let peer = super::exchange::peer(&request);
+                log::info!("cutting {peer} off: it pipelines too many requests");
+                sever(peer);
+                self.outbox.discard(Exchange::new(request));
+            }
+        }
+    }
+
+    /// Handles a request, or has its body read first.
+    fn begin(&mut self, mut exchange: Exchange) {
+        match exchange.framing() {
+            Framing::None => self.handle(exchange),
+            Framing::Buffered => {
+                content::take_buffered(&mut exchange);
+                self.handle(exchange);
+            }
+            Framing::Ambiguous => {
+                exchange.content = Content::Broken;
+                exchange.close = true;
+                exchange.unread = exchange.request.body_length().unwrap_or(0) as u64;
+                self.handle(exchange);
+            }
+            Framing::Streamed { expects_continue } => self.receive(exchange, expects_continue),
+        }
+    }
+
+    fn receive(&mut self, mut exchange: Exchange, expects_continue: bool) {
+        let Some(slot) = self.readers.slot() else {
+            exchange.close = true;
+            exchange.unread = exchange.request.body_length().unwrap_or(0) as u64;
+            self.replies.push((exchange, Problem::overloaded().into()));
+            return;
+        };
+        let (sender, deadlines) = (self.sender.clone(), self.deadlines.clone());
+        slot.submit(move || {
+            let deadline = deadlines.watch(exchange.peer(), BODY_DEADLINE);
+            content::read(&mut exchange, expects_continue);
+            drop(deadline);
+            sender.send(Event::Received(exchange));
+        });
+    }
+
+    fn handle(&mut self, exchange: Exchange) {
+        match self.app.handle(&exchange.request()) {
+            Outcome::Reply(reply) => self.replies.push((exchange, reply)),
+            Outcome::Offload(job) => self.offload(exchange, job),
+        }
+    }
+
+    fn offload(&mut self, exchange: Exchange, job: Job) {
+        let Some(slot) = self.hashers.slot() else {
+            self.replies.push((exchange, Problem::overloaded().into()));
+            return;
+        };
+        let sender = self.sender.clone();
+        slot.submit(move || {
+            let done = catch_unwind(AssertUnwindSafe(job));
+            let resume = done.unwrap_or_else(|_| Box::new(|_| Err(Problem::internal().into())));
+            sender.send(Event::Done(exchange, resume));
+        });
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Received(exchange) => self.handle(exchange),
+            Event::Done(exchange, resume) => {
+                let reply = self.app.resume(resume);
+                self.replies.push((exchange, reply));
+            }
+            Event::Sent(peer) => self.ready.extend(self.lanes.release(peer)),
+        }
+    }
+
+    /// Lets the turn's replies go.
+    fn release(&mut self) {
+        let now = self.app.clock().now();
+        for (exchange, reply) in self.replies.drain(..) {
+            let peer = exchange.peer();
+            if self.outbox.send(exchange, &reply, now) == Sent::Now {
+                self.ready.extend(self.lanes.release(peer));
+            }
+        }
+    }
+
+    /// The store has failed: what this turn's requests asked for may or may not have happened.
+    fn refuse_all(&mut self) {
+        for (_, reply) in &mut self.replies {
+            *reply = Problem::internal().into();
+        }
+        self.release();
+    }
+}

@@ -1,0 +1,163 @@
+//! Every error a client can see, in one table: [`KINDS`].
+//!
+//! An error leaves as `application/problem+json` (RFC 9457). What the client is told is `detail`;
+//! what the operator has to know is logged where it happened, and is never in here.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+/// A kind of error: its `type` is `/problems/` and the slug.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The last segment of the problem type.
+    pub slug: &'static str,
+    /// The HTTP status (RFC 9110, section 15).
+    pub status: u16,
+    /// The same for every problem of the kind.
+    pub title: &'static str,
+    /// What a client should do about it.
+    pub advice: &'static str,
+}
+
+macro_rules! kinds {
+    ($($name:ident = $status:literal $slug:literal: $title:literal, $advice:literal;)*) => {
+        $(#[doc = $title]
+        pub const $name: &Kind =
+            &Kind { slug: $slug, status: $status, title: $title, advice: $advice };)*
+
+        /// All kinds, in order of status.
+        pub const KINDS: &[&Kind] = &[$($name),*];
+    };
+}
+
+kinds! {
+    MALFORMED_BODY = 400 "malformed-body": "The body is not a JSON object",
+        "Send a JSON object in UTF-8.";
+    INVALID_PARAMETER = 400 "invalid-parameter": "A query parameter is invalid",
+        "Correct the parameter that `parameter` names.";
+    TOKEN_MISSING = 401 "token-missing": "An access token is needed",
+        "Log in and send the token as `Authorization: Bearer TOKEN`.";
+    TOKEN_INVALID = 401 "token-invalid": "The access token is not valid",
+        "Log in again.";
+    WRONG_CREDENTIALS = 401 "wrong-credentials": "The user name or the password is wrong",
+        "Correct one of them; which one is not said.";
+    FORBIDDEN = 403 "forbidden": "This is not yours to see",
+        "Nothing: another token would be needed.";
+    NOT_FOUND = 404 "not-found": "There is nothing here",
+        "Correct the path or the id in it.";
+    METHOD_NOT_ALLOWED = 405 "method-not-allowed": "The resource does not support the method",
+        "Use one of the methods in the `Allow` header.";
+    USERNAME_TAKEN = 409 "username-taken": "The user name is taken",
+        "Choose another name; case makes no difference.";
+    CURSOR_LOST = 410 "cursor-lost": "The cursor belongs to another store",
+        "Forget what you have: the store was reset. Start again without a cursor.";
+    BODY_TOO_LARGE = 413 "body-too-large": "The body is too large",
+        "Send at most 32 KiB.";
+    UNSUPPORTED_MEDIA_TYPE = 415 "unsupported-media-type": "The body's type is not supported",
+        "Send `Content-Type: application/json`.";
+    INVALID_FIELD = 422 "invalid-field": "A field of the body is invalid",
+        "Correct the field that `field` names.";
+    INTERNAL_ERROR = 500 "internal-error": "The server failed",
+        "Try again later. Whether a change took effect is unknown.";
+    OVERLOADED = 503 "overloaded": "The server is busy",
+        "Try again after the seconds that the `Retry-After` header gives. Nothing was changed.";
+}
+
+/// One error, as its client is told of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Of which kind.
+    pub kind: &'static Kind,
+    /// What was wrong with this request.
+    pub detail: Cow<'static, str>,
+    /// The query parameter that is to blame.
+    pub parameter: Option<&'static str>,
+    /// The field of the body that is to blame.
+    pub field: Option<&'static str>,
+    /// Response fields that the status asks for.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+}
+
+/// The challenge of RFC 6750, section 3, to who brought no token at all.
+const CHALLENGE: &str = "Bearer realm=\"veche\"";
+/// The same to who brought a bad one.
+const CHALLENGE_INVALID_TOKEN: &str = "Bearer realm=\"veche\", error=\"invalid_token\"";
+/// After how many seconds an overloaded server may be asked again.
+const RETRY_AFTER_SECONDS: &str = "1";
+
+impl Problem {
+    /// A problem without further members. The status's own response fields come along.
+    pub fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Problem {
+        let headers = match kind.slug {
+            "token-invalid" => vec![("WWW-Authenticate", CHALLENGE_INVALID_TOKEN.into())],
+            _ if kind.status == 401 => vec![("WWW-Authenticate", CHALLENGE.into())],
+            _ if kind.status == 503 => vec![("Retry-After", RETRY_AFTER_SECONDS.into())],
+            _ => Vec::new(),
+        };
+        Problem { kind, detail: detail.into(), parameter: None, field: None, headers }
+    }
+
+    /// 400: a query parameter is to blame.
+    pub fn parameter(name: &'static str, why: impl Into<Cow<'static, str>>) -> Problem {
+        let parameter = Some(name);
+        Problem { parameter, ..Problem::new(INVALID_PARAMETER, why) }
+    }
+
+    /// 422: a field of the body is to blame.
+    pub fn field(name: &'static str, why: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { field: Some(name), ..Problem::new(INVALID_FIELD, why) }
+    }
+
+    /// 404.
+    #[must_use]
+    pub fn not_found(what: &'static str) -> Problem {
+        Problem::new(NOT_FOUND, what)
+    }
+
+    /// 405, with the methods that the resource does support.
+    #[must_use]
+    pub fn method_not_allowed(allow: String) -> Problem {
+        let mut problem = Problem::new(METHOD_NOT_ALLOWED, "see the Allow header");
+        problem.headers.push(("Allow", allow.into()));
+        problem
+    }
+
+    /// 500. It says nothing of the inside.
+    #[must_use]
+    pub fn internal() -> Problem {
+        Problem::new(INTERNAL_ERROR, "the request failed; the operator has been told")
+    }
+
+    /// 503, when a queue is full.
+    #[must_use]
+    pub fn overloaded() -> Problem {
+        Problem::new(OVERLOADED, "too many requests of this kind are waiting")
+    }
+
+    /// The body, as RFC 9457 lays it out.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: String,
+            title: &'a str,
+            status: u16,
+            detail: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            parameter: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            field: Option<&'a str>,
+        }
+        let body = Body {
+            r#type: format!("/problems/{}", self.kind.slug),
+            title: self.kind.title,
+            status: self.kind.status,
+            detail: &self.detail,
+            parameter: self.parameter,
+            field: self.field,
+        };
+        // Strings and a number: there is nothing in it that could fail to serialize.
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
