@@ -30,9 +30,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     env_logger::Builder::new()
         .filter_level(cli.store.log)
-        // What these two have to say at the level of information is about themselves.
+        // What sled has to say at the level of information is about itself; what tiny_http has
+        // to say at any reaches the loop as an error, which knows whether it is one.
         .filter_module("sled", cli.store.log.min(log::LevelFilter::Warn))
-        .filter_module("tiny_http", cli.store.log.min(log::LevelFilter::Warn))
+        .filter_module("tiny_http", log::LevelFilter::Off)
         .init();
     let done = match &cli.command {
         None => serve(&cli.store, &cli.serve),

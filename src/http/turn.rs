@@ -140,7 +140,8 @@ impl Loop {
     /// Finishes what is under way, and takes no new connections.
     fn drain(&mut self) -> Result<(), ServeError> {
         log::info!("stopping: finishing what is under way");
-        // The accept thread ends with an error, which is of no interest any more.
+        // The accept thread ends with an error, which is not one any more.
+        self.stopping.store(true, Ordering::SeqCst);
         let _ = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
         let deadline = Instant::now() + DRAIN_DEADLINE;
         loop {
@@ -169,7 +170,10 @@ impl Loop {
                 Ok(request) => self.admit(request),
                 // An error without a number is the nudge of `unblock`.
                 Err(error) if error.raw_os_error().is_none() => {}
-                Err(error) => self.accept_error = Some(error),
+                Err(error) if !self.stopping.load(Ordering::SeqCst) => {
+                    self.accept_error = Some(error);
+                }
+                Err(_) => {}
             }
         }
         while let Ok(event) = self.events.try_recv() {
