@@ -87,8 +87,8 @@ impl fmt::Display for MessageId {
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// 9999-12-31T23:59:59.999Z, the last instant RFC 3339 can write.
-    pub const MAX: Timestamp = Timestamp(253_402_300_799_999);
+    /// 9999-12-30T22:00:00Z, the last millisecond that jiff takes for one.
+    pub const MAX: Timestamp = Timestamp(253_402_207_200_000);
 
     /// Anything past [`Timestamp::MAX`] becomes it: a clock that far off is not worth an error.
     #[must_use]

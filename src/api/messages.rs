@@ -55,6 +55,64 @@ impl<'a> From<&'a Message> for MessageBody<'a> {
     }
 }
 
+/// Writes messages as [`MessageBody`] serializes them, in a third of the time: pages of them are
+/// most of what the loop does. Nearly all of a page's messages share their second with the one
+/// before, so the calendar is asked once for many.
+struct MessageWriter {
+    json: Vec<u8>,
+    second: Option<u64>,
+    /// The last timestamp up to the dot before its milliseconds.
+    until_dot: String,
+}
+
+/// About what a short message takes as JSON.
+const TYPICAL_JSON_BYTES: usize = 160;
+
+impl MessageWriter {
+    fn array<'a>(messages: impl ExactSizeIterator<Item = &'a Message>) -> Vec<u8> {
+        let json = Vec::with_capacity(2 + messages.len() * TYPICAL_JSON_BYTES);
+        let mut writer = MessageWriter { json, second: None, until_dot: String::new() };
+        for message in messages {
+            writer.json.push(if writer.json.is_empty() { b'[' } else { b',' });
+            writer.message(message);
+        }
+        if writer.json.is_empty() {
+            writer.json.push(b'[');
+        }
+        writer.json.push(b']');
+        writer.json
+    }
+
+    fn message(&mut self, message: &Message) {
+        self.number(b"{\"id\":", message.id.get());
+        self.number(b",\"from_user\":", message.from.get());
+        self.number(b",\"to_user\":", message.to.map_or(0, UserId::get));
+        self.json.extend(b",\"text\":");
+        // Writing to a Vec does not fail.
+        let _ = serde_json::to_writer(&mut self.json, message.text.as_str());
+        self.json.extend(b",\"sent_at\":\"");
+        self.timestamp(message.sent_at);
+        self.json.extend(b"\"}");
+    }
+
+    fn number(&mut self, before: &[u8], number: u64) {
+        self.json.extend(before);
+        let _ = serde_json::to_writer(&mut self.json, &number);
+    }
+
+    fn timestamp(&mut self, at: Timestamp) {
+        if self.second != Some(at.seconds()) {
+            self.second = Some(at.seconds());
+            self.until_dot = at.to_string();
+            self.until_dot.truncate(self.until_dot.find('.').map_or(0, |dot| dot + 1));
+        }
+        self.json.extend(self.until_dot.as_bytes());
+        let millis = at.millis() % 1000;
+        self.json.extend([millis / 100, millis / 10 % 10, millis % 10].map(|d| b'0' + d as u8));
+        self.json.push(b'Z');
+    }
+}
+
 /// `GET /api/messages`
 pub(super) fn list_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     list(app, call, |_| Ok((Mailbox::General, None)))
@@ -87,9 +145,8 @@ fn list(
     let links = Links { path: call.request.path, with, window, epoch: app.store.epoch() };
     let Page { items, older } = app.store.messages(mailbox, window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
-    let bodies: Vec<MessageBody<'_>> = items.iter().map(|item| (&**item).into()).collect();
-    let reply = Reply::json(200, to_json(&bodies)).with("Link", links.field(ids, older));
-    Ok(Outcome::Reply(reply))
+    let json = MessageWriter::array(items.iter().map(|item| &**item));
+    Ok(Outcome::Reply(Reply::json(200, json).with("Link", links.field(ids, older))))
 }
 
 /// `POST /api/messages`
@@ -133,4 +190,39 @@ pub(super) fn show(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
         return Err(Problem::new(problem::FORBIDDEN, why).into());
     }
     Ok(Outcome::Reply(Reply::json(200, to_json(&MessageBody::from(&*message)))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(id: u64, to: Option<u64>, text: &str, sent_at: u64) -> Message {
+        Message {
+            id: MessageId::new(id).unwrap(),
+            from: UserId::FIRST,
+            to: to.and_then(UserId::new),
+            text: MessageText::parse(text.into()).unwrap(),
+            sent_at: Timestamp::from_millis(sent_at),
+        }
+    }
+
+    #[test]
+    fn the_writer_writes_what_serde_would() {
+        let messages = [
+            message(0, None, "plain", 0),
+            message(1, Some(9), "\"quoted\" \\ \u{7}\n \u{2028} привет 🦀", 1_700_000_000_007),
+            message(2, None, "same second", 1_700_000_000_999),
+            message(3, None, "next second", 1_700_000_001_000),
+            message(4, None, "same millisecond, another day", 1_700_086_401_000),
+            message(crate::model::MAX_ID, None, "last", Timestamp::MAX.millis()),
+        ];
+        for count in 0..=messages.len() {
+            let page = &messages[..count];
+            let bodies: Vec<MessageBody<'_>> = page.iter().map(Into::into).collect();
+            assert_eq!(
+                String::from_utf8(MessageWriter::array(page.iter())).unwrap(),
+                serde_json::to_string(&bodies).unwrap()
+            );
+        }
+    }
 }

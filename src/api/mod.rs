@@ -197,7 +197,7 @@ impl App {
     }
 
     /// The user whose token the request brings (RFC 6750, section 2.1).
-    fn authenticate(&self, request: &Request<'_>) -> Result<UserId, Problem> {
+    fn authenticate(&mut self, request: &Request<'_>) -> Result<UserId, Problem> {
         let Some(authorization) = request.authorization else {
             return Err(Problem::new(problem::TOKEN_MISSING, "there is no Authorization header"));
         };

@@ -1,5 +1,6 @@
 //! Access tokens: JWTs (RFC 7519) signed with HS256, and nothing else.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
@@ -14,6 +15,8 @@ pub const SECRET_BYTES: usize = 32;
 pub const TOKEN_ID_BYTES: usize = 16;
 /// Longest token that is looked at. Ours have about 250 bytes.
 const MAX_TOKEN_BYTES: usize = 1024;
+/// Tokens remembered as good: about 6 MB of them. With more the memory is begun anew.
+const MAX_VERIFIED: usize = 16 * 1024;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims<'a> {
@@ -51,6 +54,15 @@ pub struct Tokens {
     validation: Validation,
     ttl_seconds: u64,
     epoch: Epoch,
+    /// Tokens whose signature was good, so that it need not be checked with every request of a
+    /// client: that would take longer than most requests do.
+    verified: HashMap<Box<str>, Admitted>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Admitted {
+    user: UserId,
+    exp: u64,
 }
 
 impl Tokens {
@@ -67,6 +79,7 @@ impl Tokens {
             validation,
             ttl_seconds,
             epoch,
+            verified: HashMap::new(),
         }
     }
 
@@ -98,7 +111,20 @@ impl Tokens {
     }
 
     /// Whose token it is. At the second of its `exp` it has expired (RFC 7519, section 4.1.4).
-    pub fn verify(&self, token: &str, now: Timestamp) -> Result<UserId, TokenError> {
+    pub fn verify(&mut self, token: &str, now: Timestamp) -> Result<UserId, TokenError> {
+        let admitted = match self.verified.get(token) {
+            Some(admitted) => *admitted,
+            None => self.check(token)?,
+        };
+        if admitted.exp <= now.seconds() {
+            self.verified.remove(token);
+            return Err(TokenError::Expired);
+        }
+        Ok(admitted.user)
+    }
+
+    /// Checks all but the time, and remembers what was good.
+    fn check(&mut self, token: &str) -> Result<Admitted, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
         }
@@ -108,10 +134,13 @@ impl Tokens {
         if Epoch::parse(&claims.epoch) != Some(self.epoch) {
             return Err(TokenError::Invalid);
         }
-        if claims.exp <= now.seconds() {
-            return Err(TokenError::Expired);
+        let user = UserId::new(claims.user_id).ok_or(TokenError::Invalid)?;
+        let admitted = Admitted { user, exp: claims.exp };
+        if self.verified.len() >= MAX_VERIFIED {
+            self.verified.clear();
         }
-        UserId::new(claims.user_id).ok_or(TokenError::Invalid)
+        self.verified.insert(token.into(), admitted);
+        Ok(admitted)
     }
 }
 
@@ -129,7 +158,7 @@ mod tests {
 
     #[test]
     fn good_until_the_second_of_exp() {
-        let tokens = tokens(1, 1);
+        let mut tokens = tokens(1, 1);
         let token = tokens.issue(UserId::FIRST, at(1000), [7; 16]).unwrap();
         assert_eq!(tokens.verify(&token, at(1000)), Ok(UserId::FIRST));
         assert_eq!(tokens.verify(&token, at(4599)), Ok(UserId::FIRST));
