@@ -79,12 +79,10 @@ pub(super) fn login(app: &mut App, request: &Request<'_>) -> Result<Outcome, Fai
     let job: Job = Box::new(move || {
         let right = passwords::verify(user.as_ref().map(|(_, hash)| &**hash), &password);
         let id = user.map(|(id, _)| id).filter(|_| right);
-        Box::new(move |app| match id {
-            Some(id) => admit(app, id),
-            None => {
-                let why = "no user has this name and this password";
-                Err(Problem::new(problem::WRONG_CREDENTIALS, why).into())
-            }
+        Box::new(move |app| {
+            let why = "no user has this name and this password";
+            let id = id.ok_or_else(|| Problem::new(problem::WRONG_CREDENTIALS, why))?;
+            admit(app, id)
         })
     });
     Ok(Outcome::Offload(job))

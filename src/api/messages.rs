@@ -1,6 +1,7 @@
 //! The general chat and private messages.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -107,9 +108,7 @@ impl MessageWriter {
             self.until_dot.truncate(self.until_dot.find('.').map_or(0, |dot| dot + 1));
         }
         self.json.extend(self.until_dot.as_bytes());
-        let millis = at.millis() % 1000;
-        self.json.extend([millis / 100, millis / 10 % 10, millis % 10].map(|d| b'0' + d as u8));
-        self.json.push(b'Z');
+        let _ = write!(self.json, "{:03}Z", at.millis() % 1000);
     }
 }
 

@@ -86,8 +86,12 @@ impl Exchange {
         }
         let length = self.request.body_length();
         match (lengths, chunked) {
-            (0, false) | (1, false) if length.unwrap_or(0) == 0 => {
-                if lengths == 1 && length.is_none() { Framing::Ambiguous } else { Framing::None }
+            (0 | 1, false) if length.unwrap_or(0) == 0 => {
+                if lengths == 1 && length.is_none() {
+                    Framing::Ambiguous
+                } else {
+                    Framing::None
+                }
             }
             (0, true) | (1, false) if upgrade => Framing::Ambiguous,
             (1, false) if length <= Some(BUFFERED_BYTES) && !expects_continue => Framing::Buffered,

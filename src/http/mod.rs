@@ -38,7 +38,7 @@ pub use socket::listen;
 
 /// A server that has its port and does not answer yet.
 pub struct Server {
-    server: Arc<tiny_http::Server>,
+    inner: Arc<tiny_http::Server>,
     /// A second handle on the listening socket, to close it while tiny_http has it.
     listener: std::net::TcpListener,
     local_addr: SocketAddr,
@@ -104,7 +104,7 @@ impl Server {
         let server = tiny_http::Server::from_listener(listener, None)
             .map_err(|error| failed(io::Error::other(error)))?;
         let stopping = Arc::new(AtomicBool::new(false));
-        Ok(Server { server: Arc::new(server), listener: second, local_addr, stopping })
+        Ok(Server { inner: Arc::new(server), listener: second, local_addr, stopping })
     }
 
     /// The address that is listened on.
@@ -116,7 +116,7 @@ impl Server {
     /// A handle that makes [`Server::run`] return.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        Stopper { server: Arc::clone(&self.server), stopping: Arc::clone(&self.stopping) }
+        Stopper { server: Arc::clone(&self.inner), stopping: Arc::clone(&self.stopping) }
     }
 
     /// Answers requests until it is stopped: then what is under way is finished and synced. An

@@ -7,7 +7,7 @@
 //! forgotten.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,11 +103,11 @@ fn beat_until_quiet(addr: SocketAddr, request: &[u8]) {
     let mut threads = thread_count();
     let mut quiet = 0;
     for _ in 0..MAX_BEATS {
-        let Ok(mut beat) = open(addr, request) else { return };
-        if !is_answered(&mut beat) && beat.set_nonblocking(true).is_ok() {
+        let Ok(beat) = open(addr, request) else { return };
+        if !is_answered(&beat) && beat.set_nonblocking(true).is_ok() {
             outstanding.push(beat);
         }
-        outstanding.retain_mut(|beat| !is_answered(beat));
+        outstanding.retain(|beat| !is_answered(beat));
         let threads_now = thread_count();
         let calm = outstanding.is_empty() && threads_now <= threads;
         quiet = if calm { quiet + 1 } else { 0 };
@@ -125,8 +125,10 @@ fn open(addr: SocketAddr, request: &[u8]) -> io::Result<TcpStream> {
     Ok(beat)
 }
 
-fn is_answered(beat: &mut TcpStream) -> bool {
-    match beat.read(&mut [0; 64]) {
+fn is_answered(beat: &TcpStream) -> bool {
+    let mut answer = [0; 64];
+    match beat.peek(&mut answer) {
+        // The end of the connection is an answer too: it was served.
         Ok(_) => true,
         Err(e) => !matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
     }

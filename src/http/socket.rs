@@ -13,7 +13,7 @@ const BACKLOG: i32 = 4096;
 /// done. Short, because the loop writes too; what is left over goes to a worker.
 const WRITE_WAIT: Duration = Duration::from_millis(5);
 /// After how long without a sign of life a connection is probed.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_mins(1);
 /// How long sent data may go unacknowledged before the connection is given up.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 

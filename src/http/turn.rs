@@ -90,7 +90,7 @@ pub(super) struct Loop {
 
 impl Loop {
     pub(super) fn new(server: Server, app: App) -> Result<Loop, ServeError> {
-        let Server { server, listener, local_addr, stopping } = server;
+        let Server { inner: server, listener, local_addr, stopping } = server;
         let (events_in, events) = mpsc::channel();
         let sender = Sender { events: events_in, server: Arc::clone(&server) };
         let deadlines = Deadlines::default();

@@ -406,10 +406,10 @@ fn decode_chunk(key: &[u8], value: &[u8]) -> Option<Vec<Posting>> {
 
 fn push_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(value.to_le_bytes()[0]);
 }
 
 fn take_varint(bytes: &mut &[u8]) -> Option<u64> {

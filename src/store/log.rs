@@ -130,6 +130,9 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// The position of the first frame of all.
+    pub(super) const START: u64 = HEADER_BYTES as u64;
+
     /// Begins a log in `dir`, which is made.
     pub(super) fn create(dir: &Path, epoch: Epoch) -> Result<Log, StoreError> {
         create_dir_synced(dir)?;
@@ -199,11 +202,6 @@ impl Log {
 
     pub(super) fn epoch(&self) -> Epoch {
         self.epoch
-    }
-
-    /// The position of the first frame of all.
-    pub(super) fn start(&self) -> u64 {
-        HEADER_BYTES as u64
     }
 
     /// The position behind everything that is written.

@@ -61,7 +61,7 @@ impl Record {
     }
 }
 
-/// kind · id · created_at · length of the name (1 byte) · name · password hash
+/// kind · id · time of creation · length of the name (1 byte) · name · password hash
 fn encode_user(user: &User, out: &mut Vec<u8>) {
     let name = user.name.as_str();
     out.push(USER);
@@ -85,7 +85,7 @@ fn decode_user(mut fields: Fields<'_>) -> Result<User, DecodeError> {
     })
 }
 
-/// kind · id · from · to (0: the general chat) · sent_at · text
+/// kind · id · from · to (0: the general chat) · time of sending · text
 fn encode_message(message: &Message, out: &mut Vec<u8>) {
     out.push(MESSAGE);
     out.extend(message.id.get().to_le_bytes());

@@ -160,7 +160,7 @@ impl SledStore {
             index = Index::open(index_dir)?;
             applied = None;
         }
-        let start = start.unwrap_or(log.start());
+        let start = start.unwrap_or(Log::START);
         let mut view = View {
             epoch: log.epoch(),
             counters: applied.map_or(Counters::default(), |applied| applied.counters),
@@ -237,7 +237,7 @@ impl SledStore {
     fn scan_messages(&self, from: MessageId, limit: usize) -> Result<Vec<Message>, StoreError> {
         let start = match self.view.index.mark_below(from.get())? {
             Some(mark) => mark.position,
-            None => self.log.start(),
+            None => Log::START,
         };
         let mut found = Vec::new();
         self.log.scan(start, |frame| {
@@ -506,7 +506,7 @@ fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<u64
         return Ok(None);
     }
     let recent = applied.counters.next_message.saturating_sub(RECENT_MESSAGES as u64);
-    let Some(mark) = index.mark_below(recent)? else { return Ok(Some(log.start())) };
+    let Some(mark) = index.mark_below(recent)? else { return Ok(Some(Log::START)) };
     let mut fits = false;
     let marked = log.read(&[mark.position], |frame| {
         fits =
