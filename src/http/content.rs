@@ -12,11 +12,18 @@ pub(super) const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// listens when it has sent everything sees the 413.
 const MAX_DISCARDED_BYTES: u64 = 1024 * 1024;
 
+/// The longest declared length that is read at all. At the end of a connection tiny_http drops
+/// its reader, which allocates what is missing of the declared length; where that is more than
+/// there is, the process ends. This much is not even touched.
+pub(super) const MAX_DROPPED_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Reads the body of `exchange`.
 pub(super) fn read(exchange: &mut Exchange, expects_continue: bool) {
     let declared = exchange.request.body_length().map(|length| length as u64);
-    if expects_continue && declared.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
-        // Without the 100 it waits for, the client need not send any of it.
+    // Without the 100 it waits for, a client need not send any of it.
+    let not_begun =
+        expects_continue && declared.is_some_and(|length| length > MAX_BODY_BYTES as u64);
+    if not_begun || declared.is_some_and(|length| length > MAX_DROPPED_BYTES) {
         exchange.content = Content::TooLarge;
         exchange.close = true;
         exchange.unread = declared.unwrap_or(0);

@@ -13,6 +13,7 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 use socket2::SockRef;
 use tiny_http::StatusCode;
 
+use super::content::MAX_DROPPED_BYTES;
 use super::deadlines::{Deadlines, sever};
 use super::exchange::Exchange;
 use super::pool::{Pool, Priority};
@@ -30,10 +31,8 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes of replies that clients have not yet read, in all. Beyond it a client that does not
 /// keep up is cut off at once.
 const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
-/// Bytes of an unread body that tiny_http may be left to allocate when a request is dropped.
-const MAX_DROPPED_BYTES: u64 = 64 * 1024 * 1024;
-/// Connections that may be leaked because their request declared more than that. Each costs a
-/// thread and two descriptors for good.
+/// Connections that may be leaked because their request declared a body of more than
+/// [`MAX_DROPPED_BYTES`]. Each costs a thread and two descriptors for good.
 pub(super) const MAX_ABANDONED: usize = 256;
 
 /// Sends replies.
