@@ -102,10 +102,8 @@ impl Exchange {
 
     /// What the API sees of it.
     pub(super) fn request(&self) -> Request<'_> {
-        let (path, query) = match self.request.url().split_once('?') {
-            Some((path, query)) => (path, query),
-            None => (self.request.url(), ""),
-        };
+        let target = origin_form(self.request.url());
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (mut authorization, mut content_type) = (None, None);
         for header in self.request.headers() {
             match name(header) {
@@ -128,6 +126,13 @@ impl Exchange {
 pub(super) fn peer(request: &tiny_http::Request) -> SocketAddr {
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     request.remote_addr().copied().unwrap_or(unknown)
+}
+
+/// The path and query of a request target. One in absolute form, as a proxy gets it, is taken
+/// too (RFC 9112, section 3.2.2).
+fn origin_form(target: &str) -> &str {
+    let Some(rest) = target.strip_prefix("http://") else { return target };
+    rest.find('/').map_or("/", |slash| &rest[slash..])
 }
 
 /// A header's name, if it is one that matters here; names are compared without regard to case.

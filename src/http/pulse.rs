@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use crate::sys::{SystemEntropy, random};
 
 /// How long the pulse rests while requests come in.
@@ -121,6 +123,8 @@ fn beat_until_quiet(addr: SocketAddr, request: &[u8]) {
 fn open(addr: SocketAddr, request: &[u8]) -> io::Result<TcpStream> {
     let mut beat = TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT)?;
     beat.set_read_timeout(Some(PATIENCE))?;
+    // The answer is of no interest, and a reset leaves no connection in TIME-WAIT.
+    SockRef::from(&beat).set_linger(Some(Duration::ZERO))?;
     beat.write_all(request)?;
     Ok(beat)
 }

@@ -1,0 +1,139 @@
+//! Holds the code to what `docs/architecture.md` says of it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each module may import of the crate. A module imports itself freely; what is not listed
+/// is forbidden. This is the picture in `docs/architecture.md`, as a table.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("sys", &["model"]),
+    ("problem", &[]),
+    ("store", &["model"]),
+    ("auth", &["model", "sys"]),
+    ("api", &["store", "auth", "problem", "model", "sys"]),
+    ("http", &["api", "store", "problem", "model", "sys"]),
+    ("progress", &["store"]),
+    ("cli", &[]),
+];
+
+/// What only these modules may know, whether by import or by name.
+const KNOWLEDGE: &[(&str, &[&str])] = &[
+    ("tiny_http::", &["http"]),
+    ("socket2::", &["http"]),
+    ("std::net", &["http", "cli"]),
+    ("std::thread", &["http", "main"]),
+    ("std::fs", &["store", "auth", "http", "main"]),
+    ("::sled::", &["store"]),
+    ("jsonwebtoken::", &["auth"]),
+    ("argon2::", &["auth"]),
+    ("SystemTime", &["sys"]),
+    ("getrandom::", &["sys"]),
+    ("clap::", &["cli", "main"]),
+    ("indicatif::", &["progress"]),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every source file with the module it belongs to: the first part of its path.
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut dirs = vec![root().join("src")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let relative = path.strip_prefix(root().join("src")).unwrap();
+            let first = relative.iter().next().unwrap().to_str().unwrap();
+            let module = first.trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((module, path, text));
+        }
+    }
+    found
+}
+
+/// The code of a file: no comments, and nothing from its tests on.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .take_while(|line| line.trim() != "#[cfg(test)]")
+        .filter(|line| !line.trim_start().starts_with("//"))
+}
+
+#[test]
+fn imports_run_one_way() {
+    for (module, path, text) in sources() {
+        let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
+            assert!(module == "main" || module == "lib", "{module} is not in the table of imports");
+            continue;
+        };
+        for line in code(&text) {
+            for (_, behind) in line.match_indices("crate::").map(|(at, it)| line.split_at(at + it.len())) {
+                let imported: String =
+                    behind.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                assert!(
+                    imported == module || allowed.contains(&imported.as_str()),
+                    "{}: {module} must not import {imported}: {line}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn each_thing_is_known_to_its_module_only() {
+    for (module, path, text) in sources() {
+        for line in code(&text) {
+            for (thing, knowing) in KNOWLEDGE {
+                assert!(
+                    !line.contains(thing) || knowing.contains(&module.as_str()),
+                    "{}: only {knowing:?} may know {thing}: {line}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+/// Every dependency has its reason in the architecture document, and no reason is left over.
+#[test]
+fn dependencies_are_listed_with_their_reasons() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let mut declared = BTreeSet::new();
+    let mut in_dependencies = false;
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            in_dependencies = line == "[dependencies]" || line == "[dev-dependencies]";
+        } else if let (true, Some((name, rest))) = (in_dependencies, line.split_once(" = ")) {
+            let package = rest.split_once("package = \"").and_then(|(_, rest)| rest.split('"').next());
+            declared.insert(package.unwrap_or(name).to_owned());
+        }
+    }
+    let document = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let (_, section) = document.split_once("\n## Dependencies\n").expect("a section on dependencies");
+    let section = section.split("\n## ").next().unwrap();
+    let listed: BTreeSet<String> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(listed, declared);
+}
+
+/// What CI runs and what a contributor is told to run are the same commands, in the same order.
+#[test]
+fn ci_runs_what_the_contributing_page_names() {
+    let page = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let (_, block) = page.split_once("```sh\n").unwrap();
+    let named: Vec<&str> = block.split("```").next().unwrap().lines().collect();
+    let script = fs::read_to_string(root().join(".ci/run")).unwrap();
+    let run: Vec<&str> = script.lines().filter(|line| line.starts_with("cargo ")).collect();
+    assert_eq!(run, named);
+}
