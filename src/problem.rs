@@ -32,6 +32,8 @@ macro_rules! kinds {
 }
 
 kinds! {
+    MALFORMED_REQUEST = 400 "malformed-request": "The request is malformed",
+        "Say once, and truly, how long the body is. The connection is closed.";
     MALFORMED_BODY = 400 "malformed-body": "The body is not a JSON object",
         "Send a JSON object in UTF-8.";
     INVALID_PARAMETER = 400 "invalid-parameter": "A query parameter is invalid",
@@ -98,15 +100,18 @@ impl Problem {
         Problem { kind, detail: detail.into(), parameter: None, field: None, headers }
     }
 
-    /// 400: a query parameter is to blame.
-    pub fn parameter(name: &'static str, why: impl Into<Cow<'static, str>>) -> Problem {
-        let parameter = Some(name);
-        Problem { parameter, ..Problem::new(INVALID_PARAMETER, why) }
+    /// 400: a query parameter is to blame. `why` goes on from its name.
+    #[must_use]
+    pub fn parameter(name: &'static str, why: &str) -> Problem {
+        let detail = format!("{name} {why}");
+        Problem { parameter: Some(name), ..Problem::new(INVALID_PARAMETER, detail) }
     }
 
-    /// 422: a field of the body is to blame.
-    pub fn field(name: &'static str, why: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { field: Some(name), ..Problem::new(INVALID_FIELD, why) }
+    /// 422: a field of the body is to blame. `why` goes on from its name.
+    #[must_use]
+    pub fn field(name: &'static str, why: &str) -> Problem {
+        let detail = format!("{name} {why}");
+        Problem { field: Some(name), ..Problem::new(INVALID_FIELD, detail) }
     }
 
     /// 404.
@@ -118,7 +123,8 @@ impl Problem {
     /// 405, with the methods that the resource does support.
     #[must_use]
     pub fn method_not_allowed(allow: String) -> Problem {
-        let mut problem = Problem::new(METHOD_NOT_ALLOWED, "see the Allow header");
+        let detail = format!("this path knows {allow}");
+        let mut problem = Problem::new(METHOD_NOT_ALLOWED, detail);
         problem.headers.push(("Allow", allow.into()));
         problem
     }

@@ -103,7 +103,7 @@ fn admit(app: &mut App, user: UserId) -> Result<Reply, Failure> {
 fn check_password(password: &str, min_length: usize) -> Result<(), Problem> {
     if password.chars().count() < min_length {
         let why = format!("must be at least {min_length} characters long");
-        return Err(Problem::field("password", why));
+        return Err(Problem::field("password", &why));
     }
     if password.len() > MAX_PASSWORD_BYTES {
         return Err(Problem::field("password", "must be at most 1024 bytes of UTF-8"));
@@ -112,5 +112,5 @@ fn check_password(password: &str, min_length: usize) -> Result<(), Problem> {
 }
 
 fn username_taken() -> Problem {
-    Problem::new(problem::USERNAME_TAKEN, "choose another name; case makes no difference")
+    Problem::new(problem::USERNAME_TAKEN, "somebody has this name already, in this or another case")
 }

@@ -110,8 +110,9 @@ impl<'de, T: Expected<'de>> Visitor<'de> for FieldVisitor<T> {
         Ok(Field::Wrong)
     }
 
+    /// `null` says as much as leaving the field out.
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Field::Wrong)
+        Ok(Field::Missing)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
@@ -134,8 +135,8 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, 
             return Err(Problem::new(problem::BODY_TOO_LARGE, "it may have at most 32768 bytes"));
         }
         Body::Broken => {
-            let why = "the body ended early or its transfer coding is wrong";
-            return Err(Problem::new(problem::MALFORMED_BODY, why));
+            let why = "the body ended early or its chunks are malformed";
+            return Err(Problem::new(problem::MALFORMED_REQUEST, why));
         }
     };
     // serde would take an array for a struct as well.
@@ -152,7 +153,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, 
 
 /// No type at all, JSON, and what curl declares when it is not told are all read as JSON.
 fn check_content_type(declared: Option<&str>) -> Result<(), Problem> {
-    let Some(declared) = declared else { return Ok(()) };
+    let Some(declared) = declared.filter(|declared| !declared.is_empty()) else { return Ok(()) };
     let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_json = essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"));

@@ -121,8 +121,11 @@ pub(super) fn list_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
 ///
 /// `GET /api/users/{id}/messages`
 pub(super) fn list_private(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let owner = PathUser::parse(call.id).ok_or_else(no_such_user)?.id(call.caller);
-    if owner != call.caller {
+    let owner = call.caller;
+    if PathUser::parse(call.id).map(|user| user.id(owner)) != Some(owner) {
+        if !call.id.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(no_such_user().into());
+        }
         let why = "private messages are for their two parties only";
         return Err(Problem::new(problem::FORBIDDEN, why).into());
     }

@@ -150,7 +150,7 @@ impl Outbox {
         }
         let out = &mut self.buffer;
         out.clear();
-        let reason = StatusCode(reply.status).default_reason_phrase();
+        let reason = reason_phrase(reply.status);
         // Writing to a Vec does not fail.
         let _ = write!(out, "HTTP/1.1 {} {reason}\r\nDate: {}\r\n", reply.status, self.date.1);
         let _ = write!(out, "Content-Type: {}\r\n", reply.content_type);
@@ -173,6 +173,15 @@ impl Outbox {
         if !exchange.is_head() {
             out.extend(&reply.body);
         }
+    }
+}
+
+/// The reason phrase of RFC 9110, section 15; tiny_http has the older ones of these two.
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        413 => "Content Too Large",
+        422 => "Unprocessable Content",
+        _ => StatusCode(status).default_reason_phrase(),
     }
 }
 

@@ -19,14 +19,14 @@ use socket2::SockRef;
 
 use super::content::{self, BODY_DEADLINE};
 use super::deadlines::{Deadlines, sever};
-use super::exchange::{Content, Exchange, Framing};
+use super::exchange::{Exchange, Framing};
 use super::lanes::{Admission, Lanes};
 use super::pool::{Pool, Priority};
 use super::pulse::Pulse;
 use super::reply::{Outbox, Sent};
 use super::{ServeError, Server};
 use crate::api::{App, Job, Outcome, Reply, Resume};
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 
 /// Requests that one turn takes at most, so that the first does not wait for the last for long.
 const MAX_TURN: usize = 256;
@@ -214,10 +214,9 @@ impl Loop {
                 self.handle(exchange);
             }
             Framing::Ambiguous => {
-                exchange.content = Content::Broken;
-                exchange.close = true;
-                exchange.unread = exchange.request.body_length().unwrap_or(0) as u64;
-                self.handle(exchange);
+                let why = "it is not clear where the body ends";
+                let problem = Problem::new(problem::MALFORMED_REQUEST, why);
+                self.refuse_unread(exchange, problem);
             }
             Framing::Streamed { expects_continue } => self.receive(exchange, expects_continue),
         }
@@ -225,10 +224,7 @@ impl Loop {
 
     fn receive(&mut self, mut exchange: Exchange, expects_continue: bool) {
         let Some(slot) = self.readers.slot() else {
-            exchange.close = true;
-            exchange.unread = exchange.request.body_length().unwrap_or(0) as u64;
-            self.replies.push((exchange, Problem::overloaded().into()));
-            return;
+            return self.refuse_unread(exchange, Problem::overloaded());
         };
         let (sender, deadlines) = (self.sender.clone(), self.deadlines.clone());
         slot.submit(move || {
@@ -237,6 +233,13 @@ impl Loop {
             drop(deadline);
             sender.send(Event::Received(exchange));
         });
+    }
+
+    /// Answers a request whose body nobody reads: its connection ends there.
+    fn refuse_unread(&mut self, mut exchange: Exchange, problem: Problem) {
+        exchange.close = true;
+        exchange.unread = exchange.request.body_length().unwrap_or(0) as u64;
+        self.replies.push((exchange, problem.into()));
     }
 
     fn handle(&mut self, exchange: Exchange) {

@@ -33,8 +33,11 @@ const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 const MAX_FRAME_BYTES: usize = FRAME_HEADER_BYTES + MAX_PAYLOAD_BYTES;
 /// A segment that has reached this length is followed by a new one.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-/// How much a scan reads at once.
-const SCAN_BYTES: usize = 1024 * 1024;
+/// How much a scan reads at first, which is all that a lookup needs: it begins at most 16 KiB and a
+/// record in front of what it seeks. Then twice as much each time.
+const SCAN_BYTES_MIN: usize = 32 * 1024;
+/// How much a scan reads at once in the end.
+const SCAN_BYTES_MAX: usize = 1024 * 1024;
 /// Two records are read with one call when no more than this lies between them: reading 16 KiB
 /// that are cached costs less than a second call.
 const READ_GAP_BYTES: u64 = 16 * 1024;
@@ -127,6 +130,8 @@ pub(super) struct Log {
     group_len: u32,
     /// Set by the first write or sync that fails: what the disk holds is unknown from then on.
     failed: bool,
+    /// [`SEGMENT_BYTES`], or less in a test.
+    pub(super) segment_bytes: u64,
 }
 
 impl Log {
@@ -180,18 +185,26 @@ impl Log {
     }
 
     fn over(dir: &Path, epoch: Epoch, segments: Vec<Segment>) -> Log {
-        let dir = dir.to_owned();
-        Log { dir, epoch, segments, next_lsn: 0, group: Vec::new(), group_len: 0, failed: false }
+        Log {
+            dir: dir.to_owned(),
+            epoch,
+            segments,
+            next_lsn: 0,
+            group: Vec::new(),
+            group_len: 0,
+            failed: false,
+            segment_bytes: SEGMENT_BYTES,
+        }
     }
 
-    /// Begins anew with another epoch. Only while there are no records.
+    /// Begins anew with another epoch, and with nothing of what was appended.
     pub(super) fn restart(&mut self, epoch: Epoch) -> Result<(), StoreError> {
         for segment in &self.segments {
             fs::remove_file(&segment.path)
                 .map_err(|e| StoreError::failed("removing", &segment.path, e))?;
         }
-        self.segments = vec![create_segment(&self.dir, epoch, 0, 0)?];
-        self.epoch = epoch;
+        let first = create_segment(&self.dir, epoch, 0, 0)?;
+        *self = Log::over(&self.dir, epoch, vec![first]);
         Ok(())
     }
 
@@ -219,7 +232,7 @@ impl Log {
         &mut self,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Stamp, StoreError> {
-        if self.group.is_empty() && self.tail().len >= SEGMENT_BYTES {
+        if self.group.is_empty() && self.tail().len >= self.segment_bytes {
             self.rotate()?;
         }
         let start = self.group.len();
@@ -245,14 +258,14 @@ impl Log {
     /// Writes the current group and waits until the disk has it. A failure is final: the kernel
     /// may have dropped the pages it could not write, so a second sync would prove nothing.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
-        if self.group.is_empty() {
-            return Ok(());
-        }
         let index = self.segments.len() - 1;
         let tail = &mut self.segments[index];
         if self.failed {
             let source = io::Error::other("an earlier write failed");
             return Err(StoreError::failed("writing", &tail.path, source));
+        }
+        if self.group.is_empty() {
+            return Ok(());
         }
         let written = tail
             .file
@@ -286,13 +299,15 @@ impl Log {
         let mut position = from;
         let mut next_lsn = None;
         let mut buffer = Vec::new();
+        let mut span = SCAN_BYTES_MIN;
         for segment in &self.segments[first..] {
             if position <= segment.base + HEADER_BYTES as u64 {
                 position = segment.base + HEADER_BYTES as u64;
                 next_lsn.get_or_insert(segment.first_lsn);
             }
             while position < segment.end() {
-                segment.read(position, &mut buffer, SCAN_BYTES)?;
+                segment.read(position, &mut buffer, span)?;
+                span = SCAN_BYTES_MAX.min(span * 2);
                 let mut rest = &buffer[..];
                 while let Some(frame) = parse_frame(rest, position) {
                     if next_lsn.is_some_and(|expected| expected != frame.stamp.lsn) {
@@ -314,16 +329,24 @@ impl Log {
         Ok(ScanEnd { position, next_lsn: next_lsn.unwrap_or(0) })
     }
 
+    /// Refuses a log whose frames end before `durable`, a position up to which it is known to have
+    /// been synced.
+    pub(super) fn expect_synced(&self, end: ScanEnd, durable: u64) -> Result<(), StoreError> {
+        if end.position < durable {
+            let segment = &self.segments[self.segment_index(end.position.saturating_sub(1))];
+            return Err(segment.damage(end.position, "records that were synced are missing here"));
+        }
+        Ok(())
+    }
+
     /// Makes the log ready to append, given how a scan to its end went. A torn tail is cut off and
     /// its length returned; anything else that is bad is refused, and so is a log that ends
-    /// before `durable`, a position up to which it is known to have been synced.
+    /// before `durable`.
     pub(super) fn recover(&mut self, end: ScanEnd, durable: u64) -> Result<u64, StoreError> {
+        self.expect_synced(end, durable)?;
         let ScanEnd { position, next_lsn } = end;
         let index = self.segment_index(position.saturating_sub(1));
         let segment = &self.segments[index];
-        if position < durable {
-            return Err(segment.damage(position, "records that were synced are missing here"));
-        }
         if index + 1 < self.segments.len() {
             return Err(segment.damage(position, "a record is unreadable"));
         }
@@ -392,12 +415,12 @@ impl Log {
     }
 }
 
-/// Whether any frame behind `position` belongs to a group that was begun after the record `lsn`,
+/// Whether any frame from `position` on belongs to a group that was begun after the record `lsn`,
 /// which should be at `position`, was synced.
 fn later_group_follows(segment: &Segment, position: u64, lsn: u64) -> Result<bool, StoreError> {
     let mut rest = Vec::new();
     segment.read(position, &mut rest, usize::MAX)?;
-    Ok((1..rest.len().saturating_sub(FRAME_HEADER_BYTES)).any(|at| {
+    Ok((0..rest.len().saturating_sub(FRAME_HEADER_BYTES)).any(|at| {
         // The LSN first: it rules out nearly every offset without a checksum.
         u64_at(&rest, at + 12).wrapping_sub(lsn) <= rest.len() as u64
             && parse_frame(&rest[at..], position + at as u64)
@@ -516,13 +539,17 @@ fn open_segment(
     Ok(Some((Segment { base, first_lsn, len, path: path.to_owned(), file }, epoch)))
 }
 
-/// Makes a directory that is still there after a power cut.
+/// Makes a directory, and those it lies in, that are still there after a power cut.
 pub(super) fn create_dir_synced(dir: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(dir).map_err(|e| StoreError::failed("creating", dir, e))?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => sync_dir(Path::new(".")),
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if !parent.exists() {
+        create_dir_synced(parent)?;
     }
+    fs::create_dir_all(dir).map_err(|e| StoreError::failed("creating", dir, e))?;
+    sync_dir(parent)
 }
 
 /// Makes the entries of a directory survive a power cut.
@@ -531,3 +558,6 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
         .and_then(|dir| dir.sync_all())
         .map_err(|e| StoreError::failed("syncing", dir, e))
 }
+
+#[cfg(test)]
+mod tests;

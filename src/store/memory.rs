@@ -96,14 +96,14 @@ impl Backend for MemoryStore {
     }
 
     fn restore(&mut self, record: Restored) -> Result<(), RestoreError> {
+        if let Restored::User(user) = &record
+            && self.table.user_named(&user.name).is_some()
+        {
+            return Err(RestoreError::name_taken(user));
+        }
         self.counters.admit(&record)?;
         match record {
-            Restored::User(user) => {
-                if self.table.user_named(&user.name).is_some() {
-                    return Err(RestoreError::name_taken(&user));
-                }
-                self.table.insert_user(user);
-            }
+            Restored::User(user) => self.table.insert_user(user),
             Restored::Message(message) => self.table.push(message),
             Restored::Counters(_) => {}
         }

@@ -26,13 +26,13 @@ pub use self::sled::SledStore;
 pub use self::transfer::{Summary, TransferError, export, import};
 
 use crate::model::{
-    Epoch, Mailbox, Message, MessageId, MessageText, Page, Timestamp, User, UserId, Username,
-    Window,
+    Epoch, MAX_ID, Mailbox, Message, MessageId, MessageText, Page, Timestamp, User, UserId,
+    Username, Window,
 };
 
 /// The state of the chat, owned by one thread.
 ///
-/// The contract, which `tests/conformance.rs` holds every implementation to:
+/// The contract, which `tests/conformance` holds every implementation to:
 ///
 /// * **Ids are the store's.** Users count from 1, messages from 0, each one higher than any
 ///   before it; neither is ever given out twice, not after a crash either.
@@ -174,6 +174,9 @@ impl Counters {
             Restored::Counters(to) => {
                 if to.next_user < self.next_user || to.next_message < self.next_message {
                     return Err(RestoreError::Conflict("the counters would go back".to_owned()));
+                }
+                if to.next_user.max(to.next_message) > MAX_ID + 1 {
+                    return Err(RestoreError::Conflict("the counters are out of range".to_owned()));
                 }
                 *self = *to;
                 return Ok(());

@@ -162,7 +162,7 @@ mod tests {
     fn hex(record: &Record) -> String {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
     }
 
     /// The bytes on every disk out there: these literals never change.

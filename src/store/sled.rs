@@ -88,6 +88,8 @@ impl SledStore {
         let result = fill(&mut store)?;
         store.sync()?;
         drop(store);
+        // One that remains of a log that was lost says nothing about this one.
+        Index::discard(&dir.join("index"))?;
         let moved = dir.join("log");
         fs::rename(unfinished.join("log"), &moved)
             .map_err(|e| StoreError::failed("moving the log to", &moved, e))?;
@@ -154,6 +156,12 @@ impl SledStore {
         if start.is_none() {
             if index.applied().is_some() {
                 ::log::warn!("rebuilding {}: it does not fit the log", index_dir.display());
+            }
+            if applied.is_some() {
+                // Where the log is at fault, the index must stay: it is the only witness that
+                // records are missing, and without it the next start would cut them off as torn.
+                let end = log.scan(Log::START, |_| Ok(ControlFlow::Continue(())))?;
+                log.expect_synced(end, durable)?;
             }
             drop(index);
             Index::discard(index_dir)?;
@@ -243,6 +251,7 @@ impl SledStore {
         self.log.scan(start, |frame| {
             if let Record::Message(message) = decode(&self.log, &frame)?
                 && message.id >= from
+                && found.len() < limit
             {
                 found.push(message);
             }
@@ -459,6 +468,7 @@ impl Backend for SledStore {
             return Err(RestoreError::NotEmpty);
         }
         self.log.restart(epoch)?;
+        self.view.last = None;
         self.view.epoch = epoch;
         Ok(())
     }
@@ -538,3 +548,6 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         Err(TryLockError::Error(e)) => Err(failed(e)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! Knows nothing of durability. Ids only ever grow, so every list is kept sorted by appending.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
 
 use crate::model::{Cursor, Mailbox, Message, MessageId, User, UserId, Username, Window};
 
@@ -33,26 +34,24 @@ impl Table {
 
     /// The accounts of a window, ascending.
     pub(super) fn users(&self, window: Window) -> Vec<&User> {
-        let newest_below = |end: u64| {
-            let mut items: Vec<&User> = self
-                .users_from(0)
-                .rev()
-                .skip_while(|u| u.id.get() >= end)
-                .take(window.limit)
-                .collect();
+        let newest_below = |end: Bound<UserId>| {
+            let newest_first = self.users.range((Bound::Unbounded, end)).rev();
+            let mut items: Vec<&User> =
+                newest_first.map(|(_, user)| user).take(window.limit).collect();
             items.reverse();
             items
         };
         match window.cursor {
-            Cursor::Newest => newest_below(u64::MAX),
-            Cursor::Before(end) => newest_below(end),
-            Cursor::From(start) => self.users_from(start).take(window.limit).collect(),
+            Cursor::Newest => newest_below(Bound::Unbounded),
+            Cursor::Before(0) => Vec::new(),
+            // An id there cannot be lies above all there are.
+            Cursor::Before(end) => {
+                newest_below(UserId::new(end).map_or(Bound::Unbounded, Bound::Excluded))
+            }
+            Cursor::From(start) => UserId::new(start.max(1)).map_or_else(Vec::new, |start| {
+                self.users.range(start..).map(|(_, user)| user).take(window.limit).collect()
+            }),
         }
-    }
-
-    fn users_from(&self, start: u64) -> impl DoubleEndedIterator<Item = &User> {
-        let start = UserId::new(start.max(1));
-        start.into_iter().flat_map(|start| self.users.range(start..).map(|(_, user)| user))
     }
 
     pub(super) fn first_user(&self) -> Option<UserId> {
@@ -139,5 +138,75 @@ impl Table {
         };
         let items = ids.range(start..end).filter_map(|id| self.message(*id)).collect();
         (items, start > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MessageText, Timestamp};
+
+    /// General messages and private ones, with an id in every three.
+    fn table(messages: u64) -> Table {
+        let mut table = Table::default();
+        for n in 0..messages {
+            table.push(Message {
+                id: MessageId::new(3 * n).unwrap(),
+                from: UserId::new(1 + n % 3).unwrap(),
+                to: UserId::new(n % 4),
+                text: MessageText::parse("five!".into()).unwrap(),
+                sent_at: Timestamp::from_millis(n),
+            });
+        }
+        table
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_nothing_behind() {
+        let mut table = table(100);
+        for left in (0..100).rev() {
+            table.evict_oldest();
+            assert_eq!(table.size(), (left, 5 * left));
+            let listed: usize = table.mailboxes.values().map(VecDeque::len).sum();
+            let lie_in = |message: &Message| Mailbox::of(message.from, message.to).count();
+            assert_eq!(listed, table.messages.iter().map(lie_in).sum::<usize>());
+        }
+        assert!(table.mailboxes.is_empty());
+        assert_eq!(table.first_message(), None);
+        table.evict_oldest();
+        assert_eq!(table.size(), (0, 0));
+    }
+
+    #[test]
+    fn messages_are_found_between_gaps_and_behind_what_is_forgotten() {
+        let mut table = table(100);
+        for forgotten in 0..100 {
+            for id in 0..310 {
+                let there = id % 3 == 0 && (3 * forgotten..300).contains(&id);
+                let id = MessageId::new(id).unwrap();
+                assert_eq!(table.message(id).map(|message| message.id), there.then_some(id));
+            }
+            assert_eq!(table.first_message(), MessageId::new(3 * forgotten));
+            table.evict_oldest();
+        }
+    }
+
+    #[test]
+    fn users_are_forgotten_with_their_names() {
+        let mut table = Table::default();
+        for id in 1..=9 {
+            table.insert_user(User {
+                id: UserId::new(id).unwrap(),
+                name: Username::parse(&format!("User{id}")).unwrap(),
+                password_hash: "".into(),
+                created_at: Timestamp::from_millis(id),
+            });
+        }
+        for last in [3, 3, 1, 9] {
+            table.evict_users(UserId::new(last).unwrap());
+            assert_eq!(table.names.len(), table.users.len());
+            assert_eq!(table.first_user(), UserId::new(last.max(3) + 1).filter(|id| id.get() < 10));
+        }
+        assert!(table.names.is_empty());
     }
 }

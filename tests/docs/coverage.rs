@@ -1,0 +1,51 @@
+//! Whether the pages show everything, and nothing else.
+
+use veche::api::routes::{self, Match, ROUTES};
+use veche::problem::KINDS;
+
+use crate::session::Exchange;
+
+/// What any route can answer, and one example shows for all: an internal error, a full queue.
+const FAULTS: [u16; 2] = [500, 503];
+
+/// A complaint for each example that is missing, and for each that should not be.
+pub(crate) fn complaints(exchanges: &[&Exchange]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut shown = Vec::new();
+    for exchange in exchanges {
+        let Exchange { name, method, path, .. } = exchange;
+        let status = exchange.status();
+        let expected = match routes::find(method, path) {
+            Match::Route(route, _) => {
+                shown.push((route.method, route.path, status));
+                route.statuses.contains(&status) || FAULTS.contains(&status)
+            }
+            Match::OtherMethods(_) => status == 405,
+            Match::Nothing => status == 404,
+        };
+        if !expected {
+            complaints.push(format!("{name}: {method} {path} should not answer {status}"));
+        }
+    }
+    for route in ROUTES {
+        for status in route.statuses {
+            if !shown.contains(&(route.method, route.path, *status)) {
+                let (method, path) = (route.method, route.path);
+                complaints.push(format!("no example of {method} {path} answering {status}"));
+            }
+        }
+    }
+    for kind in KINDS {
+        let body = format!("{{\"type\":\"/problems/{}\",", kind.slug);
+        if !exchanges.iter().any(|exchange| exchange.response.contains(&body)) {
+            complaints.push(format!("no example of the problem '{}'", kind.slug));
+        }
+    }
+    for status in FAULTS {
+        let times = exchanges.iter().filter(|exchange| exchange.status() == status).count();
+        if times != 1 {
+            complaints.push(format!("{times} examples of {status}, which should be shown once"));
+        }
+    }
+    complaints
+}

@@ -1,0 +1,86 @@
+//! A store that fails when it is told to.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use veche::model::{Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
+use veche::store::{Backend, Counters, NewMessage, NewUser, RestoreError, Restored, StoreError};
+
+/// Another store, which cannot post while `failing`.
+pub(crate) struct FaultyStore {
+    store: Box<dyn Backend>,
+    failing: Arc<AtomicBool>,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(store: Box<dyn Backend>, failing: Arc<AtomicBool>) -> FaultyStore {
+        FaultyStore { store, failing }
+    }
+}
+
+impl Backend for FaultyStore {
+    fn epoch(&self) -> Epoch {
+        self.store.epoch()
+    }
+
+    fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError> {
+        self.store.create_user(new)
+    }
+
+    fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError> {
+        self.store.user(id)
+    }
+
+    fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError> {
+        self.store.user_named(name)
+    }
+
+    fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError> {
+        self.store.users(window)
+    }
+
+    fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError> {
+        if self.failing.load(Ordering::SeqCst) {
+            // An error after which the server goes on, so that the session can.
+            return Err(StoreError::OutOfIds);
+        }
+        self.store.post(new)
+    }
+
+    fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
+        self.store.message(id)
+    }
+
+    fn messages(
+        &mut self,
+        mailbox: Mailbox,
+        window: Window,
+    ) -> Result<Page<Cow<'_, Message>>, StoreError> {
+        self.store.messages(mailbox, window)
+    }
+
+    fn history(
+        &mut self,
+        from: MessageId,
+        limit: usize,
+    ) -> Result<Vec<Cow<'_, Message>>, StoreError> {
+        self.store.history(from, limit)
+    }
+
+    fn counters(&self) -> Counters {
+        self.store.counters()
+    }
+
+    fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {
+        self.store.adopt(epoch)
+    }
+
+    fn restore(&mut self, record: Restored) -> Result<(), RestoreError> {
+        self.store.restore(record)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.store.sync()
+    }
+}

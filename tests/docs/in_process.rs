@@ -1,0 +1,106 @@
+//! The server as a thread of the test: clock, random bytes and epoch are fixed, so that every
+//! byte it sends is known, and the states that no client can bring about can be staged.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use tempfile::TempDir;
+use veche::api::App;
+use veche::auth::tokens::Tokens;
+use veche::http::{ServeError, Server, Stopper};
+use veche::model::{Epoch, Timestamp};
+use veche::store::{Backend, MemoryStore, SledStore};
+use veche::sys::{Clock, SeededEntropy};
+
+use crate::crowd::Crowd;
+use crate::faulty::FaultyStore;
+use crate::host::{Host, Set, Stage, Store};
+
+/// The time of every session, 2026-01-02T03:04:05.678Z, in milliseconds.
+const NOW: u64 = 1_767_323_045_678;
+/// The epoch of every store.
+const EPOCH: Epoch = Epoch(0x5eed_0000_c4a7_0001);
+/// What tokens are signed with.
+const SECRET: &[u8; 32] = b"no secret: everybody may know it";
+/// The two settings that show in responses, as the binary has them by default.
+const TOKEN_TTL_SECONDS: u64 = 3600;
+const MIN_PASSWORD_LENGTH: usize = 3;
+
+/// A running server.
+pub(crate) struct InProcess {
+    port: u16,
+    now: Arc<AtomicU64>,
+    failing: Arc<AtomicBool>,
+    stopper: Stopper,
+    running: Option<JoinHandle<Result<(), ServeError>>>,
+    _dir: TempDir,
+}
+
+impl InProcess {
+    /// On a fresh store.
+    pub(crate) fn start(store: Store) -> InProcess {
+        let dir = TempDir::new().unwrap();
+        let store: Box<dyn Backend> = match store {
+            Store::Memory => Box::new(MemoryStore::new(EPOCH)),
+            Store::Sled => Box::new(SledStore::open(dir.path(), EPOCH, &mut ()).unwrap()),
+        };
+        let now = Arc::new(AtomicU64::new(NOW));
+        let failing = Arc::<AtomicBool>::default();
+        let app = App::new(
+            Box::new(FaultyStore::new(store, Arc::clone(&failing))),
+            Tokens::new(SECRET, TOKEN_TTL_SECONDS, EPOCH),
+            Box::new(StagedClock(Arc::clone(&now))),
+            Box::new(SeededEntropy(1)),
+            MIN_PASSWORD_LENGTH,
+        );
+        let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let (port, stopper) = (server.local_addr().port(), server.stopper());
+        let running = Some(thread::spawn(move || server.run(app)));
+        InProcess { port, now, failing, stopper, running, _dir: dir }
+    }
+}
+
+impl Host for InProcess {
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn stage(&self, stage: Stage) -> Option<Set> {
+        Some(match stage {
+            Stage::Plain => Set::until(|| {}),
+            Stage::HourLater => {
+                let now = Arc::clone(&self.now);
+                now.fetch_add(TOKEN_TTL_SECONDS * 1000, Ordering::SeqCst);
+                Set::until(move || now.store(NOW, Ordering::SeqCst))
+            }
+            Stage::FailingStore => {
+                let failing = Arc::clone(&self.failing);
+                failing.store(true, Ordering::SeqCst);
+                Set::until(move || failing.store(false, Ordering::SeqCst))
+            }
+            Stage::FullQueue => {
+                let crowd = Crowd::gather(self.port);
+                Set::until(move || drop(crowd))
+            }
+        })
+    }
+}
+
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        self.stopper.stop();
+        let ended = self.running.take().map(JoinHandle::join);
+        assert!(thread::panicking() || matches!(ended, Some(Ok(Ok(())))), "{ended:?}");
+    }
+}
+
+/// Tells the time that is staged.
+struct StagedClock(Arc<AtomicU64>);
+
+impl Clock for StagedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}

@@ -1,0 +1,220 @@
+//! A page of documentation: what of it is run, and what of it is shown.
+//!
+//! * ```` ```sh ```` is run. With ` no_run` behind it, it is not; with ` staged=…`, only on a
+//!   server that was brought into that state (see [`Stage`]).
+//! * ```` ```http ```` is the response to the block before it. There is one under a heading, which
+//!   gives the snapshot its name.
+//! * ```` ```json ```` parses as JSON.
+//!
+//! A fence of any other kind is refused, so that none goes unchecked for a typing error.
+
+use std::collections::HashSet;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use crate::host::Stage;
+
+/// A file and what is in it.
+#[derive(Debug)]
+pub(crate) struct Page {
+    path: PathBuf,
+    source: String,
+    /// What is run, from top to bottom.
+    pub(crate) steps: Vec<Step>,
+    json: Vec<Range<usize>>,
+}
+
+/// A block of commands.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Exactly as in the page.
+    pub(crate) script: String,
+    /// What the server goes through meanwhile.
+    pub(crate) stage: Stage,
+    /// `None` for what only prepares the reader's shell.
+    pub(crate) response: Option<Response>,
+    heading: String,
+}
+
+/// Where a page shows what came back.
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// Of the snapshot: `page__heading`.
+    pub(crate) name: String,
+    /// The content of the block, in bytes of the source.
+    span: Range<usize>,
+}
+
+/// The repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+impl Page {
+    /// The page at `path`. `name` goes before the names of its snapshots.
+    pub(crate) fn read(name: &str, path: &str) -> Page {
+        let path = root().join(path);
+        let source = fs::read_to_string(&path);
+        let page = source.map_err(|e| e.to_string()).and_then(|source| Page::parse(name, source));
+        let page = page.unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        Page { path, ..page }
+    }
+
+    /// Why and in which line a page cannot be what it seems to be, if so.
+    fn parse(name: &str, source: String) -> Result<Page, String> {
+        let mut page = Page {
+            path: PathBuf::new(),
+            source: String::new(),
+            steps: Vec::new(),
+            json: Vec::new(),
+        };
+        let mut headings = HashSet::new();
+        let mut heading = String::new();
+        let mut fence: Option<(&str, usize)> = None;
+        let mut offset = 0;
+        for (number, line) in (1..).zip(source.split_inclusive('\n')) {
+            let start = offset;
+            offset += line.len();
+            let done = match (fence, line.trim_end().strip_prefix("```")) {
+                (None, Some(info)) => {
+                    fence = Some((info, offset));
+                    Ok(())
+                }
+                (None, None) if line.starts_with('#') => {
+                    heading = anchor(line);
+                    let new = headings.insert(heading.clone());
+                    if new { Ok(()) } else { Err("the same heading again".to_owned()) }
+                }
+                (Some((info, content)), Some("")) => {
+                    fence = None;
+                    page.block(info, &source, content..start, name, &heading)
+                }
+                (Some(_), Some(_)) => Err("a fence within a fence".to_owned()),
+                (None | Some(_), None) => Ok(()),
+            };
+            done.map_err(|why| format!("line {number}: {why}"))?;
+        }
+        if fence.is_some() {
+            return Err("the last fence does not end".to_owned());
+        }
+        Ok(Page { source, ..page })
+    }
+
+    fn block(
+        &mut self,
+        info: &str,
+        source: &str,
+        span: Range<usize>,
+        page: &str,
+        heading: &str,
+    ) -> Result<(), String> {
+        let stage = match info {
+            "sh" => Stage::Plain,
+            "sh no_run" => return Ok(()),
+            "json" => {
+                self.json.push(span);
+                return Ok(());
+            }
+            "http" => return self.response(span, page, heading),
+            other => other
+                .strip_prefix("sh staged=")
+                .and_then(Stage::named)
+                .ok_or_else(|| format!("a fence of the unknown kind '{other}'"))?,
+        };
+        let script = source[span].to_owned();
+        self.steps.push(Step { script, stage, response: None, heading: heading.to_owned() });
+        Ok(())
+    }
+
+    fn response(&mut self, span: Range<usize>, page: &str, heading: &str) -> Result<(), String> {
+        let name = format!("{page}__{heading}");
+        if self.responses().any(|earlier| earlier.name == name) {
+            return Err("a second response under one heading".to_owned());
+        }
+        let step = self.steps.last_mut().filter(|step| step.heading == heading);
+        step.ok_or("a response without a command")?.response = Some(Response { name, span });
+        Ok(())
+    }
+
+    /// The whole page, as it is.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// All responses in the page.
+    pub(crate) fn responses(&self) -> impl Iterator<Item = &Response> {
+        self.steps.iter().filter_map(|step| step.response.as_ref())
+    }
+
+    /// What the page shows as the response.
+    pub(crate) fn shown(&self, response: &Response) -> &str {
+        self.source[response.span.clone()].trim_end()
+    }
+
+    /// All JSON in the page.
+    pub(crate) fn json(&self) -> impl Iterator<Item = &str> {
+        let with_body = self.responses().filter_map(|it| self.shown(it).split_once("\n\n"));
+        let bodies = with_body.map(|(_, body)| body);
+        self.json.iter().map(|span| &self.source[span.clone()]).chain(bodies)
+    }
+
+    /// Writes the page anew, with each response as `accepted` has it by name.
+    pub(crate) fn rewrite(&self, accepted: impl Fn(&str) -> String) {
+        let mut source = String::with_capacity(self.source.len());
+        let mut copied = 0;
+        for Response { name, span } in self.responses() {
+            source.push_str(&self.source[copied..span.start]);
+            source.push_str(&accepted(name));
+            source.push('\n');
+            copied = span.end;
+        }
+        source.push_str(&self.source[copied..]);
+        fs::write(&self.path, source).unwrap();
+    }
+}
+
+/// What a link calls a heading, the way GitHub makes it.
+pub(crate) fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn a_page_is_taken_apart() {
+    let source = "# A\n```sh\nx=1\n```\n## `GET /b`\n```sh staged=hour-later\ncurl\n```\n\n\
+                  ```http\nHTTP/1.1 200 OK\n\n[]\n```\n```sh no_run\nrm\n```\n```json\n{}\n```\n";
+    let page = Page::parse("p", source.to_owned()).unwrap();
+    let [first, second] = page.steps.as_slice() else { panic!("{page:?}") };
+    assert_eq!((first.script.as_str(), first.stage), ("x=1\n", Stage::Plain));
+    assert!(first.response.is_none());
+    assert_eq!((second.script.as_str(), second.stage), ("curl\n", Stage::HourLater));
+    let response = second.response.as_ref().unwrap();
+    assert_eq!(response.name, "p__get-b");
+    assert_eq!(page.shown(response), "HTTP/1.1 200 OK\n\n[]");
+    assert_eq!(page.json().collect::<Vec<_>>(), ["{}\n", "[]"]);
+}
+
+#[test]
+fn what_would_go_unchecked_is_refused() {
+    for (source, why) in [
+        ("```sh", "the last fence does not end"),
+        ("```\n```\n", "line 2: a fence of the unknown kind ''"),
+        ("```sh staged=on-fire\n```\n", "line 2: a fence of the unknown kind 'sh staged=on-fire'"),
+        ("```sh\n```http\n", "line 2: a fence within a fence"),
+        ("# A\n# A\n", "line 2: the same heading again"),
+        ("```http\n```\n", "line 2: a response without a command"),
+        ("```sh\n```\n# A\n```http\n```\n", "line 5: a response without a command"),
+        (
+            "```sh\n```\n```http\n```\n```sh\n```\n```http\n```\n",
+            "line 8: a second response under one heading",
+        ),
+    ] {
+        assert_eq!(
+            Page::parse("p", source.to_owned()).map(|_| ()),
+            Err(why.to_owned()),
+            "{source}"
+        );
+    }
+}
