@@ -2,17 +2,18 @@
 //! connection down, which wakes the job with an error.
 
 use std::collections::HashMap;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-
-use super::socket;
+use super::socket::Connections;
 
 /// The jobs under way that wait for a client.
-#[derive(Clone, Default)]
-pub(super) struct Deadlines(Arc<Mutex<Watched>>);
+#[derive(Clone)]
+pub(super) struct Deadlines {
+    watched: Arc<Mutex<Watched>>,
+    connections: Connections,
+}
 
 #[derive(Default)]
 struct Watched {
@@ -27,9 +28,13 @@ pub(super) struct Guard {
 }
 
 impl Deadlines {
+    pub(super) fn new(connections: Connections) -> Deadlines {
+        Deadlines { watched: Arc::default(), connections }
+    }
+
     /// Gives the calling job `limit` for its dealings with `peer`.
     pub(super) fn watch(&self, peer: SocketAddr, limit: Duration) -> Guard {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let id = watched.next;
         watched.next += 1;
         watched.jobs.insert(id, (Instant::now() + limit, peer));
@@ -39,7 +44,7 @@ impl Deadlines {
     /// Shuts the connections of overdue jobs down.
     pub(super) fn enforce(&self) {
         let now = Instant::now();
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let overdue: Vec<SocketAddr> = watched
             .jobs
             .extract_if(|_, (deadline, _)| *deadline <= now)
@@ -48,22 +53,14 @@ impl Deadlines {
         drop(watched);
         for peer in overdue {
             log::info!("closing the connection with {peer}: it took too long");
-            sever(peer);
+            self.connections.sever(peer);
         }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut watched = self.deadlines.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.deadlines.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.jobs.remove(&self.id);
-    }
-}
-
-/// Ends a connection from outside: whoever reads or writes it is woken, and never waits again.
-pub(super) fn sever(peer: SocketAddr) {
-    if let Some(fd) = socket::find(peer) {
-        // It fails only if the connection has ended by itself.
-        let _ = SockRef::from(&fd).shutdown(Shutdown::Both);
     }
 }

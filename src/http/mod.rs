@@ -10,7 +10,7 @@
 //! | `lanes` | one request in flight per connection |
 //! | `pool` | bounded workers |
 //! | `pulse` | keeps tiny_http from forgetting connections |
-//! | `socket` | the listening socket's options; finding a connection's socket |
+//! | `socket` | the options of the listening socket; finding a connection again |
 //!
 //! The loop never waits for a client, a hash or a lock: what may take long is a job of a
 //! [pool](pool::Pool), and a pool that is full is a 503.

@@ -5,6 +5,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,10 +15,10 @@ use socket2::SockRef;
 use tiny_http::StatusCode;
 
 use super::content::MAX_DROPPED_BYTES;
-use super::deadlines::{Deadlines, sever};
+use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use super::pool::{Pool, Priority};
-use super::socket;
+use super::socket::Connections;
 use super::turn::{Event, Sender};
 use crate::api::Reply;
 use crate::model::Timestamp;
@@ -39,6 +40,7 @@ pub(super) const MAX_ABANDONED: usize = 256;
 pub(super) struct Outbox {
     writers: Pool,
     deadlines: Deadlines,
+    connections: Connections,
     events: Sender,
     unsent_bytes: Arc<AtomicUsize>,
     abandoned: Arc<AtomicUsize>,
@@ -58,10 +60,15 @@ pub(super) enum Sent {
 type ResponseWriter = Box<dyn Write + Send>;
 
 impl Outbox {
-    pub(super) fn start(deadlines: Deadlines, events: Sender) -> io::Result<Outbox> {
+    pub(super) fn start(
+        deadlines: Deadlines,
+        connections: Connections,
+        events: Sender,
+    ) -> io::Result<Outbox> {
         Ok(Outbox {
             writers: Pool::start("writer", WRITERS, WRITE_QUEUE, Priority::Normal)?,
             deadlines,
+            connections,
             events,
             unsent_bytes: Arc::default(),
             abandoned: Arc::default(),
@@ -97,7 +104,7 @@ impl Outbox {
         let room = unsent_bytes.load(Ordering::Relaxed) + len <= MAX_UNSENT_BYTES;
         let Some(slot) = self.writers.slot().filter(|_| room) else {
             log::warn!("cutting {peer} off: too many clients do not read their replies");
-            sever(peer);
+            self.connections.sever(peer);
             return Sent::Now;
         };
         unsent_bytes.fetch_add(len, Ordering::Relaxed);
@@ -116,16 +123,17 @@ impl Outbox {
     fn send_and_close(&mut self, exchange: Exchange) -> Sent {
         let peer = exchange.peer();
         let Some(slot) = self.writers.slot() else {
-            sever(peer);
+            self.connections.sever(peer);
             self.discard(exchange);
             return Sent::Now;
         };
         let reply = mem::take(&mut self.buffer);
         let (deadlines, abandoned) = (self.deadlines.clone(), Arc::clone(&self.abandoned));
-        let events = self.events.clone();
+        let (connections, events) = (self.connections, self.events.clone());
         slot.submit(move || {
             let deadline = deadlines.watch(peer, WRITE_DEADLINE);
-            close(exchange, &reply, &abandoned);
+            let socket = connections.find(peer);
+            close(exchange, socket.as_ref(), &reply, &abandoned);
             drop(deadline);
             events.send(Event::Sent(peer));
         });
@@ -190,7 +198,7 @@ enum Written {
     Some(usize),
 }
 
-/// Writes as much as the socket takes; its send timeout is short (see [`socket::listen`]).
+/// Writes as much as the socket takes; its send timeout is short (see [`super::listen`]).
 fn write(writer: &mut ResponseWriter, bytes: &[u8]) -> io::Result<Written> {
     let mut written = 0;
     while written < bytes.len() {
@@ -220,13 +228,12 @@ fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) {
 }
 
 /// Writes a reply and ends the connection, leaving no unread body to tiny_http.
-fn close(mut exchange: Exchange, reply: &[u8], abandoned: &AtomicUsize) {
-    let socket = socket::find(exchange.peer());
+fn close(mut exchange: Exchange, socket: Option<&OwnedFd>, reply: &[u8], abandoned: &AtomicUsize) {
     if exchange.unread > MAX_DROPPED_BYTES {
         abandon(exchange, Some(reply), abandoned);
     } else {
         // From here on reading does not wait: it yields what has arrived, then the end.
-        if let Some(socket) = &socket {
+        if let Some(socket) = socket {
             let _ = SockRef::from(socket).shutdown(Shutdown::Read);
         }
         if exchange.unread == 0 {
@@ -239,7 +246,7 @@ fn close(mut exchange: Exchange, reply: &[u8], abandoned: &AtomicUsize) {
         let mut writer = exchange.request.into_writer();
         write_all(&mut writer, reply);
     }
-    if let Some(socket) = &socket {
+    if let Some(socket) = socket {
         let _ = SockRef::from(socket).shutdown(Shutdown::Both);
     }
 }

@@ -1,7 +1,7 @@
 //! What tiny_http does not let one say to its sockets, said around it.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -32,17 +32,39 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// A handle of our own on the connection with `peer`, found among the process's descriptors.
-/// Takes about a microsecond for each that is open: for emergencies only.
-pub(super) fn find(peer: SocketAddr) -> Option<OwnedFd> {
-    let names = std::fs::read_dir("/proc/self/fd").ok()?;
-    names
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(duplicate)
-        .find(|fd| {
-            let its_peer = SockRef::from(fd).peer_addr();
-            its_peer.is_ok_and(|addr| addr.as_socket() == Some(peer))
-        })
+/// The connections that one listening socket has accepted, found among the process's
+/// descriptors. That takes about a microsecond for each that is open: for emergencies only.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connections {
+    /// Where the listening socket listens. Two of them in a process can have connections with one
+    /// and the same peer.
+    pub(super) local_port: u16,
+}
+
+impl Connections {
+    /// A handle of our own on the connection with `peer`.
+    pub(super) fn find(self, peer: SocketAddr) -> Option<OwnedFd> {
+        let names = std::fs::read_dir("/proc/self/fd").ok()?;
+        names
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(duplicate)
+            .find(|fd| self.is_with(peer, fd).unwrap_or(false))
+    }
+
+    fn is_with(self, peer: SocketAddr, fd: &OwnedFd) -> io::Result<bool> {
+        let socket = SockRef::from(fd);
+        let local_port = socket.local_addr()?.as_socket().map(|addr| addr.port());
+        let same_peer = socket.peer_addr()?.as_socket() == Some(peer);
+        Ok(same_peer && local_port == Some(self.local_port))
+    }
+
+    /// Ends a connection from outside: whoever reads or writes it is woken, and never waits again.
+    pub(super) fn sever(self, peer: SocketAddr) {
+        if let Some(fd) = self.find(peer) {
+            // It fails only if the connection has ended by itself.
+            let _ = SockRef::from(&fd).shutdown(Shutdown::Both);
+        }
+    }
 }
 
 fn duplicate(fd: RawFd) -> Option<OwnedFd> {

@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::content::{self, BODY_DEADLINE};
-use super::deadlines::{Deadlines, sever};
+use super::deadlines::Deadlines;
 use super::exchange::{Exchange, Framing};
 use super::lanes::{Admission, Lanes};
 use super::pool::{Pool, Priority};
 use super::pulse::Pulse;
 use super::reply::{Outbox, Sent};
+use super::socket::Connections;
 use super::{ServeError, Server};
 use crate::api::{App, Job, Outcome, Reply, Resume};
 use crate::problem::{self, Problem};
@@ -78,6 +79,7 @@ pub(super) struct Loop {
     hashers: Pool,
     readers: Pool,
     deadlines: Deadlines,
+    connections: Connections,
     pulse: Pulse,
     sender: Sender,
     events: Receiver<Event>,
@@ -93,11 +95,12 @@ impl Loop {
         let Server { inner: server, listener, local_addr, stopping } = server;
         let (events_in, events) = mpsc::channel();
         let sender = Sender { events: events_in, server: Arc::clone(&server) };
-        let deadlines = Deadlines::default();
+        let connections = Connections { local_port: local_addr.port() };
+        let deadlines = Deadlines::new(connections);
         let watched = deadlines.clone();
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
-            let outbox = Outbox::start(deadlines.clone(), sender.clone())?;
+            let outbox = Outbox::start(deadlines.clone(), connections, sender.clone())?;
             // Half of the processors at most: hashing would take all it is given.
             let hashers = Pool::start("hasher", (cores / 2).max(1), HASH_QUEUE, Priority::Low)?;
             let readers = Pool::start("reader", BODY_READERS, BODY_QUEUE, Priority::Normal)?;
@@ -115,6 +118,7 @@ impl Loop {
             hashers,
             readers,
             deadlines,
+            connections,
             pulse,
             sender,
             events,
@@ -199,7 +203,7 @@ impl Loop {
             Admission::Refused(request) => {
                 let peer = super::exchange::peer(&request);
                 log::info!("cutting {peer} off: it pipelines too many requests");
-                sever(peer);
+                self.connections.sever(peer);
                 self.outbox.discard(Exchange::new(request));
             }
         }
