@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -12,6 +12,8 @@ type Job = Box<dyn FnOnce() + Send>;
 /// the queue is empty; nobody waits for that.
 pub(super) struct Pool {
     shared: Arc<Shared>,
+    /// Jobs that may be under way or waiting, together: were they counted apart, a worker that is
+    /// slow to wake would make the queue look full, or a full pool look free.
     capacity: usize,
 }
 
@@ -22,6 +24,7 @@ struct Shared {
 
 struct Queue {
     jobs: VecDeque<Job>,
+    under_way: usize,
     closed: bool,
 }
 
@@ -37,19 +40,20 @@ pub(super) enum Priority {
 /// What is added to the nice value of [`Priority::Low`].
 const LOW_PRIORITY: i32 = 10;
 
-/// Room in a pool's queue. The loop is the only one who submits, so it stays.
+/// Room in a pool. The loop is the only one who submits, so it stays.
 pub(super) struct Slot<'a>(&'a Shared);
 
 impl Pool {
-    /// Starts `threads` workers behind a queue of `capacity` jobs.
+    /// Starts `threads` workers behind a queue of `waiting` jobs.
     pub(super) fn start(
         name: &str,
         threads: usize,
-        capacity: usize,
+        waiting: usize,
         priority: Priority,
     ) -> io::Result<Pool> {
-        let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false });
-        let pool = Pool { shared: Arc::new(Shared { queue, changed: Condvar::new() }), capacity };
+        let queue = Mutex::new(Queue { jobs: VecDeque::new(), under_way: 0, closed: false });
+        let shared = Arc::new(Shared { queue, changed: Condvar::new() });
+        let pool = Pool { shared, capacity: threads + waiting };
         for _ in 0..threads {
             let shared = Arc::clone(&pool.shared);
             thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -60,6 +64,7 @@ impl Pool {
                 while let Some(job) = shared.next() {
                     // A job that panics has said so; it must not take the worker along.
                     let _ = catch_unwind(AssertUnwindSafe(job));
+                    shared.lock().under_way -= 1;
                 }
             })?;
         }
@@ -68,14 +73,14 @@ impl Pool {
 
     /// A place in the queue, or `None` if it is full.
     pub(super) fn slot(&self) -> Option<Slot<'_>> {
-        let queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        (queue.jobs.len() < self.capacity).then_some(Slot(&self.shared))
+        let queue = self.shared.lock();
+        (queue.jobs.len() + queue.under_way < self.capacity).then_some(Slot(&self.shared))
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.shared.lock().closed = true;
         self.shared.changed.notify_all();
     }
 }
@@ -83,17 +88,21 @@ impl Drop for Pool {
 impl Slot<'_> {
     /// Queues a job.
     pub(super) fn submit(self, job: impl FnOnce() + Send + 'static) {
-        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.jobs.push_back(Box::new(job));
+        self.0.lock().jobs.push_back(Box::new(job));
         self.0.changed.notify_one();
     }
 }
 
 impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn next(&self) -> Option<Job> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
+                queue.under_way += 1;
                 return Some(job);
             }
             if queue.closed {
