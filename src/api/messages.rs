@@ -1,7 +1,6 @@
 //! The general chat and private messages.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +107,11 @@ impl MessageWriter {
             self.until_dot.truncate(self.until_dot.find('.').map_or(0, |dot| dot + 1));
         }
         self.json.extend(self.until_dot.as_bytes());
-        let _ = write!(self.json, "{:03}Z", at.millis() % 1000);
+        for unit in [100, 10, 1] {
+            let digit = at.millis() / unit % 10;
+            self.json.push(b"0123456789"[usize::try_from(digit).unwrap_or(0)]);
+        }
+        self.json.push(b'Z');
     }
 }
 
