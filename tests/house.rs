@@ -1,5 +1,7 @@
 //! Holds the code to what `docs/architecture.md` says of it.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,7 +76,9 @@ fn imports_run_one_way() {
             continue;
         };
         for line in code(&text) {
-            for (_, behind) in line.match_indices("crate::").map(|(at, it)| line.split_at(at + it.len())) {
+            for (_, behind) in
+                line.match_indices("crate::").map(|(at, it)| line.split_at(at + it.len()))
+            {
                 let imported: String =
                     behind.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 assert!(
@@ -112,12 +116,14 @@ fn dependencies_are_listed_with_their_reasons() {
         if line.starts_with('[') {
             in_dependencies = line == "[dependencies]" || line == "[dev-dependencies]";
         } else if let (true, Some((name, rest))) = (in_dependencies, line.split_once(" = ")) {
-            let package = rest.split_once("package = \"").and_then(|(_, rest)| rest.split('"').next());
+            let package =
+                rest.split_once("package = \"").and_then(|(_, rest)| rest.split('"').next());
             declared.insert(package.unwrap_or(name).to_owned());
         }
     }
     let document = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
-    let (_, section) = document.split_once("\n## Dependencies\n").expect("a section on dependencies");
+    let (_, section) =
+        document.split_once("\n## Dependencies\n").expect("a section on dependencies");
     let section = section.split("\n## ").next().unwrap();
     let listed: BTreeSet<String> = section
         .lines()

@@ -1,0 +1,97 @@
+//! Export and import between stores: the way from one to the other, and the backup.
+
+use veche::model::Epoch;
+use veche::store::{self, Backend, Counters, MemoryStore, Restored, SledStore, TransferError};
+
+use crate::pages::chatter;
+use crate::pair::{Pair, new_message, restored_message, restored_user};
+use crate::seed::Random;
+use crate::subject::{Memory, Sled, Subject};
+
+/// With gaps between the ids, and ids given out that nothing has any more.
+fn sample<S: Subject>() -> Pair<S> {
+    let mut random = Random::new(31);
+    let mut pair = Pair::<S>::begin();
+    for id in [1, 2, 3, 7] {
+        pair.restore(restored_user(id, &format!("User.{id}")));
+    }
+    for id in [2, 3, 9] {
+        pair.restore(restored_message(id, 7, 0));
+    }
+    chatter(&mut pair, 2500, &mut random);
+    pair.post(new_message(1, 2, &"\u{1}".repeat(4096)));
+    pair.restore(Restored::Counters(Counters { next_user: 20, next_message: 5000 }));
+    pair.sync();
+    pair
+}
+
+fn export(store: &mut dyn Backend) -> (Vec<u8>, store::Summary) {
+    let mut bytes = Vec::new();
+    let summary = store::export(store, &mut bytes, &mut ()).unwrap();
+    (bytes, summary)
+}
+
+fn import(bytes: &[u8], store: &mut dyn Backend) -> Result<store::Summary, TransferError> {
+    store::import(bytes, Some(bytes.len() as u64), store, &mut ())
+}
+
+#[test]
+fn from_memory_to_sled_and_back_it_is_the_same() {
+    let mut first = sample::<Memory>();
+    let (bytes, summary) = export(first.store());
+    assert_eq!((summary.users, summary.messages), (4, 2504));
+
+    let dir = tempfile::tempdir().unwrap();
+    let built = SledStore::build(dir.path(), Epoch(1), |store| import(&bytes, store)).unwrap();
+    assert_eq!(built, summary);
+    // As its next process finds it.
+    let mut second = SledStore::open(dir.path(), Epoch(2), &mut ()).unwrap();
+    assert_eq!(second.epoch(), first.store().epoch());
+    first.reference.expect_all(&mut second);
+    assert!(export(&mut second) == (bytes.clone(), summary.clone()));
+
+    let mut third = MemoryStore::new(Epoch(3));
+    assert_eq!(import(&bytes, &mut third).unwrap(), summary);
+    first.reference.expect_all(&mut third);
+    assert!(export(&mut third) == (bytes, summary));
+}
+
+#[test]
+fn from_sled_to_memory_it_is_the_same_after_every_restart() {
+    let mut random = Random::new(32);
+    let mut first = sample::<Sled>();
+    let (bytes, summary) = export(first.store());
+    for restart in Sled::RESTARTS {
+        first.restart(restart, &mut random);
+        assert!(export(first.store()) == (bytes.clone(), summary.clone()), "{}", restart.name);
+    }
+    let mut second = MemoryStore::new(Epoch(3));
+    assert_eq!(import(&bytes, &mut second).unwrap(), summary);
+    assert!(export(&mut second) == (bytes, summary));
+}
+
+/// What was not synced yet is exported as well.
+#[test]
+fn what_is_newest_is_exported() {
+    let mut sled = sample::<Sled>();
+    let mut random = Random::new(33);
+    chatter(&mut sled, 50, &mut random);
+    let (bytes, _) = export(sled.store());
+    let mut copy = MemoryStore::new(Epoch(3));
+    import(&bytes, &mut copy).unwrap();
+    sled.reference.expect_all(&mut copy);
+}
+
+#[test]
+fn an_import_that_fails_leaves_no_store() {
+    let (bytes, summary) = export(sample::<Memory>().store());
+    let dir = tempfile::tempdir().unwrap();
+    for part in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+        let error = SledStore::build(dir.path(), Epoch(1), |store| import(&bytes[..part], store));
+        assert!(matches!(error, Err(TransferError::Line(_, _))));
+    }
+    let built = SledStore::build(dir.path(), Epoch(1), |store| import(&bytes, store));
+    assert_eq!(built.unwrap(), summary);
+    let again = SledStore::build(dir.path(), Epoch(1), |store| import(&bytes, store));
+    assert!(matches!(again, Err(TransferError::Store(_))));
+}

@@ -1,0 +1,106 @@
+//! A real process, really killed.
+//!
+//! The restarts of the other cases copy files out from under a living store, which is quick and
+//! close to what a kill leaves. This is the kill itself.
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use veche::model::{Cursor, Mailbox, MessageId, Window};
+use veche::store::{Backend, NewMessage, SledStore};
+
+use crate::pair::{message_id, new_message, new_user, user_id};
+use crate::seed::Random;
+use crate::subject::EPOCH;
+
+/// Where the process to be killed finds its store.
+const DIR: &str = "VECHE_TEST_KILL_DIR";
+const ACKNOWLEDGED: &str = "acknowledged ";
+const USERS: u64 = 4;
+const KILLS: usize = 12;
+
+/// What the message with this id says: so every survivor can be checked without any record of
+/// what the killed process did.
+fn message(id: u64) -> NewMessage {
+    let len = usize::try_from(id * 31 % 700).unwrap();
+    new_message(1 + id % USERS, id % (USERS + 1), &format!("{id} {}", "x".repeat(len)))
+}
+
+/// Not a test by itself, but the process that the one below starts: posts until it is killed, and
+/// tells after each sync up to which id.
+#[test]
+fn child() {
+    let Ok(dir) = env::var(DIR) else { return };
+    let mut store = SledStore::open(Path::new(&dir), EPOCH, &mut ()).unwrap();
+    let mut random = Random::new(store.counters().next_message);
+    for id in store.counters().next_user..=USERS {
+        assert_eq!(store.create_user(new_user(&format!("u{id}"))).unwrap(), Some(user_id(id)));
+    }
+    loop {
+        for _ in 0..=random.low_below(40) {
+            let next = store.counters().next_message;
+            assert_eq!(store.post(message(next)).unwrap(), Some(message_id(next)));
+        }
+        store.sync().unwrap();
+        println!("{ACKNOWLEDGED}{}", store.counters().next_message);
+    }
+}
+
+#[test]
+fn whatever_was_acknowledged_survives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random::new(41);
+    for _ in 0..KILLS {
+        let enough = 1 + random.low_below(150);
+        let acknowledged = run_and_kill(dir.path(), enough);
+        let mut store = SledStore::open(dir.path(), EPOCH, &mut ()).unwrap();
+        let next = store.counters().next_message;
+        assert!(next >= acknowledged, "{acknowledged} were acknowledged, {next} are there");
+        let all = store.history(MessageId::FIRST, usize::MAX).unwrap();
+        assert_eq!(all.len() as u64, next);
+        for (found, id) in all.iter().zip(0..) {
+            let expected = message(id);
+            assert_eq!((found.id.get(), found.from, found.to), (id, expected.from, expected.to));
+            assert_eq!(found.text, expected.text);
+        }
+        let general: Vec<u64> = (0..next).filter(|id| message(*id).to.is_none()).collect();
+        let (mut found, mut from) = (Vec::new(), 0);
+        loop {
+            let window = Window { cursor: Cursor::From(from), limit: 1000 };
+            let page = store.messages(Mailbox::General, window).unwrap();
+            let Some(last) = page.items.last() else { break };
+            from = last.id.get() + 1;
+            found.extend(page.items.iter().map(|message| message.id.get()));
+        }
+        assert_eq!(found, general);
+    }
+}
+
+/// Starts the process above, kills it when it has acknowledged `enough` syncs, and returns how
+/// many messages it had acknowledged by then.
+fn run_and_kill(dir: &Path, enough: u64) -> u64 {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["kill::child", "--exact", "--nocapture"])
+        .env(DIR, dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut acknowledged = 0;
+    let mut syncs = 0;
+    for line in lines {
+        if let Some((_, next)) = line.unwrap().split_once(ACKNOWLEDGED) {
+            acknowledged = next.parse().unwrap();
+            syncs += 1;
+        }
+        if syncs == enough {
+            break;
+        }
+    }
+    assert_eq!(syncs, enough, "the process ended by itself");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    acknowledged
+}

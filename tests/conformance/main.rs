@@ -1,0 +1,72 @@
+//! What being a store means: the cases every implementation of [`Backend`] has to pass.
+//!
+//! A further store is a [`subject::Subject`] and a line in each list below that it belongs to; a
+//! further case is a function and its name in a list. Random cases are reproducible: a failure
+//! prints the seed, `VECHE_TEST_SEED` sets it.
+//!
+//! [`Backend`]: veche::store::Backend
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by where it stops")]
+
+mod export;
+mod kill;
+mod pages;
+mod pair;
+mod random;
+mod reference;
+mod restarts;
+mod rules;
+mod seed;
+mod subject;
+
+/// Makes a test of every case for every store.
+macro_rules! conformance {
+    ($($store:ident: $subject:ident),+; $cases:tt) => {
+        $(mod $store { conformance!(@tests $subject $cases); })+
+    };
+    (@tests $subject:ident [$($module:ident::$case:ident),+ $(,)?]) => {
+        $(#[test] fn $case() { crate::$module::$case::<crate::subject::$subject>(); })+
+    };
+}
+
+/// What holds for every store.
+mod any {
+    conformance! {
+        memory: Memory, sled: Sled;
+        [
+            rules::ids_ascend_without_gaps,
+            rules::names_are_unique_whatever_their_case,
+            rules::a_message_to_nobody_is_not_taken,
+            rules::what_was_written_is_read_before_the_sync,
+            rules::every_value_comes_back_as_it_was_given,
+            rules::what_does_not_exist_is_not_found,
+            rules::history_is_every_message_in_order,
+            rules::an_identity_is_adopted_only_while_empty,
+            rules::restored_records_keep_their_ids,
+            rules::a_refused_record_changes_nothing,
+            rules::the_last_id_is_given_out_once,
+            pages::an_empty_store_has_empty_pages,
+            pages::messages_lie_in_their_mailboxes,
+            pages::every_window_is_exact,
+            pages::every_window_is_exact_between_gaps,
+            pages::every_window_of_users_is_exact,
+            pages::buried_messages_are_found,
+            pages::following_sees_everything_once,
+            pages::going_back_sees_everything_once,
+            random::every_answer_is_the_references,
+        ]
+    }
+}
+
+/// What holds for every store that outlives its process.
+mod persisted {
+    conformance! {
+        sled: Sled;
+        [
+            restarts::what_was_synced_survives,
+            restarts::what_was_not_synced_is_there_up_to_a_point,
+            restarts::identity_and_counters_survive,
+            restarts::buried_messages_survive,
+        ]
+    }
+}

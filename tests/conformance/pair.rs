@@ -1,0 +1,139 @@
+//! A store with the reference beside it: what is written goes to both, what is read from one is
+//! expected of the other.
+
+use veche::model::{
+    Cursor, Mailbox, Message, MessageId, MessageText, Timestamp, User, UserId, Username, Window,
+};
+use veche::store::{Backend, NewMessage, NewUser, Restored};
+
+use crate::reference::Reference;
+use crate::seed::Random;
+use crate::subject::{Restart, Subject};
+
+pub(crate) struct Pair<S> {
+    pub(crate) subject: S,
+    pub(crate) reference: Reference,
+}
+
+/// Enough of the longest messages to be pushed out of whatever memory a store keeps.
+const BURYING: usize = 5000;
+
+pub(crate) fn user_id(id: u64) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+pub(crate) fn message_id(id: u64) -> MessageId {
+    MessageId::new(id).unwrap()
+}
+
+pub(crate) fn name(name: &str) -> Username {
+    Username::parse(name).unwrap()
+}
+
+pub(crate) fn new_user(user: &str) -> NewUser {
+    let password_hash = format!("hash of {user}").into();
+    NewUser { name: name(user), password_hash, created_at: Timestamp::from_millis(7) }
+}
+
+/// `to` 0 is the general chat.
+pub(crate) fn new_message(from: u64, to: u64, text: &str) -> NewMessage {
+    NewMessage {
+        from: user_id(from),
+        to: UserId::new(to),
+        text: MessageText::parse(text.into()).unwrap(),
+        sent_at: Timestamp::from_millis(1_700_000_000_000 + text.len() as u64),
+    }
+}
+
+pub(crate) fn restored_user(id: u64, user: &str) -> Restored {
+    let NewUser { name, password_hash, created_at } = new_user(user);
+    Restored::User(User { id: user_id(id), name, password_hash, created_at })
+}
+
+pub(crate) fn restored_message(id: u64, from: u64, to: u64) -> Restored {
+    let NewMessage { from, to, text, sent_at } = new_message(from, to, &format!("restored {id}"));
+    Restored::Message(Message { id: message_id(id), from, to, text, sent_at })
+}
+
+impl<S: Subject> Pair<S> {
+    pub(crate) fn begin() -> Pair<S> {
+        Pair { subject: S::begin(), reference: Reference::default() }
+    }
+
+    /// With `count` users, called u1, u2, …
+    pub(crate) fn with_users(count: u64) -> Pair<S> {
+        let mut pair = Pair::begin();
+        for id in 1..=count {
+            assert_eq!(pair.create_user(&format!("u{id}")), Some(user_id(id)));
+        }
+        pair
+    }
+
+    pub(crate) fn store(&mut self) -> &mut dyn Backend {
+        self.subject.store()
+    }
+
+    pub(crate) fn create_user(&mut self, user: &str) -> Option<UserId> {
+        let id = self.store().create_user(new_user(user)).unwrap();
+        assert_eq!(id, self.reference.create_user(new_user(user)), "{user}");
+        id
+    }
+
+    pub(crate) fn post(&mut self, new: NewMessage) -> Option<MessageId> {
+        let expected = self.reference.post(new.clone());
+        let id = self.store().post(new).unwrap();
+        assert_eq!(id, expected);
+        id
+    }
+
+    pub(crate) fn restore(&mut self, record: Restored) {
+        self.store().restore(record.clone()).unwrap();
+        self.reference.restore(record);
+    }
+
+    pub(crate) fn sync(&mut self) {
+        self.store().sync().unwrap();
+    }
+
+    /// Posts private messages between two new users, so many that the others are old.
+    pub(crate) fn bury(&mut self) {
+        let from = self.create_user("digger").unwrap().get();
+        let to = self.create_user("gravedigger").unwrap().get();
+        let earth = new_message(from, to, &"x".repeat(veche::model::MAX_TEXT_BYTES));
+        for spadeful in 0..BURYING {
+            self.post(earth.clone());
+            if spadeful % 100 == 0 {
+                self.sync();
+            }
+        }
+        self.sync();
+    }
+
+    /// Every page there can be of some mailboxes: at each id, with each limit.
+    pub(crate) fn expect_every_window(&mut self, mailboxes: &[Mailbox], ids: u64) {
+        for &mailbox in mailboxes {
+            for window in windows(ids) {
+                self.reference.expect_messages(self.subject.store(), mailbox, window);
+            }
+        }
+    }
+
+    pub(crate) fn expect_all(&mut self) {
+        self.reference.expect_all(self.subject.store());
+    }
+
+    pub(crate) fn restart(&mut self, restart: &Restart<S>, random: &mut Random) {
+        (restart.run)(&mut self.subject, random);
+    }
+}
+
+/// Windows at the newest end, at every id up to `ids` and at the ends of what an id can be.
+pub(crate) fn windows(ids: u64) -> impl Iterator<Item = Window> {
+    let far = [veche::model::MAX_ID, veche::model::MAX_ID + 1, u64::MAX];
+    let cursors = (0..=ids).chain(far).flat_map(|at| [Cursor::Before(at), Cursor::From(at)]);
+    let limits = [1, 2, 3, 10, veche::model::MAX_PAGE_LIMIT];
+    [Cursor::Newest]
+        .into_iter()
+        .chain(cursors)
+        .flat_map(move |cursor| limits.map(|limit| Window { cursor, limit }))
+}

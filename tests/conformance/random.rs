@@ -1,0 +1,196 @@
+//! A long random session, every answer of which is compared with the reference.
+
+use veche::model::{
+    Cursor, MAX_ID, MAX_PAGE_LIMIT, MAX_TEXT_BYTES, Mailbox, UserId, Username, Window,
+};
+use veche::store::Counters;
+
+use crate::pair::{Pair, message_id, name, new_message, restored_message, restored_user, user_id};
+use crate::seed::Random;
+use crate::subject::Subject;
+
+const STEPS: u64 = 100_000;
+/// So many steps with short messages are followed by so many with long ones, so that each of a
+/// store's limits, by count and by size, is the one that is met.
+const PHASE: u64 = 12_500;
+const RESTART_ONCE_IN: u64 = 4_000;
+
+struct Session<S> {
+    pair: Pair<S>,
+    random: Random,
+    /// What the counters were after each write since the last sync, and before the first.
+    reached: Vec<Counters>,
+    wordy: bool,
+}
+
+pub(crate) fn every_answer_is_the_references<S: Subject>() {
+    let random = Random::new(20);
+    let mut session =
+        Session { pair: Pair::<S>::begin(), random, reached: Vec::new(), wordy: false };
+    session.import();
+    for step in 0..STEPS {
+        session.wordy = step / PHASE % 2 == 1;
+        session.step();
+    }
+    session.pair.expect_all();
+    assert!(session.pair.reference.counters().next_message > 40_000, "long enough to count");
+}
+
+impl<S: Subject> Session<S> {
+    /// Begins as after an import: with gaps.
+    fn import(&mut self) {
+        let (mut user, mut message) = (1, 0);
+        for _ in 0..20 {
+            user += self.random.low_below(3);
+            self.pair.restore(restored_user(user, &format!("u{user}")));
+            user += 1;
+        }
+        for _ in 0..200 {
+            message += self.random.low_below(3);
+            let (from, to) = (self.author(), self.receiver());
+            self.pair.restore(restored_message(message, from.get(), to));
+            message += 1;
+        }
+        self.sync();
+    }
+
+    fn step(&mut self) {
+        if !S::RESTARTS.is_empty() && self.random.once_in(RESTART_ONCE_IN) {
+            return self.restart();
+        }
+        match self.random.below(100) {
+            0..2 => self.create_user(),
+            2..50 => self.post(),
+            50..52 => self.sync(),
+            52..68 => self.read_page(),
+            68..78 => self.read_message(),
+            78..88 => self.read_user(),
+            88..94 => self.read_users(),
+            94..99 => self.read_history(),
+            _ => self.restore(),
+        }
+        assert_eq!(self.pair.store().counters(), self.pair.reference.counters());
+        self.reached.push(self.pair.reference.counters());
+    }
+
+    fn restart(&mut self) {
+        let restart = self.random.pick(S::RESTARTS);
+        println!("{} at {:?}", restart.name, self.pair.reference.counters());
+        self.pair.restart(restart, &mut self.random);
+        let survived = self.pair.store().counters();
+        assert!(self.reached.contains(&survived), "{survived:?} after a {}", restart.name);
+        self.pair.reference.go_back(survived);
+        self.reached = vec![survived];
+        self.pair.expect_all();
+    }
+
+    fn sync(&mut self) {
+        self.pair.sync();
+        self.reached.clear();
+        self.reached.push(self.pair.reference.counters());
+    }
+
+    fn create_user(&mut self) {
+        let name = self.name();
+        self.pair.create_user(name.as_str());
+    }
+
+    fn post(&mut self) {
+        let len = match (self.wordy, self.random.below(10)) {
+            (true, 0..7) => MAX_TEXT_BYTES,
+            (false, 0..7) => 30,
+            _ => 2 + usize::try_from(self.random.low_below(MAX_TEXT_BYTES as u64 - 1)).unwrap(),
+        };
+        let mut text = "слово ".repeat(1 + len / "слово ".len());
+        text.truncate(text.floor_char_boundary(len));
+        let (from, to) = (self.author().get(), self.receiver());
+        self.pair.post(new_message(from, to, &text));
+    }
+
+    /// Now and then a record comes from elsewhere, with an id of its own.
+    fn restore(&mut self) {
+        let Counters { next_user, next_message } = self.pair.reference.counters();
+        let gap = self.random.low_below(4);
+        let record = if self.random.once_in(3) {
+            restored_user(next_user + gap, &format!("restored{next_user}"))
+        } else {
+            restored_message(next_message + gap, self.author().get(), self.receiver())
+        };
+        self.pair.restore(record);
+    }
+
+    fn read_page(&mut self) {
+        let mailbox = match self.random.below(3) {
+            0 => Mailbox::General,
+            1 => Mailbox::Private(self.author()),
+            _ => Mailbox::between(self.author(), self.author()),
+        };
+        let end = self.pair.reference.counters().next_message;
+        let window = self.window(end);
+        self.pair.reference.expect_messages(self.pair.subject.store(), mailbox, window);
+    }
+
+    fn read_users(&mut self) {
+        let end = self.pair.reference.counters().next_user;
+        let window = self.window(end);
+        self.pair.reference.expect_users(self.pair.subject.store(), window);
+    }
+
+    fn read_message(&mut self) {
+        let id = message_id(self.random.below(self.pair.reference.counters().next_message + 2));
+        let found = self.pair.subject.store().message(id).unwrap();
+        assert_eq!(found.as_deref(), self.pair.reference.message(id), "{id}");
+    }
+
+    fn read_history(&mut self) {
+        let from = message_id(self.random.below(self.pair.reference.counters().next_message + 2));
+        let limit = usize::try_from(self.random.low_below(50)).unwrap();
+        let found = self.pair.subject.store().history(from, limit).unwrap();
+        let expected = self.pair.reference.history(from, limit);
+        assert!(found.iter().map(AsRef::as_ref).eq(expected), "from {from}, {limit}");
+    }
+
+    fn read_user(&mut self) {
+        let id = user_id(1 + self.random.below(self.pair.reference.counters().next_user + 2));
+        let found = self.pair.subject.store().user(id).unwrap();
+        assert_eq!(found.as_deref(), self.pair.reference.user(id), "{id}");
+        let name = self.name();
+        let found = self.pair.subject.store().user_named(&name).unwrap();
+        assert_eq!(found.as_deref(), self.pair.reference.user_named(&name), "{name:?}");
+    }
+
+    /// One of more names than there will be users, in one case or the other.
+    fn name(&mut self) -> Username {
+        let number = self.random.low_below(5000);
+        name(&if self.random.once_in(2) { format!("u{number}") } else { format!("U{number}") })
+    }
+
+    /// Some user, more often one of the first. Need not exist.
+    fn author(&mut self) -> UserId {
+        let users = self.pair.reference.counters().next_user;
+        let end = if self.random.once_in(2) { users.min(12) } else { users };
+        user_id(1 + self.random.low_below(end))
+    }
+
+    /// 0 for the general chat, or a user, who need not exist.
+    fn receiver(&mut self) -> u64 {
+        if self.random.below(10) < 4 { 0 } else { self.author().get() }
+    }
+
+    fn window(&mut self, end: u64) -> Window {
+        let at = match self.random.below(12) {
+            0 => 0,
+            1 => end,
+            2 => *self.random.pick(&[MAX_ID, u64::MAX, end + 1]),
+            3..6 => end.saturating_sub(self.random.low_below(200)),
+            _ => self.random.below(end + 2),
+        };
+        let cursor = *self.random.pick(&[Cursor::Newest, Cursor::Before(at), Cursor::From(at)]);
+        let limit = match self.random.below(20) {
+            0 => MAX_PAGE_LIMIT as u64,
+            1..6 => 1 + self.random.low_below(200),
+            _ => 1 + self.random.below(10),
+        };
+        Window { cursor, limit: usize::try_from(limit).unwrap() }
+    }
+}

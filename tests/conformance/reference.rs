@@ -1,0 +1,157 @@
+//! A store as one would draw it on a blackboard: two lists, and filters over them.
+//!
+//! It shares no code with the stores it is compared with but the types of the model, and decides
+//! nothing by an index, a boundary or a cache.
+
+use veche::model::{Cursor, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
+use veche::store::{Backend, Counters, NewMessage, NewUser, Restored};
+
+/// What a store should answer. Ids ascend, so that both lists are sorted.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Reference {
+    users: Vec<User>,
+    messages: Vec<Message>,
+    counters: Counters,
+}
+
+impl Reference {
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    pub(crate) fn create_user(&mut self, new: NewUser) -> Option<UserId> {
+        if self.user_named(&new.name).is_some() {
+            return None;
+        }
+        let id = UserId::new(self.counters.next_user)?;
+        self.counters.next_user += 1;
+        let NewUser { name, password_hash, created_at } = new;
+        self.users.push(User { id, name, password_hash, created_at });
+        Some(id)
+    }
+
+    pub(crate) fn post(&mut self, new: NewMessage) -> Option<MessageId> {
+        if new.to.is_some_and(|to| self.user(to).is_none()) {
+            return None;
+        }
+        let id = MessageId::new(self.counters.next_message)?;
+        self.counters.next_message += 1;
+        let NewMessage { from, to, text, sent_at } = new;
+        self.messages.push(Message { id, from, to, text, sent_at });
+        Some(id)
+    }
+
+    /// Takes in a record that a store accepted.
+    pub(crate) fn restore(&mut self, record: Restored) {
+        match record {
+            Restored::User(user) => {
+                self.counters.next_user = user.id.get() + 1;
+                self.users.push(user);
+            }
+            Restored::Message(message) => {
+                self.counters.next_message = message.id.get() + 1;
+                self.messages.push(message);
+            }
+            Restored::Counters(counters) => self.counters = counters,
+        }
+    }
+
+    /// Forgets what came after `counters` had been reached.
+    pub(crate) fn go_back(&mut self, counters: Counters) {
+        self.users.retain(|user| user.id.get() < counters.next_user);
+        self.messages.retain(|message| message.id.get() < counters.next_message);
+        self.counters = counters;
+    }
+
+    pub(crate) fn user(&self, id: UserId) -> Option<&User> {
+        self.users.iter().find(|user| user.id == id)
+    }
+
+    pub(crate) fn user_named(&self, name: &Username) -> Option<&User> {
+        self.users.iter().find(|user| user.name.as_str().eq_ignore_ascii_case(name.as_str()))
+    }
+
+    pub(crate) fn message(&self, id: MessageId) -> Option<&Message> {
+        let place = self.messages.binary_search_by_key(&id, |message| message.id).ok()?;
+        self.messages.get(place)
+    }
+
+    pub(crate) fn history(&self, from: MessageId, limit: usize) -> Vec<&Message> {
+        let start = self.messages.partition_point(|message| message.id < from);
+        self.messages[start..].iter().take(limit).collect()
+    }
+
+    pub(crate) fn users(&self, window: Window) -> Page<&User> {
+        page(&self.users, |user| user.id.get(), |_| true, window)
+    }
+
+    pub(crate) fn messages(&self, mailbox: Mailbox, window: Window) -> Page<&Message> {
+        let inside = |message: &Message| lies_in(message, mailbox);
+        page(&self.messages, |message| message.id.get(), inside, window)
+    }
+
+    /// Asks `store` for a page of a mailbox and expects it to be as it should.
+    pub(crate) fn expect_messages(&self, store: &mut dyn Backend, box_: Mailbox, window: Window) {
+        let Page { items, older } = store.messages(box_, window).unwrap();
+        let found = Page { items: items.iter().map(AsRef::as_ref).collect(), older };
+        assert_eq!(found, self.messages(box_, window), "{box_:?}, {window:?}");
+    }
+
+    /// Asks `store` for a page of accounts and expects it to be as it should.
+    pub(crate) fn expect_users(&self, store: &mut dyn Backend, window: Window) {
+        let Page { items, older } = store.users(window).unwrap();
+        let found = Page { items: items.iter().map(AsRef::as_ref).collect(), older };
+        assert_eq!(found, self.users(window), "users, {window:?}");
+    }
+
+    /// Expects `store` to hold the same accounts and messages, no more and no less.
+    pub(crate) fn expect_all(&self, store: &mut dyn Backend) {
+        const STEP: usize = 1000;
+        assert_eq!(store.counters(), self.counters);
+        let mut from = 0;
+        while from <= self.counters.next_user {
+            self.expect_users(store, Window { cursor: Cursor::From(from), limit: STEP });
+            from += STEP as u64;
+        }
+        let mut next = Some(MessageId::FIRST);
+        while let Some(from) = next {
+            let found = store.history(from, STEP).unwrap();
+            assert!(found.iter().map(AsRef::as_ref).eq(self.history(from, STEP)), "from {from}");
+            next = found.last().and_then(|last| MessageId::new(last.id.get() + 1));
+        }
+    }
+}
+
+fn lies_in(message: &Message, mailbox: Mailbox) -> bool {
+    match (mailbox, message.to) {
+        (Mailbox::General, to) => to.is_none(),
+        (_, None) => false,
+        (Mailbox::Private(user), Some(to)) => user == message.from || user == to,
+        (Mailbox::Conversation(a, b), Some(to)) => {
+            (message.from, to) == (a, b) || (message.from, to) == (b, a)
+        }
+    }
+}
+
+fn page<T>(
+    list: &[T],
+    id: impl Fn(&T) -> u64,
+    inside: impl Fn(&T) -> bool,
+    window: Window,
+) -> Page<&T> {
+    let (older, newer) = match window.cursor {
+        Cursor::Newest => (list, [].as_slice()),
+        Cursor::Before(at) | Cursor::From(at) => {
+            list.split_at(list.partition_point(|item| id(item) < at))
+        }
+    };
+    let mut older = older.iter().rev().filter(|item| inside(item));
+    let items = if let Cursor::From(_) = window.cursor {
+        newer.iter().filter(|item| inside(item)).take(window.limit).collect()
+    } else {
+        let mut items: Vec<&T> = older.by_ref().take(window.limit).collect();
+        items.reverse();
+        items
+    };
+    Page { items, older: older.next().is_some() }
+}

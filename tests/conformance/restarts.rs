@@ -1,0 +1,106 @@
+//! What has to be there after every kind of restart, and what may be.
+
+use veche::model::Epoch;
+use veche::store::{Counters, Restored};
+
+use crate::pages::{chatter, expect_buried, mailboxes};
+use crate::pair::{Pair, message_id, new_message, restored_user, user_id};
+use crate::seed::Random;
+use crate::subject::Subject;
+
+pub(crate) fn what_was_synced_survives<S: Subject>() {
+    for restart in S::RESTARTS {
+        println!("after a {}", restart.name);
+        let mut random = Random::new(11);
+        let mut pair = Pair::<S>::with_users(3);
+        for round in 0..3 {
+            chatter(&mut pair, [10, 300, 5][round], &mut random);
+            let name = format!("round{round}");
+            pair.create_user(&name);
+            pair.sync();
+            pair.restart(restart, &mut random);
+            pair.expect_all();
+            pair.expect_every_window(&mailboxes(3), 20);
+            assert_eq!(pair.create_user(&name.to_uppercase()), None, "the name is still taken");
+        }
+        let next = pair.reference.counters();
+        assert_eq!(pair.create_user("next"), Some(user_id(next.next_user)));
+        let id = pair.post(new_message(next.next_user, 1, "hello"));
+        assert_eq!(id, Some(message_id(next.next_message)));
+        pair.expect_all();
+    }
+}
+
+/// Whatever survives is what came first, and nothing of it is lost afterwards.
+pub(crate) fn what_was_not_synced_is_there_up_to_a_point<S: Subject>() {
+    let mut random = Random::new(12);
+    for restart in S::RESTARTS {
+        println!("after a {}", restart.name);
+        let mut pair = Pair::<S>::with_users(3);
+        for _ in 0..10 {
+            pair.sync();
+            let mut reached = vec![pair.reference.counters()];
+            for _ in 0..random.below(20) {
+                chatter(&mut pair, 1, &mut random);
+                reached.push(pair.reference.counters());
+            }
+            pair.restart(restart, &mut random);
+            let survived = pair.store().counters();
+            assert!(reached.contains(&survived), "{survived:?} of {reached:?}");
+            pair.reference.go_back(survived);
+            pair.expect_all();
+            pair.restart(restart, &mut random);
+            pair.expect_all();
+        }
+    }
+}
+
+pub(crate) fn identity_and_counters_survive<S: Subject>() {
+    for restart in S::RESTARTS {
+        println!("after a {}", restart.name);
+        let mut random = Random::new(13);
+        let mut pair = Pair::<S>::begin();
+        let epoch = pair.store().epoch();
+        pair.restart(restart, &mut random);
+        assert_eq!(pair.store().epoch(), epoch);
+        pair.store().adopt(Epoch(98)).unwrap();
+        pair.restart(restart, &mut random);
+        assert_eq!(pair.store().epoch(), Epoch(98));
+        // After the import of an empty store the store is still empty.
+        pair.restore(Restored::Counters(Counters::default()));
+        pair.sync();
+        pair.store().adopt(Epoch(99)).unwrap();
+        for counters in
+            [Counters { next_user: 1, next_message: 8 }, Counters { next_user: 9, next_message: 8 }]
+        {
+            pair.restore(Restored::Counters(counters));
+            pair.sync();
+            pair.restart(restart, &mut random);
+            assert_eq!(pair.store().epoch(), Epoch(99));
+            pair.expect_all();
+        }
+        assert!(pair.store().adopt(Epoch(5)).is_err());
+        pair.restore(restored_user(10, "ten"));
+        pair.restore(Restored::Counters(Counters { next_user: 20, next_message: 30 }));
+        pair.sync();
+        pair.restart(restart, &mut random);
+        assert_eq!(pair.store().epoch(), Epoch(99));
+        pair.expect_all();
+    }
+}
+
+/// With more than a store keeps at hand, and so more than it reads at the start.
+pub(crate) fn buried_messages_survive<S: Subject>() {
+    let mut random = Random::new(14);
+    let mut pair = Pair::<S>::with_users(3);
+    chatter(&mut pair, 400, &mut random);
+    pair.bury();
+    for restart in S::RESTARTS {
+        println!("after a {}", restart.name);
+        chatter(&mut pair, 10, &mut random);
+        pair.sync();
+        pair.restart(restart, &mut random);
+        expect_buried(&mut pair);
+        pair.expect_all();
+    }
+}

@@ -1,0 +1,257 @@
+//! Who gets which id, which name, and what is refused.
+
+use veche::model::{Cursor, Epoch, MAX_ID, MAX_TEXT_BYTES, Mailbox, Page, Timestamp, Window};
+use veche::store::{Counters, NewMessage, NewUser, RestoreError, Restored, StoreError};
+
+use crate::pair::{
+    Pair, message_id, name, new_message, new_user, restored_message, restored_user, user_id,
+};
+use crate::subject::{EPOCH, Subject};
+
+const NEWEST: Window = Window { cursor: Cursor::Newest, limit: 100 };
+
+/// Users count from 1, messages from 0, and what is refused takes no number.
+pub(crate) fn ids_ascend_without_gaps<S: Subject>() {
+    let mut subject = S::begin();
+    let store = subject.store();
+    assert_eq!(store.counters(), Counters { next_user: 1, next_message: 0 });
+    for next in 1..=5 {
+        let id = store.create_user(new_user(&format!("user{next}"))).unwrap();
+        assert_eq!(id, Some(user_id(next)));
+        assert_eq!(store.create_user(new_user("USER1")).unwrap(), None);
+    }
+    for next in 0..20 {
+        let to = next % 3;
+        let id = store.post(new_message(1, to, "hello")).unwrap();
+        assert_eq!(id, Some(message_id(next)), "one sequence for all mailboxes");
+        assert_eq!(store.post(new_message(1, 6, "hello")).unwrap(), None);
+        assert_eq!(store.counters(), Counters { next_user: 6, next_message: next + 1 });
+        store.sync().unwrap();
+    }
+}
+
+pub(crate) fn names_are_unique_whatever_their_case<S: Subject>() {
+    let mut pair = Pair::<S>::begin();
+    assert_eq!(pair.create_user("Al.ice"), Some(user_id(1)));
+    for taken in ["Al.ice", "al.ice", "AL.ICE"] {
+        assert_eq!(pair.create_user(taken), None, "{taken}");
+        pair.sync();
+        let found = pair.store().user_named(&name(taken)).unwrap().unwrap().into_owned();
+        assert_eq!((found.id, found.name.as_str()), (user_id(1), "Al.ice"));
+    }
+    for free in ["Al.ic", "Al.icee", "Al-ice", "l.ice"] {
+        assert_eq!(pair.store().user_named(&name(free)).unwrap(), None, "{free}");
+        assert!(pair.create_user(free).is_some(), "{free}");
+    }
+    pair.expect_all();
+}
+
+pub(crate) fn a_message_to_nobody_is_not_taken<S: Subject>() {
+    let mut pair = Pair::<S>::with_users(2);
+    for nobody in [3, 4, MAX_ID] {
+        assert_eq!(pair.post(new_message(1, nobody, "anybody there?")), None);
+    }
+    pair.sync();
+    pair.expect_all();
+    let window = Window { cursor: Cursor::Newest, limit: 1 };
+    for mailbox in [Mailbox::Private(user_id(3)), Mailbox::between(user_id(1), user_id(3))] {
+        pair.reference.expect_messages(pair.subject.store(), mailbox, window);
+    }
+}
+
+pub(crate) fn what_was_written_is_read_before_the_sync<S: Subject>() {
+    let mut subject = S::begin();
+    let store = subject.store();
+    store.create_user(new_user("ann")).unwrap();
+    store.create_user(new_user("bob")).unwrap();
+    assert_eq!(store.user(user_id(2)).unwrap().unwrap().name, name("bob"));
+    assert_eq!(store.user_named(&name("bob")).unwrap().unwrap().id, user_id(2));
+    assert_eq!(store.users(NEWEST).unwrap().items.len(), 2);
+    for (id, to) in [(0, 0), (1, 2)] {
+        store.post(new_message(1, to, "here")).unwrap();
+        assert_eq!(store.message(message_id(id)).unwrap().unwrap().id, message_id(id));
+    }
+    for mailbox in [
+        Mailbox::General,
+        Mailbox::Private(user_id(1)),
+        Mailbox::Private(user_id(2)),
+        Mailbox::between(user_id(2), user_id(1)),
+    ] {
+        let page = store.messages(mailbox, NEWEST).unwrap();
+        assert_eq!((page.items.len(), page.older), (1, false), "{mailbox:?}");
+    }
+    assert_eq!(store.history(message_id(0), 10).unwrap().len(), 2);
+    // A sync of nothing is one as well.
+    store.sync().unwrap();
+    store.sync().unwrap();
+    assert_eq!(store.history(message_id(0), 10).unwrap().len(), 2);
+}
+
+pub(crate) fn every_value_comes_back_as_it_was_given<S: Subject>() {
+    let mut pair = Pair::<S>::begin();
+    for (user, hash, at) in [
+        ("a", "", 0),
+        ("0123456789_.-ABCDEFGHIJKLMNOPQRS", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA", 1),
+        ("Z", &*"long ".repeat(200), u64::MAX),
+    ] {
+        let created_at = Timestamp::from_millis(at);
+        let new = NewUser { name: name(user), password_hash: hash.into(), created_at };
+        let id = pair.store().create_user(new.clone()).unwrap();
+        assert_eq!(id, pair.reference.create_user(new));
+    }
+    for text in [
+        "x".to_owned(),
+        " \t\u{1}\u{7f}\u{feff}\r\n\"\\/".to_owned(),
+        "\u{10ffff}я".to_owned(),
+        "я".repeat(MAX_TEXT_BYTES / 2),
+        "VECHELOG".repeat(MAX_TEXT_BYTES / 8),
+    ] {
+        for (to, at) in [(0, 0), (2, u64::MAX)] {
+            let sent_at = Timestamp::from_millis(at);
+            pair.post(NewMessage { sent_at, ..new_message(3, to, &text) });
+        }
+    }
+    pair.expect_all();
+    pair.sync();
+    pair.expect_all();
+}
+
+pub(crate) fn what_does_not_exist_is_not_found<S: Subject>() {
+    let mut pair = Pair::<S>::begin();
+    for users in 0..3 {
+        for id in [users + 1, users + 2, 1000, MAX_ID] {
+            assert_eq!(pair.store().user(user_id(id)).unwrap(), None);
+        }
+        for id in [users, users + 1, 1000, MAX_ID] {
+            assert_eq!(pair.store().message(message_id(id)).unwrap(), None);
+            assert!(pair.store().history(message_id(id), 10).unwrap().is_empty());
+        }
+        assert_eq!(pair.store().user_named(&name("nobody")).unwrap(), None);
+        assert!(pair.create_user(&format!("u{users}")).is_some());
+        assert!(pair.post(new_message(1, 0, "hello")).is_some());
+        pair.sync();
+    }
+}
+
+pub(crate) fn history_is_every_message_in_order<S: Subject>() {
+    let mut pair = Pair::<S>::with_users(3);
+    for id in 0..30 {
+        pair.post(new_message(1 + id % 3, id % 4, &id.to_string()));
+        if id == 20 {
+            pair.sync();
+        }
+    }
+    for from in 0..32 {
+        for limit in [0, 1, 2, 10, 30, 31, 1000] {
+            let found = pair.subject.store().history(message_id(from), limit).unwrap();
+            let expected = pair.reference.history(message_id(from), limit);
+            assert!(found.iter().map(AsRef::as_ref).eq(expected), "from {from}, {limit}");
+        }
+        let message = pair.subject.store().message(message_id(from)).unwrap();
+        assert_eq!(message.as_deref(), pair.reference.message(message_id(from)));
+    }
+}
+
+pub(crate) fn an_identity_is_adopted_only_while_empty<S: Subject>() {
+    let mut subject = S::begin();
+    let store = subject.store();
+    assert_eq!(store.epoch(), EPOCH);
+    for epoch in [Epoch(5), Epoch(6)] {
+        store.adopt(epoch).unwrap();
+        assert_eq!(store.epoch(), epoch);
+        store.sync().unwrap();
+    }
+    store.create_user(new_user("ann")).unwrap();
+    for _ in 0..2 {
+        let refused = store.adopt(Epoch(7));
+        assert!(matches!(refused, Err(RestoreError::NotEmpty)), "{refused:?}");
+        assert_eq!(store.epoch(), Epoch(6));
+        assert_eq!(store.users(NEWEST).unwrap().items.len(), 1);
+        store.sync().unwrap();
+    }
+
+    // What moved the counters is not empty either.
+    let mut subject = S::begin();
+    let counters = Counters { next_user: 1, next_message: 1 };
+    subject.store().restore(Restored::Counters(counters)).unwrap();
+    let refused = subject.store().adopt(Epoch(7));
+    assert!(matches!(refused, Err(RestoreError::NotEmpty)), "{refused:?}");
+}
+
+pub(crate) fn restored_records_keep_their_ids<S: Subject>() {
+    let mut pair = Pair::<S>::begin();
+    for record in [
+        restored_user(2, "two"),
+        restored_user(3, "three"),
+        restored_message(10, 3, 0),
+        restored_user(7, "seven"),
+        restored_message(11, 3, 7),
+        restored_message(20, 7, 7),
+    ] {
+        pair.restore(record);
+        pair.expect_all();
+    }
+    assert_eq!(pair.create_user("eight"), Some(user_id(8)));
+    assert_eq!(pair.post(new_message(8, 0, "hello")), Some(message_id(21)));
+    pair.restore(Restored::Counters(Counters { next_user: 9, next_message: 22 }));
+    pair.restore(Restored::Counters(Counters { next_user: 12, next_message: 22 }));
+    pair.restore(Restored::Counters(Counters { next_user: 12, next_message: 30 }));
+    pair.sync();
+    assert_eq!(pair.create_user("twelve"), Some(user_id(12)));
+    assert_eq!(pair.post(new_message(12, 0, "hello")), Some(message_id(30)));
+    pair.sync();
+    pair.expect_all();
+    assert_eq!(pair.create_user("SEVEN"), None);
+}
+
+pub(crate) fn a_refused_record_changes_nothing<S: Subject>() {
+    let mut pair = Pair::<S>::begin();
+    pair.restore(restored_user(5, "five"));
+    pair.restore(restored_message(5, 5, 0));
+    let counters =
+        |next_user, next_message| Restored::Counters(Counters { next_user, next_message });
+    for (refused, why) in [
+        (restored_user(4, "four"), "user 4 is out of order"),
+        (restored_user(5, "other"), "user 5 is out of order"),
+        (restored_user(6, "FIVE"), "the name of user 6 is taken"),
+        (restored_user(9, "five"), "the name of user 9 is taken"),
+        (restored_message(4, 5, 0), "message 4 is out of order"),
+        (restored_message(5, 5, 0), "message 5 is out of order"),
+        (counters(5, 6), "the counters would go back"),
+        (counters(6, 5), "the counters would go back"),
+        (counters(0, 100), "the counters would go back"),
+        (counters(MAX_ID + 2, 6), "the counters are out of range"),
+        (counters(6, u64::MAX), "the counters are out of range"),
+    ] {
+        let error = pair.store().restore(refused).unwrap_err();
+        assert!(matches!(error, RestoreError::Conflict(_)), "{error:?}");
+        assert_eq!(error.to_string(), why);
+        pair.expect_all();
+    }
+    pair.sync();
+    assert_eq!(pair.create_user("six"), Some(user_id(6)));
+    assert_eq!(pair.post(new_message(6, 5, "hello")), Some(message_id(6)));
+    pair.expect_all();
+}
+
+/// Running out of ids is an answer, not the end of the store.
+pub(crate) fn the_last_id_is_given_out_once<S: Subject>() {
+    let mut subject = S::begin();
+    let store = subject.store();
+    let last = Counters { next_user: MAX_ID, next_message: MAX_ID };
+    store.restore(Restored::Counters(last)).unwrap();
+    assert_eq!(store.create_user(new_user("last")).unwrap(), Some(user_id(MAX_ID)));
+    assert_eq!(store.post(new_message(MAX_ID, 0, "bye")).unwrap(), Some(message_id(MAX_ID)));
+    for _ in 0..2 {
+        let error = store.create_user(new_user("late")).unwrap_err();
+        assert!(matches!(error, StoreError::OutOfIds) && !error.is_fatal());
+        let error = store.post(new_message(MAX_ID, 0, "late")).unwrap_err();
+        assert!(matches!(error, StoreError::OutOfIds) && !error.is_fatal());
+        store.sync().unwrap();
+        let Page { items, older } = store.messages(Mailbox::General, NEWEST).unwrap();
+        assert_eq!((items.len(), older), (1, false));
+        let Page { items, older } = store.users(NEWEST).unwrap();
+        assert_eq!((items.len(), older), (1, false));
+        assert_eq!(store.history(message_id(MAX_ID), 10).unwrap().len(), 1);
+    }
+}
