@@ -1,0 +1,142 @@
+//! The measures that wrk takes: how many requests are served, and how late.
+
+use crate::client::{LOGIN_THREADS, while_logging_in};
+use crate::report::{Report, Target};
+use crate::rounds::{Case, Series, interleave, run};
+use crate::subject::{Subject, Subjects};
+use crate::wrk::{Load, Wrk};
+use crate::{Plan, Result};
+
+/// The newest page against bare, and pages of a long history against the newest.
+pub(crate) fn pages(
+    report: &mut Report,
+    wrk: &Wrk,
+    plan: &Plan,
+    subjects: &Subjects,
+) -> Result<()> {
+    let Subjects { bare, memory, sled, memory_long, sled_long } = subjects;
+    let newest = &Load::NEWEST;
+    let middle = &Load::after(plan.long / 5 * 2, plan.long / 5 * 3);
+    let beginning = &Load::after(0, plan.long / 100);
+    for subject in [memory_long, sled_long] {
+        for load in [newest, middle, beginning] {
+            subject.rehearse(load)?;
+        }
+    }
+
+    let case = |label, subject, load| Case { label, subject, load };
+    let series = interleave(
+        wrk,
+        plan.rounds,
+        &[
+            case("bare GET", bare, newest),
+            case("memory GET", memory, newest),
+            case("sled GET", sled, newest),
+            case("memory GET, long history", memory_long, newest),
+            case("memory GET, its middle", memory_long, middle),
+            case("memory GET, its beginning", memory_long, beginning),
+            case("sled GET, long history", sled_long, newest),
+            case("sled GET, its middle", sled_long, middle),
+            case("sled GET, its beginning", sled_long, beginning),
+        ],
+    )?;
+    for series in &series {
+        series.report(report);
+    }
+
+    compare_pages(report, &series);
+    Ok(())
+}
+
+/// The ratios of what [`pages`] measured.
+fn compare_pages(report: &mut Report, series: &[Series; 9]) {
+    let [
+        bare,
+        memory,
+        sled,
+        memory_long,
+        memory_middle,
+        memory_first,
+        sled_long,
+        sled_middle,
+        sled_first,
+    ] = series;
+    let mut at_least =
+        |measure, bound, ratio| report.measure(measure, Target::AtLeast(bound), "", ratio);
+    at_least("memory GET of bare GET", 0.8, memory.throughput_over(bare));
+    at_least("sled GET of memory GET", 0.9, sled.throughput_over(memory));
+
+    // What a page costs is the inverse of how many are served.
+    let mut cost = |measure, bound, page: &Series, of: &Series| {
+        report.measure(measure, Target::AtMost(bound), "", of.throughput_over(page));
+    };
+    cost("memory: cost of the newest page, long history of short", 1.1, memory_long, memory);
+    cost("memory: cost of a page from the middle of the newest", 1.3, memory_middle, memory_long);
+    cost("memory: cost of a page from the beginning of the newest", 1.3, memory_first, memory_long);
+    cost("sled: cost of the newest page, long history of short", 1.1, sled_long, sled);
+    cost("sled: cost of a page from the middle of the newest", 3.0, sled_middle, sled_long);
+    cost("sled: cost of a page from the beginning of the newest", 3.0, sled_first, sled_long);
+}
+
+/// Runs last of the loads, because it makes the histories longer.
+pub(crate) fn posts(
+    report: &mut Report,
+    wrk: &Wrk,
+    plan: &Plan,
+    subjects: &Subjects,
+) -> Result<()> {
+    let Subjects { bare, memory, sled, .. } = subjects;
+    let load = &Load::post();
+    sled.rehearse(load)?;
+
+    let case = |label, subject| Case { label, subject, load };
+    let series = interleave(
+        wrk,
+        plan.rounds,
+        &[case("bare POST", bare), case("memory POST", memory), case("sled POST", sled)],
+    )?;
+    for series in &series {
+        series.report(report);
+    }
+
+    let [bare, memory, sled] = &series;
+    report.measure(
+        "memory POST of bare POST",
+        Target::AtLeast(0.85),
+        "",
+        memory.throughput_over(bare),
+    );
+    report.measure(
+        "sled POST of memory POST",
+        Target::AtLeast(0.5),
+        "",
+        sled.throughput_over(memory),
+    );
+    Ok(())
+}
+
+/// What passwords being hashed without pause do to everybody else.
+pub(crate) fn logins(report: &mut Report, wrk: &Wrk, plan: &Plan, subject: &Subject) -> Result<()> {
+    let load = &Load::NEWEST;
+    let case = |label| Case { label, subject, load };
+    let (quiet, busy) = (case("memory GET, no logins"), case("memory GET during logins"));
+    let (mut quiet_series, mut busy_series) = (Series::new(quiet.label), Series::new(busy.label));
+    let mut logins = 0;
+    for round in 1..=plan.rounds {
+        eprintln!("round {round} of {}", plan.rounds);
+        quiet_series.push(run(wrk, &quiet)?);
+        let (sample, count) = while_logging_in(subject.server.address, || run(wrk, &busy))?;
+        busy_series.push(sample);
+        logins += count;
+    }
+    if logins == 0 {
+        return Err("no login was answered while the others were served".into());
+    }
+    quiet_series.report(report);
+    busy_series.report(report);
+    let measure = format!(
+        "memory GET: p99 during {logins} logins by {LOGIN_THREADS} clients, of p99 without"
+    );
+    report.measure(&measure, Target::AtMost(5.0), "", busy_series.p99_over(&quiet_series));
+    Ok(())
+}

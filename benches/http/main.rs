@@ -1,0 +1,104 @@
+//! `cargo bench --bench http`: what veche serves, beside a bare `tiny_http` server in the same run.
+//!
+//! Every figure with a target is a ratio of two runs that followed one another, or a time or size
+//! of its own; docs/performance.md says what they mean. A missed target fails nothing, for it may
+//! be the machine; a connection that was not served or an answer that was an error does.
+//!
+//! `cargo bench --bench http -- --quick` is a short version for whoever changes the bench.
+
+mod bare;
+mod client;
+mod control;
+mod loads;
+mod machine;
+mod opening;
+mod process;
+mod report;
+mod rounds;
+mod sockets;
+mod subject;
+mod wrk;
+
+use std::env;
+use std::error::Error;
+use std::process::ExitCode;
+
+use crate::report::{Report, Spread, Target};
+use crate::subject::{Stores, Subjects};
+use crate::wrk::Wrk;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Messages in the stores that the plain GET and POST figures are of.
+const SHORT: u64 = 1_000;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [bare::ARGUMENT, ..] => bare::serve(&arguments[1..]),
+        ["--bench"] => bench(&Plan::FULL),
+        ["--quick", "--bench"] => bench(&Plan::QUICK),
+        // `cargo test --benches` is not asking for minutes of load on a debug build.
+        [] => Ok(()),
+        _ => Err("the only argument is --quick".into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How much of everything.
+struct Plan {
+    rounds: usize,
+    /// Of each run.
+    seconds: u64,
+    /// Messages in the stores that hold a long history.
+    long: u64,
+}
+
+impl Plan {
+    const FULL: Plan = Plan { rounds: 5, seconds: 3, long: 1_000_000 };
+    const QUICK: Plan = Plan { rounds: 1, seconds: 1, long: 50_000 };
+}
+
+fn bench(plan: &Plan) -> Result<()> {
+    // Beside the build, where a disk is: /tmp may be memory, and then a sync costs nothing.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let wrk = Wrk::new(dir.path(), plan.seconds)?;
+    let machine = machine::describe(dir.path())?;
+    let mut report = Report::default();
+
+    eprintln!("filling the stores");
+    let stores = Stores::fill(dir.path(), SHORT, plan.long)?;
+    let subjects = stores.serve()?;
+    control::notices_one_unserved_connection(dir.path(), &subjects.memory.tokens.file)?;
+
+    memory_per_message(&mut report, &subjects, plan);
+    loads::pages(&mut report, &wrk, plan, &subjects)?;
+    loads::logins(&mut report, &wrk, plan, &subjects.memory)?;
+    loads::posts(&mut report, &wrk, plan, &subjects)?;
+    subjects.stop()?;
+
+    eprintln!("opening");
+    opening::measure(&mut report, &stores.sled_long, plan.rounds)?;
+
+    println!("\n{machine}\n\n{report}");
+    println!(
+        "{} messages in a long history, {SHORT} in a short one; runs of {} s, {} of each, interleaved",
+        plan.long, plan.seconds, plan.rounds
+    );
+    Ok(())
+}
+
+/// What the messages make a server larger by, from one history to the other.
+fn memory_per_message(report: &mut Report, subjects: &Subjects, plan: &Plan) {
+    let larger = subjects.memory_long.resident.saturating_sub(subjects.memory.resident);
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let bytes = Spread::of([larger as f64 / (plan.long - SHORT) as f64]);
+    let measure = "memory: resident for each message of 40 bytes";
+    report.measure(measure, Target::AtMost(250.0), " bytes", bytes);
+}

@@ -1,0 +1,185 @@
+//! The servers under test: stores filled with a history, and veche over them.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use veche::model::{Epoch, MessageText, Timestamp, Username};
+use veche::store::{Backend, MemoryStore, NewMessage, NewUser, export};
+
+use crate::Result;
+use crate::bare;
+use crate::client::{Client, Tokens};
+use crate::process::{Process, Server};
+use crate::wrk::{Load, TEXT};
+
+/// How long an import, and a start that includes one, may take.
+const IMPORT_WITHIN: Duration = Duration::from_mins(2);
+/// When the first message of a history is sent, in milliseconds since 1970.
+const BEGINNING: u64 = 1_700_000_000_000;
+
+/// Each kind of store with a short and a long history.
+pub(crate) struct Stores {
+    memory: Store,
+    sled: Store,
+    memory_long: Store,
+    pub(crate) sled_long: Store,
+}
+
+impl Stores {
+    pub(crate) fn fill(dir: &Path, short: u64, long: u64) -> Result<Stores> {
+        let (short, long) = (History::write(dir, short)?, History::write(dir, long)?);
+        Ok(Stores {
+            memory: Store::create(Kind::Memory, dir.join("memory"), &short)?,
+            sled: Store::create(Kind::Sled, dir.join("sled"), &short)?,
+            memory_long: Store::create(Kind::Memory, dir.join("memory-long"), &long)?,
+            sled_long: Store::create(Kind::Sled, dir.join("sled-long"), &long)?,
+        })
+    }
+
+    pub(crate) fn serve(&self) -> Result<Subjects> {
+        let memory = Subject::start(&self.memory)?;
+        let (page, receipt) = (memory.rehearse(&Load::NEWEST)?, memory.rehearse(&Load::post())?);
+        let server = bare::start(page, receipt)?;
+        let resident = server.resident()?;
+        let bare = Subject { server, tokens: memory.tokens.clone(), resident };
+        Ok(Subjects {
+            bare,
+            memory,
+            sled: Subject::start(&self.sled)?,
+            memory_long: Subject::start(&self.memory_long)?,
+            sled_long: Subject::start(&self.sled_long)?,
+        })
+    }
+}
+
+/// The servers, all up from the first measure to the last: an idle one costs the others nothing
+/// that could be measured.
+pub(crate) struct Subjects {
+    pub(crate) bare: Subject,
+    pub(crate) memory: Subject,
+    pub(crate) sled: Subject,
+    pub(crate) memory_long: Subject,
+    pub(crate) sled_long: Subject,
+}
+
+impl Subjects {
+    /// Also says whether each veche stops cleanly after all it has been through.
+    pub(crate) fn stop(self) -> Result<()> {
+        let Subjects { bare, memory, sled, memory_long, sled_long } = self;
+        bare.server.kill()?;
+        [memory, sled, memory_long, sled_long]
+            .into_iter()
+            .try_for_each(|subject| subject.server.stop())
+    }
+}
+
+/// A server and who may talk to it.
+pub(crate) struct Subject {
+    pub(crate) server: Server,
+    pub(crate) tokens: Tokens,
+    /// Bytes resident before the first request, so that no password hash is among them.
+    pub(crate) resident: u64,
+}
+
+impl Subject {
+    /// Starts veche over `store` and registers its users.
+    pub(crate) fn start(store: &Store) -> Result<Subject> {
+        let server = store.open()?;
+        let resident = server.resident()?;
+        let tokens = Tokens::earn(&Client::new(server.address), store.dir.join("tokens"))?;
+        Ok(Subject { server, tokens, resident })
+    }
+
+    /// Sends `load` once, checks the answer and returns its size.
+    pub(crate) fn rehearse(&self, load: &Load) -> Result<usize> {
+        Client::new(self.server.address).rehearse(load, &self.tokens.one)
+    }
+}
+
+/// Which implementation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Memory,
+    Sled,
+}
+
+/// A store that veche can be started over.
+pub(crate) struct Store {
+    kind: Kind,
+    dir: PathBuf,
+    history: PathBuf,
+}
+
+impl Store {
+    /// A store in the new directory `dir`, with the messages of `history`.
+    pub(crate) fn create(kind: Kind, dir: PathBuf, history: &History) -> Result<Store> {
+        fs::create_dir(&dir)?;
+        let store = Store { kind, dir, history: history.file.clone() };
+        if kind == Kind::Sled {
+            let mut command = veche();
+            command.arg("import").arg("--data-dir").arg(store.data_dir()).arg(&store.history);
+            let status = Process::spawn(&mut command)?.wait(IMPORT_WITHIN)?;
+            if !status.success() {
+                return Err(format!("{command:?} ended with {status}").into());
+            }
+        }
+        Ok(store)
+    }
+
+    /// Starts veche over it.
+    pub(crate) fn open(&self) -> Result<Server> {
+        let mut command = veche();
+        command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(self.data_dir());
+        match self.kind {
+            Kind::Memory => command.args(["--store", "memory", "--import"]).arg(&self.history),
+            Kind::Sled => command.args(["--store", "sled"]),
+        };
+        Server::start(&mut command, IMPORT_WITHIN)
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    /// What can be rebuilt from the log.
+    pub(crate) fn index_dir(&self) -> PathBuf {
+        self.data_dir().join("index")
+    }
+}
+
+fn veche() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_veche"));
+    command.args(["--log", "warn"]);
+    command
+}
+
+/// A file to import: an export of a store that had only messages of 40 bytes in the general chat.
+pub(crate) struct History {
+    file: PathBuf,
+}
+
+impl History {
+    /// One of `len` messages.
+    pub(crate) fn write(dir: &Path, len: u64) -> Result<History> {
+        let mut store = MemoryStore::new(Epoch(len));
+        let author = NewUser {
+            name: Username::parse("author")?,
+            password_hash: "nobody knows the password".into(),
+            created_at: Timestamp::from_millis(BEGINNING),
+        };
+        let from = store.create_user(author)?.ok_or("a new store has an author already")?;
+        let text = MessageText::parse(TEXT.into())?;
+        for second in 1..=len {
+            let sent_at = Timestamp::from_millis(BEGINNING + 1000 * second);
+            store.post(NewMessage { from, to: None, text: text.clone(), sent_at })?;
+        }
+
+        let file = dir.join(format!("history-{len}.jsonl"));
+        let mut out = BufWriter::new(File::create(&file)?);
+        export(&mut store, &mut out, &mut ())?;
+        Ok(History { file })
+    }
+}
