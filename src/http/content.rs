@@ -8,6 +8,9 @@ use crate::api::MAX_BODY_BYTES;
 
 /// How long a client may take to send a body.
 pub(super) const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// The same while all readers are busy and others wait for one. Longer than an ordinary client
+/// takes for 32 KiB.
+pub(super) const HURRIED_BODY_DEADLINE: Duration = Duration::from_secs(2);
 /// How much of a body that is too large is read and thrown away, so that a client which only
 /// listens when it has sent everything sees the 413.
 const MAX_DISCARDED_BYTES: u64 = 1024 * 1024;

@@ -18,7 +18,14 @@ pub(super) struct Deadlines {
 #[derive(Default)]
 struct Watched {
     next: u64,
-    jobs: HashMap<u64, (Instant, SocketAddr)>,
+    jobs: HashMap<u64, Job>,
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    peer: SocketAddr,
+    begun: Instant,
+    limit: Duration,
 }
 
 /// Held while a job runs.
@@ -37,21 +44,28 @@ impl Deadlines {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let id = watched.next;
         watched.next += 1;
-        watched.jobs.insert(id, (Instant::now() + limit, peer));
+        watched.jobs.insert(id, Job { peer, begun: Instant::now(), limit });
         Guard { deadlines: self.clone(), id }
+    }
+
+    /// Leaves the jobs under way no more than `limit`, because others wait for their worker.
+    pub(super) fn hurry(&self, limit: Duration) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        for job in watched.jobs.values_mut() {
+            job.limit = job.limit.min(limit);
+        }
     }
 
     /// Shuts the connections of overdue jobs down.
     pub(super) fn enforce(&self) {
-        let now = Instant::now();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let overdue: Vec<SocketAddr> = watched
+        let overdue: Vec<Job> = watched
             .jobs
-            .extract_if(|_, (deadline, _)| *deadline <= now)
-            .map(|(_, job)| job.1)
+            .extract_if(|_, job| job.begun.elapsed() >= job.limit)
+            .map(|(_, job)| job)
             .collect();
         drop(watched);
-        for peer in overdue {
+        for Job { peer, .. } in overdue {
             log::info!("closing the connection with {peer}: it took too long");
             self.connections.sever(peer);
         }

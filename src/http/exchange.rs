@@ -9,6 +9,8 @@ use crate::api::{Body, Request};
 /// A request that has been received and not been answered.
 pub(super) struct Exchange {
     pub(super) request: tiny_http::Request,
+    pub(super) framing: Framing,
+    pub(super) persistence: Persistence,
     pub(super) content: Content,
     /// Whether the connection must end with the reply, because it is not certain where the next
     /// request would begin.
@@ -44,12 +46,26 @@ pub(super) enum Framing {
     Ambiguous,
 }
 
+/// Whether the connection goes on behind the reply (RFC 9112, section 9.3). tiny_http decides it;
+/// this is for the reply to say the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Persistence {
+    /// It does, as HTTP/1.1 has it without a word.
+    Implied,
+    /// It does, because a client of HTTP/1.0 asked for it.
+    Granted,
+    /// It does not.
+    Closed,
+}
+
 /// tiny_http reads bodies up to this length itself, before it shows the request.
 const BUFFERED_BYTES: usize = 1024;
 
 impl Exchange {
     pub(super) fn new(request: tiny_http::Request) -> Exchange {
-        Exchange { request, content: Content::Empty, close: false, unread: 0 }
+        let (framing, persistence) = examine(&request);
+        let content = Content::Empty;
+        Exchange { request, framing, persistence, content, close: false, unread: 0 }
     }
 
     /// Which connection: its peer's address. Only TCP is listened on, where it is always known.
@@ -60,44 +76,6 @@ impl Exchange {
     /// Whether only the header section of the reply is wanted.
     pub(super) fn is_head(&self) -> bool {
         *self.request.method() == tiny_http::Method::Head
-    }
-
-    pub(super) fn framing(&self) -> Framing {
-        let (mut lengths, mut chunked, mut expects_continue, mut upgrade) =
-            (0, false, false, false);
-        for header in self.request.headers() {
-            let value = header.value.as_str();
-            match name(header) {
-                "content-length" => {
-                    lengths += 1;
-                    if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit()) {
-                        return Framing::Ambiguous;
-                    }
-                }
-                "transfer-encoding" if value.eq_ignore_ascii_case("chunked") && !chunked => {
-                    chunked = true;
-                }
-                "transfer-encoding" => return Framing::Ambiguous,
-                "expect" => expects_continue = true,
-                // tiny_http hands out the bare socket as the body then.
-                "connection" => upgrade |= value.to_ascii_lowercase().contains("upgrade"),
-                _ => {}
-            }
-        }
-        let length = self.request.body_length();
-        match (lengths, chunked) {
-            (0 | 1, false) if length.unwrap_or(0) == 0 => {
-                if lengths == 1 && length.is_none() {
-                    Framing::Ambiguous
-                } else {
-                    Framing::None
-                }
-            }
-            (0, true) | (1, false) if upgrade => Framing::Ambiguous,
-            (1, false) if length <= Some(BUFFERED_BYTES) && !expects_continue => Framing::Buffered,
-            (0, true) | (1, false) => Framing::Streamed { expects_continue },
-            _ => Framing::Ambiguous,
-        }
     }
 
     /// What the API sees of it.
@@ -121,6 +99,50 @@ impl Exchange {
         let method = self.request.method().as_str();
         Request { method, path, query, authorization, content_type, body }
     }
+}
+
+/// What a request's fields say about its body and its connection.
+fn examine(request: &tiny_http::Request) -> (Framing, Persistence) {
+    let (mut lengths, mut codings, mut expects_continue) = (0, 0, false);
+    let mut understood = true;
+    let mut connection = String::new();
+    for header in request.headers() {
+        let value = header.value.as_str();
+        match name(header) {
+            "content-length" => {
+                lengths += 1;
+                understood &= !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+            }
+            "transfer-encoding" => {
+                codings += 1;
+                understood &= value.eq_ignore_ascii_case("chunked");
+            }
+            "expect" => expects_continue = true,
+            "connection" if connection.is_empty() => connection = value.to_ascii_lowercase(),
+            _ => {}
+        }
+    }
+    let framing = match (lengths, codings, request.body_length()) {
+        _ if !understood => Framing::Ambiguous,
+        (0, 0, _) | (1, 0, Some(0)) => Framing::None,
+        // tiny_http hands out the bare socket as the body then.
+        _ if connection.contains("upgrade") => Framing::Ambiguous,
+        (1, 0, Some(1..=BUFFERED_BYTES)) if !expects_continue => Framing::Buffered,
+        (1, 0, Some(_)) | (0, 1, _) => Framing::Streamed { expects_continue },
+        // Several of them, or a length that tiny_http cannot count to.
+        _ => Framing::Ambiguous,
+    };
+    let old = *request.http_version() < (1, 1);
+    let persistence = if connection.contains("close") || connection.contains("upgrade") {
+        Persistence::Closed
+    } else if !old {
+        Persistence::Implied
+    } else if connection.contains("keep-alive") {
+        Persistence::Granted
+    } else {
+        Persistence::Closed
+    };
+    (framing, persistence)
 }
 
 pub(super) fn peer(request: &tiny_http::Request) -> SocketAddr {

@@ -5,19 +5,28 @@
 //! connection's next request is kept back until its last reply is out; this also bounds what one
 //! connection can have the server hold ready.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use super::exchange::{Exchange, peer};
 
 /// Requests of one connection that may be kept back.
 const MAX_WAITING: usize = 64;
 
+/// How long a connection that we ended is remembered. What tiny_http had read of it by then may
+/// still be taken for requests, and must not be: it was the body of the last one. No client comes
+/// back with the same port so soon.
+const CLOSED_MEMORY: Duration = Duration::from_secs(2);
+
 /// The connections that have a request in flight, and what they have sent behind it.
 #[derive(Default)]
 pub(super) struct Lanes {
     busy: HashMap<SocketAddr, VecDeque<tiny_http::Request>>,
+    /// Connections that we ended, and in what order.
+    closed: HashSet<SocketAddr>,
+    closed_at: VecDeque<(Instant, SocketAddr)>,
 }
 
 /// What becomes of a request at its arrival.
@@ -28,11 +37,15 @@ pub(super) enum Admission {
     Later,
     /// Its connection has sent too many.
     Refused(tiny_http::Request),
+    /// Its connection has ended.
+    Ended(tiny_http::Request),
 }
 
 impl Lanes {
     pub(super) fn admit(&mut self, request: tiny_http::Request) -> Admission {
-        use std::collections::hash_map::Entry;
+        if self.has_ended(peer(&request)) {
+            return Admission::Ended(request);
+        }
         match self.busy.entry(peer(&request)) {
             Entry::Vacant(lane) => {
                 lane.insert(VecDeque::new());
@@ -53,6 +66,22 @@ impl Lanes {
             self.busy.remove(&peer);
         }
         next.map(Exchange::new)
+    }
+
+    /// We have ended a connection: what it sent behind its last request is nobody's.
+    pub(super) fn end(&mut self, peer: SocketAddr) -> VecDeque<tiny_http::Request> {
+        self.closed.insert(peer);
+        self.closed_at.push_back((Instant::now(), peer));
+        self.busy.remove(&peer).unwrap_or_default()
+    }
+
+    fn has_ended(&mut self, peer: SocketAddr) -> bool {
+        while let Some((_, old)) =
+            self.closed_at.pop_front_if(|(at, _)| at.elapsed() > CLOSED_MEMORY)
+        {
+            self.closed.remove(&old);
+        }
+        self.closed.contains(&peer)
     }
 
     /// Whether no request is in flight.

@@ -15,6 +15,9 @@ pub(super) struct Pool {
     /// Jobs that may be under way or waiting, together: were they counted apart, a worker that is
     /// slow to wake would make the queue look full, or a full pool look free.
     capacity: usize,
+    max_threads: usize,
+    name: String,
+    priority: Priority,
 }
 
 struct Shared {
@@ -25,6 +28,7 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Job>,
     under_way: usize,
+    threads: usize,
     closed: bool,
 }
 
@@ -41,40 +45,53 @@ pub(super) enum Priority {
 const LOW_PRIORITY: i32 = 10;
 
 /// Room in a pool. The loop is the only one who submits, so it stays.
-pub(super) struct Slot<'a>(&'a Shared);
+pub(super) struct Slot<'a>(&'a Pool);
 
 impl Pool {
-    /// Starts `threads` workers behind a queue of `waiting` jobs.
+    /// A pool of up to `max_threads` workers, the first of which is started, and a queue of
+    /// `waiting` jobs.
     pub(super) fn start(
         name: &str,
-        threads: usize,
+        max_threads: usize,
         waiting: usize,
         priority: Priority,
     ) -> io::Result<Pool> {
-        let queue = Mutex::new(Queue { jobs: VecDeque::new(), under_way: 0, closed: false });
+        let queue =
+            Mutex::new(Queue { jobs: VecDeque::new(), under_way: 0, threads: 0, closed: false });
         let shared = Arc::new(Shared { queue, changed: Condvar::new() });
-        let pool = Pool { shared, capacity: threads + waiting };
-        for _ in 0..threads {
-            let shared = Arc::clone(&pool.shared);
-            thread::Builder::new().name(name.to_owned()).spawn(move || {
-                if priority == Priority::Low {
-                    // On Linux this is the thread's own; where it is refused, it only runs sooner.
-                    let _ = rustix::process::setpriority_process(None, LOW_PRIORITY);
-                }
-                while let Some(job) = shared.next() {
-                    // A job that panics has said so; it must not take the worker along.
-                    let _ = catch_unwind(AssertUnwindSafe(job));
-                    shared.lock().under_way -= 1;
-                }
-            })?;
-        }
+        let capacity = max_threads + waiting;
+        let pool = Pool { shared, capacity, max_threads, name: name.to_owned(), priority };
+        pool.add_worker()?;
         Ok(pool)
+    }
+
+    fn add_worker(&self) -> io::Result<()> {
+        let (shared, priority) = (Arc::clone(&self.shared), self.priority);
+        thread::Builder::new().name(self.name.clone()).spawn(move || {
+            if priority == Priority::Low {
+                // On Linux this is the thread's own; where it is refused, it only runs sooner.
+                let _ = rustix::process::setpriority_process(None, LOW_PRIORITY);
+            }
+            while let Some(job) = shared.next() {
+                // A job that panics has said so; it must not take the worker along.
+                let _ = catch_unwind(AssertUnwindSafe(job));
+                shared.lock().under_way -= 1;
+            }
+        })?;
+        self.shared.lock().threads += 1;
+        Ok(())
+    }
+
+    /// Whether the next job would have to wait.
+    pub(super) fn is_busy(&self) -> bool {
+        let queue = self.shared.lock();
+        queue.jobs.len() + queue.under_way >= self.max_threads
     }
 
     /// A place in the queue, or `None` if it is full.
     pub(super) fn slot(&self) -> Option<Slot<'_>> {
         let queue = self.shared.lock();
-        (queue.jobs.len() + queue.under_way < self.capacity).then_some(Slot(&self.shared))
+        (queue.jobs.len() + queue.under_way < self.capacity).then_some(Slot(self))
     }
 }
 
@@ -88,8 +105,16 @@ impl Drop for Pool {
 impl Slot<'_> {
     /// Queues a job.
     pub(super) fn submit(self, job: impl FnOnce() + Send + 'static) {
-        self.0.lock().jobs.push_back(Box::new(job));
-        self.0.changed.notify_one();
+        let Slot(pool) = self;
+        let mut queue = pool.shared.lock();
+        queue.jobs.push_back(Box::new(job));
+        let all_busy = queue.jobs.len() + queue.under_way > queue.threads;
+        let short_of_workers = all_busy && queue.threads < pool.max_threads;
+        drop(queue);
+        pool.shared.changed.notify_one();
+        if short_of_workers && let Err(error) = pool.add_worker() {
+            log::warn!("going on with fewer threads: {error}");
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tiny_http::StatusCode;
 
 use super::content::MAX_DROPPED_BYTES;
 use super::deadlines::Deadlines;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Persistence};
 use super::pool::{Pool, Priority};
 use super::socket::Connections;
 use super::turn::{Event, Sender};
@@ -24,17 +24,22 @@ use crate::api::Reply;
 use crate::model::Timestamp;
 
 /// Replies that are written at once to clients that do not keep up.
-const WRITERS: usize = 32;
+const WRITERS: usize = 128;
+/// A reply longer than this is a writer's from its first byte on: with many of them at once, even
+/// filling the sockets' buffers would keep the loop.
+const MAX_LOOP_WRITE_BYTES: usize = 64 * 1024;
 /// Replies that wait for a writer.
 const WRITE_QUEUE: usize = 256;
 /// How long a client may take to read a reply.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// The same while all writers are busy and others wait for one.
+const HURRIED_WRITE_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes of replies that clients have not yet read, in all. Beyond it a client that does not
 /// keep up is cut off at once.
 const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
 /// Connections that may be leaked because their request declared a body of more than
 /// [`MAX_DROPPED_BYTES`]. Each costs a thread and two descriptors for good.
-pub(super) const MAX_ABANDONED: usize = 256;
+pub(super) const MAX_ABANDONED: usize = 1024;
 
 /// Sends replies.
 pub(super) struct Outbox {
@@ -53,8 +58,10 @@ pub(super) struct Outbox {
 pub(super) enum Sent {
     /// It is out, or its client is gone: the connection is free.
     Now,
-    /// A worker has it and will send [`Event::Sent`].
+    /// A worker has it and will send [`Event::Sent`] or [`Event::Closed`].
     Later,
+    /// It is not, and the connection has ended.
+    Closed,
 }
 
 type ResponseWriter = Box<dyn Write + Send>;
@@ -90,6 +97,9 @@ impl Outbox {
         }
         let peer = exchange.peer();
         let mut writer = exchange.request.into_writer();
+        if self.buffer.len() > MAX_LOOP_WRITE_BYTES {
+            return self.finish_later(writer, peer, 0);
+        }
         match write(&mut writer, &self.buffer) {
             Ok(Written::All) | Err(_) => Sent::Now,
             Ok(Written::Some(len)) => self.finish_later(writer, peer, len),
@@ -102,10 +112,13 @@ impl Outbox {
         let unsent_bytes = Arc::clone(&self.unsent_bytes);
         let (len, deadlines, events) = (rest.len(), self.deadlines.clone(), self.events.clone());
         let room = unsent_bytes.load(Ordering::Relaxed) + len <= MAX_UNSENT_BYTES;
+        if self.writers.is_busy() {
+            self.deadlines.hurry(HURRIED_WRITE_DEADLINE);
+        }
         let Some(slot) = self.writers.slot().filter(|_| room) else {
             log::warn!("cutting {peer} off: too many clients do not read their replies");
             self.connections.sever(peer);
-            return Sent::Now;
+            return Sent::Closed;
         };
         unsent_bytes.fetch_add(len, Ordering::Relaxed);
         slot.submit(move || {
@@ -125,7 +138,7 @@ impl Outbox {
         let Some(slot) = self.writers.slot() else {
             self.connections.sever(peer);
             self.discard(exchange);
-            return Sent::Now;
+            return Sent::Closed;
         };
         let reply = mem::take(&mut self.buffer);
         let (deadlines, abandoned) = (self.deadlines.clone(), Arc::clone(&self.abandoned));
@@ -135,7 +148,7 @@ impl Outbox {
             let socket = connections.find(peer);
             close(exchange, socket.as_ref(), &reply, &abandoned);
             drop(deadline);
-            events.send(Event::Sent(peer));
+            events.send(Event::Closed(peer));
         });
         Sent::Later
     }
@@ -166,16 +179,10 @@ impl Outbox {
         for (name, value) in &reply.headers {
             let _ = write!(out, "{name}: {value}\r\n");
         }
-        if exchange.close {
-            out.extend(b"Connection: close\r\n");
-        } else if *exchange.request.http_version() == (1, 0) {
-            // tiny_http keeps the connection if the client asked for it, and only then.
-            let kept = exchange.request.headers().iter().any(|header| {
-                header.field.equiv("connection")
-                    && header.value.as_str().eq_ignore_ascii_case("keep-alive")
-            });
-            let connection = if kept { "keep-alive" } else { "close" };
-            let _ = write!(out, "Connection: {connection}\r\n");
+        match exchange.persistence {
+            Persistence::Implied if !exchange.close => {}
+            Persistence::Granted if !exchange.close => out.extend(b"Connection: keep-alive\r\n"),
+            _ => out.extend(b"Connection: close\r\n"),
         }
         out.extend(b"\r\n");
         if !exchange.is_head() {
@@ -204,6 +211,7 @@ fn write(writer: &mut ResponseWriter, bytes: &[u8]) -> io::Result<Written> {
     while written < bytes.len() {
         match writer.write(&bytes[written..]) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(n) if written + n < bytes.len() => return Ok(Written::Some(written + n)),
             Ok(n) => written += n,
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(Written::Some(written)),
             Err(e) if e.kind() == ErrorKind::Interrupted => {}

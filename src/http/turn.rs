@@ -7,6 +7,7 @@
 
 use std::io;
 use std::iter;
+use std::mem;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::content::{self, BODY_DEADLINE};
+use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE};
 use super::deadlines::Deadlines;
 use super::exchange::{Exchange, Framing};
 use super::lanes::{Admission, Lanes};
@@ -34,7 +35,7 @@ const MAX_TURN: usize = 256;
 /// Hashes that wait for a worker: about two seconds of them.
 const HASH_QUEUE: usize = 64;
 /// Bodies that are read at once.
-const BODY_READERS: usize = 32;
+const BODY_READERS: usize = 128;
 /// Bodies that wait to be read.
 const BODY_QUEUE: usize = 256;
 /// How long requests under way may take to finish when the server stops.
@@ -50,6 +51,8 @@ pub(super) enum Event {
     Done(Exchange, Resume),
     /// A reply is out.
     Sent(SocketAddr),
+    /// A reply is out, as far as that was possible, and the connection has ended.
+    Closed(SocketAddr),
 }
 
 /// The workers' end of the loop's queue: an event and a nudge.
@@ -78,7 +81,8 @@ pub(super) struct Loop {
     outbox: Outbox,
     hashers: Pool,
     readers: Pool,
-    deadlines: Deadlines,
+    /// The deadlines of the readers' jobs.
+    reading: Deadlines,
     connections: Connections,
     pulse: Pulse,
     sender: Sender,
@@ -96,15 +100,16 @@ impl Loop {
         let (events_in, events) = mpsc::channel();
         let sender = Sender { events: events_in, server: Arc::clone(&server) };
         let connections = Connections { local_port: local_addr.port() };
-        let deadlines = Deadlines::new(connections);
-        let watched = deadlines.clone();
+        let (reading, writing) = (Deadlines::new(connections), Deadlines::new(connections));
+        let watched = [reading.clone(), writing.clone()];
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
-            let outbox = Outbox::start(deadlines.clone(), connections, sender.clone())?;
+            let outbox = Outbox::start(writing, connections, sender.clone())?;
             // Half of the processors at most: hashing would take all it is given.
             let hashers = Pool::start("hasher", (cores / 2).max(1), HASH_QUEUE, Priority::Low)?;
             let readers = Pool::start("reader", BODY_READERS, BODY_QUEUE, Priority::Normal)?;
-            let pulse = Pulse::start(local_addr, move || watched.enforce())?;
+            let pulse =
+                Pulse::start(local_addr, move || watched.iter().for_each(Deadlines::enforce))?;
             Ok((outbox, hashers, readers, pulse))
         };
         let (outbox, hashers, readers, pulse) = start().map_err(ServeError::Thread)?;
@@ -117,7 +122,7 @@ impl Loop {
             outbox,
             hashers,
             readers,
-            deadlines,
+            reading,
             connections,
             pulse,
             sender,
@@ -164,7 +169,7 @@ impl Loop {
 
     /// One turn. Answers nothing, and is the last one, if the sync fails.
     fn turn(&mut self, first: Option<io::Result<tiny_http::Request>>) -> Result<(), ServeError> {
-        for exchange in std::mem::take(&mut self.ready) {
+        for exchange in mem::take(&mut self.ready) {
             self.begin(exchange);
         }
         let server = Arc::clone(&self.server);
@@ -205,13 +210,15 @@ impl Loop {
                 log::info!("cutting {peer} off: it pipelines too many requests");
                 self.connections.sever(peer);
                 self.outbox.discard(Exchange::new(request));
+                self.end(peer);
             }
+            Admission::Ended(request) => self.outbox.discard(Exchange::new(request)),
         }
     }
 
     /// Handles a request, or has its body read first.
     fn begin(&mut self, mut exchange: Exchange) {
-        match exchange.framing() {
+        match exchange.framing {
             Framing::None => self.handle(exchange),
             Framing::Buffered => {
                 content::take_buffered(&mut exchange);
@@ -227,10 +234,13 @@ impl Loop {
     }
 
     fn receive(&mut self, mut exchange: Exchange, expects_continue: bool) {
+        if self.readers.is_busy() {
+            self.reading.hurry(HURRIED_BODY_DEADLINE);
+        }
         let Some(slot) = self.readers.slot() else {
             return self.refuse_unread(exchange, Problem::overloaded());
         };
-        let (sender, deadlines) = (self.sender.clone(), self.deadlines.clone());
+        let (sender, deadlines) = (self.sender.clone(), self.reading.clone());
         slot.submit(move || {
             let deadline = deadlines.watch(exchange.peer(), BODY_DEADLINE);
             content::read(&mut exchange, expects_continue);
@@ -274,17 +284,27 @@ impl Loop {
                 self.replies.push((exchange, reply));
             }
             Event::Sent(peer) => self.ready.extend(self.lanes.release(peer)),
+            Event::Closed(peer) => self.end(peer),
         }
     }
 
     /// Lets the turn's replies go.
     fn release(&mut self) {
         let now = self.app.clock().now();
-        for (exchange, reply) in self.replies.drain(..) {
+        for (exchange, reply) in mem::take(&mut self.replies) {
             let peer = exchange.peer();
-            if self.outbox.send(exchange, &reply, now) == Sent::Now {
-                self.ready.extend(self.lanes.release(peer));
+            match self.outbox.send(exchange, &reply, now) {
+                Sent::Now => self.ready.extend(self.lanes.release(peer)),
+                Sent::Later => {}
+                Sent::Closed => self.end(peer),
             }
+        }
+    }
+
+    /// Forgets a connection that has ended, and what it sent.
+    fn end(&mut self, peer: SocketAddr) {
+        for request in self.lanes.end(peer) {
+            self.outbox.discard(Exchange::new(request));
         }
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// More than the server reads at once (32) and lets wait (256).
-const SIZE: usize = 32 + 256 + 8;
+/// More than the server reads at once (128) and lets wait (256).
+const SIZE: usize = 128 + 256 + 8;
 /// How long they may take to fill it.
 const DEADLINE: Duration = Duration::from_secs(20);
 
