@@ -56,11 +56,11 @@ pub(super) struct Outbox {
 /// How far a reply got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// It is out, or its client is gone: the connection is free.
+    /// It is out: the connection is free.
     Now,
     /// A worker has it and will send [`Event::Sent`] or [`Event::Closed`].
     Later,
-    /// It is not, and the connection has ended.
+    /// It is not, and the connection has ended: nobody waits for what was asked for behind it.
     Closed,
 }
 
@@ -101,7 +101,8 @@ impl Outbox {
             return self.finish_later(writer, peer, 0);
         }
         match write(&mut writer, &self.buffer) {
-            Ok(Written::All) | Err(_) => Sent::Now,
+            Ok(Written::All) => Sent::Now,
+            Err(_) => Sent::Closed,
             Ok(Written::Some(len)) => self.finish_later(writer, peer, len),
         }
     }
@@ -123,11 +124,11 @@ impl Outbox {
         unsent_bytes.fetch_add(len, Ordering::Relaxed);
         slot.submit(move || {
             let deadline = deadlines.watch(peer, WRITE_DEADLINE);
-            write_all(&mut writer, &rest);
+            let sent = write_all(&mut writer, &rest);
             drop(deadline);
             drop(writer);
             unsent_bytes.fetch_sub(len, Ordering::Relaxed);
-            events.send(Event::Sent(peer));
+            events.send(if sent.is_ok() { Event::Sent(peer) } else { Event::Closed(peer) });
         });
         Sent::Later
     }
@@ -229,10 +230,11 @@ fn write(writer: &mut ResponseWriter, bytes: &[u8]) -> io::Result<Written> {
 }
 
 /// Writes everything, however long it takes. The job's deadline ends it.
-fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) {
-    while let Ok(Written::Some(n)) = write(writer, bytes) {
+fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) -> io::Result<()> {
+    while let Written::Some(n) = write(writer, bytes)? {
         bytes = &bytes[n..];
     }
+    Ok(())
 }
 
 /// Writes a reply and ends the connection, leaving no unread body to tiny_http.
@@ -252,7 +254,8 @@ fn close(mut exchange: Exchange, socket: Option<&OwnedFd>, reply: &[u8], abandon
             );
         }
         let mut writer = exchange.request.into_writer();
-        write_all(&mut writer, reply);
+        // The connection ends either way.
+        let _ = write_all(&mut writer, reply);
     }
     if let Some(socket) = socket {
         let _ = SockRef::from(socket).shutdown(Shutdown::Both);

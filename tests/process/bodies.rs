@@ -1,0 +1,283 @@
+//! Bodies that are slow, endless, too large or never sent: whoever sends one waits alone.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::client::Client;
+use crate::server::{PATIENCE, STORES, Server};
+use crate::turnstile;
+use crate::wire::{Wire, get, post, request};
+
+const POST: &str = "POST /api/messages HTTP/1.1";
+
+/// Opens `count` connections that begin a request and then send `drip` on each, again and again,
+/// while a well-behaved client is served.
+fn drip(store: &str, what: &str, count: usize, fields: &str, begin: &str, drip: &str) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut server = Server::start(store, dir.path());
+    let ann = Client::signed_up(&server, "ann");
+    let begin =
+        if fields.is_empty() { begin.to_owned() } else { request(&ann, POST, fields, begin) };
+    let mut wires: Vec<Wire> = (0..count).map(|_| Wire::connect(server.addr())).collect();
+    for wire in &mut wires {
+        wire.send(&begin);
+    }
+    wires.iter().for_each(Wire::wait_until_read);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for wire in &mut wires {
+                    let _ = wire.try_send(drip);
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let _done = SetWhenDropped(&done);
+        ann.is_served_promptly(&format!("{store}, {what}"));
+    });
+    assert!(server.is_alive(), "{what}");
+}
+
+/// Ends the dripping, whether the assertions hold or not.
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn slow_bodies_of_a_declared_length() {
+    let _alone = turnstile::alone();
+    for store in STORES {
+        drip(store, "dripped bodies", 40, "Content-Length: 30000\r\n", "{", "x");
+    }
+}
+
+#[test]
+fn slow_chunked_bodies() {
+    let _alone = turnstile::alone();
+    let fields = "Transfer-Encoding: chunked\r\n";
+    drip("memory", "dripped chunks", 40, fields, "1\r\n{\r\n", "1\r\nx\r\n");
+    drip("memory", "no chunk at all", 40, fields, "", "");
+    drip("memory", "half a chunk's size", 40, fields, "1", "");
+    drip("memory", "an endless chunk's size", 40, fields, "", "0");
+}
+
+#[test]
+fn bodies_that_wait_for_a_100_and_never_come() {
+    let _alone = turnstile::alone();
+    let fields = "Content-Length: 5\r\nExpect: 100-continue\r\n";
+    drip("memory", "small, after 100-continue", 40, fields, "", "");
+    let fields = "Content-Length: 30000\r\nExpect: 100-continue\r\n";
+    drip("memory", "large, after 100-continue", 40, fields, "", "");
+    let fields = "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n";
+    drip("memory", "chunked, after 100-continue", 40, fields, "", "");
+}
+
+#[test]
+fn large_bodies_that_never_come() {
+    let _alone = turnstile::alone();
+    drip("memory", "2 MiB, silent", 40, "Content-Length: 2097152\r\n", "", "");
+    drip("memory", "2 MiB, dripped", 40, "Content-Length: 2097152\r\n", "{", "x");
+    drip("memory", "10^12 bytes, silent", 40, "Content-Length: 1000000000000\r\n", "", "");
+}
+
+#[test]
+fn requests_that_never_become_one() {
+    let _alone = turnstile::alone();
+    drip("memory", "silence", 40, "", "", "");
+    drip("memory", "half a request line", 40, "", "GET /api", "");
+    drip("memory", "endless header fields", 40, "", "GET / HTTP/1.1\r\n", "x: y\r\n");
+    drip("memory", "half a small body", 40, "Content-Length: 1000\r\n", "{", "x");
+}
+
+/// A length that nobody has the memory for. The process lives, and says what is wrong.
+#[test]
+fn lengths_beyond_all_memory() {
+    for length in ["1000000000000", "9223372036854775807", "18446744073709551615"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Server::start("memory", dir.path());
+        let ann = Client::signed_up(&server, "ann");
+        let fields = format!("Content-Length: {length}\r\n");
+        for (what, more, body) in [
+            ("nothing sent", "", ""),
+            ("something sent", "", "{\"text\":"),
+            ("more than is read", "", &*"x".repeat(3 << 20)),
+            ("with Expect", "Expect: 100-continue\r\n", ""),
+            ("and closed", "Connection: close\r\n", ""),
+        ] {
+            let mut wire = Wire::connect(server.addr());
+            wire.send(request(&ann, POST, &format!("{fields}{more}"), ""));
+            // The answer may come, and the connection end, before all of it is sent.
+            let _ = wire.try_send(body);
+            wire.finish();
+            let answer = wire.try_answer();
+            assert!(server.is_alive(), "{length}, {what}: {}", server.log());
+            // Who sends on after the answer can lose it to a reset.
+            if body.len() < 1 << 20 || answer.is_ok() {
+                let answer = answer.unwrap_or_else(|e| panic!("{length}, {what}: {e}"));
+                let problem = (answer.status, answer.problem());
+                assert_eq!(problem, (413, "body-too-large".to_owned()), "{length}, {what}");
+                assert!(wire.is_closed(), "{length}, {what}");
+            }
+        }
+        ann.is_served_promptly(&format!("after lengths of {length}"));
+    }
+}
+
+/// Nobody can end the server with a number of small requests.
+#[test]
+fn lengths_beyond_all_memory_again_and_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start("memory", dir.path());
+    let ann = Client::signed_up(&server, "ann");
+    let fields = "Content-Length: 1000000000000\r\nExpect: 100-continue\r\n";
+    for n in 0..400 {
+        let Ok(mut wire) = Wire::try_connect(server.addr()) else { break };
+        let _ = wire.try_send(request(&Client::new(&server), "POST /login HTTP/1.1", fields, ""));
+        let _ = wire.try_answer();
+        assert!(server.is_alive(), "after {n} requests: {}", server.log());
+    }
+    ann.is_served_promptly("after 400 lengths beyond all memory");
+}
+
+/// Up to 1 MiB is read and thrown away, so that the client sees the answer, and the connection
+/// goes on.
+#[test]
+fn too_large_bodies_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let ann = Client::signed_up(&server, "ann");
+    let object = |length: usize| {
+        let empty = json!({ "text": "x", "more": "" }).to_string();
+        json!({ "text": "x", "more": "y".repeat(length - empty.len()) }).to_string()
+    };
+    for (length, status) in [(32768, 201), (32769, 413), (100_000, 413), (1 << 20, 413)] {
+        let body = object(length);
+        let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        let fields = "Transfer-Encoding: chunked\r\n";
+        for sent in [post(&ann, "/api/messages", &body), request(&ann, POST, fields, &chunked)] {
+            let mut wire = Wire::connect(server.addr());
+            wire.send(&sent);
+            let answer = wire.answer();
+            assert_eq!(answer.status, status, "{length}: {answer:?}");
+            if status == 413 {
+                assert_eq!(answer.problem(), "body-too-large");
+            }
+            // Of a chunked body nobody knows how much is still to come.
+            if sent.contains("Content-Length") || length < 1 << 20 {
+                wire.send(get(&ann, "/api/users/me"));
+                assert_eq!(wire.answer().status, 200, "{length}");
+            }
+        }
+        let answer = ann.post_as("/api/messages", "application/json", body.as_bytes()).unwrap();
+        assert_eq!(answer.status, status, "{length}");
+    }
+}
+
+/// What has no end is given up, however fast it comes.
+#[test]
+fn endless_bodies_are_cut() {
+    let _alone = turnstile::alone();
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start("memory", dir.path());
+    let ann = Client::signed_up(&server, "ann");
+    let addr = server.addr();
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    let flood = |fields: &str, piece: &str| {
+        let mut wire = Wire::connect(addr);
+        wire.send(request(&ann, POST, fields, ""));
+        let deadline = Instant::now() + PATIENCE;
+        let mut sent = 0;
+        while wire.try_send(piece).is_ok() {
+            sent += piece.len();
+            assert!(sent < 256 << 20 && Instant::now() < deadline, "{fields}: {sent} bytes");
+        }
+    };
+    thread::scope(|scope| {
+        let threads = [
+            scope.spawn(|| flood("Transfer-Encoding: chunked\r\n", &chunk)),
+            scope.spawn(|| flood("Content-Length: 1000000000\r\n", &chunk)),
+            scope.spawn(|| flood("Content-Length: 1000000000000\r\n", &chunk)),
+            scope.spawn(|| flood("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", &chunk)),
+        ];
+        ann.is_served_promptly("endless bodies");
+        for thread in threads {
+            thread.join().expect("a flood ends");
+        }
+    });
+    assert!(server.is_alive());
+    ann.is_served_promptly("after endless bodies");
+}
+
+/// Chunks, as a client may cut them.
+#[test]
+fn chunked_bodies_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let ann = Client::signed_up(&server, "ann");
+    for (what, body) in [
+        ("one chunk", "10\r\n{\"text\":\"chunk\"}\r\n0\r\n\r\n"),
+        ("several", "1\r\n{\r\nE\r\n\"text\":\"chunk\"\r\n1\r\n}\r\n0\r\n\r\n"),
+        ("upper case and leading zeros", "0010\r\n{\"text\":\"chunk\"}\r\n000\r\n\r\n"),
+        ("an extension", "10;name=value\r\n{\"text\":\"chunk\"}\r\n0\r\n\r\n"),
+    ] {
+        let answer = chunked(&ann, server.addr(), body);
+        assert_eq!(answer.status, 201, "{what}: {answer:?}");
+    }
+    for (what, body) in [
+        ("no number", "x\r\n{\"text\":\"chunk\"}\r\n0\r\n\r\n"),
+        ("a sign", "-10\r\n{\"text\":\"chunk\"}\r\n0\r\n\r\n"),
+        ("too large a number", "10000000000000010\r\n{\"text\":\"chunk\"}\r\n0\r\n\r\n"),
+        ("too short", "f\r\n{\"text\":\"chunk\"}\r\n0\r\n\r\n"),
+    ] {
+        let answer = chunked(&ann, server.addr(), body);
+        assert_eq!(
+            (answer.status, answer.problem()),
+            (400, "malformed-request".to_owned()),
+            "{what}"
+        );
+    }
+    // The decoder takes the end of the connection for the end of the body.
+    let cut = chunked(&ann, server.addr(), "10\r\n{\"text\"");
+    assert_eq!(cut.status, 400, "{cut:?}");
+    assert_eq!(ann.get("/api/messages").ids(), [0, 1, 2, 3]);
+}
+
+fn chunked(client: &Client, addr: SocketAddr, body: &str) -> crate::client::Answer {
+    let mut wire = Wire::connect(addr);
+    wire.send(request(client, POST, "Transfer-Encoding: chunked\r\n", body));
+    wire.finish();
+    wire.answer()
+}
+
+/// RFC 9110, section 10.1.1.
+#[test]
+fn who_waits_for_a_100_gets_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let ann = Client::signed_up(&server, "ann");
+    let mut wire = Wire::connect(server.addr());
+    let body = r#"{"text":"patient"}"#;
+    for (fields, body) in [
+        ("Content-Length: 18\r\n", body.to_owned()),
+        ("Transfer-Encoding: chunked\r\n", format!("12\r\n{body}\r\n0\r\n\r\n")),
+    ] {
+        wire.send(request(&ann, POST, &format!("{fields}Expect: 100-continue\r\n"), ""));
+        assert_eq!(wire.interim_answer().status, 100, "{fields}");
+        wire.send(body);
+        assert_eq!(wire.answer().status, 201, "{fields}");
+    }
+    // One that need not send its body.
+    let fields = "Content-Length: 32769\r\nExpect: 100-continue\r\n";
+    wire.send(request(&ann, POST, fields, ""));
+    assert_eq!(wire.interim_answer().status, 413);
+    assert!(wire.is_closed());
+}

@@ -1,0 +1,268 @@
+//! A well-behaved client.
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::server::{PATIENCE, Server, until};
+
+/// The password of everybody here.
+pub(crate) const PASSWORD: &str = "correct horse";
+/// How long one request of a well-behaved client may take while others misbehave.
+pub(crate) const PROMPT: Duration = Duration::from_secs(1);
+
+/// Keeps its connections alive, and one account's token.
+#[derive(Clone)]
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    addr: SocketAddr,
+    token: String,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Client {
+    /// Nobody in particular.
+    pub(crate) fn new(server: &Server) -> Client {
+        Client::at(server.addr())
+    }
+
+    /// The same, of a server whose address is known.
+    pub(crate) fn at(addr: SocketAddr) -> Client {
+        Client::with_patience(addr, PATIENCE)
+    }
+
+    fn with_patience(addr: SocketAddr, patience: Duration) -> Client {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(patience))
+            .max_response_header_size(64 * 1024)
+            .proxy(None)
+            .build();
+        Client { agent: config.into(), addr, token: String::new() }
+    }
+
+    /// A new account, logged in.
+    pub(crate) fn signed_up(server: &Server, username: &str) -> Client {
+        Client::new(server).sign_up(username)
+    }
+
+    /// The same on this client's connections.
+    pub(crate) fn sign_up(self, username: &str) -> Client {
+        let registered = self.post("/register", &credentials(username, PASSWORD));
+        assert_eq!(registered.status, 201, "{registered:?}");
+        self.log_in(username)
+    }
+
+    /// Logged in with an account that is there.
+    pub(crate) fn log_in(self, username: &str) -> Client {
+        let answer = self.post("/login", &credentials(username, PASSWORD));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let token = answer.json()["token"].as_str().expect("a token").to_owned();
+        self.with_token(token)
+    }
+
+    /// The same client with a token from elsewhere.
+    pub(crate) fn with_token(self, token: impl Into<String>) -> Client {
+        Client { token: token.into(), ..self }
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The client's own id.
+    pub(crate) fn id(&self) -> u64 {
+        self.get("/api/users/me").json()["id"].as_u64().expect("an id")
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.try_get(path).unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// An error is one of the connection.
+    pub(crate) fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
+        let mut request = self.agent.get(format!("http://{}{path}", self.addr));
+        if !self.token.is_empty() {
+            request = request.header("Authorization", format!("Bearer {}", self.token));
+        }
+        Answer::read(request.call()?)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.try_post(path, body).unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    /// An error is one of the connection.
+    pub(crate) fn try_post(&self, path: &str, body: &Value) -> Result<Answer, ureq::Error> {
+        self.post_as(path, "application/json", body.to_string().as_bytes())
+    }
+
+    /// Any bytes, of any declared type.
+    pub(crate) fn post_as(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Answer, ureq::Error> {
+        let mut request = self.agent.post(format!("http://{}{path}", self.addr));
+        if !self.token.is_empty() {
+            request = request.header("Authorization", format!("Bearer {}", self.token));
+        }
+        Answer::read(request.header("Content-Type", content_type).send(body)?)
+    }
+
+    /// Writes to the general chat, and gives the message's id.
+    pub(crate) fn say(&self, text: &str) -> u64 {
+        self.post("/api/messages", &json!({ "text": text })).created()
+    }
+
+    /// Writes to a user, and gives the message's id.
+    pub(crate) fn tell(&self, user: u64, text: &str) -> u64 {
+        self.post(&format!("/api/users/{user}/messages"), &json!({ "text": text })).created()
+    }
+
+    /// Every item of a list from the beginning, and the path that `rel=next` leads on to.
+    pub(crate) fn follow(&self, list: &str, limit: usize) -> (Vec<Value>, String) {
+        let (mut items, mut path) = (Vec::new(), format!("{list}?after=-1&limit={limit}"));
+        loop {
+            let page = self.get(&path);
+            assert_eq!(page.status, 200, "{page:?}");
+            path = page.link("next").expect("there is always a next page");
+            let page = page.items();
+            if page.is_empty() {
+                return (items, path);
+            }
+            items.extend(page);
+        }
+    }
+
+    /// Uses the server as one would, a page, a short message and a long one in turn, half of the
+    /// time on a new connection. Every request must be answered well and promptly.
+    pub(crate) fn is_served_promptly(&self, meanwhile: &str) {
+        let long = "long ".repeat(600);
+        let mut slowest = Duration::ZERO;
+        let fresh = || Client::with_patience(self.addr, 3 * PROMPT).with_token(&self.token);
+        let kept = fresh();
+        for round in 0..21 {
+            let client = if round % 2 == 0 { kept.clone() } else { fresh() };
+            let begun = Instant::now();
+            let (answer, expected) = match round % 3 {
+                0 => (client.get("/api/messages?limit=1"), 200),
+                1 => (client.post("/api/messages", &json!({ "text": "short" })), 201),
+                _ => (client.post("/api/messages", &json!({ "text": long })), 201),
+            };
+            let taken = begun.elapsed();
+            assert_eq!(answer.status, expected, "{meanwhile}, request {round}: {answer:?}");
+            assert!(taken < PROMPT, "{meanwhile}, request {round} took {taken:?}");
+            slowest = slowest.max(taken);
+        }
+        println!("{meanwhile}: the slowest of 21 requests took {slowest:?}");
+    }
+
+    /// Waits until the server has done what it was asked for before.
+    pub(crate) fn wait_until_idle(&self, patience: Duration) {
+        let idle = until(patience, || {
+            let begun = Instant::now();
+            let answered = self.get("/api/users/me").status == 200;
+            (answered && begun.elapsed() < PROMPT / 10).then_some(())
+        });
+        assert!(idle.is_some(), "the server is still busy after {patience:?}");
+    }
+}
+
+impl Answer {
+    pub(crate) fn new(status: u16, headers: Vec<(String, String)>, body: Vec<u8>) -> Answer {
+        Answer { status, headers, body }
+    }
+
+    fn read(response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+        let (head, mut body) = response.into_parts();
+        let headers = head
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+                (name.as_str().to_owned(), value)
+            })
+            .collect();
+        let body = body.with_config().limit(64 * 1024 * 1024).read_to_vec()?;
+        Ok(Answer { status: head.status.as_u16(), headers, body })
+    }
+
+    /// The first field of a name, in any case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(its_name, _)| its_name.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// All fields but the one that tells the time.
+    pub(crate) fn headers_but_date(&self) -> Vec<&(String, String)> {
+        self.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("date")).collect()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("the body is no JSON ({error}): {self:?}"))
+    }
+
+    /// The items of a page.
+    pub(crate) fn items(&self) -> Vec<Value> {
+        self.json().as_array().expect("a list").clone()
+    }
+
+    /// The ids on a page.
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        ids(&self.items())
+    }
+
+    /// The id of what was posted.
+    pub(crate) fn created(&self) -> u64 {
+        assert_eq!(self.status, 201, "{self:?}");
+        self.json()["id"].as_u64().expect("an id")
+    }
+
+    /// Where a `Link` leads.
+    pub(crate) fn link(&self, rel: &str) -> Option<String> {
+        let links = self.header("Link").expect("a page has links").split(", ");
+        let mut found = links.filter(|link| link.ends_with(&format!("rel=\"{rel}\"")));
+        let link = found.next()?;
+        Some(link[1..link.find('>').expect("a link in brackets")].to_owned())
+    }
+
+    /// The last segment of a problem's type.
+    pub(crate) fn problem(&self) -> String {
+        assert_eq!(self.header("Content-Type"), Some("application/problem+json"), "{self:?}");
+        let body = self.json();
+        assert_eq!(body["status"], self.status, "{self:?}");
+        let kind = body["type"].as_str().and_then(|kind| kind.strip_prefix("/problems/"));
+        kind.expect("a problem's type").to_owned()
+    }
+}
+
+/// The ids of a list's items.
+pub(crate) fn ids(items: &[Value]) -> Vec<u64> {
+    items.iter().map(|item| item["id"].as_u64().expect("an id")).collect()
+}
+
+/// The body that registers and logs in.
+pub(crate) fn credentials(username: &str, password: &str) -> Value {
+    json!({ "username": username, "password": password })
+}
+
+/// Runs a number of threads to their end, and gives what they found in order.
+pub(crate) fn each<T: Send>(count: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let run = &run;
+        let threads: Vec<_> = (0..count).map(|n| scope.spawn(move || run(n))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a thread ends well")).collect()
+    })
+}

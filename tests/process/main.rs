@@ -1,0 +1,27 @@
+//! The real binary, as its operator and its clients see it: started in a directory of its own,
+//! talked to over loopback, and stopped, killed and started again.
+//!
+//! Nothing here sleeps for luck: what takes time is waited for as a condition with a deadline.
+
+#![cfg(test)]
+
+mod bodies;
+mod client;
+mod concurrency;
+mod crash;
+mod framing;
+mod limits;
+mod paging;
+mod pipelining;
+mod resets;
+mod secret;
+mod server;
+mod signals;
+mod stalled;
+mod startup;
+mod starvation;
+mod storm;
+mod transcript;
+mod transfer;
+mod turnstile;
+mod wire;

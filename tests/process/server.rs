@@ -1,0 +1,205 @@
+//! The server under test: the real binary in a directory of its own, killed when it is let go.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::turnstile::{self, Pass};
+
+/// Both stores.
+pub(crate) const STORES: [&str; 2] = ["memory", "sled"];
+/// How long anything may take that is not measured.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running veche.
+pub(crate) struct Server {
+    child: Child,
+    addr: SocketAddr,
+    stderr: PathBuf,
+    /// Reads what it writes to standard output behind the address.
+    rest_of_stdout: Option<JoinHandle<String>>,
+    _pass: Rc<Pass>,
+}
+
+/// The binary, with nothing of our own environment that would configure it.
+pub(crate) fn veche() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_veche"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("VECHE_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// Runs a command that ends by itself.
+pub(crate) fn run(command: &mut Command) -> Output {
+    let _pass = turnstile::shared();
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
+    let status = wait(&mut child, PATIENCE);
+    if status.is_none() {
+        let _ = child.kill();
+    }
+    let status = status.expect("the command ends by itself");
+    let read = |reader: JoinHandle<Vec<u8>>| reader.join().expect("a pipe is read");
+    Output { status, stdout: read(stdout), stderr: read(stderr) }
+}
+
+fn drain(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}
+
+impl Server {
+    /// Starts one with a store in `dir`.
+    pub(crate) fn start(store: &str, dir: &Path) -> Server {
+        Server::start_with(store, dir, &[] as &[&str])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(store: &str, dir: &Path, args: &[impl AsRef<OsStr>]) -> Server {
+        let mut command = veche();
+        command.args(["--listen", "127.0.0.1:0", "--store", store, "--data-dir"]);
+        command.arg(dir.join("data")).args(args);
+        Server::spawn(&mut command, dir)
+    }
+
+    /// Starts `command`, whose log goes to a file in `dir`, and waits for its address.
+    pub(crate) fn spawn(command: &mut Command, dir: &Path) -> Server {
+        let pass = turnstile::shared();
+        let stderr = dir.join("stderr");
+        let log = File::options().create(true).append(true).open(&stderr).expect("a log file");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("its output is piped"));
+        let (line_in, line) = mpsc::channel();
+        let rest = thread::spawn(move || {
+            let mut line = String::new();
+            let _ = stdout.read_line(&mut line);
+            let _ = line_in.send(line);
+            let mut rest = String::new();
+            let _ = stdout.read_to_string(&mut rest);
+            rest
+        });
+        // From here on the child is killed whatever happens.
+        let addr = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut server = Server { child, addr, stderr, rest_of_stdout: Some(rest), _pass: pass };
+        let line = line.recv_timeout(PATIENCE).expect("a first line in time");
+        server.addr = line.trim_end().parse().unwrap_or_else(|_| {
+            panic!("the first line is no address: {line:?}\n{}", server.log());
+        });
+        assert!(line.ends_with('\n'), "the address is a whole line: {line:?}");
+        server
+    }
+
+    /// Where clients reach it.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        if self.addr.ip().is_unspecified() {
+            return SocketAddr::from(([127, 0, 0, 1], self.addr.port()));
+        }
+        self.addr
+    }
+
+    /// The address as it was printed.
+    pub(crate) fn printed_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What it, and whoever ran in the directory before it, wrote to standard error.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.stderr).unwrap_or_default()).into_owned()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_none()
+    }
+
+    /// A line of `/proc/PID/status`, in its own unit.
+    pub(crate) fn status(&self, key: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a known key");
+        let digits = line.trim_start_matches(':').split_whitespace().next().expect("a value");
+        digits.parse().expect("a number")
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let dir = format!("/proc/{}/fd", self.child.id());
+        fs::read_dir(dir).expect("a running process has descriptors").count()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("a running child can be signalled");
+    }
+
+    /// Waits for its end, which somebody else brought about. Gives its exit code and what it
+    /// wrote to standard output behind the address.
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
+        let status = wait(&mut self.child, PATIENCE).expect("the server ends in time");
+        let rest = self.rest_of_stdout.take().map(|rest| rest.join().expect("a pipe is read"));
+        (status.code(), rest.unwrap_or_default())
+    }
+
+    /// Stops it as its operator would; it must end well.
+    pub(crate) fn stop(self) {
+        self.signal(Signal::TERM);
+        let stderr = self.stderr.clone();
+        let (code, _) = self.wait();
+        assert_eq!(code, Some(0), "{}", fs::read_to_string(stderr).unwrap_or_default());
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("a child can be killed");
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the server's log:\n{}", self.log());
+        }
+    }
+}
+
+fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    until(patience, || child.try_wait().expect("a child can be asked"))
+}
+
+/// Asks until there is an answer; `None` after `patience`.
+pub(crate) fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,285 @@
+//! What an operator types, and what comes of it.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::client::{Client, PASSWORD, credentials};
+use crate::server::{STORES, Server, run, veche};
+
+/// Every flag but `--help` and `--version`.
+const FLAGS: [&str; 8] = [
+    "listen",
+    "store",
+    "data-dir",
+    "token-ttl",
+    "jwt-secret-file",
+    "min-password-length",
+    "log",
+    "import",
+];
+
+#[test]
+fn the_first_and_only_line_is_the_address() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(store, dir.path());
+        assert_ne!(server.addr().port(), 0);
+        assert!(server.printed_addr().ip().is_loopback());
+        assert_eq!(Client::new(&server).get("/api/users/me").status, 401);
+        server.signal(rustix::process::Signal::TERM);
+        assert_eq!(server.wait(), (Some(0), String::new()), "nothing behind the address");
+    }
+}
+
+#[test]
+fn the_log_says_which_store_and_where() {
+    for (store, said) in
+        [("memory", "store: memory".to_owned()), ("sled", "store: sled".to_owned())]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(store, dir.path());
+        let log = server.log();
+        let line = log.lines().find(|line| line.contains(&said)).unwrap_or_else(|| panic!("{log}"));
+        let place = dir.path().join("data");
+        assert_eq!(line.contains(place.to_str().unwrap()), store == "sled", "{line}");
+        assert_eq!(place.exists(), store == "sled", "the memory store touches no disk");
+    }
+}
+
+#[test]
+fn help_names_every_flag_and_its_variable() {
+    let help = run(veche().arg("--help"));
+    assert!(help.status.success());
+    let help = String::from_utf8(help.stdout).unwrap();
+    let mut named: Vec<&str> = help
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--")?.split([' ', '=']).next())
+        .collect();
+    named.sort_unstable();
+    let mut flags = FLAGS;
+    flags.sort_unstable();
+    assert_eq!(named, flags, "the flags of --help, each on a line of its own");
+    // Lines are wrapped to the terminal's width.
+    let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for flag in FLAGS {
+        let variable = format!("[env: VECHE_{}=", flag.to_uppercase().replace('-', "_"));
+        assert!(words.contains(&variable), "{variable} is not in {help}");
+    }
+    for default in ["127.0.0.1:5000", "sled", "./veche-data", "3600", "3"] {
+        assert!(words.contains(&format!("[default: {default}]")), "{default} is not in {help}");
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let version = run(veche().arg("--version"));
+    let expected = format!("veche {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(version.stdout).unwrap(), expected);
+}
+
+#[test]
+fn variables_stand_for_flags_and_flags_win() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, [7; 32]).unwrap();
+    let mut command = veche();
+    command
+        .env("VECHE_LISTEN", "127.0.0.1:0")
+        .env("VECHE_STORE", "memory")
+        .env("VECHE_DATA_DIR", dir.path().join("elsewhere"))
+        .env("VECHE_TOKEN_TTL", "7")
+        .env("VECHE_JWT_SECRET_FILE", &secret)
+        .env("VECHE_MIN_PASSWORD_LENGTH", "9")
+        .env("VECHE_LOG", "warn");
+    let server = Server::spawn(&mut command, dir.path());
+    let client = Client::new(&server);
+    let short = client.post("/register", &credentials("ann", "12345678"));
+    assert_eq!((short.status, &short.json()["field"]), (422, &json!("password")), "{short:?}");
+    assert_eq!(client.post("/register", &credentials("ann", PASSWORD)).status, 201);
+    let login = client.post("/login", &credentials("ann", PASSWORD));
+    assert_eq!(login.json()["expires_in"], 7);
+    let log = server.log();
+    assert!(!log.contains("store:"), "{log}");
+    assert!(log.contains(secret.to_str().unwrap()), "others can read it: {log}");
+    drop(server);
+
+    command.args(["--token-ttl", "8", "--store", "sled", "--log", "info"]);
+    let server = Server::spawn(&mut command, dir.path());
+    let client = Client::new(&server);
+    assert_eq!(client.post("/register", &credentials("ann", PASSWORD)).status, 201);
+    assert_eq!(client.post("/login", &credentials("ann", PASSWORD)).json()["expires_in"], 8);
+    assert!(server.log().contains("elsewhere"), "{}", server.log());
+    assert!(!dir.path().join("elsewhere/jwt-secret").exists(), "a given secret is enough");
+}
+
+#[test]
+fn short_passwords_beyond_this_machine_are_warned_of() {
+    for (listen, length, warned) in [
+        ("127.0.0.1:0", "3", false),
+        ("0.0.0.0:0", "3", true),
+        ("0.0.0.0:0", "7", true),
+        ("0.0.0.0:0", "8", false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = veche();
+        command.args(["--store", "memory", "--listen", listen, "--min-password-length", length]);
+        let server = Server::spawn(&mut command, dir.path());
+        assert_eq!(server.printed_addr().ip().is_unspecified(), listen.starts_with("0.0.0.0"));
+        assert_eq!(Client::new(&server).get("/api/messages").status, 401);
+        let log = server.log();
+        let warning = log.lines().find(|line| line.contains("WARN"));
+        assert_eq!(warning.is_some(), warned, "{listen} {length}: {log}");
+        let named = warning.is_none_or(|line| line.contains("--min-password-length"));
+        assert!(named, "{log}");
+    }
+}
+
+#[test]
+fn a_data_directory_is_made_with_all_above_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("a/b/c");
+    let mut command = veche();
+    command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(&deep);
+    let server = Server::spawn(&mut command, dir.path());
+    Client::signed_up(&server, "ann").say("hello");
+    server.stop();
+    assert!(deep.join("log").is_dir());
+}
+
+/// One clear line on standard error, nothing on standard output, exit code 1.
+#[test]
+fn what_cannot_be_served_is_refused_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).into_os_string().into_string().unwrap();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let running = Server::start("sled", dir.path());
+    fs::write(at("file"), "no directory").unwrap();
+    fs::write(at("short"), [7; 31]).unwrap();
+    fs::write(at("long"), [7; 4097]).unwrap();
+    fs::write(at("export"), "no export\n").unwrap();
+    damage(&at("damaged"));
+    newer(&at("newer"));
+
+    let secret =
+        |file: &str| vec!["--store".into(), "memory".into(), flag("jwt-secret-file", &at(file))];
+    let data = |place: &str| vec![flag("data-dir", place)];
+    let import =
+        |place: &str, file: &str| vec![flag("data-dir", &at(place)), flag("import", &at(file))];
+    let cases: Vec<(&str, Vec<String>, Vec<String>)> = vec![
+        ("a port in use", vec![flag("listen", &taken), flag("data-dir", &at("new"))], vec![taken]),
+        (
+            "our own port in use",
+            vec![flag("listen", &running.addr().to_string()), flag("data-dir", &at("new"))],
+            vec![running.addr().to_string()],
+        ),
+        ("an address of elsewhere", vec![flag("listen", "192.0.2.1:0")], vec!["192.0.2.1".into()]),
+        ("a directory in use", data(&at("data")), vec![at("data"), "in use".into()]),
+        ("no directory", data(&at("file")), vec![at("file")]),
+        ("a file above the directory", data(&at("file/data")), vec![at("file")]),
+        ("nowhere", data("/proc/veche"), vec!["/proc/veche".into()]),
+        ("no secret", secret("nothing"), vec![at("nothing")]),
+        ("an unreadable secret", secret("."), vec![at(".")]),
+        ("a short secret", secret("short"), vec![at("short"), "31".into(), "32".into()]),
+        ("a long secret", secret("long"), vec![at("long"), "4097".into(), "4096".into()]),
+        (
+            "a damaged log",
+            data(&at("damaged")),
+            vec![at("damaged"), ".log".into(), "offset".into()],
+        ),
+        ("a newer store", data(&at("newer")), vec![at("newer"), "newer".into()]),
+        ("nothing to import", import("none", "nothing"), vec![at("nothing")]),
+        ("no export", import("none", "export"), vec!["line 1".into()]),
+    ];
+    for (what, args, named) in cases {
+        let listen = args.iter().any(|arg| arg.starts_with("--listen"));
+        let mut command = veche();
+        command.args((!listen).then_some("--listen=127.0.0.1:0")).arg("--log=error").args(args);
+        let output = run(&mut command);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{what}: {stderr}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "", "{what}");
+        assert_eq!(stderr.lines().count(), 1, "{what}: {stderr}");
+        assert!(stderr.starts_with("veche: "), "{what}: {stderr}");
+        for name in named {
+            assert!(stderr.contains(&name), "{what}: {name:?} is not in {stderr}");
+        }
+    }
+    assert_eq!(Client::new(&running).get("/api/messages").status, 401, "nobody minds");
+}
+
+fn flag(name: &str, value: &str) -> String {
+    format!("--{name}={value}")
+}
+
+/// A store whose log has a wrong byte in its first record, with others behind.
+fn damage(place: &str) {
+    fill(Path::new(place));
+    let log = fs::read_dir(format!("{place}/log")).unwrap().next().unwrap().unwrap().path();
+    let file = File::options().read(true).write(true).open(log).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 80).unwrap();
+    file.write_all_at(&[!byte[0]], 80).unwrap();
+    fs::remove_dir_all(format!("{place}/index")).unwrap();
+}
+
+/// A store whose log says that a later version of veche wrote it.
+fn newer(place: &str) {
+    fill(Path::new(place));
+    let log = fs::read_dir(format!("{place}/log")).unwrap().next().unwrap().unwrap().path();
+    File::options().write(true).open(log).unwrap().write_all_at(&99_u32.to_le_bytes(), 8).unwrap();
+}
+
+fn fill(place: &Path) {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("sled", dir.path());
+    let client = Client::signed_up(&server, "ann");
+    for n in 0..5 {
+        client.say(&format!("message {n}"));
+    }
+    server.stop();
+    fs::rename(dir.path().join("data"), place).unwrap();
+}
+
+/// What clap does with its own errors: usage on standard error, exit code 2.
+#[test]
+fn senseless_flags_are_refused() {
+    let cases = [
+        ("--listen", "5000"),
+        ("--listen", "localhost"),
+        ("--listen", "127.0.0.1:65536"),
+        ("--store", "postgres"),
+        ("--store", ""),
+        ("--token-ttl", "0"),
+        ("--token-ttl", "-1"),
+        ("--token-ttl", "31536001"),
+        ("--token-ttl", "1h"),
+        ("--min-password-length", "0"),
+        ("--min-password-length", "257"),
+        ("--min-password-length", "x"),
+        ("--log", "loud"),
+        ("--no-such-flag", "1"),
+        ("serve", "now"),
+    ];
+    for (name, value) in cases {
+        let mut command = veche();
+        if name.starts_with('-') {
+            command.arg(format!("{name}={value}"));
+        } else {
+            command.args([name, value]);
+        }
+        let output = run(&mut command);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name} {value}: {stderr}");
+        assert!(stderr.contains(name) && !stderr.contains("panicked"), "{name} {value}: {stderr}");
+        if let Some(flag) = name.strip_prefix("--").filter(|flag| FLAGS.contains(flag)) {
+            let variable = format!("VECHE_{}", flag.to_uppercase().replace('-', "_"));
+            let output = run(veche().env(&variable, value));
+            assert_eq!(output.status.code(), Some(2), "{variable}={value}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Who runs beside whom: tests that measure time run alone, the others as the harness likes.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// A right to run servers, held by everything of a test that does.
+pub(crate) struct Pass {
+    alone: bool,
+}
+
+struct Running {
+    /// How many tests share the machine.
+    shared: usize,
+    /// Whether one has it for itself.
+    alone: bool,
+    /// Those that want it for themselves go first, or they would never.
+    want_alone: usize,
+}
+
+static RUNNING: Mutex<Running> = Mutex::new(Running { shared: 0, alone: false, want_alone: 0 });
+static CHANGED: Condvar = Condvar::new();
+
+thread_local! {
+    /// The pass of the test that this thread runs.
+    static MINE: RefCell<Weak<Pass>> = const { RefCell::new(Weak::new()) };
+}
+
+/// For a test that does not mind company; the pass the test has already, if it has one.
+pub(crate) fn shared() -> Rc<Pass> {
+    enter(false)
+}
+
+/// For a test that measures time. To be held before anything is started.
+pub(crate) fn alone() -> Rc<Pass> {
+    enter(true)
+}
+
+fn enter(alone: bool) -> Rc<Pass> {
+    MINE.with_borrow_mut(|mine| {
+        if let Some(pass) = mine.upgrade() {
+            assert!(pass.alone || !alone, "a test that runs alone must say so first");
+            return pass;
+        }
+        let pass = Rc::new(Pass::wait(alone));
+        *mine = Rc::downgrade(&pass);
+        pass
+    })
+}
+
+impl Pass {
+    fn wait(alone: bool) -> Pass {
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        running.want_alone += usize::from(alone);
+        let blocked = |running: &mut Running| {
+            running.alone || if alone { running.shared > 0 } else { running.want_alone > 0 }
+        };
+        running = CHANGED.wait_while(running, blocked).unwrap_or_else(PoisonError::into_inner);
+        if alone {
+            running.want_alone -= 1;
+            running.alone = true;
+        } else {
+            running.shared += 1;
+        }
+        Pass { alone }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.alone {
+            running.alone = false;
+        } else {
+            running.shared -= 1;
+        }
+        CHANGED.notify_all();
+    }
+}

@@ -1,0 +1,194 @@
+//! A connection on which anything can be said.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::client::{Answer, Client};
+use crate::server::{PATIENCE, until};
+
+/// A client that knows no rules.
+pub(crate) struct Wire {
+    stream: BufReader<TcpStream>,
+    local_addr: SocketAddr,
+    peer_addr: SocketAddr,
+}
+
+impl Wire {
+    pub(crate) fn connect(addr: SocketAddr) -> Wire {
+        Wire::try_connect(addr).expect("the server takes connections")
+    }
+
+    pub(crate) fn try_connect(addr: SocketAddr) -> io::Result<Wire> {
+        Wire::over(TcpStream::connect_timeout(&addr, PATIENCE)?)
+    }
+
+    /// A client that buffers next to nothing of what it is sent.
+    pub(crate) fn connect_narrow(addr: SocketAddr) -> Wire {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        // Before it connects: the window is agreed upon then.
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        socket.connect(&addr.into()).expect("the server takes connections");
+        Wire::over(socket.into()).expect("a connected socket")
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Wire> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let (local_addr, peer_addr) = (stream.local_addr()?, stream.peer_addr()?);
+        Ok(Wire { stream: BufReader::new(stream), local_addr, peer_addr })
+    }
+
+    /// Sends; the server may have hung up.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes.as_ref())
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).expect("the server takes bytes");
+    }
+
+    /// Says that nothing more will come. The server may have hung up.
+    pub(crate) fn finish(&self) {
+        let _ = self.stream.get_ref().shutdown(Shutdown::Write);
+    }
+
+    /// Ends the connection with a reset instead of a goodbye.
+    pub(crate) fn reset(self) {
+        let stream = self.stream.into_inner();
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket option");
+    }
+
+    /// The next answer; interim ones are passed over.
+    pub(crate) fn try_answer(&mut self) -> io::Result<Answer> {
+        self.read_answer(false)
+    }
+
+    pub(crate) fn answer(&mut self) -> Answer {
+        self.try_answer().expect("an answer")
+    }
+
+    /// The answer to a `HEAD`.
+    pub(crate) fn head_answer(&mut self) -> Answer {
+        self.read_answer(true).expect("an answer")
+    }
+
+    /// The next answer, which may be an interim one.
+    pub(crate) fn interim_answer(&mut self) -> Answer {
+        self.read_one(false).expect("an answer")
+    }
+
+    fn read_answer(&mut self, head_only: bool) -> io::Result<Answer> {
+        loop {
+            let answer = self.read_one(head_only)?;
+            if answer.status >= 200 {
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn read_one(&mut self, head_only: bool) -> io::Result<Answer> {
+        let status_line = self.line()?;
+        let status = status_line
+            .strip_prefix("HTTP/1.1 ")
+            .or_else(|| status_line.strip_prefix("HTTP/1.0 "))
+            .and_then(|rest| rest.split(' ').next()?.parse().ok())
+            .ok_or_else(|| io::Error::other(format!("no status line: {status_line:?}")))?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(':').ok_or_else(|| io::Error::other("a field"))?;
+            headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+        let mut answer = Answer::new(status, headers, Vec::new());
+        let length = answer.header("Content-Length").map_or(0, |n| n.parse().expect("a length"));
+        if !head_only {
+            answer.body.resize(length, 0);
+            self.stream.read_exact(&mut answer.body)?;
+        }
+        Ok(answer)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line)?;
+        match line.strip_suffix("\r\n") {
+            Some(line) => Ok(line.to_owned()),
+            None if line.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
+            None => Err(io::Error::other(format!("a line without an end: {line:?}"))),
+        }
+    }
+
+    /// Whether the server ends the connection, as opposed to keeping it until we are out of
+    /// patience or saying something else.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        match self.stream.read(&mut [0]) {
+            Ok(n) => n == 0,
+            Err(e) => !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
+    }
+
+    /// Waits until the server's process has taken all that was sent out of its socket.
+    pub(crate) fn wait_until_read(&self) {
+        let read = until(PATIENCE, || {
+            (receive_queue(self.peer_addr, self.local_addr)? == 0).then_some(())
+        });
+        read.expect("the server reads what it is sent");
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+/// The bytes that the socket `local` has received from `peer` and its process has not read.
+fn receive_queue(local: SocketAddr, peer: SocketAddr) -> Option<u64> {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("a table of connections");
+    let (local, peer) = (in_table(local), in_table(peer));
+    table.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let found = fields.next()? == local && fields.next()? == peer;
+        let queues = fields.nth(1).filter(|_| found)?;
+        u64::from_str_radix(queues.split_once(':')?.1, 16).ok()
+    })
+}
+
+/// An address as that table writes it.
+fn in_table(addr: SocketAddr) -> String {
+    match addr {
+        SocketAddr::V4(addr) => {
+            format!("{:08X}:{:04X}", u32::from_ne_bytes(addr.ip().octets()), addr.port())
+        }
+        SocketAddr::V6(_) => panic!("only IPv4 is used here"),
+    }
+}
+
+/// A request with the header fields every client sends. `fields` end with CRLF each.
+pub(crate) fn request(client: &Client, line: &str, fields: &str, body: &str) -> String {
+    let token = client.token();
+    let token = if token.is_empty() { String::new() } else { bearer(token) };
+    format!("{line}\r\nHost: veche\r\n{token}{fields}\r\n{body}")
+}
+
+/// A `GET`.
+pub(crate) fn get(client: &Client, path: &str) -> String {
+    request(client, &format!("GET {path} HTTP/1.1"), "", "")
+}
+
+/// A `POST` of a whole body.
+pub(crate) fn post(client: &Client, path: &str, body: &str) -> String {
+    let length = format!("Content-Length: {}\r\n", body.len());
+    request(client, &format!("POST {path} HTTP/1.1"), &length, body)
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
+}
