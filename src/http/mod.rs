@@ -7,6 +7,7 @@
 //! | `content` | reading bodies that may be slow |
 //! | `deadlines` | ending connections on which a worker has waited too long |
 //! | `reply` | writing replies to clients that may be slow |
+//! | `events` | what workers tell the loop |
 //! | `lanes` | one request in flight per connection |
 //! | `pool` | bounded workers |
 //! | `pulse` | keeps tiny_http from forgetting connections |
@@ -17,6 +18,7 @@
 
 mod content;
 mod deadlines;
+mod events;
 mod exchange;
 mod lanes;
 mod pool;

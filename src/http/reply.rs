@@ -16,10 +16,10 @@ use tiny_http::StatusCode;
 
 use super::content::MAX_DROPPED_BYTES;
 use super::deadlines::Deadlines;
+use super::events::{Event, Sender};
 use super::exchange::{Exchange, Persistence};
 use super::pool::{Pool, Priority};
 use super::socket::Connections;
-use super::turn::{Event, Sender};
 use crate::api::Reply;
 use crate::model::Timestamp;
 

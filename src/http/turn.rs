@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use socket2::SockRef;
 
 use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE};
 use super::deadlines::Deadlines;
+use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
 use super::lanes::{Admission, Lanes};
 use super::pool::{Pool, Priority};
@@ -27,7 +28,7 @@ use super::pulse::Pulse;
 use super::reply::{Outbox, Sent};
 use super::socket::Connections;
 use super::{ServeError, Server};
-use crate::api::{App, Job, Outcome, Reply, Resume};
+use crate::api::{App, Job, Outcome, Reply};
 use crate::problem::{self, Problem};
 
 /// Requests that one turn takes at most, so that the first does not wait for the last for long.
@@ -42,34 +43,6 @@ const BODY_QUEUE: usize = 256;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a draining server looks whether it is done.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
-
-/// What workers tell the loop.
-pub(super) enum Event {
-    /// A body is read, or could not be.
-    Received(Exchange),
-    /// A job is done.
-    Done(Exchange, Resume),
-    /// A reply is out.
-    Sent(SocketAddr),
-    /// A reply is out, as far as that was possible, and the connection has ended.
-    Closed(SocketAddr),
-}
-
-/// The workers' end of the loop's queue: an event and a nudge.
-#[derive(Clone)]
-pub(super) struct Sender {
-    events: mpsc::Sender<Event>,
-    server: Arc<tiny_http::Server>,
-}
-
-impl Sender {
-    pub(super) fn send(&self, event: Event) {
-        // When the loop is gone, so is everybody who waits for the event.
-        if self.events.send(event).is_ok() {
-            self.server.unblock();
-        }
-    }
-}
 
 /// The loop and all that it owns.
 pub(super) struct Loop {
@@ -97,8 +70,7 @@ pub(super) struct Loop {
 impl Loop {
     pub(super) fn new(server: Server, app: App) -> Result<Loop, ServeError> {
         let Server { inner: server, listener, local_addr, stopping } = server;
-        let (events_in, events) = mpsc::channel();
-        let sender = Sender { events: events_in, server: Arc::clone(&server) };
+        let (sender, events) = events::channel(&server);
         let connections = Connections { local_port: local_addr.port() };
         let (reading, writing) = (Deadlines::new(connections), Deadlines::new(connections));
         let watched = [reading.clone(), writing.clone()];
