@@ -179,7 +179,10 @@ impl Index {
             self.append_postings(mailbox, new, &mut batch)?;
         }
         batch.insert(META, encode_applied(&upto));
-        self.db.apply_batch(batch).map_err(|e| self.broken(e))?;
+        // This runs outside of any handler, where a panic would take the whole server along.
+        catch_unwind(AssertUnwindSafe(|| self.db.apply_batch(batch)))
+            .map_err(|_| self.broken("sled panicked at a write"))?
+            .map_err(|e| self.broken(e))?;
         self.applied = Some(upto);
         Ok(())
     }

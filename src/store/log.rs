@@ -11,26 +11,23 @@
 //!
 //! Knows bytes and files; what a payload means is `record`'s business.
 
+mod frame;
+mod segment;
+
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
 use crate::model::Epoch;
 
-/// The version of the layout of segments, frames and records. A higher one is refused.
-const FORMAT_VERSION: u32 = 1;
-const MAGIC: &[u8; 8] = b"VECHELOG";
-/// magic · version · epoch · base position · first LSN · CRC32C of all that
-const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4;
-/// CRC32C of all that follows · payload length · records before it in its group · LSN
-const FRAME_HEADER_BYTES: usize = 4 + 4 + 4 + 8;
-/// Longest payload. The longest record there is, a message of 4,096 bytes, is well below.
-const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
-const MAX_FRAME_BYTES: usize = FRAME_HEADER_BYTES + MAX_PAYLOAD_BYTES;
+use frame::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, u64_at};
+pub(super) use frame::{Frame, Stamp};
+use segment::{HEADER_BYTES, Segment};
+
 /// A segment that has reached this length is followed by a new one.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// How much a scan reads at first, which is all that a lookup needs: it begins at most 16 KiB and a
@@ -61,60 +58,11 @@ impl fmt::Display for LogDamage {
     }
 }
 
-/// Which frame, and of which log: no two frames that were ever written share all of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) position: u64,
-    /// The position behind it.
-    pub(super) end: u64,
-    pub(super) lsn: u64,
-    pub(super) crc: u32,
-}
-
-/// A frame as read.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Frame<'a> {
-    pub(super) stamp: Stamp,
-    /// The LSN of the first record of its group.
-    group_start: u64,
-    pub(super) payload: &'a [u8],
-}
-
 /// Where a scan ended. Unless its visitor stopped it, bytes behind `position` are no frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScanEnd {
     pub(super) position: u64,
     pub(super) next_lsn: u64,
-}
-
-#[derive(Debug)]
-struct Segment {
-    base: u64,
-    first_lsn: u64,
-    /// Bytes written and, but for the part not yet recovered at opening, synced.
-    len: u64,
-    path: PathBuf,
-    file: File,
-}
-
-impl Segment {
-    fn end(&self) -> u64 {
-        self.base + self.len
-    }
-
-    fn damage(&self, position: u64, what: &'static str) -> StoreError {
-        let offset = position.saturating_sub(self.base);
-        StoreError::Damaged(LogDamage { file: self.path.clone(), offset, what })
-    }
-
-    /// Fills as much of `buffer` as the segment has from `position` on.
-    fn read(&self, position: u64, buffer: &mut Vec<u8>, len: usize) -> Result<(), StoreError> {
-        let rest = usize::try_from(self.end().saturating_sub(position)).unwrap_or(usize::MAX);
-        buffer.resize(rest.min(len), 0);
-        self.file
-            .read_exact_at(buffer, position - self.base)
-            .map_err(|e| StoreError::failed("reading", &self.path, e))
-    }
 }
 
 /// The log of one store. One writer, no readers beside it.
@@ -141,7 +89,7 @@ impl Log {
     /// Begins a log in `dir`, which is made.
     pub(super) fn create(dir: &Path, epoch: Epoch) -> Result<Log, StoreError> {
         create_dir_synced(dir)?;
-        let first = create_segment(dir, epoch, 0, 0)?;
+        let first = Segment::create(dir, epoch, 0, 0)?;
         Ok(Log::over(dir, epoch, vec![first]))
     }
 
@@ -149,7 +97,7 @@ impl Log {
     /// frames are not looked at yet, and appending is only right after a [`Log::scan`] to the end
     /// and [`Log::recover`].
     pub(super) fn open(dir: &Path) -> Result<Option<Log>, StoreError> {
-        let listing = match segment_files(dir) {
+        let listing = match segment::files(dir) {
             Ok(listing) => listing,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(StoreError::failed("listing", dir, e)),
@@ -158,7 +106,7 @@ impl Log {
         let mut epoch = None;
         for (index, (base, path)) in listing.iter().enumerate() {
             let last = index + 1 == listing.len();
-            let Some((segment, its_epoch)) = open_segment(*base, path, last)? else {
+            let Some((segment, its_epoch)) = Segment::open(*base, path, last)? else {
                 // A crash between creating the file and syncing its header: nothing was in it.
                 fs::remove_file(path).map_err(|e| StoreError::failed("removing", path, e))?;
                 sync_dir(dir)?;
@@ -203,7 +151,7 @@ impl Log {
             fs::remove_file(&segment.path)
                 .map_err(|e| StoreError::failed("removing", &segment.path, e))?;
         }
-        let first = create_segment(&self.dir, epoch, 0, 0)?;
+        let first = Segment::create(&self.dir, epoch, 0, 0)?;
         *self = Log::over(&self.dir, epoch, vec![first]);
         Ok(())
     }
@@ -235,21 +183,8 @@ impl Log {
         if self.group.is_empty() && self.tail().len >= self.segment_bytes {
             self.rotate()?;
         }
-        let start = self.group.len();
-        let position = self.end() + start as u64;
-        self.group.extend([0; FRAME_HEADER_BYTES]);
-        encode(&mut self.group);
-        let frame = &mut self.group[start..];
-        let payload_len = frame.len() - FRAME_HEADER_BYTES;
-        debug_assert!(payload_len <= MAX_PAYLOAD_BYTES);
-        let len = u32::try_from(payload_len).unwrap_or(u32::MAX);
-        frame[4..8].copy_from_slice(&len.to_le_bytes());
-        frame[8..12].copy_from_slice(&self.group_len.to_le_bytes());
-        frame[12..20].copy_from_slice(&self.next_lsn.to_le_bytes());
-        let crc = crc32c::crc32c(&frame[4..]);
-        frame[..4].copy_from_slice(&crc.to_le_bytes());
-        let end = position + frame.len() as u64;
-        let stamp = Stamp { position, end, lsn: self.next_lsn, crc };
+        let position = self.end() + self.group.len() as u64;
+        let stamp = frame::encode(&mut self.group, position, self.next_lsn, self.group_len, encode);
         self.next_lsn += 1;
         self.group_len += 1;
         Ok(stamp)
@@ -283,7 +218,7 @@ impl Log {
     }
 
     fn rotate(&mut self) -> Result<(), StoreError> {
-        let segment = create_segment(&self.dir, self.epoch, self.end(), self.next_lsn)
+        let segment = Segment::create(&self.dir, self.epoch, self.end(), self.next_lsn)
             .inspect_err(|_| self.failed = true)?;
         self.segments.push(segment);
         Ok(())
@@ -309,7 +244,7 @@ impl Log {
                 segment.read(position, &mut buffer, span)?;
                 span = SCAN_BYTES_MAX.min(span * 2);
                 let mut rest = &buffer[..];
-                while let Some(frame) = parse_frame(rest, position) {
+                while let Some(frame) = frame::parse(rest, position) {
                     if next_lsn.is_some_and(|expected| expected != frame.stamp.lsn) {
                         break;
                     }
@@ -389,14 +324,14 @@ impl Log {
             for &position in &rest[..run] {
                 let at = usize::try_from(position - first).unwrap_or(usize::MAX);
                 let known = buffer.get(at..).unwrap_or_default();
-                if let Some(frame) = parse_frame(known, position) {
+                if let Some(frame) = frame::parse(known, position) {
                     visit(frame)?;
                     continue;
                 }
                 // Longer than what was read ahead, or bad: look at all a frame can span.
                 let mut whole = Vec::new();
                 segment.read(position, &mut whole, MAX_FRAME_BYTES)?;
-                let frame = parse_frame(&whole, position)
+                let frame = frame::parse(&whole, position)
                     .ok_or_else(|| segment.damage(position, "a record is unreadable"))?;
                 visit(frame)?;
             }
@@ -423,120 +358,9 @@ fn later_group_follows(segment: &Segment, position: u64, lsn: u64) -> Result<boo
     Ok((0..rest.len().saturating_sub(FRAME_HEADER_BYTES)).any(|at| {
         // The LSN first: it rules out nearly every offset without a checksum.
         u64_at(&rest, at + 12).wrapping_sub(lsn) <= rest.len() as u64
-            && parse_frame(&rest[at..], position + at as u64)
+            && frame::parse(&rest[at..], position + at as u64)
                 .is_some_and(|frame| frame.group_start > lsn)
     }))
-}
-
-/// The frame that `bytes` start with, if they do and it is intact.
-fn parse_frame(bytes: &[u8], position: u64) -> Option<Frame<'_>> {
-    let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
-    let len = u32_at(header, 4) as usize;
-    if len > MAX_PAYLOAD_BYTES || rest.len() < len {
-        return None;
-    }
-    let crc = u32_at(header, 0);
-    if crc32c::crc32c(&bytes[4..FRAME_HEADER_BYTES + len]) != crc {
-        return None;
-    }
-    let lsn = u64_at(header, 12);
-    let group_start = lsn.saturating_sub(u64::from(u32_at(header, 8)));
-    let end = position + (FRAME_HEADER_BYTES + len) as u64;
-    Some(Frame { stamp: Stamp { position, end, lsn, crc }, group_start, payload: &rest[..len] })
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut value = [0; 4];
-    value.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(value)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut value = [0; 8];
-    value.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(value)
-}
-
-/// The segments of a directory by position. Files with other names are left alone.
-fn segment_files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let base = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_suffix(".log"))
-            .and_then(|digits| digits.parse().ok());
-        if let Some(base) = base {
-            found.push((base, path));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn create_segment(
-    dir: &Path,
-    epoch: Epoch,
-    base: u64,
-    first_lsn: u64,
-) -> Result<Segment, StoreError> {
-    let path = dir.join(format!("{base:020}.log"));
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    header.extend(MAGIC);
-    header.extend(FORMAT_VERSION.to_le_bytes());
-    header.extend(epoch.0.to_le_bytes());
-    header.extend(base.to_le_bytes());
-    header.extend(first_lsn.to_le_bytes());
-    header.extend(crc32c::crc32c(&header).to_le_bytes());
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .and_then(|file| {
-            file.write_all_at(&header, 0)?;
-            file.sync_all()?;
-            Ok(file)
-        })
-        .map_err(|e| StoreError::failed("creating", &path, e))?;
-    sync_dir(dir)?;
-    Ok(Segment { base, first_lsn, len: HEADER_BYTES as u64, path, file })
-}
-
-/// `None` for a segment whose header was never synced, if it `may_be_torn`.
-fn open_segment(
-    base: u64,
-    path: &Path,
-    may_be_torn: bool,
-) -> Result<Option<(Segment, Epoch)>, StoreError> {
-    let failed = |e| StoreError::failed("opening", path, e);
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
-    let len = file.metadata().map_err(failed)?.len();
-    let damage =
-        |offset, what| Err(StoreError::Damaged(LogDamage { file: path.to_owned(), offset, what }));
-    let mut header = [0; HEADER_BYTES];
-    if len < HEADER_BYTES as u64 {
-        return if may_be_torn { Ok(None) } else { damage(len, "the file's header is cut short") };
-    }
-    file.read_exact_at(&mut header, 0).map_err(failed)?;
-    let crc_good = crc32c::crc32c(&header[..HEADER_BYTES - 4]) == u32_at(&header, HEADER_BYTES - 4);
-    if header[..8] == *MAGIC && u32_at(&header, 8) > FORMAT_VERSION {
-        return Err(StoreError::Refused(format!(
-            "{} was written by a newer version of veche (format {}, this one knows {FORMAT_VERSION})",
-            path.display(),
-            u32_at(&header, 8),
-        )));
-    }
-    if header[..8] != *MAGIC || !crc_good || u64_at(&header, 20) != base {
-        let only_header = len == HEADER_BYTES as u64;
-        let torn = may_be_torn && only_header;
-        return if torn { Ok(None) } else { damage(0, "the file's header is unreadable") };
-    }
-    let epoch = Epoch(u64_at(&header, 12));
-    let first_lsn = u64_at(&header, 28);
-    Ok(Some((Segment { base, first_lsn, len, path: path.to_owned(), file }, epoch)))
 }
 
 /// Makes a directory, and those it lies in, that are still there after a power cut.

@@ -1,17 +1,19 @@
 //! The store that lasts: a write-ahead log, and sled as the index over it.
 //!
 //! A write goes into the log's current group and into the table of newest messages; `sync` makes
-//! the group durable; every [`APPLY_EVERY`] records the index is told. So the table holds all
+//! the group durable; every [`view::APPLY_EVERY`] records the index is told. So the table holds all
 //! that the index does not know yet, and readers ask the table first and the index, which leads
 //! back to the log, for what is older.
+
+mod view;
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::index::{Applied, Change, Index, Posting};
-use super::log::{self, Frame, Log, Stamp};
+use super::index::{Applied, Index, Posting};
+use super::log::{self, Frame, Log};
 use super::record::{DecodeError, Record};
 use super::table::Table;
 use super::{Backend, Counters, NewMessage, NewUser, Progress, RestoreError, Restored, StoreError};
@@ -19,15 +21,7 @@ use crate::model::{
     Cursor, Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window,
 };
 
-/// So many records wait before the index takes them in, so that a busy mailbox's list is written
-/// once for many. What waits is what a start after a crash reads again.
-const APPLY_EVERY: usize = 256;
-/// The same while a whole log is read: the more at once, the faster.
-const REPLAY_APPLY_EVERY: usize = 16 * 1024;
-/// Newest messages kept in memory: at least sixteen of the longest pages.
-const RECENT_MESSAGES: usize = 16 * 1024;
-/// Text in those messages, in bytes.
-const RECENT_TEXT_BYTES: usize = 16 * 1024 * 1024;
+use view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
 
 /// Accounts and messages on disk, in one directory:
 ///
@@ -39,18 +33,6 @@ pub struct SledStore {
     log: Log,
     view: View,
     _lock: File,
-}
-
-/// What the log says: the newest part in memory, all of it through the index.
-#[derive(Debug)]
-struct View {
-    epoch: Epoch,
-    counters: Counters,
-    table: Table,
-    index: Index,
-    /// What the index does not know yet, and the last frame of it.
-    pending: Vec<Change>,
-    last: Option<Stamp>,
 }
 
 impl SledStore {
@@ -259,77 +241,6 @@ impl SledStore {
             Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(found)
-    }
-}
-
-impl View {
-    /// Takes in a record that was appended just now.
-    fn absorb(&mut self, record: Record, stamp: Stamp) {
-        let position = stamp.position;
-        self.last = Some(stamp);
-        match record {
-            Record::User(user) => {
-                let (id, name) = (user.id, user.name.clone());
-                self.pending.push(Change::User { id, name, position });
-                self.table.insert_user(user);
-            }
-            Record::Message(message) => {
-                let Message { id, from, to, .. } = message;
-                self.pending.push(Change::Message { id, from, to, position });
-                self.table.push(message);
-            }
-            Record::Counters(_) => {}
-        }
-    }
-
-    /// Takes in a record that was read from the log: its ids are not ours to give.
-    fn replay(&mut self, record: Record, stamp: Stamp) -> Result<(), RestoreError> {
-        let restored = match record {
-            Record::User(ref user) => Restored::User(user.clone()),
-            Record::Message(ref message) => Restored::Message(message.clone()),
-            Record::Counters(counters) => Restored::Counters(counters),
-        };
-        self.counters.admit(&restored)?;
-        self.absorb(record, stamp);
-        Ok(())
-    }
-
-    /// Tells the index, if at least `threshold` records wait. Only after they were synced.
-    fn apply(&mut self, threshold: usize) -> Result<(), StoreError> {
-        let Some(stamp) = self.last.filter(|_| self.pending.len() >= threshold) else {
-            return Ok(());
-        };
-        let applied = Applied { epoch: self.epoch, stamp, counters: self.counters };
-        self.index.apply(self.pending.drain(..), applied)?;
-        self.last = None;
-        if let Some(newest) = UserId::new(self.counters.next_user.saturating_sub(1)) {
-            self.table.evict_users(newest);
-        }
-        self.trim();
-        Ok(())
-    }
-
-    /// Forgets old messages, but none that the index does not know.
-    fn trim(&mut self) {
-        let unindexed = self.pending.len();
-        loop {
-            let (messages, text_bytes) = self.table.size();
-            let too_many = messages > RECENT_MESSAGES || text_bytes > RECENT_TEXT_BYTES;
-            if !too_many || messages <= unindexed {
-                return;
-            }
-            self.table.evict_oldest();
-        }
-    }
-
-    /// The id from which on the table holds every message.
-    fn table_start(&self) -> u64 {
-        self.table.first_message().map_or(self.counters.next_message, MessageId::get)
-    }
-
-    /// The id from which on the table holds every account.
-    fn users_start(&self) -> u64 {
-        self.table.first_user().map_or(self.counters.next_user, UserId::get)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
+use super::frame::MAX_PAYLOAD_BYTES;
 use super::*;
 
 const EPOCH: Epoch = Epoch(0x0123_4567_89ab_cdef);
@@ -49,7 +50,7 @@ impl Sample {
 
     /// The segment files in order.
     fn files(&self) -> Vec<PathBuf> {
-        segment_files(&self.dir()).unwrap().into_iter().map(|(_, path)| path).collect()
+        segment::files(&self.dir()).unwrap().into_iter().map(|(_, path)| path).collect()
     }
 
     /// Opens the log that the files make now, and reads it all.

@@ -1,0 +1,140 @@
+//! A segment: one file of the log, which says in its header whose it is and where it lies.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::frame::{u32_at, u64_at};
+use super::{LogDamage, sync_dir};
+use crate::model::Epoch;
+use crate::store::StoreError;
+
+/// The version of the layout of segments, frames and records. A higher one is refused.
+const FORMAT_VERSION: u32 = 1;
+const MAGIC: &[u8; 8] = b"VECHELOG";
+/// magic · version · epoch · base position · first LSN · CRC32C of all that
+pub(super) const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4;
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) base: u64,
+    pub(super) first_lsn: u64,
+    /// Bytes written and, but for the part not yet recovered at opening, synced.
+    pub(super) len: u64,
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+}
+
+impl Segment {
+    pub(super) fn end(&self) -> u64 {
+        self.base + self.len
+    }
+
+    pub(super) fn damage(&self, position: u64, what: &'static str) -> StoreError {
+        let offset = position.saturating_sub(self.base);
+        StoreError::Damaged(LogDamage { file: self.path.clone(), offset, what })
+    }
+
+    /// Fills as much of `buffer` as the segment has from `position` on.
+    pub(super) fn read(
+        &self,
+        position: u64,
+        buffer: &mut Vec<u8>,
+        len: usize,
+    ) -> Result<(), StoreError> {
+        let rest = usize::try_from(self.end().saturating_sub(position)).unwrap_or(usize::MAX);
+        buffer.resize(rest.min(len), 0);
+        self.file
+            .read_exact_at(buffer, position - self.base)
+            .map_err(|e| StoreError::failed("reading", &self.path, e))
+    }
+
+    /// Begins a segment, durably.
+    pub(super) fn create(
+        dir: &Path,
+        epoch: Epoch,
+        base: u64,
+        first_lsn: u64,
+    ) -> Result<Segment, StoreError> {
+        let path = dir.join(format!("{base:020}.log"));
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.extend(MAGIC);
+        header.extend(FORMAT_VERSION.to_le_bytes());
+        header.extend(epoch.0.to_le_bytes());
+        header.extend(base.to_le_bytes());
+        header.extend(first_lsn.to_le_bytes());
+        header.extend(crc32c::crc32c(&header).to_le_bytes());
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|file| {
+                file.write_all_at(&header, 0)?;
+                file.sync_all()?;
+                Ok(file)
+            })
+            .map_err(|e| StoreError::failed("creating", &path, e))?;
+        sync_dir(dir)?;
+        Ok(Segment { base, first_lsn, len: HEADER_BYTES as u64, path, file })
+    }
+
+    /// `None` for a segment whose header was never synced, if it `may_be_torn`.
+    pub(super) fn open(
+        base: u64,
+        path: &Path,
+        may_be_torn: bool,
+    ) -> Result<Option<(Segment, Epoch)>, StoreError> {
+        let failed = |e| StoreError::failed("opening", path, e);
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        let len = file.metadata().map_err(failed)?.len();
+        let damage = |offset, what| {
+            Err(StoreError::Damaged(LogDamage { file: path.to_owned(), offset, what }))
+        };
+        let mut header = [0; HEADER_BYTES];
+        if len < HEADER_BYTES as u64 {
+            return if may_be_torn {
+                Ok(None)
+            } else {
+                damage(len, "the file's header is cut short")
+            };
+        }
+        file.read_exact_at(&mut header, 0).map_err(failed)?;
+        let crc_good =
+            crc32c::crc32c(&header[..HEADER_BYTES - 4]) == u32_at(&header, HEADER_BYTES - 4);
+        if header[..8] == *MAGIC && u32_at(&header, 8) > FORMAT_VERSION {
+            return Err(StoreError::Refused(format!(
+                "{} was written by a newer version of veche (format {}, this one knows {FORMAT_VERSION})",
+                path.display(),
+                u32_at(&header, 8),
+            )));
+        }
+        if header[..8] != *MAGIC || !crc_good || u64_at(&header, 20) != base {
+            let only_header = len == HEADER_BYTES as u64;
+            let torn = may_be_torn && only_header;
+            return if torn { Ok(None) } else { damage(0, "the file's header is unreadable") };
+        }
+        let epoch = Epoch(u64_at(&header, 12));
+        let first_lsn = u64_at(&header, 28);
+        Ok(Some((Segment { base, first_lsn, len, path: path.to_owned(), file }, epoch)))
+    }
+}
+
+/// The segments of a directory by position. Files with other names are left alone.
+pub(super) fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let base = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".log"))
+            .and_then(|digits| digits.parse().ok());
+        if let Some(base) = base {
+            found.push((base, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,102 @@
+//! What a log says, so that it can be asked: the newest part in memory, all of it through the
+//! index.
+
+use crate::model::{Epoch, Message, MessageId, UserId};
+use crate::store::index::{Applied, Change, Index};
+use crate::store::log::Stamp;
+use crate::store::record::Record;
+use crate::store::table::Table;
+use crate::store::{Counters, RestoreError, Restored, StoreError};
+
+/// So many records wait before the index takes them in, so that a busy mailbox's list is written
+/// once for many. What waits is what a start after a crash reads again.
+pub(super) const APPLY_EVERY: usize = 256;
+/// The same while a whole log is read: the more at once, the faster.
+pub(super) const REPLAY_APPLY_EVERY: usize = 16 * 1024;
+/// Newest messages kept in memory: at least sixteen of the longest pages.
+pub(super) const RECENT_MESSAGES: usize = 16 * 1024;
+/// Text in those messages, in bytes.
+const RECENT_TEXT_BYTES: usize = 16 * 1024 * 1024;
+
+/// What the log says: the newest part in memory, all of it through the index.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) epoch: Epoch,
+    pub(super) counters: Counters,
+    pub(super) table: Table,
+    pub(super) index: Index,
+    /// What the index does not know yet, and the last frame of it.
+    pub(super) pending: Vec<Change>,
+    pub(super) last: Option<Stamp>,
+}
+
+impl View {
+    /// Takes in a record that was appended just now.
+    pub(super) fn absorb(&mut self, record: Record, stamp: Stamp) {
+        let position = stamp.position;
+        self.last = Some(stamp);
+        match record {
+            Record::User(user) => {
+                let (id, name) = (user.id, user.name.clone());
+                self.pending.push(Change::User { id, name, position });
+                self.table.insert_user(user);
+            }
+            Record::Message(message) => {
+                let Message { id, from, to, .. } = message;
+                self.pending.push(Change::Message { id, from, to, position });
+                self.table.push(message);
+            }
+            Record::Counters(_) => {}
+        }
+    }
+
+    /// Takes in a record that was read from the log: its ids are not ours to give.
+    pub(super) fn replay(&mut self, record: Record, stamp: Stamp) -> Result<(), RestoreError> {
+        let restored = match record {
+            Record::User(ref user) => Restored::User(user.clone()),
+            Record::Message(ref message) => Restored::Message(message.clone()),
+            Record::Counters(counters) => Restored::Counters(counters),
+        };
+        self.counters.admit(&restored)?;
+        self.absorb(record, stamp);
+        Ok(())
+    }
+
+    /// Tells the index, if at least `threshold` records wait. Only after they were synced.
+    pub(super) fn apply(&mut self, threshold: usize) -> Result<(), StoreError> {
+        let Some(stamp) = self.last.filter(|_| self.pending.len() >= threshold) else {
+            return Ok(());
+        };
+        let applied = Applied { epoch: self.epoch, stamp, counters: self.counters };
+        self.index.apply(self.pending.drain(..), applied)?;
+        self.last = None;
+        if let Some(newest) = UserId::new(self.counters.next_user.saturating_sub(1)) {
+            self.table.evict_users(newest);
+        }
+        self.trim();
+        Ok(())
+    }
+
+    /// Forgets old messages, but none that the index does not know.
+    pub(super) fn trim(&mut self) {
+        let unindexed = self.pending.len();
+        loop {
+            let (messages, text_bytes) = self.table.size();
+            let too_many = messages > RECENT_MESSAGES || text_bytes > RECENT_TEXT_BYTES;
+            if !too_many || messages <= unindexed {
+                return;
+            }
+            self.table.evict_oldest();
+        }
+    }
+
+    /// The id from which on the table holds every message.
+    pub(super) fn table_start(&self) -> u64 {
+        self.table.first_message().map_or(self.counters.next_message, MessageId::get)
+    }
+
+    /// The id from which on the table holds every account.
+    pub(super) fn users_start(&self) -> u64 {
+        self.table.first_user().map_or(self.counters.next_user, UserId::get)
+    }
+}
