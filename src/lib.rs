@@ -5,7 +5,7 @@
 //! leaves as a reply or, from the one table of errors, as a [`problem`].
 //!
 //! Imports run one way: `http → api → {store, auth, problem} → {model, sys}`. Only `http` knows
-//! sockets and threads, only `store` and `auth` know files, only [`sys`] knows the time of day and
+//! sockets, only `store` and `auth` know files, only [`sys`] knows the time of day and
 //! where random bytes come from. A test holds that.
 
 pub mod api;

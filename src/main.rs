@@ -52,7 +52,6 @@ fn main() -> ExitCode {
 
 fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     let mut entropy = SystemEntropy::probe()?;
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
     raise_descriptor_limit();
     let server = Server::bind(serve.listen)?;
     let store = open(args, serve.import.as_deref(), &mut entropy)?;
@@ -76,6 +75,8 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     let app =
         App::new(store, tokens, Box::new(SystemClock), Box::new(entropy), min_password_length);
 
+    // Until here a signal ends the process at once, which a store survives.
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let stopper = server.stopper();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for _ in signals.forever() {
@@ -121,7 +122,7 @@ fn export(args: &StoreArgs, file: &Path) -> Outcome<()> {
     if args.store == StoreKind::Memory {
         return Err("a memory store lives in its server only: there is nothing to export".into());
     }
-    if !args.data_dir.join("log").exists() {
+    if !SledStore::exists(&args.data_dir)? {
         return Err(format!("there is no store in {}", args.data_dir.display()).into());
     }
     let mut store = SledStore::open(&args.data_dir, Epoch(0), &mut Display::default())?;

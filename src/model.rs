@@ -53,7 +53,8 @@ impl fmt::Display for UserId {
     }
 }
 
-/// A message's id, from the one sequence that numbers what happens in a store. The first is 0.
+/// A message's id, from one sequence for the general chat and all private messages. The first
+/// is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MessageId(u64);

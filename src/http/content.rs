@@ -1,9 +1,11 @@
 //! Reading bodies that the client sends in its own time. Blocks, so only workers do it.
 
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::exchange::{Content, Exchange};
+use super::socket::is_at_end;
 use crate::api::MAX_BODY_BYTES;
 
 /// How long a client may take to send a body.
@@ -20,8 +22,11 @@ const MAX_DISCARDED_BYTES: u64 = 1024 * 1024;
 /// there is, the process ends. This much is not even touched.
 pub(super) const MAX_DROPPED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Reads the body of `exchange`.
-pub(super) fn read(exchange: &mut Exchange, expects_continue: bool) {
+/// How many bytes a chunked body may take on the wire: twice what is read of it, for its framing.
+pub(super) const MAX_CHUNKED_BYTES: u64 = 2 * MAX_DISCARDED_BYTES;
+
+/// Reads the body of `exchange`, which comes from `socket`.
+pub(super) fn read(exchange: &mut Exchange, expects_continue: bool, socket: Option<&OwnedFd>) {
     let declared = exchange.request.body_length().map(|length| length as u64);
     // Without the 100 it waits for, a client need not send any of it.
     let not_begun =
@@ -38,7 +43,9 @@ pub(super) fn read(exchange: &mut Exchange, expects_continue: bool) {
     let mut total = 0_u64;
     let complete = loop {
         match reader.read(&mut buffer) {
-            Ok(0) => break declared.is_none_or(|length| length == total),
+            // Of a chunked body tiny_http does not say whether it was complete. If the connection
+            // has ended, it may have been cut short, and must not be acted on (RFC 9112, section 8).
+            Ok(0) => break declared.map_or(!socket.is_none_or(is_at_end), |len| len == total),
             Ok(n) => {
                 total += n as u64;
                 if total <= MAX_BODY_BYTES as u64 {
@@ -51,7 +58,7 @@ pub(super) fn read(exchange: &mut Exchange, expects_continue: bool) {
             Err(_) => break false,
         }
     };
-    exchange.close = !complete;
+    exchange.close |= !complete;
     exchange.unread = declared.map_or(0, |length| length.saturating_sub(total));
     exchange.content = if total > MAX_BODY_BYTES as u64 {
         Content::TooLarge

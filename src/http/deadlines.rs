@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::socket::Connections;
+use super::socket::{Connections, received_bytes};
 
 /// The jobs under way that wait for a client.
 #[derive(Clone)]
@@ -19,14 +20,20 @@ pub(super) struct Deadlines {
 struct Watched {
     next: u64,
     jobs: HashMap<u64, Job>,
+    /// When haste was last needed, and what limit there is then.
+    hurried: Option<(Instant, Duration)>,
 }
 
-#[derive(Clone, Copy)]
 struct Job {
     peer: SocketAddr,
     begun: Instant,
     limit: Duration,
+    /// The job's socket, and how many bytes it may have received in its life.
+    ceiling: Option<(Arc<OwnedFd>, u64)>,
 }
+
+/// How long haste lasts once it was needed.
+const HASTE: Duration = Duration::from_secs(1);
 
 /// Held while a job runs.
 pub(super) struct Guard {
@@ -44,13 +51,19 @@ impl Deadlines {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let id = watched.next;
         watched.next += 1;
-        watched.jobs.insert(id, Job { peer, begun: Instant::now(), limit });
+        let limit = match watched.hurried {
+            Some((at, hurried)) if at.elapsed() < HASTE => limit.min(hurried),
+            _ => limit,
+        };
+        watched.jobs.insert(id, Job { peer, begun: Instant::now(), limit, ceiling: None });
         Guard { deadlines: self.clone(), id }
     }
 
-    /// Leaves the jobs under way no more than `limit`, because others wait for their worker.
+    /// Leaves the jobs under way, and those that begin next, no more than `limit`, because others
+    /// wait for their worker.
     pub(super) fn hurry(&self, limit: Duration) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.hurried = Some((Instant::now(), limit));
         for job in watched.jobs.values_mut() {
             job.limit = job.limit.min(limit);
         }
@@ -61,13 +74,31 @@ impl Deadlines {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let overdue: Vec<Job> = watched
             .jobs
-            .extract_if(|_, job| job.begun.elapsed() >= job.limit)
+            .extract_if(|_, job| job.begun.elapsed() >= job.limit || job.is_flooded())
             .map(|(_, job)| job)
             .collect();
         drop(watched);
         for Job { peer, .. } in overdue {
-            log::info!("closing the connection with {peer}: it took too long");
+            log::info!("closing the connection with {peer}: it took too long or sent too much");
             self.connections.sever(peer);
+        }
+    }
+}
+
+impl Job {
+    fn is_flooded(&self) -> bool {
+        self.ceiling.as_ref().is_some_and(|(fd, ceiling)| received_bytes(fd) > *ceiling)
+    }
+}
+
+impl Guard {
+    /// Ends the job also if its socket receives more than `max_bytes` from now on. Looked at with
+    /// every pulse: a fast sender gets somewhat further.
+    pub(super) fn limit_received(&self, socket: &Arc<OwnedFd>, max_bytes: u64) {
+        let ceiling = received_bytes(socket).saturating_add(max_bytes);
+        let mut watched = self.deadlines.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(job) = watched.jobs.get_mut(&self.id) {
+            job.ceiling = Some((Arc::clone(socket), ceiling));
         }
     }
 }

@@ -6,7 +6,7 @@
 //! connection can have the server hold ready.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use super::exchange::{Exchange, peer};
 const MAX_WAITING: usize = 64;
 
 /// How long a connection that we ended is remembered. What tiny_http had read of it by then may
-/// still be taken for requests, and must not be: it was the body of the last one. No client comes
-/// back with the same port so soon.
+/// still be taken for requests, and must not be: it was the body of the last one. A client that
+/// comes back from the same port so soon is cut off, and has to come again.
 const CLOSED_MEMORY: Duration = Duration::from_secs(2);
 
 /// The connections that have a request in flight, and what they have sent behind it.
@@ -25,7 +25,7 @@ const CLOSED_MEMORY: Duration = Duration::from_secs(2);
 pub(super) struct Lanes {
     busy: HashMap<SocketAddr, VecDeque<tiny_http::Request>>,
     /// Connections that we ended, and in what order.
-    closed: HashSet<SocketAddr>,
+    closed: HashMap<SocketAddr, Instant>,
     closed_at: VecDeque<(Instant, SocketAddr)>,
 }
 
@@ -70,18 +70,22 @@ impl Lanes {
 
     /// We have ended a connection: what it sent behind its last request is nobody's.
     pub(super) fn end(&mut self, peer: SocketAddr) -> VecDeque<tiny_http::Request> {
-        self.closed.insert(peer);
-        self.closed_at.push_back((Instant::now(), peer));
+        let now = Instant::now();
+        self.closed.insert(peer, now);
+        self.closed_at.push_back((now, peer));
         self.busy.remove(&peer).unwrap_or_default()
     }
 
     fn has_ended(&mut self, peer: SocketAddr) -> bool {
-        while let Some((_, old)) =
+        while let Some((at, old)) =
             self.closed_at.pop_front_if(|(at, _)| at.elapsed() > CLOSED_MEMORY)
         {
-            self.closed.remove(&old);
+            // It may have ended again since.
+            if self.closed.get(&old) == Some(&at) {
+                self.closed.remove(&old);
+            }
         }
-        self.closed.contains(&peer)
+        self.closed.contains_key(&peer)
     }
 
     /// Whether no request is in flight.

@@ -17,7 +17,7 @@ use tiny_http::StatusCode;
 use super::content::MAX_DROPPED_BYTES;
 use super::deadlines::Deadlines;
 use super::events::{Event, Sender};
-use super::exchange::{Exchange, Persistence};
+use super::exchange::{Exchange, Framing, Persistence};
 use super::pool::{Pool, Priority};
 use super::socket::Connections;
 use crate::api::Reply;
@@ -30,6 +30,9 @@ const WRITERS: usize = 128;
 const MAX_LOOP_WRITE_BYTES: usize = 64 * 1024;
 /// Replies that wait for a writer.
 const WRITE_QUEUE: usize = 256;
+/// Full sockets that the loop waits for in a turn, each as long as a send timeout. Behind them
+/// all of the turn's replies are the writers'.
+const MAX_WAITS_PER_TURN: usize = 2;
 /// How long a client may take to read a reply.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// The same while all writers are busy and others wait for one.
@@ -51,6 +54,7 @@ pub(super) struct Outbox {
     abandoned: Arc<AtomicUsize>,
     date: (u64, String),
     buffer: Vec<u8>,
+    waits: usize,
 }
 
 /// How far a reply got.
@@ -81,12 +85,18 @@ impl Outbox {
             abandoned: Arc::default(),
             date: (u64::MAX, String::new()),
             buffer: Vec::new(),
+            waits: 0,
         })
     }
 
     /// Whether so many connections were leaked that the process should be started anew.
     pub(super) fn is_exhausted(&self) -> bool {
         self.abandoned.load(Ordering::Relaxed) >= MAX_ABANDONED
+    }
+
+    /// A turn's replies follow.
+    pub(super) fn begin_turn(&mut self) {
+        self.waits = 0;
     }
 
     /// Answers `exchange`.
@@ -97,13 +107,16 @@ impl Outbox {
         }
         let peer = exchange.peer();
         let mut writer = exchange.request.into_writer();
-        if self.buffer.len() > MAX_LOOP_WRITE_BYTES {
+        if self.buffer.len() > MAX_LOOP_WRITE_BYTES || self.waits >= MAX_WAITS_PER_TURN {
             return self.finish_later(writer, peer, 0);
         }
         match write(&mut writer, &self.buffer) {
             Ok(Written::All) => Sent::Now,
             Err(_) => Sent::Closed,
-            Ok(Written::Some(len)) => self.finish_later(writer, peer, len),
+            Ok(Written::Some(len)) => {
+                self.waits += 1;
+                self.finish_later(writer, peer, len)
+            }
         }
     }
 
@@ -154,15 +167,26 @@ impl Outbox {
         Sent::Later
     }
 
-    /// Lets go of a request whose connection was severed, so that nothing waits for it.
-    pub(super) fn discard(&self, mut exchange: Exchange) {
-        // Whoever severed the connection need not have looked at the request.
-        exchange.unread = exchange.unread.max(exchange.request.body_length().unwrap_or(0) as u64);
-        if exchange.unread > MAX_DROPPED_BYTES {
-            abandon(exchange, None, &self.abandoned);
-        } else {
+    /// Lets go of a request whose connection was severed. Nothing of it is written, and if there
+    /// is a body to be read, a worker does it.
+    pub(super) fn discard(&self, exchange: Exchange) {
+        if matches!(exchange.framing, Framing::None | Framing::Buffered) {
             drop(exchange.request.into_writer());
+            return;
         }
+        let unread = exchange.request.body_length().unwrap_or(0) as u64;
+        let slot = self.writers.slot().filter(|_| unread <= MAX_DROPPED_BYTES);
+        let Some(slot) = slot else {
+            self.abandoned.fetch_add(1, Ordering::Relaxed);
+            mem::forget(exchange);
+            return;
+        };
+        let deadlines = self.deadlines.clone();
+        slot.submit(move || {
+            let deadline = deadlines.watch(exchange.peer(), HURRIED_WRITE_DEADLINE);
+            drop(exchange.request.into_writer());
+            drop(deadline);
+        });
     }
 
     /// Lays the reply out in `self.buffer` (RFC 9112).
@@ -240,7 +264,7 @@ fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) -> io::Result<()> {
 /// Writes a reply and ends the connection, leaving no unread body to tiny_http.
 fn close(mut exchange: Exchange, socket: Option<&OwnedFd>, reply: &[u8], abandoned: &AtomicUsize) {
     if exchange.unread > MAX_DROPPED_BYTES {
-        abandon(exchange, Some(reply), abandoned);
+        abandon(exchange, reply, abandoned);
     } else {
         // From here on reading does not wait: it yields what has arrived, then the end.
         if let Some(socket) = socket {
@@ -266,7 +290,7 @@ fn close(mut exchange: Exchange, socket: Option<&OwnedFd>, reply: &[u8], abandon
 /// declared, which can be more than there is. The only way to get at the socket is an upgrade,
 /// which sends a status line of its own first; an interim one (RFC 9110, section 15.2) is passed
 /// over by clients. Reader and writer are leaked, and with them a thread and two descriptors.
-fn abandon(exchange: Exchange, reply: Option<&[u8]>, abandoned: &AtomicUsize) {
+fn abandon(exchange: Exchange, reply: &[u8], abandoned: &AtomicUsize) {
     abandoned.fetch_add(1, Ordering::Relaxed);
     log::warn!(
         "abandoning the connection with {}: it declared a body of {} more bytes",
@@ -275,9 +299,7 @@ fn abandon(exchange: Exchange, reply: Option<&[u8]>, abandoned: &AtomicUsize) {
     );
     let interim = tiny_http::Response::empty(100);
     let mut stream = exchange.request.upgrade("none", interim);
-    if let Some(reply) = reply {
-        let _ = stream.write_all(reply).and_then(|()| stream.flush());
-    }
+    let _ = stream.write_all(reply).and_then(|()| stream.flush());
     mem::forget(stream);
 }
 

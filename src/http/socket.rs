@@ -1,8 +1,9 @@
 //! What tiny_http does not let one say to its sockets, said around it.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr, TcpListener};
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -65,6 +66,30 @@ impl Connections {
             let _ = SockRef::from(&fd).shutdown(Shutdown::Both);
         }
     }
+}
+
+/// How many bytes a TCP connection has received in its life; 0 where the system does not say.
+pub(super) fn received_bytes(fd: &OwnedFd) -> u64 {
+    /// Where `tcpi_bytes_received` lies in Linux's `struct tcp_info`: behind 8 bytes, 24 `__u32`
+    /// and 3 `__u64`.
+    const OFFSET: usize = 8 + 24 * 4 + 3 * 8;
+    let mut info = [0_u8; OFFSET + 8];
+    let mut len = libc::socklen_t::try_from(info.len()).unwrap_or(0);
+    #[expect(unsafe_code, reason = "no library of ours reads TCP_INFO")]
+    // SAFETY: the descriptor is open, and the system writes at most `len` bytes to `info`.
+    let failed = unsafe {
+        let info = info.as_mut_ptr().cast();
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, &raw mut len)
+    };
+    let complete = failed == 0 && usize::try_from(len) == Ok(info.len());
+    info.last_chunk().filter(|_| complete).map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+}
+
+/// Whether a connection's peer has ended it, or we have, and all it sent has been read.
+pub(super) fn is_at_end(fd: &OwnedFd) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    matches!(SockRef::from(fd).recv_with_flags(&mut byte, flags), Ok(0))
 }
 
 fn duplicate(fd: RawFd) -> Option<OwnedFd> {

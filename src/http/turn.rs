@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE};
+use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYTES};
 use super::deadlines::Deadlines;
 use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
@@ -65,6 +65,8 @@ pub(super) struct Loop {
     /// In flight since the last turn's replies went out.
     ready: Vec<Exchange>,
     accept_error: Option<io::Error>,
+    /// Whether the server stops: every connection ends with its next reply.
+    draining: bool,
 }
 
 impl Loop {
@@ -102,10 +104,20 @@ impl Loop {
             replies: Vec::new(),
             ready: Vec::new(),
             accept_error: None,
+            draining: false,
         })
     }
 
     pub(super) fn run(mut self) -> Result<(), ServeError> {
+        let served = self.serve();
+        // What nobody will answer any more is not dropped either: tiny_http would write and read
+        // for each request, and so wait for its client.
+        let Loop { lanes, ready, replies, events, .. } = self;
+        mem::forget((lanes, ready, replies, events));
+        served
+    }
+
+    fn serve(&mut self) -> Result<(), ServeError> {
         while !self.stopping.load(Ordering::SeqCst) && self.accept_error.is_none() {
             let first = if self.ready.is_empty() { Some(self.server.recv()) } else { None };
             self.turn(first)?;
@@ -115,12 +127,13 @@ impl Loop {
             }
         }
         self.drain()?;
-        self.accept_error.map_or(Ok(()), |error| Err(ServeError::Accept(error)))
+        self.accept_error.take().map_or(Ok(()), |error| Err(ServeError::Accept(error)))
     }
 
     /// Finishes what is under way, and takes no new connections.
     fn drain(&mut self) -> Result<(), ServeError> {
         log::info!("stopping: finishing what is under way");
+        self.draining = true;
         // The accept thread ends with an error, which is not one any more.
         self.stopping.store(true, Ordering::SeqCst);
         let _ = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
@@ -145,7 +158,9 @@ impl Loop {
             self.begin(exchange);
         }
         let server = Arc::clone(&self.server);
-        let waiting = iter::from_fn(|| server.try_recv().transpose());
+        // Asked twice, because what looks like the end may be a nudge between two requests.
+        let next = || server.try_recv().transpose();
+        let waiting = iter::from_fn(|| next().or_else(next));
         for received in first.into_iter().chain(waiting).take(MAX_TURN) {
             match received {
                 Ok(request) => self.admit(request),
@@ -180,16 +195,19 @@ impl Loop {
             Admission::Refused(request) => {
                 let peer = super::exchange::peer(&request);
                 log::info!("cutting {peer} off: it pipelines too many requests");
-                self.connections.sever(peer);
-                self.outbox.discard(Exchange::new(request));
                 self.end(peer);
+                self.outbox.discard(Exchange::new(request));
             }
-            Admission::Ended(request) => self.outbox.discard(Exchange::new(request)),
+            Admission::Ended(request) => {
+                self.connections.sever(super::exchange::peer(&request));
+                self.outbox.discard(Exchange::new(request));
+            }
         }
     }
 
     /// Handles a request, or has its body read first.
     fn begin(&mut self, mut exchange: Exchange) {
+        exchange.close = self.draining;
         match exchange.framing {
             Framing::None => self.handle(exchange),
             Framing::Buffered => {
@@ -213,9 +231,15 @@ impl Loop {
             return self.refuse_unread(exchange, Problem::overloaded());
         };
         let (sender, deadlines) = (self.sender.clone(), self.reading.clone());
+        let connections = self.connections;
         slot.submit(move || {
             let deadline = deadlines.watch(exchange.peer(), BODY_DEADLINE);
-            content::read(&mut exchange, expects_continue);
+            let socket = connections.find(exchange.peer()).map(Arc::new);
+            // Its chunks' sizes and extensions come on top of what is counted as the body.
+            if let (Some(socket), None) = (&socket, exchange.request.body_length()) {
+                deadline.limit_received(socket, MAX_CHUNKED_BYTES);
+            }
+            content::read(&mut exchange, expects_continue, socket.as_deref());
             drop(deadline);
             sender.send(Event::Received(exchange));
         });
@@ -263,6 +287,7 @@ impl Loop {
     /// Lets the turn's replies go.
     fn release(&mut self) {
         let now = self.app.clock().now();
+        self.outbox.begin_turn();
         for (exchange, reply) in mem::take(&mut self.replies) {
             let peer = exchange.peer();
             match self.outbox.send(exchange, &reply, now) {
@@ -275,7 +300,11 @@ impl Loop {
 
     /// Forgets a connection that has ended, and what it sent.
     fn end(&mut self, peer: SocketAddr) {
-        for request in self.lanes.end(peer) {
+        let waiting = self.lanes.end(peer);
+        if !waiting.is_empty() {
+            self.connections.sever(peer);
+        }
+        for request in waiting {
             self.outbox.discard(Exchange::new(request));
         }
     }

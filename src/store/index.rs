@@ -80,6 +80,7 @@ impl Index {
         if broken_marker(dir).exists() {
             return Err(unreadable("it was found broken before".to_owned()));
         }
+        await_earlier_handle(&dir.join("db"))?;
         let config = ::sled::Config::new()
             .path(dir)
             .cache_capacity(CACHE_BYTES)
@@ -328,6 +329,21 @@ impl Index {
     /// Hands everything to the operating system; for a clean stop.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         self.db.flush().map(drop).map_err(|e| self.broken(e))
+    }
+}
+
+/// sled's threads hold its file a little longer than its handle lives, and opening it meanwhile
+/// fails as if it were broken. Only a handle of this process can be meant: the store's lock is ours.
+fn await_earlier_handle(file: &Path) -> Result<(), StoreError> {
+    let awaited = File::open(file).and_then(|file| {
+        file.lock()?;
+        file.unlock()
+    });
+    match awaited {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::failed("locking", file, e))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -123,13 +123,24 @@ impl Log {
             }
             segments.push(segment);
         }
-        let Some(epoch) = epoch else { return Ok(None) };
-        let log = Log::over(dir, epoch, segments);
-        // What a killed process wrote and did not sync may be in the page cache only; what is
-        // read and built upon from here on must not be.
-        let tail = log.tail();
-        tail.file.sync_data().map_err(|e| StoreError::failed("syncing", &tail.path, e))?;
-        Ok(Some(log))
+        Ok(epoch.map(|epoch| Log::over(dir, epoch, segments)))
+    }
+
+    /// Makes certain that the disk has what lies behind `durable`, before anything is built on it.
+    /// A killed process may have left it in the page cache only; after a failed sync the cache
+    /// takes it for written although it is not, so it is written once more.
+    pub(super) fn settle(&self, durable: u64) -> Result<(), StoreError> {
+        let tail = self.tail();
+        let mut buffer = Vec::new();
+        let mut position = durable.clamp(tail.base, tail.end());
+        while position < tail.end() {
+            tail.read(position, &mut buffer, SCAN_BYTES_MAX)?;
+            tail.file
+                .write_all_at(&buffer, position - tail.base)
+                .map_err(|e| StoreError::failed("writing", &tail.path, e))?;
+            position += buffer.len() as u64;
+        }
+        tail.file.sync_data().map_err(|e| StoreError::failed("syncing", &tail.path, e))
     }
 
     fn over(dir: &Path, epoch: Epoch, segments: Vec<Segment>) -> Log {

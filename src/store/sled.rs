@@ -32,7 +32,8 @@ use view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
 pub struct SledStore {
     log: Log,
     view: View,
-    _lock: File,
+    /// Dropped last.
+    _lock: Lock,
 }
 
 impl SledStore {
@@ -44,7 +45,7 @@ impl SledStore {
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
         log::create_dir_synced(dir)?;
-        let lock = lock(dir)?;
+        let lock = Lock::of(dir)?;
         SledStore::open_locked(dir, lock, new_epoch, progress)
     }
 
@@ -56,8 +57,8 @@ impl SledStore {
         fill: impl FnOnce(&mut SledStore) -> Result<T, E>,
     ) -> Result<T, E> {
         log::create_dir_synced(dir)?;
-        let _lock = lock(dir)?;
-        if dir.join("log").exists() {
+        let _lock = Lock::of(dir)?;
+        if Log::open(&dir.join("log"))?.is_some() {
             let why = format!("{} already holds a store", dir.display());
             return Err(StoreError::Refused(why).into());
         }
@@ -82,9 +83,14 @@ impl SledStore {
         Ok(result)
     }
 
+    /// Whether `dir` holds a store.
+    pub fn exists(dir: &Path) -> Result<bool, StoreError> {
+        Ok(Log::open(&dir.join("log"))?.is_some())
+    }
+
     fn open_locked(
         dir: &Path,
-        lock: File,
+        lock: Lock,
         new_epoch: Epoch,
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
@@ -119,7 +125,7 @@ impl SledStore {
         mut log: Log,
         mut index: Index,
         index_dir: &Path,
-        lock: File,
+        lock: Lock,
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
         let mut applied = index.applied().filter(|applied| applied.epoch == log.epoch());
@@ -131,6 +137,7 @@ impl SledStore {
                  back, or remove the index to go on with what is left",
             ));
         }
+        log.settle(durable)?;
         let start = match applied {
             Some(applied) => replay_start(&log, &index, applied)?,
             None => None,
@@ -230,7 +237,7 @@ impl SledStore {
             None => Log::START,
         };
         let mut found = Vec::new();
-        self.log.scan(start, |frame| {
+        let end = self.log.scan(start, |frame| {
             if let Record::Message(message) = decode(&self.log, &frame)?
                 && message.id >= from
                 && found.len() < limit
@@ -240,6 +247,9 @@ impl SledStore {
             let done = found.len() >= limit;
             Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
+        if found.len() < limit && end.position != self.log.end() {
+            return Err(self.log.damage_at(end.position, "a record is unreadable"));
+        }
         Ok(found)
     }
 }
@@ -379,7 +389,6 @@ impl Backend for SledStore {
             return Err(RestoreError::NotEmpty);
         }
         self.log.restart(epoch)?;
-        self.view.last = None;
         self.view.epoch = epoch;
         Ok(())
     }
@@ -446,17 +455,30 @@ fn decode(log: &Log, frame: &Frame<'_>) -> Result<Record, StoreError> {
     })
 }
 
-fn lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join("LOCK");
-    let failed = |e| StoreError::failed("locking", &path, e);
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(StoreError::Refused(format!("{} is in use by another process", dir.display())))
+/// The right to a store's directory, held by one process at a time.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Lock {
+    fn of(dir: &Path) -> Result<Lock, StoreError> {
+        let path = dir.join("LOCK");
+        let failed = |e| StoreError::failed("locking", &path, e);
+        let mut options = OpenOptions::new();
+        let file = options.create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock(file)),
+            Err(TryLockError::WouldBlock) => {
+                Err(StoreError::Refused(format!("{} is in use by another process", dir.display())))
+            }
+            Err(TryLockError::Error(e)) => Err(failed(e)),
         }
-        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process forked meanwhile has it open too, until it execs.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
     }
 }
 

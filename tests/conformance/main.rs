@@ -10,6 +10,7 @@
 
 mod export;
 mod kill;
+mod owner;
 mod pages;
 mod pair;
 mod random;

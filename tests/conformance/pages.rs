@@ -151,7 +151,7 @@ pub(crate) fn expect_buried<S: Subject>(pair: &mut Pair<S>) {
     for id in (0..next + 3).step_by(131) {
         let found = pair.subject.store().message(message_id(id)).unwrap();
         assert_eq!(found.as_deref(), pair.reference.message(message_id(id)));
-        for limit in [1, 7] {
+        for limit in [0, 1, 7] {
             let found = pair.subject.store().history(message_id(id), limit).unwrap();
             let expected = pair.reference.history(message_id(id), limit);
             assert!(found.iter().map(AsRef::as_ref).eq(expected), "from {id}, {limit}");

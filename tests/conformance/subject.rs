@@ -102,7 +102,7 @@ impl Sled {
         self.life += 1;
         copy_dir(&was, &self.dir());
         then(&self.dir());
-        self.bury(&was);
+        self.go_on_without(&was);
     }
 
     /// The index knows nothing of what happened since a while ago.
@@ -128,11 +128,11 @@ impl Sled {
         let (_, written) = last_file(&log);
         let torn = synced + random.below(written - synced + 1);
         OpenOptions::new().write(true).open(&tail).unwrap().set_len(torn).unwrap();
-        self.bury(&was);
+        self.go_on_without(&was);
     }
 
-    /// Goes on in the next directory, without the one that `was`.
-    fn bury(&mut self, was: &Path) {
+    /// Goes on in the new directory; only now the store in the old one is ended.
+    fn go_on_without(&mut self, was: &Path) {
         self.open();
         fs::remove_dir_all(was).unwrap();
     }

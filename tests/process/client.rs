@@ -142,6 +142,7 @@ impl Client {
                 return (items, path);
             }
             items.extend(page);
+            assert!(ids(&items).is_sorted_by(|a, b| a < b), "{list}: {:?}", ids(&items));
         }
     }
 

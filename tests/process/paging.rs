@@ -114,6 +114,7 @@ fn follow(client: &Client, list: &str, limit: usize, done: &AtomicBool) -> Vec<V
             return seen;
         }
         seen.extend(items);
+        assert!(ids(&seen).is_sorted_by(|a, b| a < b), "{:?}", ids(&seen));
         assert!(Instant::now() < deadline, "following comes to an end");
     }
 }

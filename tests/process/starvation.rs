@@ -82,7 +82,7 @@ fn a_thousand_at_once_are_served_within_three_seconds() {
         let ann = Client::signed_up(&server, "ann");
         let request = get(&ann, "/api/messages");
         for round in 0..2 {
-            let (taken, mut wires) = burst(server.addr(), &request, 8, 125);
+            let (taken, mut wires) = burst(server.addr(), &request, 50, 20);
             println!("{store}, round {round}: 1,000 connections were served in {taken:?}");
             assert!(taken < THOUSAND_WITHIN, "{store}, round {round}: {taken:?}");
             ann.is_served_promptly("beside 1,000 idle connections");

@@ -353,6 +353,7 @@ fn segments(count: usize) -> Sample {
 #[test]
 fn damage_is_told_by_file_and_offset() {
     let sample = segments(4);
+    let away = &sample.dir.path().join("away");
     for (index, file) in sample.files().iter().enumerate().take(3) {
         for (offset, at) in [(0, 0), (20, 0), (41, 40), (64, 40), (65, 65), (89, 65)] {
             flip(file, offset);
@@ -370,15 +371,21 @@ fn damage_is_told_by_file_and_offset() {
         // The next one's absence shows behind the end of this one.
         let next = &sample.files()[index + 1];
         if index < 2 {
-            fs::rename(next, sample.dir.path().join("away")).unwrap();
+            fs::rename(next, away).unwrap();
             sample.expect_damage(file, 90);
-            fs::rename(sample.dir.path().join("away"), next).unwrap();
+            fs::rename(away, next).unwrap();
         }
     }
-    let first = &sample.files()[0];
-    fs::rename(first, sample.dir.path().join("away")).unwrap();
-    sample.expect_damage(&sample.files()[0], 0);
-    fs::rename(sample.dir.path().join("away"), first).unwrap();
+    let [first, second, ..] = &sample.files()[..] else { panic!("too few") };
+    fs::rename(first, away).unwrap();
+    sample.expect_damage(second, 0);
+    // In each other's place, and back.
+    fs::rename(second, first).unwrap();
+    fs::rename(away, second).unwrap();
+    sample.expect_damage(first, 0);
+    for (from, to) in [(first, away), (second, first), (away, second)] {
+        fs::rename(from, to).unwrap();
+    }
     assert_eq!(sample.reopen().unwrap().payloads, sample.payloads);
 }
 

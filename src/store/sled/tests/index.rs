@@ -1,0 +1,190 @@
+//! The index that is lost, broken, foreign or false, and how much of the log a start reads.
+
+use super::*;
+
+/// The tree of an index, as soon as the one who had it open has let go.
+fn tree(index: &Path) -> ::sled::Db {
+    File::open(index.join("db")).unwrap().lock().unwrap();
+    ::sled::open(index).unwrap()
+}
+
+/// Where an index keeps what belongs to an id.
+fn key(kind: &str, id: u64) -> Vec<u8> {
+    [kind.as_bytes(), &id.to_be_bytes()].concat()
+}
+
+/// What is done to an index.
+type Mischief = fn(&Path);
+
+#[test]
+fn an_index_that_is_no_use_is_made_again() {
+    let mischief: [(&str, Mischief); 8] = [
+        ("gone", |index| fs::remove_dir_all(index).unwrap()),
+        ("empty", |index| {
+            fs::remove_dir_all(index).unwrap();
+            fs::create_dir(index).unwrap();
+        }),
+        ("noise", |index| {
+            for entry in fs::read_dir(index).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_file() {
+                    fs::write(path, [0xa5; 3000]).unwrap();
+                }
+            }
+        }),
+        ("cut", |index| cut(&index.join("db"), 700)),
+        ("half a snapshot", |index| {
+            fs::write(index.join("snap.00000000000fffff.generating"), [0; 300]).unwrap();
+        }),
+        ("found broken before", |index| fs::write(index.with_extension("broken"), "").unwrap()),
+        ("without its end", |index| {
+            tree(index).remove("m").unwrap();
+        }),
+        ("with a false mark", |index| {
+            let third = 302u64;
+            tree(index).insert(key("p", 0), &third.to_be_bytes()).unwrap();
+        }),
+    ];
+    for (what, mischief) in mischief {
+        println!("{what}");
+        let sample = Sample::new(30);
+        mischief(&sample.index());
+        let mut watch = Watch::default();
+        let mut store = SledStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
+        assert_eq!(watch.total, store.log.end() - Log::START, "all of it is read");
+        forget(&mut store);
+        expect(&mut store, 30);
+        drop(store);
+        sample.expect_messages(30);
+        assert!(!sample.dir().join("index.broken").exists());
+    }
+}
+
+/// Another store's index says nothing about this one's log, however far it goes.
+#[test]
+fn an_index_of_another_store_is_made_again() {
+    for messages in [0, 5, 50] {
+        let other = Sample { root: tempfile::tempdir().unwrap() };
+        fill(&mut SledStore::open(&other.dir(), Epoch(8), &mut ()).unwrap(), messages);
+        let sample = Sample::new(30);
+        Index::discard(&sample.index()).unwrap();
+        fs::rename(other.index(), sample.index()).unwrap();
+        sample.expect_messages_by_index(30);
+    }
+}
+
+/// The log was put back from a backup and went on from there, and then the index of before came
+/// back as well: as long as what it describes, but of other records.
+#[test]
+fn an_index_of_another_past_is_made_again() {
+    let sample = Sample::new(10);
+    let before = sample.root.path().join("before");
+    fs::rename(sample.index(), &before).unwrap();
+    cut(&sample.log_file(), 302);
+    let mut store = sample.open().unwrap();
+    for number in 2..20 {
+        store.post(NewMessage { to: None, ..new_message(number) }).unwrap();
+    }
+    store.sync().unwrap();
+    let expected = read_all(&mut store).unwrap();
+    drop(store);
+    Index::discard(&sample.index()).unwrap();
+    fs::rename(before, sample.index()).unwrap();
+    let mut store = sample.open().unwrap();
+    forget(&mut store);
+    expect_same(&read_all(&mut store).unwrap(), &expected);
+}
+
+/// What is done to the tree of an index.
+type Wrong<'a> = &'a dyn Fn(&::sled::Db);
+
+/// What a store says of an index that leads it astray, and that the next start heals it.
+#[test]
+fn an_index_that_is_found_wrong_is_made_again_at_the_next_start() {
+    let message = 178u64;
+    let general = [b"b", &[0; 17][..]].concat();
+    let of_general = |id: u64| [&general, &id.to_be_bytes()[..]].concat();
+    let wrongs: [(&str, Wrong); 5] = [
+        ("an account's position holds something else", &|tree| {
+            tree.insert(key("u", 1), &message.to_be_bytes()).unwrap();
+        }),
+        ("an entry has the wrong length", &|tree| {
+            tree.insert(key("u", 1), b"short").unwrap();
+        }),
+        ("a name leads to no user", &|tree| {
+            tree.remove(key("u", 2)).unwrap();
+        }),
+        ("a message's position holds something else", &|tree| {
+            let chunk = tree.remove(of_general(0)).unwrap().unwrap();
+            tree.insert(of_general(1), chunk).unwrap();
+        }),
+        ("a list of postings is malformed", &|tree| {
+            tree.insert(of_general(0), &[0x80]).unwrap();
+        }),
+    ];
+    for (what, wrong) in wrongs {
+        let sample = Sample::new(30);
+        wrong(&tree(&sample.index()));
+        let mut store = sample.open().unwrap();
+        forget(&mut store);
+        let told = read_all(&mut store).unwrap_err();
+        assert!(matches!(&told, StoreError::Index(why) if why == what), "{told}");
+        assert!(told.is_fatal());
+        drop(store);
+        let mut watch = Watch::default();
+        let mut store = SledStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
+        assert_eq!(watch.total, store.log.end() - Log::START);
+        forget(&mut store);
+        expect(&mut store, 30);
+    }
+}
+
+#[test]
+fn an_index_whose_log_is_gone_is_refused() {
+    let sample = Sample::new(3);
+    let away = sample.root.path().join("away");
+    fs::rename(sample.dir().join("log"), &away).unwrap();
+    for _ in 0..2 {
+        let refused = sample.open().unwrap_err();
+        assert!(matches!(refused, StoreError::Refused(_)));
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "{} is gone, but {} remains: put the log back, or remove the index to begin anew",
+                sample.dir().join("log").display(),
+                sample.index().display()
+            )
+        );
+    }
+    fs::rename(&away, sample.dir().join("log")).unwrap();
+    sample.expect_messages(3);
+}
+
+/// A start reads what was newest, and not the whole log.
+#[test]
+fn a_start_reads_little_more_than_the_newest() {
+    let sample = Sample { root: tempfile::tempdir().unwrap() };
+    let mut store = sample.open().unwrap();
+    store.create_user(new_user("u1")).unwrap();
+    let count = 2 * RECENT_MESSAGES as u64;
+    for number in 0..count {
+        let message = NewMessage { from: user_id(1), to: None, ..new_message(number) };
+        store.post(message).unwrap();
+        if number % 1000 == 0 {
+            store.sync().unwrap();
+        }
+    }
+    store.sync().unwrap();
+    assert!(store.view.table.size().0 < RECENT_MESSAGES + 1000);
+    let half = store.log.end() / 2;
+    drop(store);
+    let mut watch = Watch::default();
+    let mut store = SledStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
+    assert!((half - 50_000..half + 50_000).contains(&watch.total), "{} {half}", watch.total);
+    assert!(store.view.pending.is_empty(), "a clean end has told the index everything");
+    assert_eq!(store.view.table.size().0, RECENT_MESSAGES);
+    for id in [0, 1, count / 2, count - 1] {
+        let found = store.message(MessageId::new(id).unwrap()).unwrap().unwrap();
+        assert_eq!(found.text, new_message(id).text);
+    }
+}

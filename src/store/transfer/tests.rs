@@ -1,0 +1,196 @@
+//! What an export is, byte for byte, and that nothing else is taken for one.
+
+use super::*;
+use crate::model::MAX_TEXT_BYTES;
+use crate::store::{MemoryStore, NewMessage, NewUser};
+
+const EPOCH: Epoch = Epoch(0xfeed);
+
+fn empty() -> MemoryStore {
+    MemoryStore::new(EPOCH)
+}
+
+fn sample() -> MemoryStore {
+    let mut store = empty();
+    for name in ["ann", "Bob"] {
+        let name = Username::parse(name).unwrap();
+        let password_hash = "$x\"y".into();
+        let created_at = Timestamp::from_millis(1_700_000_000_001);
+        store.create_user(NewUser { name, password_hash, created_at }).unwrap();
+    }
+    for (to, text) in [(0, "hello all"), (2, "\u{1}я\n"), (1, "to myself")] {
+        let from = UserId::FIRST;
+        let text = MessageText::parse(text.into()).unwrap();
+        let sent_at = Timestamp::from_millis(1_700_000_000_200);
+        store.post(NewMessage { from, to: UserId::new(to), text, sent_at }).unwrap();
+    }
+    store
+}
+
+fn exported(store: &mut dyn Backend) -> String {
+    let mut bytes = Vec::new();
+    export(store, &mut bytes, &mut ()).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Why the lines are no export, and that a store is none the better for them.
+fn refusal(lines: &[u8]) -> String {
+    import(lines, None, &mut empty(), &mut ()).unwrap_err().to_string()
+}
+
+/// The number of the line that goes on behind `bytes`.
+fn line_behind(bytes: &[u8]) -> usize {
+    bytes.split(|byte| *byte == b'\n').count()
+}
+
+/// In files out there: what is here is read for ever.
+#[test]
+fn golden() {
+    let expected = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}
+{"user":{"id":1,"username":"ann","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
+{"user":{"id":2,"username":"Bob","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
+{"message":{"id":0,"from_user":1,"to_user":0,"text":"hello all","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"message":{"id":1,"from_user":1,"to_user":2,"text":"\u0001я\n","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"message":{"id":2,"from_user":1,"to_user":1,"text":"to myself","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"end":{"users":2,"messages":3,"next_user":3,"next_message":3,"sha256":"423021c0b6762d03c588bdcd98003d91ea8c00480e068afcdacb993db01f4504"}}
+"#;
+    assert_eq!(exported(&mut sample()), expected);
+    let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
+    assert_eq!(
+        summary.to_string(),
+        "2 users, 3 messages, sha256 423021c0b6762d03c588bdcd98003d91ea8c00480e068afcdacb993db01f4504"
+    );
+}
+
+#[test]
+fn what_is_imported_is_exported_again() {
+    for mut store in [empty(), sample()] {
+        let lines = exported(&mut store);
+        let mut copy = empty();
+        import(lines.as_bytes(), None, &mut copy, &mut ()).unwrap();
+        assert_eq!(exported(&mut copy), lines);
+        assert_eq!((copy.epoch(), copy.counters()), (store.epoch(), store.counters()));
+    }
+}
+
+#[test]
+fn the_longest_line_is_not_too_long() {
+    let mut store = sample();
+    let text = MessageText::parse("\u{1}".repeat(MAX_TEXT_BYTES).into()).unwrap();
+    let sent_at = Timestamp::from_millis(1);
+    store.post(NewMessage { from: UserId::FIRST, to: None, text, sent_at }).unwrap();
+    let lines = exported(&mut store);
+    import(lines.as_bytes(), None, &mut empty(), &mut ()).unwrap();
+}
+
+#[test]
+fn a_file_cut_anywhere_is_refused_where_it_ends() {
+    let lines = exported(&mut sample());
+    for len in 0..lines.len() {
+        let cut = &lines.as_bytes()[..len];
+        let why = match cut.last() {
+            None | Some(b'\n') => "the file ends before the export does",
+            _ => "the line is cut short or too long",
+        };
+        assert_eq!(refusal(cut), format!("line {}: {why}", line_behind(cut)));
+    }
+}
+
+#[test]
+fn a_changed_byte_is_noticed() {
+    let lines = exported(&mut sample()).into_bytes();
+    let last_line = line_behind(&lines) - 1;
+    for at in 0..lines.len() {
+        let mut changed = lines.clone();
+        changed[at] ^= 1;
+        let line = line_behind(&lines[..at]);
+        let told: usize = refusal(&changed)
+            .strip_prefix("line ")
+            .and_then(|rest| rest.split_once(':')?.0.parse().ok())
+            .unwrap();
+        // Where it is still a record, the one behind it or the end no longer fits.
+        assert!((line..=last_line).contains(&told), "{at} in line {line}, told {told}");
+    }
+}
+
+#[test]
+fn a_line_too_many_too_few_or_elsewhere_is_noticed() {
+    let lines = exported(&mut sample());
+    let lines: Vec<&str> = lines.split_inclusive('\n').collect();
+    let last = lines.len();
+    for at in 0..last {
+        let mut fewer = lines.clone();
+        fewer.remove(at);
+        assert!(refusal(fewer.concat().as_bytes()).starts_with("line "), "without {at}");
+        for other in 0..last {
+            let mut more = lines.clone();
+            more.insert(other, lines[at]);
+            assert!(refusal(more.concat().as_bytes()).starts_with("line "), "{at} at {other}");
+            let mut swapped = lines.clone();
+            swapped.swap(at, other);
+            if at != other {
+                let why = refusal(swapped.concat().as_bytes());
+                assert!(why.starts_with("line "), "{at} and {other}");
+            }
+        }
+    }
+    let behind = [&lines.concat(), "\n"].concat();
+    let why = format!("line {}: something follows the end", last + 1);
+    assert_eq!(refusal(behind.as_bytes()), why);
+}
+
+#[test]
+fn lines_that_are_no_records_are_told_by_number() {
+    let head = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}"#;
+    let user = |id: &str, name: &str| {
+        let rest = r#""password_hash":"","created_at":"2023-11-14T22:13:20.000Z""#;
+        format!(r#"{{"user":{{"id":{id},"username":"{name}",{rest}}}}}"#)
+    };
+    let message = |id: &str, from: &str, to: &str, text: &str| {
+        let rest = format!(r#""text":"{text}","sent_at":"2023-11-14T22:13:20.000Z""#);
+        format!(r#"{{"message":{{"id":{id},"from_user":{from},"to_user":{to},{rest}}}}}"#)
+    };
+    let ann = user("1", "ann");
+    let far = (crate::model::MAX_ID + 1).to_string();
+    for (lines, why) in [
+        (vec![&*ann], "line 1: not the beginning of an export"),
+        (
+            vec![r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}"#],
+            "line 1: format 2, but this version of veche reads 1",
+        ),
+        (vec![r#"{"veche_export":{"version":1,"epoch":"feed"}}"#], "line 1: a bad epoch"),
+        (vec![head, head], "line 2: a second beginning"),
+        (vec![head, ""], "line 2: not a record: "),
+        (vec![head, "{}"], "line 2: not a record: "),
+        (vec![head, r#"{"erasure":{"id":1}}"#], "line 2: not a record: unknown variant"),
+        (vec![head, &ann, &ann], "line 3: the name of user 1 is taken"),
+        (vec![head, &ann, &user("2", "ANN")], "line 3: the name of user 2 is taken"),
+        (vec![head, &user("2", "b"), &ann], "line 3: user 1 is out of order"),
+        (vec![head, &user("0", "ann")], "line 2: not a record: "),
+        (vec![head, &user(&far, "ann")], "line 2: the id is out of range"),
+        (vec![head, &user("1", "a b")], "line 2: the username may only hold"),
+        (vec![head, &ann, &message(&far, "1", "0", "x")], "line 3: the id is out of range"),
+        (vec![head, &ann, &message("0", "0", "0", "x")], "line 3: not a record: "),
+        (vec![head, &ann, &message("0", &far, "0", "x")], "line 3: from_user is out of range"),
+        (vec![head, &ann, &message("0", "1", &far, "x")], "line 3: to_user is out of range"),
+        (vec![head, &ann, &message("0", "1", "0", " ")], "line 3: the text must not be blank"),
+        (
+            vec![head, &message("1", "1", "0", "x"), &message("1", "1", "0", "x")],
+            "line 3: message 1 is out of order",
+        ),
+        (vec![head, &" ".repeat(70_000)], "line 2: the line is cut short or too long"),
+    ] {
+        let lines = lines.join("\n") + "\n";
+        let refused = refusal(lines.as_bytes());
+        assert!(refused.starts_with(why), "{refused}\n{why}");
+    }
+}
+
+#[test]
+fn an_import_is_for_an_empty_store() {
+    let lines = exported(&mut sample());
+    let mut store = sample();
+    let refused = import(lines.as_bytes(), None, &mut store, &mut ()).unwrap_err();
+    assert!(matches!(refused, TransferError::Restore(1, RestoreError::NotEmpty)));
+    assert_eq!(exported(&mut store), lines);
+}

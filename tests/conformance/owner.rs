@@ -1,0 +1,75 @@
+//! One owner at a time.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::thread;
+
+use veche::store::{Backend, Progress, SledStore, StoreError};
+
+use crate::pair::{new_message, new_user};
+use crate::subject::EPOCH;
+
+/// Counts how much of its log a store reads at the start.
+struct Counted(u64);
+
+impl Progress for Counted {
+    fn begin(&mut self, _: &'static str, total: u64) {
+        self.0 += total;
+    }
+    fn advance(&mut self, _: u64) {}
+    fn end(&mut self) {}
+}
+
+/// Opens the store and returns how much of its log that took.
+fn open(dir: &Path) -> (SledStore, u64) {
+    let mut counted = Counted(0);
+    let store = SledStore::open(dir, EPOCH, &mut counted).unwrap();
+    (store, counted.0)
+}
+
+#[test]
+fn a_store_that_is_open_is_not_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(dir.path());
+    let why = format!("{} is in use by another process", dir.path().display());
+    for _ in 0..2 {
+        let refused = SledStore::open(dir.path(), EPOCH, &mut ()).unwrap_err();
+        assert!(matches!(&refused, StoreError::Refused(it) if *it == why), "{refused}");
+        let refused = SledStore::build(dir.path(), EPOCH, |_| Ok::<_, StoreError>(()));
+        assert_eq!(refused.unwrap_err().to_string(), why);
+        assert!(store.create_user(new_user("ann")).is_ok(), "whose it is has no part in that");
+        store.sync().unwrap();
+    }
+    drop(store);
+    assert_eq!(open(dir.path()).0.counters().next_user, 2);
+}
+
+/// sled holds its file a little longer than its handle lives. That is no reason for a rebuild.
+#[test]
+fn an_index_that_is_still_being_closed_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(dir.path());
+    store.create_user(new_user("ann")).unwrap();
+    store.post(new_message(1, 0, "hello")).unwrap();
+    store.sync().unwrap();
+    drop(store);
+    let (_, needed) = open(dir.path());
+
+    let db = File::open(dir.path().join("index/db")).unwrap();
+    db.lock().unwrap();
+    let file = format!(":{} 0 EOF", db.metadata().unwrap().ino());
+    let is_waited_for = || {
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        locks.lines().any(|line| line.contains(" -> ") && line.ends_with(&file))
+    };
+    thread::scope(|scope| {
+        let opening = scope.spawn(|| open(dir.path()).1);
+        while !is_waited_for() {
+            assert!(!opening.is_finished(), "nobody waited");
+            thread::yield_now();
+        }
+        db.unlock().unwrap();
+        assert_eq!(opening.join().unwrap(), needed, "the index is the same as ever");
+    });
+}
