@@ -16,8 +16,7 @@ use super::exchange::{Exchange, peer};
 const MAX_WAITING: usize = 64;
 
 /// How long a connection that we ended is remembered. What tiny_http had read of it by then may
-/// still be taken for requests, and must not be: it was the body of the last one. A client that
-/// comes back from the same port so soon is cut off, and has to come again.
+/// still be taken for requests, and must not be: it was the body of the last one.
 const CLOSED_MEMORY: Duration = Duration::from_secs(2);
 
 /// The connections that have a request in flight, and what they have sent behind it.
@@ -37,7 +36,7 @@ pub(super) enum Admission {
     Later,
     /// Its connection has sent too many.
     Refused(tiny_http::Request),
-    /// Its connection has ended.
+    /// It came from where a connection was that we ended not long ago.
     Ended(tiny_http::Request),
 }
 
@@ -74,6 +73,11 @@ impl Lanes {
         self.closed.insert(peer, now);
         self.closed_at.push_back((now, peer));
         self.busy.remove(&peer).unwrap_or_default()
+    }
+
+    /// There is a new connection where one was that we ended.
+    pub(super) fn reopen(&mut self, peer: SocketAddr) {
+        self.closed.remove(&peer);
     }
 
     fn has_ended(&mut self, peer: SocketAddr) -> bool {

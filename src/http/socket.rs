@@ -59,6 +59,16 @@ impl Connections {
         Ok(same_peer && local_port == Some(self.local_port))
     }
 
+    /// Whether there is a connection with `peer` that neither side has ended. One that we ended is
+    /// not, also while its descriptors are still open.
+    pub(super) fn is_open(self, peer: SocketAddr) -> bool {
+        self.find(peer).is_some_and(|fd| {
+            // The first field of `struct tcp_info` is the state (RFC 9293, section 3.3.2):
+            // ESTABLISHED, or CLOSE-WAIT where the peer will send no more.
+            tcp_info::<1>(&fd).is_some_and(|[state]| matches!(state, 1 | 8))
+        })
+    }
+
     /// Ends a connection from outside: whoever reads or writes it is woken, and never waits again.
     pub(super) fn sever(self, peer: SocketAddr) {
         if let Some(fd) = self.find(peer) {
@@ -73,16 +83,21 @@ pub(super) fn received_bytes(fd: &OwnedFd) -> u64 {
     /// Where `tcpi_bytes_received` lies in Linux's `struct tcp_info`: behind 8 bytes, 24 `__u32`
     /// and 3 `__u64`.
     const OFFSET: usize = 8 + 24 * 4 + 3 * 8;
-    let mut info = [0_u8; OFFSET + 8];
-    let mut len = libc::socklen_t::try_from(info.len()).unwrap_or(0);
+    let info = tcp_info::<{ OFFSET + 8 }>(fd);
+    info.and_then(|info| info.last_chunk().copied()).map_or(0, u64::from_ne_bytes)
+}
+
+/// The first `N` bytes of what Linux knows of a TCP connection.
+fn tcp_info<const N: usize>(fd: &OwnedFd) -> Option<[u8; N]> {
+    let mut info = [0_u8; N];
+    let mut len = libc::socklen_t::try_from(N).ok()?;
     #[expect(unsafe_code, reason = "no library of ours reads TCP_INFO")]
     // SAFETY: the descriptor is open, and the system writes at most `len` bytes to `info`.
     let failed = unsafe {
         let info = info.as_mut_ptr().cast();
         libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, &raw mut len)
     };
-    let complete = failed == 0 && usize::try_from(len) == Ok(info.len());
-    info.last_chunk().filter(|_| complete).map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    (failed == 0 && usize::try_from(len) == Ok(N)).then_some(info)
 }
 
 /// Whether a connection's peer has ended it, or we have, and all it sent has been read.

@@ -199,8 +199,13 @@ impl Loop {
                 self.outbox.discard(Exchange::new(request));
             }
             Admission::Ended(request) => {
-                self.connections.sever(super::exchange::peer(&request));
-                self.outbox.discard(Exchange::new(request));
+                let peer = super::exchange::peer(&request);
+                if self.connections.is_open(peer) {
+                    self.lanes.reopen(peer);
+                    self.admit(request);
+                } else {
+                    self.outbox.discard(Exchange::new(request));
+                }
             }
         }
     }
