@@ -55,8 +55,8 @@ impl<'a> From<&'a Message> for MessageBody<'a> {
     }
 }
 
-/// Writes messages as [`MessageBody`] serializes them, in a third of the time: pages of them are
-/// most of what the loop does. Nearly all of a page's messages share their second with the one
+/// Writes messages as [`MessageBody`] serializes them, but faster: pages of them are most of what
+/// the loop does. Nearly all of a page's messages share their second with the one
 /// before, so the calendar is asked once for many.
 struct MessageWriter {
     json: Vec<u8>,

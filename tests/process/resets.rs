@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::client::{Client, PASSWORD, credentials};
-use crate::server::{PATIENCE, STORES, Server, until};
+use crate::server::{PATIENCE, Server, until};
 use crate::turnstile;
 use crate::wire::{Wire, get, post};
 
@@ -13,58 +13,55 @@ const TIMES: usize = 10;
 #[test]
 fn a_reset_at_any_stage_harms_nobody() {
     let _alone = turnstile::alone();
-    for store in STORES {
-        let dir = tempfile::tempdir().unwrap();
-        let mut server = Server::start(store, dir.path());
-        let ann = Client::signed_up(&server, "ann");
-        for n in 0..100 {
-            ann.say(&format!("{n} {}", "x".repeat(4000)));
-        }
-        let before = server.descriptors();
-        let login = post(&ann, "/login", &credentials("ann", PASSWORD).to_string());
-        let small = post(&ann, "/api/messages", r#"{"text":"small"}"#);
-        let large = post(&ann, "/api/messages", &json!({ "text": "y".repeat(4000) }).to_string());
-        let page = get(&ann, "/api/messages?limit=1000");
-        let half = |request: &str| request[..request.len() / 2].to_owned();
-        let stages = [
-            ("before anything", String::new()),
-            ("in the request line", "GET /api/mess".to_owned()),
-            ("in the header", half(&page)),
-            ("before a small body", small[..small.len() - 16].to_owned()),
-            ("in a small body", small[..small.len() - 8].to_owned()),
-            ("in a large body", large[..large.len() - 2000].to_owned()),
-            ("behind a small post", small),
-            ("behind a large post", large),
-            ("behind a login", login.clone()),
-            ("behind two logins", login.repeat(2)),
-            ("behind a page", page.clone()),
-            ("behind several pages", page.repeat(3)),
-        ];
-        for (what, sent) in stages {
-            for reset in [true, false] {
-                let mut wires: Vec<Wire> =
-                    (0..TIMES).map(|_| Wire::connect(server.addr())).collect();
-                for (n, wire) in wires.iter_mut().enumerate() {
-                    let _ = wire.try_send(&sent);
-                    // Some of the time the server has certainly begun with it.
-                    if n % 2 == 0 {
-                        wire.wait_until_read();
-                    }
-                }
-                if reset {
-                    wires.into_iter().for_each(Wire::reset);
-                } else {
-                    drop(wires);
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start("sled", dir.path());
+    let ann = Client::signed_up(&server, "ann");
+    for n in 0..100 {
+        ann.say(&format!("{n} {}", "x".repeat(4000)));
+    }
+    let before = server.descriptors();
+    let login = post(&ann, "/login", &credentials("ann", PASSWORD).to_string());
+    let small = post(&ann, "/api/messages", r#"{"text":"small"}"#);
+    let large = post(&ann, "/api/messages", &json!({ "text": "y".repeat(4000) }).to_string());
+    let page = get(&ann, "/api/messages?limit=1000");
+    let half = |request: &str| request[..request.len() / 2].to_owned();
+    let stages = [
+        ("before anything", String::new()),
+        ("in the request line", "GET /api/mess".to_owned()),
+        ("in the header", half(&page)),
+        ("before a small body", small[..small.len() - 16].to_owned()),
+        ("in a small body", small[..small.len() - 8].to_owned()),
+        ("in a large body", large[..large.len() - 2000].to_owned()),
+        ("behind a small post", small),
+        ("behind a large post", large),
+        ("behind a login", login.clone()),
+        ("behind two logins", login.repeat(2)),
+        ("behind a page", page.clone()),
+        ("behind several pages", page.repeat(3)),
+    ];
+    for (what, sent) in stages {
+        for reset in [true, false] {
+            let mut wires: Vec<Wire> = (0..TIMES).map(|_| Wire::connect(server.addr())).collect();
+            for (n, wire) in wires.iter_mut().enumerate() {
+                let _ = wire.try_send(&sent);
+                // Some of the time the server has certainly begun with it.
+                if n % 2 == 0 {
+                    wire.wait_until_read();
                 }
             }
-            assert!(server.is_alive(), "{store}, {what}: {}", server.log());
+            if reset {
+                wires.into_iter().for_each(Wire::reset);
+            } else {
+                drop(wires);
+            }
         }
-        // It cannot know that nobody waits for the pages any more.
-        ann.wait_until_idle(PATIENCE);
-        ann.is_served_promptly(&format!("{store}, after resets"));
-        // Its connection threads live on for some seconds, but hold nothing.
-        let left = || (server.descriptors() < before + 10).then_some(());
-        let left = until(PATIENCE, left);
-        assert!(left.is_some(), "{store}: {} descriptors, {before} before", server.descriptors());
+        assert!(server.is_alive(), "{what}: {}", server.log());
     }
+    // It cannot know that nobody waits for the pages any more.
+    ann.wait_until_idle(PATIENCE);
+    ann.is_served_promptly("after resets");
+    // Its connection threads live on for some seconds, but hold nothing.
+    let left = || (server.descriptors() < before + 10).then_some(());
+    let left = until(PATIENCE, left);
+    assert!(left.is_some(), "{} descriptors, {before} before", server.descriptors());
 }

@@ -1,7 +1,7 @@
 //! More logins than can be hashed.
 
 use crate::client::{Answer, Client, PASSWORD, credentials};
-use crate::server::{STORES, Server};
+use crate::server::Server;
 use crate::turnstile;
 use crate::wire::{Wire, post};
 
@@ -11,35 +11,32 @@ const LOGINS: usize = 200;
 #[test]
 fn a_storm_of_logins_is_for_its_senders_only() {
     let _alone = turnstile::alone();
-    for store in STORES {
-        let dir = tempfile::tempdir().unwrap();
-        let server = Server::start(store, dir.path());
-        let ann = Client::signed_up(&server, "ann");
-        let login =
-            post(&Client::new(&server), "/login", &credentials("ann", PASSWORD).to_string());
-        let mut wires: Vec<Wire> = (0..LOGINS).map(|_| Wire::connect(server.addr())).collect();
-        for wire in &mut wires {
-            wire.send(&login);
-        }
-        wires.iter().for_each(Wire::wait_until_read);
-        ann.is_served_promptly(&format!("{store}, a storm of logins"));
-        let answers: Vec<Answer> = wires.iter_mut().map(Wire::answer).collect();
-        let (done, refused): (Vec<&Answer>, Vec<&Answer>) =
-            answers.iter().partition(|answer| answer.status == 200);
-        println!("{store}: {} of {LOGINS} were logged in", done.len());
-        assert!(done.len() >= 64, "as many as may wait: {}", done.len());
-        assert!(!refused.is_empty(), "not all of them");
-        for answer in refused {
-            assert_eq!((answer.status, answer.problem()), (503, "overloaded".to_owned()));
-            let seconds: u32 = answer.header("Retry-After").unwrap().parse().unwrap();
-            assert!((1..60).contains(&seconds), "{answer:?}");
-        }
-        // The connections of those who were refused are as good as any.
-        for wire in &mut wires {
-            wire.send(crate::wire::get(&ann, "/api/users/me"));
-            assert_eq!(wire.answer().status, 200);
-        }
-        let ann = Client::new(&server).log_in("ann");
-        assert_eq!(ann.id(), 1);
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("sled", dir.path());
+    let ann = Client::signed_up(&server, "ann");
+    let login = post(&Client::new(&server), "/login", &credentials("ann", PASSWORD).to_string());
+    let mut wires: Vec<Wire> = (0..LOGINS).map(|_| Wire::connect(server.addr())).collect();
+    for wire in &mut wires {
+        wire.send(&login);
     }
+    wires.iter().for_each(Wire::wait_until_read);
+    ann.is_served_promptly("a storm of logins");
+    let answers: Vec<Answer> = wires.iter_mut().map(Wire::answer).collect();
+    let (done, refused): (Vec<&Answer>, Vec<&Answer>) =
+        answers.iter().partition(|answer| answer.status == 200);
+    println!("{} of {LOGINS} were logged in", done.len());
+    assert!(done.len() >= 64, "as many as may wait: {}", done.len());
+    assert!(!refused.is_empty(), "not all of them");
+    for answer in refused {
+        assert_eq!((answer.status, answer.problem()), (503, "overloaded".to_owned()));
+        let seconds: u32 = answer.header("Retry-After").unwrap().parse().unwrap();
+        assert!((1..60).contains(&seconds), "{answer:?}");
+    }
+    // The connections of those who were refused are as good as any.
+    for wire in &mut wires {
+        wire.send(crate::wire::get(&ann, "/api/users/me"));
+        assert_eq!(wire.answer().status, 200);
+    }
+    let ann = Client::new(&server).log_in("ann");
+    assert_eq!(ann.id(), 1);
 }
