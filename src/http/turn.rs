@@ -5,6 +5,7 @@
 //! take back. Under load turns grow by themselves and share the sync; a lone request waits for
 //! nobody.
 
+use std::collections::VecDeque;
 use std::io;
 use std::iter;
 use std::mem;
@@ -33,6 +34,9 @@ use crate::problem::{self, Problem};
 
 /// Requests that one turn takes at most, so that the first does not wait for the last for long.
 const MAX_TURN: usize = 256;
+/// Bytes of replies with which a turn takes no more requests, so that many large pages at once are
+/// not all held at once.
+const MAX_TURN_BYTES: usize = 8 * 1024 * 1024;
 /// Hashes that wait for a worker: about two seconds of them.
 const HASH_QUEUE: usize = 64;
 /// Bodies that are read at once.
@@ -62,8 +66,9 @@ pub(super) struct Loop {
     events: Receiver<Event>,
     /// Answered in this turn, waiting for its sync.
     replies: Vec<(Exchange, Reply)>,
+    reply_bytes: usize,
     /// In flight since the last turn's replies went out.
-    ready: Vec<Exchange>,
+    ready: VecDeque<Exchange>,
     accept_error: Option<io::Error>,
     /// Whether the server stops: every connection ends with its next reply.
     draining: bool,
@@ -102,7 +107,8 @@ impl Loop {
             sender,
             events,
             replies: Vec::new(),
-            ready: Vec::new(),
+            reply_bytes: 0,
+            ready: VecDeque::new(),
             accept_error: None,
             draining: false,
         })
@@ -154,7 +160,9 @@ impl Loop {
 
     /// One turn. Answers nothing, and is the last one, if the sync fails.
     fn turn(&mut self, first: Option<io::Result<tiny_http::Request>>) -> Result<(), ServeError> {
-        for exchange in mem::take(&mut self.ready) {
+        while self.has_room()
+            && let Some(exchange) = self.ready.pop_front()
+        {
             self.begin(exchange);
         }
         let server = Arc::clone(&self.server);
@@ -171,6 +179,9 @@ impl Loop {
                 }
                 Err(_) => {}
             }
+            if !self.has_room() {
+                break;
+            }
         }
         while let Ok(event) = self.events.try_recv() {
             self.take(event);
@@ -181,6 +192,16 @@ impl Loop {
         }
         self.release();
         Ok(())
+    }
+
+    /// Whether the turn's replies leave room for more.
+    fn has_room(&self) -> bool {
+        self.reply_bytes < MAX_TURN_BYTES
+    }
+
+    fn answer(&mut self, exchange: Exchange, reply: Reply) {
+        self.reply_bytes += reply.body.len();
+        self.replies.push((exchange, reply));
     }
 
     fn admit(&mut self, request: tiny_http::Request) {
@@ -239,9 +260,12 @@ impl Loop {
         let connections = self.connections;
         slot.submit(move || {
             let deadline = deadlines.watch(exchange.peer(), BODY_DEADLINE);
-            let socket = connections.find(exchange.peer()).map(Arc::new);
-            // Its chunks' sizes and extensions come on top of what is counted as the body.
-            if let (Some(socket), None) = (&socket, exchange.request.body_length()) {
+            // What tiny_http does not say of a chunked body, the socket does: whether it was cut
+            // short, and what sizes and extensions come on top of what is counted as the body.
+            let chunked = exchange.request.body_length().is_none();
+            let socket = if chunked { connections.find(exchange.peer()) } else { None };
+            let socket = socket.map(Arc::new);
+            if let Some(socket) = &socket {
                 deadline.limit_received(socket, MAX_CHUNKED_BYTES);
             }
             content::read(&mut exchange, expects_continue, socket.as_deref());
@@ -254,20 +278,19 @@ impl Loop {
     fn refuse_unread(&mut self, mut exchange: Exchange, problem: Problem) {
         exchange.close = true;
         exchange.unread = exchange.request.body_length().unwrap_or(0) as u64;
-        self.replies.push((exchange, problem.into()));
+        self.answer(exchange, problem.into());
     }
 
     fn handle(&mut self, exchange: Exchange) {
         match self.app.handle(&exchange.request()) {
-            Outcome::Reply(reply) => self.replies.push((exchange, reply)),
+            Outcome::Reply(reply) => self.answer(exchange, reply),
             Outcome::Offload(job) => self.offload(exchange, job),
         }
     }
 
     fn offload(&mut self, exchange: Exchange, job: Job) {
         let Some(slot) = self.hashers.slot() else {
-            self.replies.push((exchange, Problem::overloaded().into()));
-            return;
+            return self.answer(exchange, Problem::overloaded().into());
         };
         let sender = self.sender.clone();
         slot.submit(move || {
@@ -282,7 +305,7 @@ impl Loop {
             Event::Received(exchange) => self.handle(exchange),
             Event::Done(exchange, resume) => {
                 let reply = self.app.resume(resume);
-                self.replies.push((exchange, reply));
+                self.answer(exchange, reply);
             }
             Event::Sent(peer) => self.ready.extend(self.lanes.release(peer)),
             Event::Closed(peer) => self.end(peer),
@@ -293,6 +316,7 @@ impl Loop {
     fn release(&mut self) {
         let now = self.app.clock().now();
         self.outbox.begin_turn();
+        self.reply_bytes = 0;
         for (exchange, reply) in mem::take(&mut self.replies) {
             let peer = exchange.peer();
             match self.outbox.send(exchange, &reply, now) {

@@ -83,13 +83,15 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     }
     let server = Server::start("sled", dir.path());
     told.check(&Client::new(&server).with_token(&token));
-    assert!(told.general.len() > ROUNDS && told.private.len() > ROUNDS && told.users.len() > 2);
+    let (general, private, users) = (told.general.len(), told.private.len(), told.users.len());
+    println!("{general} general and {private} private messages, {users} users");
+    assert!(general > ROUNDS && private > ROUNDS && users > 2);
 }
 
 /// Several clients at once, until the server dies under them.
 fn post_until_killed(server: Server, ann: &Client, told: &mut Told, round: usize) {
     let (next_message, next_user) = (told.next_message(), told.next_user());
-    let acknowledged = AtomicUsize::new(0);
+    let (acknowledged, registered) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let told = Mutex::new(told);
     let run = |thread: usize| {
         for n in 0..MAX_REQUESTS {
@@ -112,6 +114,7 @@ fn post_until_killed(server: Server, ann: &Client, told: &mut Told, round: usize
             let before = kind.insert(id, json!(text).to_string());
             assert_eq!(before, None, "{text}: id {id} was given twice");
             acknowledged.fetch_add(1, Ordering::Relaxed);
+            registered.fetch_add(usize::from(thread == 0), Ordering::Relaxed);
         }
     };
     thread::scope(|scope| {
@@ -119,8 +122,13 @@ fn post_until_killed(server: Server, ann: &Client, told: &mut Told, round: usize
             let run = &run;
             scope.spawn(move || run(thread));
         }
-        let enough = 40 + 61 * round % 300;
-        let reached = || (acknowledged.load(Ordering::Relaxed) >= enough).then_some(());
+        // Hashing gives way to everything else, so now and then it is waited for.
+        let (enough, users) = (40 + 61 * round % 300, usize::from(round.is_multiple_of(3)));
+        let reached = || {
+            let all = acknowledged.load(Ordering::Relaxed) >= enough
+                && registered.load(Ordering::Relaxed) >= users;
+            all.then_some(())
+        };
         let reached = until(PATIENCE, reached);
         server.kill();
         reached.expect("clients are served");

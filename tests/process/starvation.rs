@@ -51,7 +51,7 @@ fn fifty_at_once_are_served_within_a_second() {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());
         let ann = Client::signed_up(&server, "ann");
-        let request = get(&ann, "/api/messages");
+        let request = get(&ann, "/api/users/me");
         let mut open = Vec::new();
         // Its threads come and go, so the rounds differ; the last ones leave the others open.
         for round in 0..8 {
@@ -80,7 +80,7 @@ fn a_thousand_at_once_are_served_within_three_seconds() {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());
         let ann = Client::signed_up(&server, "ann");
-        let request = get(&ann, "/api/messages");
+        let request = get(&ann, "/api/users/me");
         for round in 0..2 {
             let (taken, mut wires) = burst(server.addr(), &request, 50, 20);
             println!("{store}, round {round}: 1,000 connections were served in {taken:?}");
