@@ -16,8 +16,8 @@ pub(crate) fn pages(
 ) -> Result<()> {
     let Subjects { bare, memory, sled, memory_long, sled_long } = subjects;
     let newest = &Load::NEWEST;
-    let middle = &Load::after(plan.long / 5 * 2, plan.long / 5 * 3);
-    let beginning = &Load::after(0, plan.long / 100);
+    let middle = &Load::middle_of(plan.long);
+    let beginning = &Load::beginning_of(plan.long);
     for subject in [memory_long, sled_long] {
         for load in [newest, middle, beginning] {
             subject.rehearse(load)?;

@@ -4,14 +4,21 @@
 //! of its own; docs/performance.md says what they mean. A missed target fails nothing, for it may
 //! be the machine; a connection that was not served or an answer that was an error does.
 //!
+//! `cargo bench --bench http -- --against PATH` compares with an earlier build of veche instead.
+//!
 //! `cargo bench --bench http -- --quick` is a short version for whoever changes the bench.
 
+mod against;
 mod bare;
+mod build;
 mod client;
+mod comparison;
 mod control;
 mod loads;
 mod machine;
 mod opening;
+mod pair;
+mod poster;
 mod process;
 mod report;
 mod rounds;
@@ -38,9 +45,14 @@ fn main() -> ExitCode {
         [bare::ARGUMENT, ..] => bare::serve(&arguments[1..]),
         ["--bench"] => bench(&Plan::FULL),
         ["--quick", "--bench"] => bench(&Plan::QUICK),
+        ["--against", earlier, "--bench"] => against::compare(earlier.as_ref(), &Plan::AGAINST),
+        ["--against", earlier, "--quick", "--bench"]
+        | ["--quick", "--against", earlier, "--bench"] => {
+            against::compare(earlier.as_ref(), &Plan::AGAINST_QUICK)
+        }
         // `cargo test --benches` is not asking for minutes of load on a debug build.
         [] => Ok(()),
-        _ => Err("the only argument is --quick".into()),
+        _ => Err("the arguments are --quick and --against PATH".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,6 +75,9 @@ struct Plan {
 impl Plan {
     const FULL: Plan = Plan { rounds: 5, seconds: 3, long: 1_000_000 };
     const QUICK: Plan = Plan { rounds: 1, seconds: 1, long: 50_000 };
+    /// An even number of rounds, since who comes first changes from one to the next.
+    const AGAINST: Plan = Plan { rounds: 6, seconds: 2, long: 1_000_000 };
+    const AGAINST_QUICK: Plan = Plan { rounds: 1, seconds: 1, long: 20_000 };
 }
 
 fn bench(plan: &Plan) -> Result<()> {

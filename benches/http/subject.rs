@@ -108,36 +108,55 @@ pub(crate) enum Kind {
 
 /// A store that veche can be started over.
 pub(crate) struct Store {
+    program: PathBuf,
     kind: Kind,
     dir: PathBuf,
-    history: PathBuf,
+    /// What the memory store imports at every start.
+    history: Option<PathBuf>,
 }
 
 impl Store {
     /// A store in the new directory `dir`, with the messages of `history`.
     pub(crate) fn create(kind: Kind, dir: PathBuf, history: &History) -> Result<Store> {
-        fs::create_dir(&dir)?;
-        let store = Store { kind, dir, history: history.file.clone() };
-        if kind == Kind::Sled {
-            let mut command = veche();
-            command.arg("import").arg("--data-dir").arg(store.data_dir()).arg(&store.history);
-            let status = Process::spawn(&mut command)?.wait(IMPORT_WITHIN)?;
-            if !status.success() {
-                return Err(format!("{command:?} ended with {status}").into());
+        let mut store = Store::empty(built_now().into(), kind, dir)?;
+        match kind {
+            Kind::Memory => store.history = Some(history.file.clone()),
+            Kind::Sled => {
+                let mut command = store.veche();
+                command.arg("import").arg("--data-dir").arg(store.data_dir()).arg(&history.file);
+                let status = Process::spawn(&mut command)?.wait(IMPORT_WITHIN)?;
+                if !status.success() {
+                    return Err(format!("{command:?} ended with {status}").into());
+                }
             }
         }
         Ok(store)
     }
 
+    /// A store in the new directory `dir`, without a message, for the veche at `program`.
+    pub(crate) fn empty(program: PathBuf, kind: Kind, dir: PathBuf) -> Result<Store> {
+        fs::create_dir(&dir)?;
+        Ok(Store { program, kind, dir, history: None })
+    }
+
     /// Starts veche over it.
     pub(crate) fn open(&self) -> Result<Server> {
-        let mut command = veche();
+        let mut command = self.veche();
         command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(self.data_dir());
         match self.kind {
-            Kind::Memory => command.args(["--store", "memory", "--import"]).arg(&self.history),
+            Kind::Memory => command.args(["--store", "memory"]),
             Kind::Sled => command.args(["--store", "sled"]),
         };
+        if let Some(history) = &self.history {
+            command.arg("--import").arg(history);
+        }
         Server::start(&mut command, IMPORT_WITHIN)
+    }
+
+    fn veche(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["--log", "warn"]);
+        command
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -150,10 +169,9 @@ impl Store {
     }
 }
 
-fn veche() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_veche"));
-    command.args(["--log", "warn"]);
-    command
+/// The veche that cargo built for this run of the bench.
+pub(crate) fn built_now() -> &'static str {
+    env!("CARGO_BIN_EXE_veche")
 }
 
 /// A file to import: an export of a store that had only messages of 40 bytes in the general chat.

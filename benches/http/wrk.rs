@@ -53,8 +53,18 @@ impl Load {
 
     /// The page that follows a message between these two, another one each time: one and the same
     /// page would soon be in every cache there is.
-    pub(crate) fn after(first: u64, last: u64) -> Load {
+    fn after(first: u64, last: u64) -> Load {
         Load { path: "/api/messages?limit=50&after=%d", cursors: (first, last), ..Load::NEWEST }
+    }
+
+    /// Pages from the middle fifth of a history of `len` messages.
+    pub(crate) fn middle_of(len: u64) -> Load {
+        Load::after(len / 5 * 2, len / 5 * 3)
+    }
+
+    /// Pages from the first hundredth of a history of `len` messages.
+    pub(crate) fn beginning_of(len: u64) -> Load {
+        Load::after(0, len / 100)
     }
 
     /// A message to the general chat.
