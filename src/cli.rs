@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
+use crate::api::Settings;
+use crate::api::cors::{Cors, Origin};
+
 /// A REST chat server: accounts, a general chat, private messages.
 ///
 /// Without a command it serves, until it gets SIGTERM or SIGINT. The first line on standard
@@ -42,6 +45,18 @@ pub enum Command {
         /// The file to read; `-` is standard input
         #[arg(default_value = "-")]
         file: PathBuf,
+    },
+    /// Run the documentation's examples against a running deployment, and say what differs
+    ///
+    /// Needs bash and curl. Registers users of its own, addresses nobody else, and leaves them and
+    /// their messages behind: says first how many, and wants `--yes` for it. Exits with 1 if
+    /// anything differs.
+    DocsCheck {
+        /// Where the deployment is: `https://chat.example.org`, say
+        url: String,
+        /// Write to it
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -104,7 +119,29 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     pub min_password_length: u16,
+    /// Let web pages of this origin use the API (repeatable), as in `https://chat.example.org`
+    ///
+    /// `*` stands for all. Without it browsers keep pages of other origins from reading replies.
+    #[arg(
+        long,
+        env = "VECHE_CORS_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        value_parser = Origin::parse
+    )]
+    pub cors_origin: Vec<Origin>,
     /// Read an export into the store, which must be empty, before serving
     #[arg(long, env = "VECHE_IMPORT", value_name = "FILE")]
     pub import: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    /// What of it concerns the API.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            min_password_length: usize::from(self.min_password_length),
+            cors: Cors::with(self.cors_origin.clone()),
+        }
+    }
 }

@@ -11,6 +11,7 @@
 pub mod api;
 pub mod auth;
 pub mod cli;
+pub mod docs;
 pub mod http;
 pub mod model;
 pub mod problem;

@@ -15,9 +15,12 @@ use veche::api::App;
 use veche::auth::secret;
 use veche::auth::tokens::{SECRET_BYTES, Tokens};
 use veche::cli::{Cli, Command, ServeArgs, StoreArgs, StoreKind};
+use veche::docs::address::Address;
+use veche::docs::check::{self, Check, Report as _};
+use veche::docs::plan::Plan;
 use veche::http::Server;
 use veche::model::Epoch;
-use veche::progress::Display;
+use veche::progress::{Display, Lines};
 use veche::store::{self, Backend, MemoryStore, SledStore, Summary, TransferError};
 use veche::sys::{SystemClock, SystemEntropy, random};
 
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         None => serve(&cli.store, &cli.serve),
         Some(Command::Export { file }) => export(&cli.store, file),
         Some(Command::Import { file }) => import(&cli.store, file),
+        Some(Command::DocsCheck { url, yes }) => return docs_check(url, *yes),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,9 +75,7 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
         );
     }
     let tokens = Tokens::new(&secret, serve.token_ttl, store.epoch());
-    let min_password_length = usize::from(serve.min_password_length);
-    let app =
-        App::new(store, tokens, Box::new(SystemClock), Box::new(entropy), min_password_length);
+    let app = App::new(store, tokens, Box::new(SystemClock), Box::new(entropy), serve.settings());
 
     // Until here a signal ends the process at once, which a store survives.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
@@ -146,6 +148,31 @@ fn import(args: &StoreArgs, file: &Path) -> Outcome<()> {
     let verb = if args.store == StoreKind::Memory { "verified" } else { "imported" };
     eprintln!("{verb} {summary}");
     Ok(())
+}
+
+/// 0 if nothing differs, 1 if something does or nobody answers, 2 if it was not told to go on.
+fn docs_check(url: &str, yes: bool) -> ExitCode {
+    let done = Address::parse(url).map_err(|why| (2, format!("{url:?} is no address: {why}")));
+    match done.and_then(|address| check_docs(address, yes).map_err(|e| (1, e.to_string()))) {
+        Ok(code) => code,
+        Err((code, why)) => {
+            eprintln!("veche: {why}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn check_docs(address: Address, yes: bool) -> Outcome<ExitCode> {
+    let plan = Plan::make()?;
+    let mark = check::mark(&mut SystemEntropy::probe()?);
+    let mut lines = Lines::new("checking", plan.cases());
+    lines.line(&plan.announcement(&address, &mark))?;
+    if !yes {
+        lines.line("Nothing has been written. With --yes it goes on.")?;
+        return Ok(ExitCode::from(2));
+    }
+    let summary = Check::new(address, mark, &mut lines).run(&plan)?;
+    Ok(if summary.differing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn build(data_dir: &Path, epoch: Epoch, file: &Path) -> Outcome<Summary> {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A kind of error: its `type` is `/problems/` and the slug.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,15 +17,19 @@ pub struct Kind {
     pub status: u16,
     /// The same for every problem of the kind.
     pub title: &'static str,
+    /// When it happens.
+    pub meaning: &'static str,
     /// What a client should do about it.
     pub advice: &'static str,
 }
 
 macro_rules! kinds {
-    ($($name:ident = $status:literal $slug:literal: $title:literal, $advice:literal;)*) => {
+    ($($name:ident = $status:literal $slug:literal: $title:literal,
+        $meaning:literal, $advice:literal;)*) => {
         $(#[doc = $title]
-        pub const $name: &Kind =
-            &Kind { slug: $slug, status: $status, title: $title, advice: $advice };)*
+        pub const $name: &Kind = &Kind {
+            slug: $slug, status: $status, title: $title, meaning: $meaning, advice: $advice,
+        };)*
 
         /// All kinds, in order of status.
         pub const KINDS: &[&Kind] = &[$($name),*];
@@ -33,38 +38,59 @@ macro_rules! kinds {
 
 kinds! {
     MALFORMED_REQUEST = 400 "malformed-request": "The request is malformed",
+        "It is not clear where the body ends: lengths contradict each other, or the body ended \
+         early.",
         "Say once, and truly, how long the body is. The connection is closed.";
     MALFORMED_BODY = 400 "malformed-body": "The body is not a JSON object",
+        "The body could not be read as JSON, or is JSON of another kind than an object.",
         "Send a JSON object in UTF-8.";
     INVALID_PARAMETER = 400 "invalid-parameter": "A query parameter is invalid",
+        "A parameter is out of range, of the wrong form, given twice, or given together with one \
+         that excludes it.",
         "Correct the parameter that `parameter` names.";
     TOKEN_MISSING = 401 "token-missing": "An access token is needed",
+        "There is no `Authorization` field, or not one of the form `Bearer TOKEN`.",
         "Log in and send the token as `Authorization: Bearer TOKEN`.";
     TOKEN_INVALID = 401 "token-invalid": "The access token is not valid",
+        "The token has expired, is malformed or forged, or is of another store.",
         "Log in again.";
     WRONG_CREDENTIALS = 401 "wrong-credentials": "The user name or the password is wrong",
+        "No user has this name and this password.",
         "Correct one of them; which one is not said.";
     FORBIDDEN = 403 "forbidden": "This is not yours to see",
+        "Private messages are for their two parties only.",
         "Nothing: another token would be needed.";
     NOT_FOUND = 404 "not-found": "There is nothing here",
+        "There is no such path, or nothing has the id in it.",
         "Correct the path or the id in it.";
     METHOD_NOT_ALLOWED = 405 "method-not-allowed": "The resource does not support the method",
+        "The path exists, but not for this method.",
         "Use one of the methods in the `Allow` header.";
     USERNAME_TAKEN = 409 "username-taken": "The user name is taken",
+        "Somebody has registered this name already, in this or another case.",
         "Choose another name; case makes no difference.";
     CURSOR_LOST = 410 "cursor-lost": "The cursor belongs to another store",
+        "The link that was followed comes from a store that is not served any more.",
         "Forget what you have: the store was reset. Start again without a cursor.";
     BODY_TOO_LARGE = 413 "body-too-large": "The body is too large",
+        "No request needs a body of more than 32 KiB.",
         "Send at most 32 KiB.";
     UNSUPPORTED_MEDIA_TYPE = 415 "unsupported-media-type": "The body's type is not supported",
+        "The body is declared to be something other than JSON.",
         "Send `Content-Type: application/json`.";
     INVALID_FIELD = 422 "invalid-field": "A field of the body is invalid",
+        "The body is a JSON object, but a field is missing, of the wrong type or out of range.",
         "Correct the field that `field` names.";
     INTERNAL_ERROR = 500 "internal-error": "The server failed",
+        "The server's own fault. What went wrong is in its log.",
         "Try again later. Whether a change took effect is unknown.";
     OVERLOADED = 503 "overloaded": "The server is busy",
+        "A queue for work of this kind is full.",
         "Try again after the seconds that the `Retry-After` header gives. Nothing was changed.";
 }
+
+/// What can happen to any request, whatever it asks for.
+pub const ANYWHERE: &[&Kind] = &[MALFORMED_REQUEST, INTERNAL_ERROR, OVERLOADED];
 
 /// One error, as its client is told of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -141,21 +167,10 @@ impl Problem {
         Problem::new(OVERLOADED, "too many requests of this kind are waiting")
     }
 
-    /// The body, as RFC 9457 lays it out.
+    /// The body.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            r#type: String,
-            title: &'a str,
-            status: u16,
-            detail: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            parameter: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            field: Option<&'a str>,
-        }
-        let body = Body {
+        let body = ProblemBody {
             r#type: format!("/problems/{}", self.kind.slug),
             title: self.kind.title,
             status: self.kind.status,
@@ -166,4 +181,28 @@ impl Problem {
         // Strings and a number: there is nothing in it that could fail to serialize.
         serde_json::to_vec(&body).unwrap_or_default()
     }
+}
+
+/// A problem as RFC 9457 lays it out.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
+    /// Where it is explained. Programs go by this; it does not change.
+    #[schema(format = "uri-reference")]
+    r#type: String,
+    /// The kind of problem in words.
+    title: &'a str,
+    /// The status of the response once more.
+    status: u16,
+    /// What was wrong with this request, for people. The words may change.
+    detail: &'a str,
+    /// The query parameter that is to blame, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    parameter: Option<&'a str>,
+    /// The field of the body that is to blame, where one is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    field: Option<&'a str>,
 }

@@ -1,11 +1,12 @@
 //! Shows how far a long task is: a bar on a terminal, lines in the log elsewhere. A task that is
-//! over at once shows nothing.
+//! over at once shows nothing. A task that says of each part what came of it has a bar below that.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::docs::check::Report;
 use crate::store::Progress;
 
 /// How long a task may take before it is shown.
@@ -50,12 +51,8 @@ impl Progress for Display {
 
 impl Task {
     fn report(&mut self, done: u64) {
-        if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::new(self.total);
-            if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}") {
-                bar.set_style(style);
-            }
-            bar.set_message(self.name);
+        if io::stderr().is_terminal() {
+            let bar = bar(self.name, self.total);
             bar.set_position(done);
             self.bar = Some(bar);
         } else {
@@ -66,4 +63,53 @@ impl Task {
             }
         }
     }
+}
+
+/// Writes lines to standard output; on a terminal, with a bar below them.
+#[derive(Debug)]
+pub struct Lines {
+    name: &'static str,
+    total: u64,
+    bar: Option<ProgressBar>,
+}
+
+impl Lines {
+    /// For a task of `total` parts.
+    #[must_use]
+    pub fn new(name: &'static str, total: usize) -> Lines {
+        Lines { name, total: u64::try_from(total).unwrap_or(u64::MAX), bar: None }
+    }
+}
+
+impl Report for Lines {
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        let write = || writeln!(io::stdout(), "{line}");
+        self.bar.as_ref().map_or_else(write, |bar| bar.suspend(write))
+    }
+
+    fn advance(&mut self, done: usize) {
+        if self.bar.is_none() && io::stderr().is_terminal() {
+            self.bar = Some(bar(self.name, self.total));
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(u64::try_from(done).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar(name: &'static str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}") {
+        bar.set_style(style);
+    }
+    bar.set_message(name);
+    bar
 }

@@ -16,8 +16,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("auth", &["model", "sys"]),
     ("api", &["store", "auth", "problem", "model", "sys"]),
     ("http", &["api", "store", "problem", "model", "sys"]),
-    ("progress", &["store"]),
-    ("cli", &[]),
+    ("docs", &["model", "sys"]),
+    ("progress", &["docs", "store"]),
+    ("cli", &["api"]),
 ];
 
 /// What only these modules may know, whether by import or by name.
@@ -25,8 +26,9 @@ const KNOWLEDGE: &[(&str, &[&str])] = &[
     ("tiny_http::", &["http"]),
     ("socket2::", &["http"]),
     ("std::net", &["http", "cli"]),
-    ("std::thread", &["http", "main"]),
-    ("std::fs", &["store", "auth", "http", "main"]),
+    ("std::thread", &["http", "docs", "main"]),
+    ("std::fs", &["store", "auth", "http", "docs", "main"]),
+    ("std::process", &["docs", "main"]),
     ("::sled::", &["store"]),
     ("jsonwebtoken::", &["auth"]),
     ("argon2::", &["auth"]),

@@ -3,42 +3,102 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::body::{self, Field};
-use super::{App, Failure, Job, Outcome, Reply, Request, Resume, to_json};
+use super::body::{self, Given};
+use super::contract::{Answer, Field, Operation, Shape, Tag};
+use super::{App, Failure, Job, OpenCall, Outcome, Reply, Resume, to_json};
 use crate::auth::{passwords, tokens};
 use crate::model::{MAX_PASSWORD_BYTES, UserId, Username};
 use crate::problem::{self, Problem};
 use crate::store::NewUser;
 use crate::sys::random;
 
-#[derive(Deserialize)]
+/// A user name and a password.
+#[derive(Deserialize, ToSchema)]
 struct Credentials<'a> {
+    /// Case makes no difference.
     #[serde(default, borrow)]
-    username: Field<Cow<'a, str>>,
+    #[schema(
+        value_type = String, required, min_length = 1, max_length = 32,
+        pattern = "^[A-Za-z0-9_.-]+$", example = "alice"
+    )]
+    username: Given<Cow<'a, str>>,
+    /// How short it may be, the operator decides: by default 3 characters. At most 1,024 bytes of
+    /// UTF-8.
     #[serde(default, borrow)]
-    password: Field<Cow<'a, str>>,
+    #[schema(
+        value_type = String, required, format = Password, min_length = 1, max_length = 1024,
+        example = "correct horse"
+    )]
+    password: Given<Cow<'a, str>>,
 }
 
-#[derive(Serialize)]
+/// A new account.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct Registered {
     id: UserId,
 }
 
-#[derive(Serialize)]
+/// An access token.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AccessToken)]
 struct LoggedIn<'a> {
+    /// A JSON Web Token (RFC 7519), to be sent as `Authorization: Bearer TOKEN`.
+    #[schema(pattern = "^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$")]
     token: &'a str,
+    #[schema(pattern = "^Bearer$")]
     token_type: &'a str,
+    /// For how many seconds it is good.
+    #[schema(minimum = 1, maximum = 31_536_000)]
     expires_in: u64,
 }
 
+pub(super) const REGISTER: Operation = Operation {
+    body: Some(Shape::of::<Credentials<'static>>()),
+    answers: &[Answer::json(201, "The account is made", Shape::of::<Registered>())
+        .with(&[Field::Location])],
+    problems: &[
+        problem::MALFORMED_BODY,
+        problem::USERNAME_TAKEN,
+        problem::BODY_TOO_LARGE,
+        problem::UNSUPPORTED_MEDIA_TYPE,
+        problem::INVALID_FIELD,
+    ],
+    ..Operation::new("register", Tag::Accounts, "Make an account")
+};
+
+pub(super) const REGISTER_ALIAS: Operation = Operation {
+    id: "registerAlias",
+    summary: "Make an account: another name of POST /register",
+    ..REGISTER
+};
+
+pub(super) const LOGIN: Operation = Operation {
+    body: Some(Shape::of::<Credentials<'static>>()),
+    answers: &[Answer::json(200, "A token", Shape::of::<LoggedIn<'static>>())],
+    problems: &[
+        problem::MALFORMED_BODY,
+        problem::WRONG_CREDENTIALS,
+        problem::BODY_TOO_LARGE,
+        problem::UNSUPPORTED_MEDIA_TYPE,
+        problem::INVALID_FIELD,
+    ],
+    ..Operation::new("login", Tag::Accounts, "Log in: get an access token")
+};
+
+pub(super) const LOGIN_ALIAS: Operation =
+    Operation { id: "loginAlias", summary: "Log in: another name of POST /login", ..LOGIN };
+
 /// `POST /register`
-pub(super) fn register(app: &mut App, request: &Request<'_>) -> Result<Outcome, Failure> {
-    let credentials: Credentials<'_> = body::parse(request)?;
+pub(super) fn register(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failure> {
+    let credentials: Credentials<'_> = body::parse(call.request)?;
     let username = credentials.username.required("username")?;
     let password = credentials.password.required("password")?;
     let name = Username::parse(&username).map_err(|why| Problem::field("username", why))?;
-    check_password(&password, app.min_password_length)?;
+    check_password(&password, app.settings.min_password_length)?;
     // Asked again when it is written; a name that is taken is not worth a hash.
     if app.store.user_named(&name)?.is_some() {
         return Err(username_taken().into());
@@ -68,8 +128,8 @@ fn create(app: &mut App, name: Username, password_hash: Box<str>) -> Result<Repl
 /// The same for an unknown user and for a wrong password: one answer, in the same time.
 ///
 /// `POST /login`
-pub(super) fn login(app: &mut App, request: &Request<'_>) -> Result<Outcome, Failure> {
-    let credentials: Credentials<'_> = body::parse(request)?;
+pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failure> {
+    let credentials: Credentials<'_> = body::parse(call.request)?;
     let username = credentials.username.required("username")?;
     let password = credentials.password.required("password")?.into_owned();
     let user = match Username::parse(&username) {
@@ -96,8 +156,7 @@ fn admit(app: &mut App, user: UserId) -> Result<Reply, Failure> {
     })?;
     let expires_in = app.tokens.ttl_seconds();
     let body = LoggedIn { token: &token, token_type: "Bearer", expires_in };
-    // RFC 6750, section 5.3: tokens are not for caches.
-    Ok(Reply::json(200, to_json(&body)).with("Cache-Control", "no-store"))
+    Ok(Reply::json(200, to_json(&body)))
 }
 
 fn check_password(password: &str, min_length: usize) -> Result<(), Problem> {

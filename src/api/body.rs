@@ -2,7 +2,7 @@
 //!
 //! A body is either no JSON object at all (400) or an object with fields that are missing or of
 //! another type (422, with the field named). To tell these apart, a field that may be wrong is
-//! read as a [`Field`], which accepts anything.
+//! read as a [`Given`], which accepts anything.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,17 +15,17 @@ use crate::problem::{self, Problem};
 
 /// A field of the body as it came.
 #[derive(Debug, Default)]
-pub(super) enum Field<T> {
+pub(super) enum Given<T> {
     /// It did not.
     #[default]
     Missing,
     /// It is of another type.
     Wrong,
     /// As it should be.
-    Given(T),
+    Value(T),
 }
 
-/// A JSON type that a [`Field`] can ask for.
+/// A JSON type that a [`Given`] can ask for.
 pub(super) trait Expected<'de>: Sized {
     /// What the client is told when it is another.
     const WHAT: &'static str;
@@ -51,7 +51,7 @@ impl Expected<'_> for u64 {
     }
 }
 
-impl<'de, T: Expected<'de>> Field<T> {
+impl<'de, T: Expected<'de>> Given<T> {
     /// The value; 422 if it is missing or of another type.
     pub(super) fn required(self, name: &'static str) -> Result<T, Problem> {
         self.optional(name)?.ok_or_else(|| Problem::field(name, "is required"))
@@ -60,18 +60,18 @@ impl<'de, T: Expected<'de>> Field<T> {
     /// The value, if there is one; 422 if it is of another type.
     pub(super) fn optional(self, name: &'static str) -> Result<Option<T>, Problem> {
         match self {
-            Field::Missing => Ok(None),
-            Field::Wrong => Err(Problem::field(name, T::WHAT)),
-            Field::Given(value) => Ok(Some(value)),
+            Given::Missing => Ok(None),
+            Given::Wrong => Err(Problem::field(name, T::WHAT)),
+            Given::Value(value) => Ok(Some(value)),
         }
     }
 
-    fn given(value: Option<T>) -> Field<T> {
-        value.map_or(Field::Wrong, Field::Given)
+    fn of(value: Option<T>) -> Given<T> {
+        value.map_or(Given::Wrong, Given::Value)
     }
 }
 
-impl<'de, T: Expected<'de>> Deserialize<'de> for Field<T> {
+impl<'de, T: Expected<'de>> Deserialize<'de> for Given<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(FieldVisitor(PhantomData))
     }
@@ -80,53 +80,53 @@ impl<'de, T: Expected<'de>> Deserialize<'de> for Field<T> {
 struct FieldVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Expected<'de>> Visitor<'de> for FieldVisitor<T> {
-    type Value = Field<T>;
+    type Value = Given<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Field::given(T::from_str(Cow::Borrowed(text))))
+        Ok(Given::of(T::from_str(Cow::Borrowed(text))))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Field::given(T::from_str(Cow::Owned(text.to_owned()))))
+        Ok(Given::of(T::from_str(Cow::Owned(text.to_owned()))))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Field::given(T::from_u64(number)))
+        Ok(Given::of(T::from_u64(number)))
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Field::Wrong)
+        Ok(Given::Wrong)
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Field::Wrong)
+        Ok(Given::Wrong)
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Field::Wrong)
+        Ok(Given::Wrong)
     }
 
     /// `null` says as much as leaving the field out.
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Field::Missing)
+        Ok(Given::Missing)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Field::Wrong)
+        Ok(Given::Wrong)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Field::Wrong)
+        Ok(Given::Wrong)
     }
 }
 
-/// The body as a `T`, whose fields should all be [`Field`]s with `#[serde(default)]`.
+/// The body as a `T`, whose fields should all be [`Given`]s with `#[serde(default)]`.
 pub(super) fn parse<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, Problem> {
     check_content_type(request.content_type)?;
     let bytes = match request.body {

@@ -3,45 +3,150 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::body::{self, Field};
-use super::paging::{Links, Query, number};
+use super::body::{self, Given};
+use super::conditional::is_known;
+use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
+use super::paging::{Links, Parameter, Query, number};
 use super::users::{PathUser, no_such_user};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
 use crate::model::{Mailbox, Message, MessageId, MessageText, Page, Timestamp, UserId};
 use crate::problem::{self, Problem};
 use crate::store::NewMessage;
 
-#[derive(Deserialize)]
+/// A message for everybody.
+#[derive(Deserialize, ToSchema)]
 struct GeneralDraft<'a> {
+    /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
     #[serde(default, borrow)]
-    text: Field<Cow<'a, str>>,
+    #[schema(value_type = String, required, min_length = 1, max_length = 4096, example = "hello")]
+    text: Given<Cow<'a, str>>,
 }
 
-#[derive(Deserialize)]
+/// A message for one user.
+#[derive(Deserialize, ToSchema)]
 struct PrivateDraft<'a> {
+    /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
     #[serde(default, borrow)]
-    text: Field<Cow<'a, str>>,
+    #[schema(value_type = String, required, min_length = 1, max_length = 4096, example = "hello")]
+    text: Given<Cow<'a, str>>,
+    /// If given, the same user as in the path.
     #[serde(default)]
-    to_user: Field<u64>,
+    #[schema(value_type = UserId)]
+    to_user: Given<u64>,
 }
 
-#[derive(Serialize)]
+/// What became of a message.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct Posted {
+    #[schema(pattern = "^ok$")]
     status: &'static str,
     id: MessageId,
 }
 
-/// A message on the wire. The order of the fields is part of the contract.
-#[derive(Serialize)]
+/// A message.
+// The order of the fields is part of the contract.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Message)]
 struct MessageBody<'a> {
     id: MessageId,
     from_user: UserId,
-    /// 0 is the general chat.
+    /// The receiver; 0 is the general chat.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991u64)]
     to_user: u64,
+    #[schema(min_length = 1, max_length = 4096)]
     text: &'a str,
     sent_at: Timestamp,
 }
+
+pub(super) const LIST_GENERAL: Operation = Operation {
+    query: &Parameter::OF_LISTS,
+    answers: &[PAGE],
+    problems: &[
+        problem::INVALID_PARAMETER,
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::CURSOR_LOST,
+    ],
+    ..Operation::new("listMessages", Tag::Messages, "Read the general chat")
+};
+
+pub(super) const POST_GENERAL: Operation = Operation {
+    body: Some(Shape::of::<GeneralDraft<'static>>()),
+    answers: &[POSTED],
+    problems: &[
+        problem::MALFORMED_BODY,
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::BODY_TOO_LARGE,
+        problem::UNSUPPORTED_MEDIA_TYPE,
+        problem::INVALID_FIELD,
+    ],
+    ..Operation::new("postMessage", Tag::Messages, "Write to the general chat")
+};
+
+pub(super) const LIST_PRIVATE: Operation = Operation {
+    segment: Some(Segment::User),
+    query: &[
+        Parameter::Limit,
+        Parameter::Before,
+        Parameter::After,
+        Parameter::Epoch,
+        Parameter::With,
+    ],
+    answers: &[PAGE],
+    problems: &[
+        problem::INVALID_PARAMETER,
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::FORBIDDEN,
+        problem::NOT_FOUND,
+        problem::CURSOR_LOST,
+    ],
+    ..Operation::new("listPrivateMessages", Tag::PrivateMessages, "Read one's private messages")
+};
+
+pub(super) const POST_PRIVATE: Operation = Operation {
+    segment: Some(Segment::User),
+    body: Some(Shape::of::<PrivateDraft<'static>>()),
+    answers: &[POSTED],
+    problems: &[
+        problem::MALFORMED_BODY,
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::NOT_FOUND,
+        problem::BODY_TOO_LARGE,
+        problem::UNSUPPORTED_MEDIA_TYPE,
+        problem::INVALID_FIELD,
+    ],
+    ..Operation::new("postPrivateMessage", Tag::PrivateMessages, "Write to a user")
+};
+
+pub(super) const SHOW: Operation = Operation {
+    segment: Some(Segment::Message),
+    conditional: true,
+    answers: &[
+        Answer::json(200, "The message", Shape::of::<MessageBody<'static>>()).with(&[Field::ETag]),
+        Answer::NOT_MODIFIED,
+    ],
+    problems: &[
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::FORBIDDEN,
+        problem::NOT_FOUND,
+    ],
+    ..Operation::new("showMessage", Tag::Messages, "Read one message, of either kind")
+};
+
+const PAGE: Answer =
+    Answer::list("A page of messages, in order of id", Shape::of::<MessageBody<'static>>())
+        .with(&[Field::Link]);
+
+const POSTED: Answer = Answer::json(201, "The message is sent, and durable", Shape::of::<Posted>())
+    .with(&[Field::Location]);
 
 impl<'a> From<&'a Message> for MessageBody<'a> {
     fn from(message: &'a Message) -> Self {
@@ -125,8 +230,8 @@ pub(super) fn list_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
 /// `GET /api/users/{id}/messages`
 pub(super) fn list_private(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let owner = call.caller;
-    if PathUser::parse(call.id).map(|user| user.id(owner)) != Some(owner) {
-        if !call.id.bytes().all(|b| b.is_ascii_digit()) {
+    if PathUser::parse(call.segment).map(|user| user.id(owner)) != Some(owner) {
+        if !call.segment.bytes().all(|b| b.is_ascii_digit()) {
             return Err(no_such_user().into());
         }
         let why = "private messages are for their two parties only";
@@ -144,7 +249,7 @@ fn list(
     call: &Call<'_>,
     choose: impl FnOnce(&Query<'_>) -> Result<(Mailbox, Option<UserId>), Problem>,
 ) -> Result<Outcome, Failure> {
-    let query = Query::parse(call.request.query)?;
+    let query = call.query()?;
     let (mailbox, with) = choose(&query)?;
     let window = query.window(app)?;
     let links = Links { path: call.request.path, with, window, epoch: app.store.epoch() };
@@ -162,7 +267,7 @@ pub(super) fn post_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
 
 /// `POST /api/users/{id}/messages`
 pub(super) fn post_private(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let to = PathUser::parse(call.id).ok_or_else(no_such_user)?.id(call.caller);
+    let to = PathUser::parse(call.segment).ok_or_else(no_such_user)?.id(call.caller);
     let draft: PrivateDraft<'_> = body::parse(call.request)?;
     if draft.to_user.optional("to_user")?.is_some_and(|also_to| also_to != to.get()) {
         return Err(Problem::field("to_user", "must be the user in the path").into());
@@ -174,7 +279,7 @@ fn post(
     app: &mut App,
     from: UserId,
     to: Option<UserId>,
-    text: Field<Cow<'_, str>>,
+    text: Given<Cow<'_, str>>,
 ) -> Result<Outcome, Failure> {
     let text = text.required("text")?;
     let text = MessageText::parse(text).map_err(|why| Problem::field("text", why))?;
@@ -188,13 +293,21 @@ fn post(
 /// `GET /api/messages/{id}`
 pub(super) fn show(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let not_found = || Problem::not_found("there is no message with this id");
-    let id = number(call.id).and_then(MessageId::new).ok_or_else(not_found)?;
+    let id = number(call.segment).and_then(MessageId::new).ok_or_else(not_found)?;
+    let epoch = app.store.epoch();
     let message = app.store.message(id)?.ok_or_else(not_found)?;
     if !message.is_visible_to(call.caller) {
         let why = "private messages are for their two parties only";
         return Err(Problem::new(problem::FORBIDDEN, why).into());
     }
-    Ok(Outcome::Reply(Reply::json(200, to_json(&MessageBody::from(&*message)))))
+    // A message does not change; in another store, another has its id.
+    let tag = format!("\"{epoch}-{id}\"");
+    let reply = if is_known(call.request.if_none_match, &tag) {
+        Reply::empty(304)
+    } else {
+        Reply::json(200, to_json(&MessageBody::from(&*message)))
+    };
+    Ok(Outcome::Reply(reply.revalidated_by(tag)))
 }
 
 #[cfg(test)]

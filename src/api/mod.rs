@@ -6,8 +6,14 @@
 
 mod accounts;
 mod body;
+mod conditional;
+pub mod contract;
+pub mod cors;
 mod messages;
+pub mod openapi;
 mod paging;
+mod problems;
+mod reference;
 pub mod routes;
 mod users;
 
@@ -22,7 +28,9 @@ use crate::problem::{self, Problem};
 use crate::store::{Backend, StoreError};
 use crate::sys::{Clock, Entropy};
 
-use routes::{Handler, Match};
+use cors::Cors;
+use paging::Query;
+use routes::{Handler, Match, Route};
 
 /// Longest request body that is looked at, in bytes.
 pub const MAX_BODY_BYTES: usize = 32 * 1024;
@@ -33,8 +41,17 @@ pub struct App {
     tokens: Tokens,
     clock: Box<dyn Clock>,
     entropy: Box<dyn Entropy>,
-    min_password_length: usize,
+    settings: Settings,
     failure: Option<StoreError>,
+}
+
+/// What the operator decides about the API.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The shortest password that can be registered, in characters.
+    pub min_password_length: usize,
+    /// Which pages of other origins may use the API.
+    pub cors: Cors,
 }
 
 /// What a handler gets to see of an HTTP request.
@@ -50,6 +67,14 @@ pub struct Request<'a> {
     pub authorization: Option<&'a str>,
     /// The `Content-Type` field.
     pub content_type: Option<&'a str>,
+    /// The `Accept-Encoding` field.
+    pub accept_encoding: Option<&'a str>,
+    /// The `If-None-Match` field.
+    pub if_none_match: Option<&'a str>,
+    /// The `Origin` field.
+    pub origin: Option<&'a str>,
+    /// The `Access-Control-Request-Method` field.
+    pub requested_method: Option<&'a str>,
     /// The content.
     pub body: Body<'a>,
 }
@@ -70,12 +95,14 @@ pub enum Body<'a> {
 pub struct Reply {
     /// The status code (RFC 9110, section 15).
     pub status: u16,
-    /// The `Content-Type` field.
+    /// The `Content-Type` field. Not sent with a status that has no content.
     pub content_type: &'static str,
+    /// The `Cache-Control` field.
+    pub cache_control: &'static str,
     /// Further fields. Values hold nothing that a client chose freely.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// The content. A `HEAD` is answered with its length only.
-    pub body: Vec<u8>,
+    pub body: Cow<'static, [u8]>,
 }
 
 /// What becomes of a request.
@@ -112,10 +139,24 @@ impl From<StoreError> for Failure {
     }
 }
 
+const NO_SUCH_PATH: &str = "no such path; /docs shows those there are";
+/// What the API answers is true now, and for who asked (RFC 9111, section 5.2.2.5).
+const NOT_FOR_CACHES: &str = "no-store";
+
 impl Reply {
     /// A JSON reply. `body` is the JSON.
     fn json(status: u16, body: Vec<u8>) -> Reply {
-        Reply { status, content_type: "application/json", headers: Vec::new(), body }
+        Reply::new(status, "application/json", body)
+    }
+
+    fn new(status: u16, content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Reply {
+        let (cache_control, headers) = (NOT_FOR_CACHES, Vec::new());
+        Reply { status, content_type, cache_control, headers, body: body.into() }
+    }
+
+    /// One without content.
+    fn empty(status: u16) -> Reply {
+        Reply::new(status, "", &[][..])
     }
 
     fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Reply {
@@ -126,26 +167,23 @@ impl Reply {
 
 impl From<Problem> for Reply {
     fn from(problem: Problem) -> Reply {
-        Reply {
-            status: problem.kind.status,
-            content_type: "application/problem+json",
-            body: problem.to_json(),
-            headers: problem.headers,
-        }
+        let body = problem.to_json();
+        let reply = Reply::new(problem.kind.status, "application/problem+json", body);
+        Reply { headers: problem.headers, ..reply }
     }
 }
 
 impl App {
-    /// The state around a store. `min_password_length` is in characters.
+    /// The state around a store.
     #[must_use]
     pub fn new(
         store: Box<dyn Backend>,
         tokens: Tokens,
         clock: Box<dyn Clock>,
         entropy: Box<dyn Entropy>,
-        min_password_length: usize,
+        settings: Settings,
     ) -> App {
-        App { store, tokens, clock, entropy, min_password_length, failure: None }
+        App { store, tokens, clock, entropy, settings, failure: None }
     }
 
     /// Routes and handles one request. What it wrote is not durable before [`App::sync`].
@@ -181,17 +219,27 @@ impl App {
         &*self.clock
     }
 
+    /// Which pages of other origins may use the API. What they are told goes with every reply.
+    #[must_use]
+    pub fn cors(&self) -> &Cors {
+        &self.settings.cors
+    }
+
     fn dispatch(&mut self, request: &Request<'_>) -> Result<Outcome, Failure> {
-        let (route, id) = match routes::find(request.method, request.path) {
-            Match::Route(route, id) => (route, id),
-            Match::OtherMethods(allow) => return Err(Problem::method_not_allowed(allow).into()),
-            Match::Nothing => return Err(Problem::not_found("no such path").into()),
+        let (route, segment) = match routes::find(request.method, request.path) {
+            Match::Route(route, segment) => (route, segment),
+            Match::OtherMethods(allow) => {
+                let preflight = self.settings.cors.preflight(request, &allow);
+                let refused = || Problem::method_not_allowed(allow).into();
+                return preflight.map(Outcome::Reply).ok_or_else(refused);
+            }
+            Match::Nothing => return Err(Problem::not_found(NO_SUCH_PATH).into()),
         };
         match route.handler {
-            Handler::Open(handle) => handle(self, request),
+            Handler::Open(handle) => handle(self, &Call { request, route, caller: (), segment }),
             Handler::Authenticated(handle) => {
                 let caller = self.authenticate(request)?;
-                handle(self, &Call { request, caller, id })
+                handle(self, &Call { request, route, caller, segment })
             }
         }
     }
@@ -236,10 +284,22 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-/// A request whose sender is known.
-struct Call<'a> {
+/// A request on a route.
+struct Call<'a, Caller = UserId> {
     request: &'a Request<'a>,
-    caller: UserId,
-    /// The path's `{id}`, if the route has one.
-    id: &'a str,
+    route: &'static Route,
+    /// Who sent it, if that was asked.
+    caller: Caller,
+    /// What the `{…}` in the route's path stands for.
+    segment: &'a str,
+}
+
+/// A request whose sender nobody asked for.
+type OpenCall<'a> = Call<'a, ()>;
+
+impl<'a, Caller> Call<'a, Caller> {
+    /// The query parameters that the route knows.
+    fn query(&self) -> Result<Query<'a>, Problem> {
+        Query::parse(self.request.query, self.route.operation.query)
+    }
 }

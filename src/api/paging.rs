@@ -7,55 +7,82 @@ use super::App;
 use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, Epoch, MAX_ID, MAX_PAGE_LIMIT, UserId, Window};
 use crate::problem::{self, Problem};
 
-/// The query parameters that any list knows. Others are ignored.
-#[derive(Debug, Default)]
-pub(super) struct Query<'a> {
-    limit: Option<Cow<'a, str>>,
-    before: Option<Cow<'a, str>>,
-    after: Option<Cow<'a, str>>,
-    epoch: Option<Cow<'a, str>>,
-    /// Only these private messages; of use to mailboxes.
-    pub(super) with: Option<Cow<'a, str>>,
-    /// Only this account; of use to the list of users.
-    pub(super) username: Option<Cow<'a, str>>,
+/// A query parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parameter {
+    /// How many items a page holds at most.
+    Limit,
+    /// The page below this id.
+    Before,
+    /// The page above this id.
+    After,
+    /// The store that the ids are of.
+    Epoch,
+    /// Only the conversation with this user.
+    With,
+    /// Only the account of this name.
+    Username,
 }
 
+impl Parameter {
+    /// What any list knows.
+    pub(super) const OF_LISTS: [Parameter; 4] =
+        [Parameter::Limit, Parameter::Before, Parameter::After, Parameter::Epoch];
+    const COUNT: usize = 6;
+
+    /// As it is written in a query.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Parameter::Limit => "limit",
+            Parameter::Before => "before",
+            Parameter::After => "after",
+            Parameter::Epoch => "epoch",
+            Parameter::With => "with",
+            Parameter::Username => "username",
+        }
+    }
+}
+
+/// The query parameters of a request, undecided whether they make sense.
+#[derive(Debug, Default)]
+pub(super) struct Query<'a>([Option<Cow<'a, str>>; Parameter::COUNT]);
+
 impl<'a> Query<'a> {
-    /// 400 for a parameter that is given twice.
-    pub(super) fn parse(query: &'a str) -> Result<Query<'a>, Problem> {
+    /// The `known` ones of `query`; others are ignored. 400 for one that is given twice.
+    pub(super) fn parse(query: &'a str, known: &[Parameter]) -> Result<Query<'a>, Problem> {
         let mut parsed = Query::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let (name, place) = match &*name {
-                "limit" => ("limit", &mut parsed.limit),
-                "before" => ("before", &mut parsed.before),
-                "after" => ("after", &mut parsed.after),
-                "epoch" => ("epoch", &mut parsed.epoch),
-                "with" => ("with", &mut parsed.with),
-                "username" => ("username", &mut parsed.username),
-                _ => continue,
+            let Some(&parameter) = known.iter().find(|known| known.name() == name) else {
+                continue;
             };
-            if place.replace(value).is_some() {
-                return Err(Problem::parameter(name, "is given twice"));
+            if parsed.0[parameter as usize].replace(value).is_some() {
+                return Err(Problem::parameter(parameter.name(), "is given twice"));
             }
         }
         Ok(parsed)
     }
 
+    /// The value of a parameter, if it was given.
+    pub(super) fn get(&self, parameter: Parameter) -> Option<&str> {
+        self.0[parameter as usize].as_deref()
+    }
+
     /// The page that is asked for. 400 for what is out of range, 410 for another store's cursor.
     pub(super) fn window(&self, app: &App) -> Result<Window, Problem> {
-        let limit = match &self.limit {
+        let limit = match self.get(Parameter::Limit) {
             None => DEFAULT_PAGE_LIMIT,
             Some(limit) => number(limit)
                 .and_then(|limit| usize::try_from(limit).ok())
                 .filter(|limit| (1..=MAX_PAGE_LIMIT).contains(limit))
                 .ok_or_else(|| Problem::parameter("limit", "must be a number from 1 to 1000"))?,
         };
-        let cursor = match (&self.before, &self.after) {
+        let cursor = match (self.get(Parameter::Before), self.get(Parameter::After)) {
             (None, None) => Cursor::Newest,
             (Some(before), None) => number(before)
                 .map(Cursor::Before)
                 .ok_or_else(|| Problem::parameter("before", "must be an id, 0 or above"))?,
-            (None, Some(after)) if after == "-1" => Cursor::From(0),
+            (None, Some("-1")) => Cursor::From(0),
             (None, Some(after)) => {
                 number(after).map(|id| Cursor::From(id + 1)).ok_or_else(|| {
                     Problem::parameter("after", "must be an id, or -1 for the beginning")
@@ -65,7 +92,7 @@ impl<'a> Query<'a> {
                 return Err(Problem::parameter("after", "must not be given together with before"));
             }
         };
-        if let Some(epoch) = &self.epoch {
+        if let Some(epoch) = self.get(Parameter::Epoch) {
             let epoch = Epoch::parse(epoch)
                 .ok_or_else(|| Problem::parameter("epoch", "must be 16 hexadecimal digits"))?;
             if epoch != app.store.epoch() {
@@ -78,7 +105,7 @@ impl<'a> Query<'a> {
 
     /// The other user of a conversation, if one is asked for.
     pub(super) fn with(&self) -> Result<Option<UserId>, Problem> {
-        let Some(with) = &self.with else { return Ok(None) };
+        let Some(with) = self.get(Parameter::With) else { return Ok(None) };
         let user = number(with).and_then(UserId::new);
         user.map(Some).ok_or_else(|| Problem::parameter("with", "must be the id of a user"))
     }

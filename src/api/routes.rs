@@ -1,18 +1,18 @@
 //! The one list of endpoints. What is not in it cannot be reached, and what is in it must be
-//! documented: `tests/docs.rs` asks for an example of every status of every route.
+//! documented: `tests/docs` asks for an example of every status of every route.
 
-use super::{App, Call, Failure, Outcome, Request};
-use super::{accounts, messages, users};
+use super::contract::Operation;
+use super::{App, Call, Failure, OpenCall, Outcome};
+use super::{accounts, messages, problems, reference, users};
 
 /// An endpoint.
 pub struct Route {
     /// `GET` answers `HEAD` too.
     pub method: &'static str,
-    /// With `{id}` for the one segment that varies.
+    /// With a name in braces for the one segment that varies.
     pub path: &'static str,
-    /// What it can answer, in order. Any route can also answer 500 and, when a queue is full,
-    /// 503.
-    pub statuses: &'static [u16],
+    /// What it takes and answers.
+    pub operation: &'static Operation,
     pub(super) handler: Handler,
 }
 
@@ -20,7 +20,7 @@ pub struct Route {
 #[derive(Clone, Copy)]
 pub(super) enum Handler {
     /// Anyone.
-    Open(fn(&mut App, &Request<'_>) -> Result<Outcome, Failure>),
+    Open(fn(&mut App, &OpenCall<'_>) -> Result<Outcome, Failure>),
     /// Who brings a token.
     Authenticated(fn(&mut App, &Call<'_>) -> Result<Outcome, Failure>),
 }
@@ -40,52 +40,45 @@ impl Route {
 const fn open(
     method: &'static str,
     path: &'static str,
-    statuses: &'static [u16],
-    handler: fn(&mut App, &Request<'_>) -> Result<Outcome, Failure>,
+    operation: &'static Operation,
+    handler: fn(&mut App, &OpenCall<'_>) -> Result<Outcome, Failure>,
 ) -> Route {
-    Route { method, path, statuses, handler: Handler::Open(handler) }
+    Route { method, path, operation, handler: Handler::Open(handler) }
 }
 
 const fn authenticated(
     method: &'static str,
     path: &'static str,
-    statuses: &'static [u16],
+    operation: &'static Operation,
     handler: fn(&mut App, &Call<'_>) -> Result<Outcome, Failure>,
 ) -> Route {
-    Route { method, path, statuses, handler: Handler::Authenticated(handler) }
+    Route { method, path, operation, handler: Handler::Authenticated(handler) }
 }
 
-const REGISTER: &[u16] = &[201, 400, 409, 413, 415, 422];
-const LOGIN: &[u16] = &[200, 400, 401, 413, 415, 422];
-
 /// Every endpoint there is.
+#[rustfmt::skip] // a table is read by its columns
 pub static ROUTES: &[Route] = &[
-    open("POST", "/register", REGISTER, accounts::register),
-    open("POST", "/users/register", REGISTER, accounts::register),
-    open("POST", "/login", LOGIN, accounts::login),
-    open("POST", "/users/login", LOGIN, accounts::login),
-    authenticated("GET", "/api/messages", &[200, 400, 401, 410], messages::list_general),
-    authenticated("POST", "/api/messages", &[201, 400, 401, 413, 415, 422], messages::post_general),
-    authenticated("GET", "/api/messages/{id}", &[200, 401, 403, 404], messages::show),
-    authenticated("GET", "/api/users", &[200, 400, 401, 410], users::list),
-    authenticated("GET", "/api/users/{id}", &[200, 401, 404], users::show),
-    authenticated(
-        "GET",
-        "/api/users/{id}/messages",
-        &[200, 400, 401, 403, 404, 410],
-        messages::list_private,
-    ),
-    authenticated(
-        "POST",
-        "/api/users/{id}/messages",
-        &[201, 400, 401, 404, 413, 415, 422],
-        messages::post_private,
-    ),
+    open("POST", "/register", &accounts::REGISTER, accounts::register),
+    open("POST", "/users/register", &accounts::REGISTER_ALIAS, accounts::register),
+    open("POST", "/login", &accounts::LOGIN, accounts::login),
+    open("POST", "/users/login", &accounts::LOGIN_ALIAS, accounts::login),
+    authenticated("GET", "/api/messages", &messages::LIST_GENERAL, messages::list_general),
+    authenticated("POST", "/api/messages", &messages::POST_GENERAL, messages::post_general),
+    authenticated("GET", "/api/messages/{id}", &messages::SHOW, messages::show),
+    authenticated("GET", "/api/users", &users::LIST, users::list),
+    authenticated("GET", "/api/users/{id}", &users::SHOW, users::show),
+    authenticated("GET", "/api/users/{id}/messages", &messages::LIST_PRIVATE, messages::list_private),
+    authenticated("POST", "/api/users/{id}/messages", &messages::POST_PRIVATE, messages::post_private),
+    open("GET", "/openapi.json", &reference::OPENAPI, reference::openapi),
+    open("GET", "/docs", &reference::PAGE, reference::page),
+    open("GET", "/docs/{file}", &reference::FILE, reference::file),
+    open("GET", "/problems", &problems::LIST, problems::list),
+    open("GET", "/problems/{kind}", &problems::SHOW, problems::show),
 ];
 
 /// What the table has for a method and a path.
 pub enum Match<'a> {
-    /// A route, and the segment its path calls `{id}`, or nothing.
+    /// A route, and the segment for which its path has a name in braces, or nothing.
     Route(&'static Route, &'a str),
     /// The path exists, with these methods, as the `Allow` field lists them.
     OtherMethods(String),
@@ -98,9 +91,9 @@ pub enum Match<'a> {
 pub fn find<'a>(method: &str, path: &'a str) -> Match<'a> {
     let mut allow: Vec<&str> = Vec::new();
     for route in ROUTES {
-        let Some(id) = captured(route.path, path) else { continue };
+        let Some(segment) = captured(route.path, path) else { continue };
         if route.answers(method) {
-            return Match::Route(route, id);
+            return Match::Route(route, segment);
         }
         allow.push(route.method);
         if route.method == "GET" {
@@ -110,13 +103,15 @@ pub fn find<'a>(method: &str, path: &'a str) -> Match<'a> {
     if allow.is_empty() { Match::Nothing } else { Match::OtherMethods(allow.join(", ")) }
 }
 
-/// What `pattern`'s `{id}` stands for in `path`: one segment, and not an empty one.
+/// What the braces of `pattern` stand for in `path`: one segment, and not an empty one.
 fn captured<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    let Some((before, behind)) = pattern.split_once("{id}") else {
+    let Some((before, (_, behind))) =
+        pattern.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    else {
         return (pattern == path).then_some("");
     };
-    let id = path.strip_prefix(before)?.strip_suffix(behind)?;
-    (!id.is_empty() && !id.contains('/')).then_some(id)
+    let segment = path.strip_prefix(before)?.strip_suffix(behind)?;
+    (!segment.is_empty() && !segment.contains('/')).then_some(segment)
 }
 
 #[cfg(test)]
@@ -125,7 +120,9 @@ mod tests {
 
     fn found(method: &str, path: &str) -> String {
         match find(method, path) {
-            Match::Route(route, id) => format!("{} {} {id}", route.method, route.path),
+            Match::Route(route, segment) => {
+                format!("{} {} {segment}", route.method, route.path)
+            }
             Match::OtherMethods(allow) => format!("allow {allow}"),
             Match::Nothing => "nothing".to_owned(),
         }

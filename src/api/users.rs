@@ -1,18 +1,53 @@
 //! Accounts, as other users see them.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::paging::{Links, Query, number};
+use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
+use super::paging::{Links, Parameter, number};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
 use crate::model::{Page, User, UserId, Username};
-use crate::problem::Problem;
+use crate::problem::{self, Problem};
 
-/// A user on the wire.
-#[derive(Serialize)]
+/// A user, as others see them.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = User)]
 struct UserBody<'a> {
     id: UserId,
+    /// As its owner writes it.
+    #[schema(min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$")]
     username: &'a str,
 }
+
+pub(super) const LIST: Operation = Operation {
+    query: &[
+        Parameter::Limit,
+        Parameter::Before,
+        Parameter::After,
+        Parameter::Epoch,
+        Parameter::Username,
+    ],
+    answers: &[Answer::list(
+        "A page of users, in order of id; with `username`, an array of one or none",
+        Shape::of::<UserBody<'static>>(),
+    )
+    .perhaps_with(&[Field::Link])],
+    problems: &[
+        problem::INVALID_PARAMETER,
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::CURSOR_LOST,
+    ],
+    ..Operation::new("listUsers", Tag::Users, "List the users, or find one by name")
+};
+
+pub(super) const SHOW: Operation = Operation {
+    segment: Some(Segment::User),
+    answers: &[Answer::json(200, "The user", Shape::of::<UserBody<'static>>())],
+    problems: &[problem::TOKEN_MISSING, problem::TOKEN_INVALID, problem::NOT_FOUND],
+    ..Operation::new("showUser", Tag::Users, "Show a user")
+};
 
 impl<'a> From<&'a User> for UserBody<'a> {
     fn from(user: &'a User) -> Self {
@@ -53,7 +88,7 @@ pub(super) fn no_such_user() -> Problem {
 
 /// `GET /api/users/{id}`
 pub(super) fn show(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let id = PathUser::parse(call.id).ok_or_else(no_such_user)?.id(call.caller);
+    let id = PathUser::parse(call.segment).ok_or_else(no_such_user)?.id(call.caller);
     let user = app.store.user(id)?.ok_or_else(no_such_user)?;
     Ok(Outcome::Reply(Reply::json(200, to_json(&UserBody::from(&*user)))))
 }
@@ -62,9 +97,9 @@ pub(super) fn show(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
 ///
 /// `GET /api/users`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let query = Query::parse(call.request.query)?;
+    let query = call.query()?;
     let window = query.window(app)?;
-    if let Some(username) = &query.username {
+    if let Some(username) = query.get(Parameter::Username) {
         let found = match Username::parse(username) {
             Ok(name) => app.store.user_named(&name)?,
             // What can be nobody's name is not a mistake: a client may be searching as one types.

@@ -9,68 +9,83 @@
 //! A fence of any other kind is refused, so that none goes unchecked for a typing error.
 
 use std::collections::HashSet;
-use std::fs;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 
-use crate::host::Stage;
+/// What a server goes through while an example runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing: a reader sees the same.
+    Plain,
+    /// A token's life is over.
+    HourLater,
+    /// The store cannot post.
+    FailingStore,
+    /// As many bodies are on their way as the server reads at once and lets wait.
+    FullQueue,
+}
 
-/// A file and what is in it.
+impl Stage {
+    /// As it is called in a page.
+    fn named(name: &str) -> Option<Stage> {
+        match name {
+            "hour-later" => Some(Stage::HourLater),
+            "failing-store" => Some(Stage::FailingStore),
+            "full-queue" => Some(Stage::FullQueue),
+            _ => None,
+        }
+    }
+
+    /// What a server would have to be for it, where a reader cannot see the same.
+    #[must_use]
+    pub fn wants(self) -> Option<&'static str> {
+        match self {
+            Stage::Plain => None,
+            Stage::HourLater => Some("wants a token whose life is over"),
+            Stage::FailingStore => Some("wants a server whose disk fails"),
+            Stage::FullQueue => Some("wants a server that is overloaded"),
+        }
+    }
+}
+
+/// A page and what is in it.
 #[derive(Debug)]
-pub(crate) struct Page {
-    path: PathBuf,
+pub struct Page {
     source: String,
     /// What is run, from top to bottom.
-    pub(crate) steps: Vec<Step>,
+    pub steps: Vec<Step>,
     json: Vec<Range<usize>>,
 }
 
 /// A block of commands.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub struct Step {
     /// Exactly as in the page.
-    pub(crate) script: String,
+    pub script: String,
     /// What the server goes through meanwhile.
-    pub(crate) stage: Stage,
+    pub stage: Stage,
     /// `None` for what only prepares the reader's shell.
-    pub(crate) response: Option<Response>,
+    pub response: Option<Response>,
+    /// What it stands under, as in the page.
+    pub title: String,
     heading: String,
 }
 
 /// Where a page shows what came back.
 #[derive(Debug)]
-pub(crate) struct Response {
+pub struct Response {
     /// Of the snapshot: `page__heading`.
-    pub(crate) name: String,
+    pub name: String,
     /// The content of the block, in bytes of the source.
     span: Range<usize>,
 }
 
-/// The repository.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 impl Page {
-    /// The page at `path`. `name` goes before the names of its snapshots.
-    pub(crate) fn read(name: &str, path: &str) -> Page {
-        let path = root().join(path);
-        let source = fs::read_to_string(&path);
-        let page = source.map_err(|e| e.to_string()).and_then(|source| Page::parse(name, source));
-        let page = page.unwrap_or_else(|why| panic!("{}: {why}", path.display()));
-        Page { path, ..page }
-    }
-
-    /// Why and in which line a page cannot be what it seems to be, if so.
-    fn parse(name: &str, source: String) -> Result<Page, String> {
-        let mut page = Page {
-            path: PathBuf::new(),
-            source: String::new(),
-            steps: Vec::new(),
-            json: Vec::new(),
-        };
+    /// Takes a page apart. `name` goes before the names of its snapshots. The error says why and
+    /// in which line a page cannot be what it seems to be.
+    pub fn parse(name: &str, source: String) -> Result<Page, String> {
+        let mut page = Page { source: String::new(), steps: Vec::new(), json: Vec::new() };
         let mut headings = HashSet::new();
-        let mut heading = String::new();
+        let mut heading = "";
         let mut fence: Option<(&str, usize)> = None;
         let mut offset = 0;
         for (number, line) in (1..).zip(source.split_inclusive('\n')) {
@@ -82,13 +97,13 @@ impl Page {
                     Ok(())
                 }
                 (None, None) if line.starts_with('#') => {
-                    heading = anchor(line);
-                    let new = headings.insert(heading.clone());
+                    heading = line;
+                    let new = headings.insert(anchor(line));
                     if new { Ok(()) } else { Err("the same heading again".to_owned()) }
                 }
                 (Some((info, content)), Some("")) => {
                     fence = None;
-                    page.block(info, &source, content..start, name, &heading)
+                    page.block(info, &source, content..start, name, heading)
                 }
                 (Some(_), Some(_)) => Err("a fence within a fence".to_owned()),
                 (None | Some(_), None) => Ok(()),
@@ -123,11 +138,14 @@ impl Page {
                 .ok_or_else(|| format!("a fence of the unknown kind '{other}'"))?,
         };
         let script = source[span].to_owned();
-        self.steps.push(Step { script, stage, response: None, heading: heading.to_owned() });
+        let title = heading.trim_start_matches('#').trim().replace('`', "");
+        let heading = anchor(heading);
+        self.steps.push(Step { script, stage, response: None, title, heading });
         Ok(())
     }
 
     fn response(&mut self, span: Range<usize>, page: &str, heading: &str) -> Result<(), String> {
+        let heading = anchor(heading);
         let name = format!("{page}__{heading}");
         if self.responses().any(|earlier| earlier.name == name) {
             return Err("a second response under one heading".to_owned());
@@ -138,29 +156,35 @@ impl Page {
     }
 
     /// The whole page, as it is.
-    pub(crate) fn source(&self) -> &str {
+    #[must_use]
+    pub fn source(&self) -> &str {
         &self.source
     }
 
     /// All responses in the page.
-    pub(crate) fn responses(&self) -> impl Iterator<Item = &Response> {
+    pub fn responses(&self) -> impl Iterator<Item = &Response> {
         self.steps.iter().filter_map(|step| step.response.as_ref())
     }
 
     /// What the page shows as the response.
-    pub(crate) fn shown(&self, response: &Response) -> &str {
+    #[must_use]
+    pub fn shown(&self, response: &Response) -> &str {
         self.source[response.span.clone()].trim_end()
     }
 
     /// All JSON in the page.
-    pub(crate) fn json(&self) -> impl Iterator<Item = &str> {
+    pub fn json(&self) -> impl Iterator<Item = &str> {
         let with_body = self.responses().filter_map(|it| self.shown(it).split_once("\n\n"));
-        let bodies = with_body.map(|(_, body)| body);
+        let is_json = |(head, _): &(&str, &str)| {
+            let content_type = head.lines().find_map(|line| line.strip_prefix("Content-Type: "));
+            content_type.is_none_or(|content_type| content_type.ends_with("json"))
+        };
+        let bodies = with_body.filter(is_json).map(|(_, body)| body);
         self.json.iter().map(|span| &self.source[span.clone()]).chain(bodies)
     }
 
-    /// Writes the page anew, with each response as `accepted` has it by name.
-    pub(crate) fn rewrite(&self, accepted: impl Fn(&str) -> String) {
+    /// The page with each response as `accepted` has it by name.
+    pub fn rewritten(&self, accepted: impl Fn(&str) -> String) -> String {
         let mut source = String::with_capacity(self.source.len());
         let mut copied = 0;
         for Response { name, span } in self.responses() {
@@ -170,51 +194,62 @@ impl Page {
             copied = span.end;
         }
         source.push_str(&self.source[copied..]);
-        fs::write(&self.path, source).unwrap();
+        source
     }
 }
 
 /// What a link calls a heading, the way GitHub makes it.
-pub(crate) fn anchor(heading: &str) -> String {
+#[must_use]
+pub fn anchor(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-#[test]
-fn a_page_is_taken_apart() {
-    let source = "# A\n```sh\nx=1\n```\n## `GET /b`\n```sh staged=hour-later\ncurl\n```\n\n\
-                  ```http\nHTTP/1.1 200 OK\n\n[]\n```\n```sh no_run\nrm\n```\n```json\n{}\n```\n";
-    let page = Page::parse("p", source.to_owned()).unwrap();
-    let [first, second] = page.steps.as_slice() else { panic!("{page:?}") };
-    assert_eq!((first.script.as_str(), first.stage), ("x=1\n", Stage::Plain));
-    assert!(first.response.is_none());
-    assert_eq!((second.script.as_str(), second.stage), ("curl\n", Stage::HourLater));
-    let response = second.response.as_ref().unwrap();
-    assert_eq!(response.name, "p__get-b");
-    assert_eq!(page.shown(response), "HTTP/1.1 200 OK\n\n[]");
-    assert_eq!(page.json().collect::<Vec<_>>(), ["{}\n", "[]"]);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[test]
-fn what_would_go_unchecked_is_refused() {
-    for (source, why) in [
-        ("```sh", "the last fence does not end"),
-        ("```\n```\n", "line 2: a fence of the unknown kind ''"),
-        ("```sh staged=on-fire\n```\n", "line 2: a fence of the unknown kind 'sh staged=on-fire'"),
-        ("```sh\n```http\n", "line 2: a fence within a fence"),
-        ("# A\n# A\n", "line 2: the same heading again"),
-        ("```http\n```\n", "line 2: a response without a command"),
-        ("```sh\n```\n# A\n```http\n```\n", "line 5: a response without a command"),
-        (
-            "```sh\n```\n```http\n```\n```sh\n```\n```http\n```\n",
-            "line 8: a second response under one heading",
-        ),
-    ] {
-        assert_eq!(
-            Page::parse("p", source.to_owned()).map(|_| ()),
-            Err(why.to_owned()),
-            "{source}"
-        );
+    #[test]
+    fn a_page_is_taken_apart() {
+        let source = "# A\n```sh\nx=1\n```\n## `GET /b`\n```sh staged=hour-later\ncurl\n```\n\n\
+                      ```http\nHTTP/1.1 200 OK\n\n[]\n```\n```sh no_run\nrm\n```\n```json\n{}\n```\n";
+        let page = Page::parse("p", source.to_owned()).unwrap();
+        let [first, second] = page.steps.as_slice() else { panic!("{page:?}") };
+        assert_eq!((first.script.as_str(), first.stage), ("x=1\n", Stage::Plain));
+        assert!(first.response.is_none());
+        assert_eq!((second.script.as_str(), second.stage), ("curl\n", Stage::HourLater));
+        let response = second.response.as_ref().unwrap();
+        assert_eq!(response.name, "p__get-b");
+        assert_eq!(page.shown(response), "HTTP/1.1 200 OK\n\n[]");
+        assert_eq!(second.title, "GET /b");
+        assert_eq!(page.rewritten(str::to_owned).matches("p__get-b\n```").count(), 1);
+        assert_eq!(page.json().collect::<Vec<_>>(), ["{}\n", "[]"]);
+    }
+
+    #[test]
+    fn what_would_go_unchecked_is_refused() {
+        for (source, why) in [
+            ("```sh", "the last fence does not end"),
+            ("```\n```\n", "line 2: a fence of the unknown kind ''"),
+            (
+                "```sh staged=on-fire\n```\n",
+                "line 2: a fence of the unknown kind 'sh staged=on-fire'",
+            ),
+            ("```sh\n```http\n", "line 2: a fence within a fence"),
+            ("# A\n# A\n", "line 2: the same heading again"),
+            ("```http\n```\n", "line 2: a response without a command"),
+            ("```sh\n```\n# A\n```http\n```\n", "line 5: a response without a command"),
+            (
+                "```sh\n```\n```http\n```\n```sh\n```\n```http\n```\n",
+                "line 8: a second response under one heading",
+            ),
+        ] {
+            assert_eq!(
+                Page::parse("p", source.to_owned()).map(|_| ()),
+                Err(why.to_owned()),
+                "{source}"
+            );
+        }
     }
 }

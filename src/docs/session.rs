@@ -1,64 +1,117 @@
-//! One run of a page, from top to bottom.
+//! One run of a page, step by step.
 
-use crate::host::Host;
-use crate::page::{Page, Step};
-use crate::shell::{Run, Shell};
+use super::page::Step;
+use super::shell::{Failure, Request, Run, Shell, Way};
+
+/// A shell in which the steps of a page run.
+#[derive(Debug)]
+pub struct Session {
+    shell: Shell,
+}
+
+/// What came of a step.
+#[derive(Debug)]
+pub struct Done {
+    /// What curl sent for it, in order.
+    pub requests: Vec<Request>,
+    /// `None` for what only prepares the reader's shell.
+    pub exchange: Option<Exchange>,
+}
 
 /// What came of an example.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Exchange {
+pub struct Exchange {
     /// Of the snapshot.
-    pub(crate) name: String,
-    /// As it is printed in the page.
-    pub(crate) command: String,
+    pub name: String,
+    /// What it is an example of: the heading, as in the page.
+    pub title: String,
+    /// As it was run.
+    pub command: String,
     /// What curl really sent.
-    pub(crate) method: String,
+    pub method: String,
     /// The same, without the query.
-    pub(crate) path: String,
+    pub path: String,
     /// Status line, fields, an empty line and the body, if there is one.
-    pub(crate) response: String,
+    pub response: String,
 }
 
 impl Exchange {
-    /// From the status line.
-    pub(crate) fn status(&self) -> u16 {
-        self.response.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap()
+    /// From the status line; 0 where it has none.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.response.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
     }
 }
 
-/// Runs the page. What `host` cannot stage is left out.
-pub(crate) fn run(page: &Page, host: &dyn Host) -> Vec<Exchange> {
-    let mut shell = Shell::start(host.port());
-    let staged = page.steps.iter().filter_map(|step| {
-        let _set = host.stage(step.stage)?;
-        exchange(step, &shell.run(&step.script))
-    });
-    staged.collect()
-}
+impl Session {
+    /// With a server at this port of 127.0.0.1, which the commands know as `localhost:5000`.
+    pub fn local(port: u16) -> Result<Session, Failure> {
+        Shell::start(Way::Local(port)).map(|shell| Session { shell })
+    }
 
-fn exchange(step: &Step, run: &Run) -> Option<Exchange> {
-    let Step { script, response: Some(response), .. } = step else {
-        let prepared = run.statuses.iter().all(|status| *status < 400);
-        assert!(prepared, "{:?} of\n{}{}", run.statuses, step.script, run.output);
-        return None;
-    };
-    let [(method, target)] = run.requests.as_slice() else {
-        panic!("an example is one request, and not {:?}:\n{script}", run.requests);
-    };
-    Some(Exchange {
-        name: response.name.clone(),
-        command: script.trim_end().to_owned(),
-        method: method.clone(),
-        path: target.split('?').next().unwrap_or_default().to_owned(),
-        response: as_text(&run.output),
-    })
+    /// With the server that the commands name.
+    pub fn direct() -> Result<Session, Failure> {
+        Shell::start(Way::Direct).map(|shell| Session { shell })
+    }
+
+    /// Runs `script`, which is that of `step` or what became of it.
+    pub fn run(&mut self, step: &Step, script: &str) -> Result<Done, Failure> {
+        let Run { output, requests } = self.shell.run(script)?;
+        let Some(response) = &step.response else {
+            let refused = requests.iter().find(|request| request.status.is_none_or(|it| it >= 400));
+            return match refused {
+                Some(Request { method, target, status, .. }) => {
+                    let status = status.map_or("nothing".to_owned(), |it| it.to_string());
+                    Err(Failure::Unfit(format!("{method} {target} was answered {status}")))
+                }
+                None => Ok(Done { requests, exchange: None }),
+            };
+        };
+        let [Request { method, target, .. }] = requests.as_slice() else {
+            let count = requests.len();
+            return Err(Failure::Unfit(format!("an example is one request, and not {count}")));
+        };
+        let exchange = Exchange {
+            name: response.name.clone(),
+            title: step.title.clone(),
+            command: script.trim_end().to_owned(),
+            method: method.clone(),
+            path: target.split('?').next().unwrap_or_default().to_owned(),
+            response: as_text(&output)?,
+        };
+        Ok(Done { requests, exchange: Some(exchange) })
+    }
 }
 
 /// A response as a page shows it: the lines of its head end in LF only, and if it has no content,
-/// neither does the page have an empty line.
-fn as_text(output: &str) -> String {
-    let (head, body) = output.split_once("\r\n\r\n").expect("curl was told to show the head");
-    assert!(!head.starts_with("HTTP/1.1 1"), "an interim response hides the real one");
-    let head = head.replace("\r\n", "\n");
-    if body.is_empty() { head } else { format!("{head}\n\n{body}") }
+/// neither does the page have an empty line. Interim responses before it do not count.
+fn as_text(output: &str) -> Result<String, Failure> {
+    let mut rest = output;
+    loop {
+        let Some((head, body)) = rest.split_once("\r\n\r\n") else {
+            return Err(Failure::Unfit("the head of the response does not end".to_owned()));
+        };
+        if head.starts_with("HTTP/1.1 1") {
+            rest = body;
+            continue;
+        }
+        let head = head.replace("\r\n", "\n");
+        return Ok(if body.is_empty() { head } else { format!("{head}\n\n{body}") });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_is_shown_as_in_a_page() {
+        let shown = |output| as_text(output).unwrap();
+        assert_eq!(shown("HTTP/1.1 200 OK\r\nA: b\r\n\r\n"), "HTTP/1.1 200 OK\nA: b");
+        assert_eq!(
+            shown("HTTP/1.1 100 Go on\r\n\r\nHTTP/1.1 201 X\r\n\r\n{}"),
+            "HTTP/1.1 201 X\n\n{}"
+        );
+        assert!(as_text("{}").is_err());
+    }
 }

@@ -1,90 +1,211 @@
 //! The reader's shell: one bash a page, which is given the page's blocks one after the other.
 //!
-//! curl finds a `.curlrc` that leads `localhost:5000` to where the server really listens, so that
-//! the commands run exactly as they are printed.
+//! curl finds a `.curlrc` that has it tell what it sends and receives, and that may lead
+//! `localhost:5000` to another port, so that commands can run exactly as they are printed.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
 use std::time::Duration;
+use std::{env, fmt, process, thread};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tempfile::TempDir;
 
 /// How long a block may take before the shell is killed.
 const DEADLINE: Duration = Duration::from_mins(1);
+/// How long a connection may take to come about, in seconds.
+const CONNECT_SECONDS: u32 = 10;
+/// How long a request may take with all there is to it, in seconds.
+const REQUEST_SECONDS: u32 = 30;
+/// How much a block may print, in KiB: a server could go on forever.
+const MAX_OUTPUT_KIB: u32 = 16 * 1024;
+/// How many directories for shells there may be of one process. None is left by one that ends well.
+const MAX_HOMES: u32 = 1000;
+/// What curl goes by on its way to other machines.
+const NETWORK_VARIABLES: &[&str] = &[
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "CURL_CA_BUNDLE",
+];
+
+/// How curl gets to the server.
+#[derive(Debug, Clone, Copy)]
+pub enum Way {
+    /// `localhost:5000` is this port of 127.0.0.1, and nothing of the caller's environment counts.
+    Local(u16),
+    /// As the address says, through the caller's proxies and with the caller's certificates.
+    Direct,
+}
 
 /// A running bash. It and what it started are killed on drop.
-pub(crate) struct Shell {
+#[derive(Debug)]
+pub struct Shell {
     bash: Child,
     input: ChildStdin,
     /// One line a block: its exit status.
     statuses: Receiver<String>,
-    home: TempDir,
+    home: Home,
 }
 
 /// What a block did.
-pub(crate) struct Run {
+#[derive(Debug)]
+pub struct Run {
     /// What it printed.
-    pub(crate) output: String,
-    /// The method and the target of each request that curl sent for it.
-    pub(crate) requests: Vec<(String, String)>,
-    /// The status of each answer.
-    pub(crate) statuses: Vec<u16>,
+    pub output: String,
+    /// What curl sent for it, in order.
+    pub requests: Vec<Request>,
+}
+
+/// A request, as curl tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// In capitals.
+    pub method: String,
+    /// The path and the query.
+    pub target: String,
+    /// Of the final answer, if there was one.
+    pub status: Option<u16>,
+    /// The answer's `Location`.
+    pub location: Option<String>,
+}
+
+/// Why a block, or a shell, came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The machine lacks something.
+    Machine(String),
+    /// curl says so.
+    Curl {
+        /// Its exit status.
+        code: u32,
+        /// Its message.
+        message: String,
+    },
+    /// A command failed, of which curl says nothing.
+    Command {
+        /// What the shell says to it.
+        said: String,
+    },
+    /// It did not end in time.
+    NoEnd,
+    /// bash itself ended.
+    NoShell,
+    /// It is not what a page should hold, or its answers are not what it needs.
+    Unfit(String),
+}
+
+impl Failure {
+    /// Whether nobody is there to answer, now or at the next request. What curl says of somebody
+    /// who was there and did not answer well has one of the codes named here.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        const REACHED: [u32; 11] = [1, 8, 18, 22, 23, 52, 55, 56, 61, 63, 92];
+        match self {
+            Failure::Curl { code, .. } => !REACHED.contains(code),
+            Failure::NoEnd | Failure::NoShell | Failure::Machine(_) => true,
+            Failure::Command { .. } | Failure::Unfit(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Machine(why) | Failure::Unfit(why) => f.write_str(why),
+            Failure::Curl { code, message } => write!(f, "curl: ({code}) {message}"),
+            Failure::Command { said } => {
+                let last = said.lines().last().unwrap_or_default();
+                write!(f, "a command failed: {last}")
+            }
+            Failure::NoEnd => write!(f, "no end after {} s", DEADLINE.as_secs()),
+            Failure::NoShell => f.write_str("bash has ended"),
+        }
+    }
 }
 
 impl Shell {
-    /// A bash for whom `localhost:5000` is the local `port`.
-    pub(crate) fn start(port: u16) -> Shell {
-        let home = TempDir::new().unwrap();
+    /// A bash with a directory of its own.
+    pub fn start(way: Way) -> Result<Shell, Failure> {
+        let home = Home::new().map_err(|e| Failure::Machine(format!("a directory for it: {e}")))?;
         // `verbose` shows on standard error what is really sent; `show-error` why nothing came.
-        let curlrc = format!(
-            "connect-to = \"localhost:5000:127.0.0.1:{port}\"\n\
-             silent\nshow-error\nverbose\nmax-time = 30\n"
+        let mut curlrc = format!(
+            "silent\nshow-error\nverbose\nhttp1.1\nmax-time = {REQUEST_SECONDS}\n\
+             connect-timeout = {CONNECT_SECONDS}\n"
         );
-        fs::write(home.path().join(".curlrc"), curlrc).unwrap();
-        let mut bash = Command::new("bash")
-            .args(["--noprofile", "--norc"])
-            // Nothing of the developer's own environment: proxies, aliases, locales.
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("LC_ALL", "C.UTF-8")
-            .env("HOME", home.path())
-            .env("CURL_HOME", home.path())
-            .current_dir(home.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .expect("bash is there");
-        let input = bash.stdin.take().unwrap();
-        let output = BufReader::new(bash.stdout.take().unwrap());
+        let mut network = Vec::new();
+        match way {
+            Way::Local(port) => {
+                let _ = writeln!(curlrc, "connect-to = \"localhost:5000:127.0.0.1:{port}\"");
+            }
+            Way::Direct => {
+                // The answer of a proxy is not the server's.
+                curlrc.push_str("suppress-connect-headers\n");
+                let variable = |name: &&'static str| Some((*name, env::var_os(name)?));
+                network.extend(NETWORK_VARIABLES.iter().filter_map(variable));
+            }
+        }
+        fs::write(home.0.join(".curlrc"), curlrc)
+            .map_err(|e| Failure::Machine(format!("a configuration for curl: {e}")))?;
+        let mut bash = bash(&home, network).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Failure::Machine("bash is needed, and not there".to_owned()),
+            _ => Failure::Machine(format!("bash: {error}")),
+        })?;
+        let (Some(input), Some(output)) = (bash.stdin.take(), bash.stdout.take()) else {
+            return Err(Failure::NoShell);
+        };
         let (sender, statuses) = channel();
         thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let _ = sender.send(line);
             }
         });
-        Shell { bash, input, statuses, home }
+        let mut shell = Shell { bash, input, statuses, home };
+        // The directory goes as well when this process is killed and bash finds its input ended.
+        shell.say(&format!("trap 'rm -rf -- \"$HOME\"' EXIT; ulimit -f {MAX_OUTPUT_KIB}"))?;
+        match shell.run("command -v curl") {
+            Err(Failure::Command { .. }) => {
+                Err(Failure::Machine("curl is needed, and not there".to_owned()))
+            }
+            other => other.map(|_| shell),
+        }
     }
 
-    /// Runs a block. A command that fails, or a block that takes too long, is a panic.
-    pub(crate) fn run(&mut self, script: &str) -> Run {
-        let read = |name| fs::read_to_string(self.home.path().join(name)).unwrap_or_default();
-        write!(self.input, "{{\n{script}\n}} >output 2>errors </dev/null\necho $?\n").unwrap();
-        match self.statuses.recv_timeout(DEADLINE).as_deref() {
-            Ok("0") => {}
-            Ok(status) => panic!("exit status {status} of\n{script}\n{}", read("errors")),
-            Err(RecvTimeoutError::Timeout) => panic!("no end of\n{script}\n{}", read("errors")),
-            Err(RecvTimeoutError::Disconnected) => panic!("bash does not understand\n{script}"),
+    /// Runs a block.
+    pub fn run(&mut self, script: &str) -> Result<Run, Failure> {
+        self.say(&format!("{{\n{script}\n}} >output 2>errors </dev/null\necho $?"))?;
+        let status = self.statuses.recv_timeout(DEADLINE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => Failure::NoEnd,
+            RecvTimeoutError::Disconnected => Failure::NoShell,
+        })?;
+        let trace = self.read("errors");
+        if let Some((code, message)) = trace.lines().find_map(complaint) {
+            return Err(Failure::Curl { code, message: message.to_owned() });
         }
-        let trace = read("errors");
-        let requests = trace.lines().filter_map(request_line).collect();
-        let statuses = trace.lines().filter_map(status).collect();
-        Run { output: read("output"), requests, statuses }
+        if status != "0" {
+            return Err(Failure::Command { said: format!("{trace}\nexit status {status}") });
+        }
+        Ok(Run { output: self.read("output"), requests: requests(&trace) })
+    }
+
+    fn say(&mut self, commands: &str) -> Result<(), Failure> {
+        writeln!(self.input, "{commands}").map_err(|_| Failure::NoShell)
+    }
+
+    fn read(&self, name: &str) -> String {
+        let bytes = fs::read(self.home.0.join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
@@ -97,13 +218,143 @@ impl Drop for Shell {
     }
 }
 
-/// `> GET /api/messages HTTP/1.1`, as `curl --verbose` reports it.
-fn request_line(line: &str) -> Option<(String, String)> {
-    let mut words = line.strip_prefix("> ")?.strip_suffix(" HTTP/1.1")?.split(' ');
-    Some((words.next()?.to_owned(), words.next()?.to_owned()))
+fn bash(home: &Home, network: Vec<(&str, OsString)>) -> io::Result<Child> {
+    Command::new("bash")
+        .args(["--noprofile", "--norc"])
+        // Nothing of the caller's own environment: aliases, locales, a `.curlrc`.
+        .env_clear()
+        .env("PATH", env::var_os("PATH").unwrap_or_default())
+        .env("LC_ALL", "C.UTF-8")
+        .env("HOME", &home.0)
+        .env("CURL_HOME", &home.0)
+        .envs(network)
+        .current_dir(&home.0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
 }
 
-/// `< HTTP/1.1 200 OK`, likewise.
+/// A directory that nobody else may read, as it comes to hold tokens. It goes on drop.
+#[derive(Debug)]
+struct Home(PathBuf);
+
+impl Home {
+    fn new() -> io::Result<Home> {
+        let base = env::temp_dir();
+        for number in 0..MAX_HOMES {
+            let path = base.join(format!("veche-docs-{}-{number}", process::id()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Home(path)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(io::Error::new(
+                        error.kind(),
+                        format!("{}: {error}", path.display()),
+                    ));
+                }
+            }
+        }
+        Err(io::Error::other(format!("too many in {}", base.display())))
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// `curl: (7) Failed to connect`, its code and its message.
+fn complaint(line: &str) -> Option<(u32, &str)> {
+    let (code, message) = line.strip_prefix("curl: (")?.split_once(") ")?;
+    Some((code.parse().ok()?, message))
+}
+
+/// The requests that `curl --verbose` tells of, but for those that ask a proxy for a tunnel.
+fn requests(trace: &str) -> Vec<Request> {
+    let mut requests: Vec<Request> = Vec::new();
+    for line in trace.lines() {
+        if let Some((method, target)) = line.strip_prefix("> ").and_then(request_line) {
+            let (method, target) = (method.to_owned(), target.to_owned());
+            requests.push(Request { method, target, status: None, location: None });
+        } else if let (Some(field), Some(request)) = (line.strip_prefix("< "), requests.last_mut())
+        {
+            if let Some(status) = status(field) {
+                request.status = Some(status).filter(|status| *status >= 200);
+            } else if let Some((name, value)) = field.split_once(": ")
+                && name.eq_ignore_ascii_case("location")
+            {
+                request.location = Some(value.to_owned());
+            }
+        }
+    }
+    requests.retain(|request| request.method != "CONNECT");
+    requests
+}
+
+/// `GET /api/messages HTTP/1.1`, the method and the target.
+fn request_line(line: &str) -> Option<(&str, &str)> {
+    line.strip_suffix(" HTTP/1.1")?.split_once(' ')
+}
+
+/// `HTTP/1.1 200 OK`, the status.
 fn status(line: &str) -> Option<u16> {
-    line.strip_prefix("< HTTP/1.1 ")?.split(' ').next()?.parse().ok()
+    line.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_read() {
+        let trace = "* Trying\n> CONNECT chat:443 HTTP/1.1\n< HTTP/1.1 200 Fine\n\
+                     > POST /register HTTP/1.1\n> Host: chat\n< HTTP/1.1 100 Continue\n\
+                     < HTTP/1.1 201 Created\n< location: /api/users/7\n\
+                     > GET /api/users/me HTTP/1.1\n";
+        let request = |method: &str, target: &str, status, location: Option<&str>| Request {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            status,
+            location: location.map(str::to_owned),
+        };
+        assert_eq!(
+            requests(trace),
+            [
+                request("POST", "/register", Some(201), Some("/api/users/7")),
+                request("GET", "/api/users/me", None, None),
+            ]
+        );
+        assert_eq!(
+            complaint("curl: (7) Failed to connect: (1)"),
+            Some((7, "Failed to connect: (1)"))
+        );
+    }
+
+    #[test]
+    fn a_block_that_fails_says_how() {
+        let mut shell = Shell::start(Way::Local(1)).unwrap();
+        let home = shell.home.0.clone();
+        let failed = shell.run("curl -i http://localhost:5000/ | cat").unwrap_err();
+        assert!(matches!(failed, Failure::Curl { code: 7, .. }), "{failed}");
+        assert!(failed.is_unreachable());
+        let failed = shell.run("echo because >&2; false").unwrap_err();
+        assert!(matches!(&failed, Failure::Command { said } if said.starts_with("because")));
+        assert!(!failed.is_unreachable());
+        assert_eq!(shell.run("KEPT=x").unwrap().output, "");
+        assert_eq!(shell.run("echo $KEPT").unwrap().output, "x\n");
+        assert_eq!(shell.run("fi").unwrap_err(), Failure::NoShell);
+        assert_eq!(shell.run("true").unwrap_err(), Failure::NoShell);
+        drop(shell);
+        assert!(!home.exists());
+    }
+
+    #[test]
+    fn nobody_fills_the_disk() {
+        let mut shell = Shell::start(Way::Direct).unwrap();
+        let failed = shell.run("head -c 20000000 /dev/zero").unwrap_err();
+        assert!(matches!(failed, Failure::Command { .. }), "{failed}");
+    }
 }

@@ -1,4 +1,5 @@
-//! What differs from one run of the real server to the next, all of it.
+//! What differs from one run of the real server to the next, and from one deployment to another:
+//! all of it.
 
 use std::fmt::Write as _;
 
@@ -8,10 +9,31 @@ const VOLATILE: &[(&str, &[char], &str)] = &[
     ("\"token\":\"", &['"'], "token"),
     ("\"sent_at\":\"", &['"'], "time"),
     ("&epoch=", &['>', '&'], "epoch"),
+    ("\nETag: \"", &['"'], "tag"),
 ];
 
+/// A member of a JSON object of which only the form is always the same.
+#[derive(Debug)]
+pub struct Member {
+    name: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// Whether a value has the form.
+    pub fits: fn(&str) -> bool,
+}
+
+/// All there are.
+const MEMBERS: &[Member] = &[
+    Member { name: "token", what: "a token", fits: is_token },
+    Member { name: "sent_at", what: "a time", fits: is_time },
+];
+
+/// Fields of a response that say something of the way it came, or of its volatile parts.
+const FIELDS: &[&str] = &["date", "content-length", "connection"];
+
 /// The response with a name and a length in place of each volatile value.
-pub(crate) fn mask(response: &str) -> String {
+#[must_use]
+pub fn mask(response: &str) -> String {
     let mut masked = response.to_owned();
     for (before, ends, name) in VOLATILE {
         let mut pieces = masked.split(before);
@@ -25,12 +47,64 @@ pub(crate) fn mask(response: &str) -> String {
     masked
 }
 
-#[test]
-fn only_volatile_values_are_masked() {
-    let response = "HTTP/1.1 200 OK\nDate: Mon, 1\nLink: </x?after=3&epoch=aa>; rel=\"next\"\n\n\
-                    [{\"id\":1,\"sent_at\":\"now\"},{\"id\":2,\"sent_at\":\"then\"}]";
-    let masked = "HTTP/1.1 200 OK\nDate: <date, 6 bytes>\n\
-                  Link: </x?after=3&epoch=<epoch, 2 bytes>>; rel=\"next\"\n\n\
-                  [{\"id\":1,\"sent_at\":\"<time, 3 bytes>\"},{\"id\":2,\"sent_at\":\"<time, 4 bytes>\"}]";
-    assert_eq!(mask(response), masked);
+/// The volatile member of this name, if it is one.
+#[must_use]
+pub fn member(name: &str) -> Option<&'static Member> {
+    MEMBERS.iter().find(|member| member.name == name)
+}
+
+/// Whether a field of this name has another value in another deployment.
+#[must_use]
+pub fn is_volatile_field(name: &str) -> bool {
+    FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name))
+}
+
+/// Three parts in base64url (RFC 7515).
+fn is_token(text: &str) -> bool {
+    let part = |part: &str| {
+        let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        !part.is_empty() && part.bytes().all(safe)
+    };
+    text.split('.').count() == 3 && text.split('.').all(part)
+}
+
+/// RFC 3339, in UTC, with milliseconds.
+fn is_time(text: &str) -> bool {
+    const FORM: &[u8] = b"0000-00-00T00:00:00.000Z";
+    let fits = |(form, b): (&u8, u8)| if *form == b'0' { b.is_ascii_digit() } else { *form == b };
+    text.len() == FORM.len() && FORM.iter().zip(text.bytes()).all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_volatile_values_are_masked() {
+        let response = "HTTP/1.1 200 OK\nDate: Mon, 1\nLink: </x?after=3&epoch=aa>; rel=\"next\"\n\n\
+                        [{\"id\":1,\"sent_at\":\"now\"},{\"id\":2,\"sent_at\":\"then\"}]";
+        let masked = "HTTP/1.1 200 OK\nDate: <date, 6 bytes>\n\
+                      Link: </x?after=3&epoch=<epoch, 2 bytes>>; rel=\"next\"\n\n\
+                      [{\"id\":1,\"sent_at\":\"<time, 3 bytes>\"},\
+                      {\"id\":2,\"sent_at\":\"<time, 4 bytes>\"}]";
+        assert_eq!(mask(response), masked);
+    }
+
+    #[test]
+    fn the_form_of_a_volatile_member_counts() {
+        let fits = |name, value| member(name).is_some_and(|member| (member.fits)(value));
+        assert!(fits("token", "eyJ0.e_J-.x"));
+        assert!(fits("sent_at", "2026-01-02T03:04:05.678Z"));
+        for (name, value) in [
+            ("token", "eyJ0.eyJ"),
+            ("token", "eyJ0..x"),
+            ("token", "a.b.c.d"),
+            ("token", "a.b.c="),
+            ("sent_at", "2026-01-02T03:04:05Z"),
+            ("sent_at", "2026-01-02 03:04:05.678Z"),
+            ("id", "1"),
+        ] {
+            assert!(!fits(name, value), "{name} {value}");
+        }
+    }
 }

@@ -82,22 +82,43 @@ impl Exchange {
     pub(super) fn request(&self) -> Request<'_> {
         let target = origin_form(self.request.url());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let (mut authorization, mut content_type) = (None, None);
-        for header in self.request.headers() {
-            match name(header) {
-                "authorization" => authorization = Some(header.value.as_str()),
-                "content-type" => content_type = Some(header.value.as_str()),
-                _ => {}
-            }
-        }
         let body = match &self.content {
             Content::Empty => Body::Bytes(&[]),
             Content::Bytes(bytes) => Body::Bytes(bytes),
             Content::TooLarge => Body::TooLarge,
             Content::Broken => Body::Broken,
         };
-        let method = self.request.method().as_str();
-        Request { method, path, query, authorization, content_type, body }
+        let mut request = Request {
+            method: self.request.method().as_str(),
+            path,
+            query,
+            authorization: None,
+            content_type: None,
+            accept_encoding: None,
+            if_none_match: None,
+            origin: None,
+            requested_method: None,
+            body,
+        };
+        for header in self.request.headers() {
+            let field = match name(header) {
+                "accept-encoding" => &mut request.accept_encoding,
+                "access-control-request-method" => &mut request.requested_method,
+                "authorization" => &mut request.authorization,
+                "content-type" => &mut request.content_type,
+                "if-none-match" => &mut request.if_none_match,
+                "origin" => &mut request.origin,
+                _ => continue,
+            };
+            *field = Some(header.value.as_str());
+        }
+        request
+    }
+
+    /// The origin of the page that sent it, if a page did.
+    pub(super) fn origin(&self) -> Option<&str> {
+        let origin = self.request.headers().iter().find(|header| name(header) == "origin");
+        origin.map(|header| header.value.as_str())
     }
 }
 
@@ -159,12 +180,16 @@ fn origin_form(target: &str) -> &str {
 
 /// A header's name, if it is one that matters here; names are compared without regard to case.
 fn name(header: &Header) -> &'static str {
-    const KNOWN: [&str; 6] = [
+    const KNOWN: [&str; 10] = [
+        "accept-encoding",
+        "access-control-request-method",
         "authorization",
         "connection",
         "content-length",
         "content-type",
         "expect",
+        "if-none-match",
+        "origin",
         "transfer-encoding",
     ];
     let field = header.field.as_str().as_str();

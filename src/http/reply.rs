@@ -2,6 +2,7 @@
 //!
 //! The loop writes a reply as far as the socket takes it without waiting; a worker does the rest.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
 use std::net::{Shutdown, SocketAddr};
@@ -100,31 +101,46 @@ impl Outbox {
     }
 
     /// Answers `exchange`.
-    pub(super) fn send(&mut self, exchange: Exchange, reply: &Reply, now: Timestamp) -> Sent {
-        self.encode(&exchange, reply, now);
+    pub(super) fn send(&mut self, exchange: Exchange, reply: Reply, now: Timestamp) -> Sent {
+        self.encode_head(&exchange, &reply, now);
+        let body = if exchange.is_head() { Cow::Borrowed(&[][..]) } else { reply.body };
         if exchange.close {
+            self.buffer.extend(&*body);
             return self.send_and_close(exchange);
         }
         let peer = exchange.peer();
         let mut writer = exchange.request.into_writer();
-        if self.buffer.len() > MAX_LOOP_WRITE_BYTES || self.waits >= MAX_WAITS_PER_TURN {
-            return self.finish_later(writer, peer, 0);
+        if self.buffer.len() + body.len() > MAX_LOOP_WRITE_BYTES {
+            return self.finish_later(writer, peer, self.buffer.clone(), body);
+        }
+        self.buffer.extend(&*body);
+        if self.waits >= MAX_WAITS_PER_TURN {
+            return self.finish_later(writer, peer, self.buffer.clone(), Cow::Borrowed(&[]));
         }
         match write(&mut writer, &self.buffer) {
             Ok(Written::All) => Sent::Now,
             Err(_) => Sent::Closed,
             Ok(Written::Some(len)) => {
                 self.waits += 1;
-                self.finish_later(writer, peer, len)
+                let rest = self.buffer[len..].to_vec();
+                self.finish_later(writer, peer, rest, Cow::Borrowed(&[]))
             }
         }
     }
 
-    /// Has a worker write what the socket did not take.
-    fn finish_later(&self, mut writer: ResponseWriter, peer: SocketAddr, written: usize) -> Sent {
-        let rest = self.buffer[written..].to_vec();
+    /// Has a worker write what the socket did not take, or was not offered.
+    fn finish_later(
+        &self,
+        mut writer: ResponseWriter,
+        peer: SocketAddr,
+        first: Vec<u8>,
+        second: Cow<'static, [u8]>,
+    ) -> Sent {
         let unsent_bytes = Arc::clone(&self.unsent_bytes);
-        let (len, deadlines, events) = (rest.len(), self.deadlines.clone(), self.events.clone());
+        let (deadlines, events) = (self.deadlines.clone(), self.events.clone());
+        // What is part of the program takes no room.
+        let owned = if let Cow::Owned(second) = &second { second.len() } else { 0 };
+        let len = first.len() + owned;
         let room = unsent_bytes.load(Ordering::Relaxed) + len <= MAX_UNSENT_BYTES;
         if self.writers.is_busy() {
             self.deadlines.hurry(HURRIED_WRITE_DEADLINE);
@@ -137,7 +153,8 @@ impl Outbox {
         unsent_bytes.fetch_add(len, Ordering::Relaxed);
         slot.submit(move || {
             let deadline = deadlines.watch(peer, WRITE_DEADLINE);
-            let sent = write_all(&mut writer, &rest);
+            let sent =
+                write_all(&mut writer, &first).and_then(|()| write_all(&mut writer, &second));
             drop(deadline);
             drop(writer);
             unsent_bytes.fetch_sub(len, Ordering::Relaxed);
@@ -189,8 +206,8 @@ impl Outbox {
         });
     }
 
-    /// Lays the reply out in `self.buffer` (RFC 9112).
-    fn encode(&mut self, exchange: &Exchange, reply: &Reply, now: Timestamp) {
+    /// Lays the head of the reply out in `self.buffer` (RFC 9112).
+    fn encode_head(&mut self, exchange: &Exchange, reply: &Reply, now: Timestamp) {
         if self.date.0 != now.seconds() {
             self.date = (now.seconds(), http_date(now));
         }
@@ -199,8 +216,13 @@ impl Outbox {
         let reason = reason_phrase(reply.status);
         // Writing to a Vec does not fail.
         let _ = write!(out, "HTTP/1.1 {} {reason}\r\nDate: {}\r\n", reply.status, self.date.1);
-        let _ = write!(out, "Content-Type: {}\r\n", reply.content_type);
-        let _ = write!(out, "Content-Length: {}\r\n", reply.body.len());
+        if !matches!(reply.status, 204 | 304) {
+            let _ = write!(out, "Content-Type: {}\r\n", reply.content_type);
+            let _ = write!(out, "Content-Length: {}\r\n", reply.body.len());
+        }
+        let _ = write!(out, "Cache-Control: {}\r\n", reply.cache_control);
+        // What is JSON is not to be run as a script, whatever is in it.
+        out.extend(b"X-Content-Type-Options: nosniff\r\n");
         for (name, value) in &reply.headers {
             let _ = write!(out, "{name}: {value}\r\n");
         }
@@ -210,9 +232,6 @@ impl Outbox {
             _ => out.extend(b"Connection: close\r\n"),
         }
         out.extend(b"\r\n");
-        if !exchange.is_head() {
-            out.extend(&reply.body);
-        }
     }
 }
 

@@ -199,7 +199,10 @@ impl Loop {
         self.reply_bytes < MAX_TURN_BYTES
     }
 
-    fn answer(&mut self, exchange: Exchange, reply: Reply) {
+    fn answer(&mut self, exchange: Exchange, mut reply: Reply) {
+        if !self.app.cors().is_off() {
+            self.app.cors().share(exchange.origin(), &mut reply);
+        }
         self.reply_bytes += reply.body.len();
         self.replies.push((exchange, reply));
     }
@@ -319,7 +322,7 @@ impl Loop {
         self.reply_bytes = 0;
         for (exchange, reply) in mem::take(&mut self.replies) {
             let peer = exchange.peer();
-            match self.outbox.send(exchange, &reply, now) {
+            match self.outbox.send(exchange, reply, now) {
                 Sent::Now => self.ready.extend(self.lanes.release(peer)),
                 Sent::Later => {}
                 Sent::Closed => self.end(peer),

@@ -23,8 +23,8 @@ pub(crate) struct Binary {
 }
 
 impl Binary {
-    /// On a fresh store.
-    pub(crate) fn start(store: Store) -> Binary {
+    /// On a fresh store, with further `arguments`.
+    pub(crate) fn start(store: Store, arguments: &[&str]) -> Binary {
         let dir = TempDir::new().unwrap();
         let store = match store {
             Store::Memory => "memory",
@@ -33,6 +33,7 @@ impl Binary {
         let mut veche = Command::new(env!("CARGO_BIN_EXE_veche"))
             .args(["--listen", "127.0.0.1:0", "--store", store, "--data-dir"])
             .arg(dir.path().join("data"))
+            .args(arguments)
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

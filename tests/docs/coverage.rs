@@ -7,6 +7,8 @@ use crate::session::Exchange;
 
 /// What any route can answer, and one example shows for all: an internal error, a full queue.
 const FAULTS: [u16; 2] = [500, 503];
+/// What any path can be asked for by a browser, on behalf of a page of another origin.
+const PREFLIGHT: (&str, u16) = ("OPTIONS", 204);
 
 /// A complaint for each example that is missing, and for each that should not be.
 pub(crate) fn complaints(exchanges: &[&Exchange]) -> Vec<String> {
@@ -18,9 +20,9 @@ pub(crate) fn complaints(exchanges: &[&Exchange]) -> Vec<String> {
         let expected = match routes::find(method, path) {
             Match::Route(route, _) => {
                 shown.push((route.method, route.path, status));
-                route.statuses.contains(&status) || FAULTS.contains(&status)
+                route.operation.statuses().contains(&status) || FAULTS.contains(&status)
             }
-            Match::OtherMethods(_) => status == 405,
+            Match::OtherMethods(_) => status == 405 || (method.as_str(), status) == PREFLIGHT,
             Match::Nothing => status == 404,
         };
         if !expected {
@@ -28,8 +30,8 @@ pub(crate) fn complaints(exchanges: &[&Exchange]) -> Vec<String> {
         }
     }
     for route in ROUTES {
-        for status in route.statuses {
-            if !shown.contains(&(route.method, route.path, *status)) {
+        for status in route.operation.statuses() {
+            if !shown.contains(&(route.method, route.path, status)) {
                 let (method, path) = (route.method, route.path);
                 complaints.push(format!("no example of {method} {path} answering {status}"));
             }

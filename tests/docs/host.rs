@@ -1,5 +1,7 @@
 //! What a page is run against: a server on a fresh store.
 
+pub(crate) use veche::docs::page::Stage;
+
 /// Where the chat is kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Store {
@@ -7,31 +9,6 @@ pub(crate) enum Store {
     Memory,
     /// `--store sled`
     Sled,
-}
-
-/// What a server goes through while an example runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Nothing: a reader sees the same.
-    Plain,
-    /// A token's life is over.
-    HourLater,
-    /// The store cannot post.
-    FailingStore,
-    /// As many bodies are on their way as the server reads at once and lets wait.
-    FullQueue,
-}
-
-impl Stage {
-    /// As it is called in a page.
-    pub(crate) fn named(name: &str) -> Option<Stage> {
-        match name {
-            "hour-later" => Some(Stage::HourLater),
-            "failing-store" => Some(Stage::FailingStore),
-            "full-queue" => Some(Stage::FullQueue),
-            _ => None,
-        }
-    }
 }
 
 /// A running server. It ends on drop.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
+use clap::Parser as _;
 use tempfile::TempDir;
 use veche::api::App;
 use veche::auth::tokens::Tokens;
+use veche::cli::Cli;
 use veche::http::{ServeError, Server, Stopper};
 use veche::model::{Epoch, Timestamp};
 use veche::store::{Backend, MemoryStore, SledStore};
@@ -24,9 +26,8 @@ const NOW: u64 = 1_767_323_045_678;
 const EPOCH: Epoch = Epoch(0x5eed_0000_c4a7_0001);
 /// What tokens are signed with.
 const SECRET: &[u8; 32] = b"no secret: everybody may know it";
-/// The two settings that show in responses, as the binary has them by default.
+/// As the binary has it by default.
 const TOKEN_TTL_SECONDS: u64 = 3600;
-const MIN_PASSWORD_LENGTH: usize = 3;
 
 /// A running server.
 pub(crate) struct InProcess {
@@ -39,8 +40,9 @@ pub(crate) struct InProcess {
 }
 
 impl InProcess {
-    /// On a fresh store.
-    pub(crate) fn start(store: Store) -> InProcess {
+    /// On a fresh store, with the binary's `arguments` as far as they concern the API.
+    pub(crate) fn start(store: Store, arguments: &[&str]) -> InProcess {
+        let arguments = Cli::try_parse_from([&["veche"], arguments].concat()).unwrap();
         let dir = TempDir::new().unwrap();
         let store: Box<dyn Backend> = match store {
             Store::Memory => Box::new(MemoryStore::new(EPOCH)),
@@ -53,7 +55,7 @@ impl InProcess {
             Tokens::new(SECRET, TOKEN_TTL_SECONDS, EPOCH),
             Box::new(StagedClock(Arc::clone(&now))),
             Box::new(SeededEntropy(1)),
-            MIN_PASSWORD_LENGTH,
+            arguments.serve.settings(),
         );
         let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let (port, stopper) = (server.local_addr().port(), server.stopper());

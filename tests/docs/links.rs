@@ -18,7 +18,10 @@ pub(crate) fn broken(path: &str) -> Vec<String> {
 fn leads_somewhere(page: &Path, target: &str) -> bool {
     let (file, heading) = target.split_once('#').unwrap_or((target, ""));
     let file = if file.is_empty() { page } else { &page.with_file_name(file) };
+    if heading.is_empty() {
+        return file.exists();
+    }
     let Ok(source) = fs::read_to_string(file) else { return false };
     let mut headings = source.lines().filter(|line| line.starts_with('#')).map(anchor);
-    heading.is_empty() || headings.any(|anchor| anchor == heading)
+    headings.any(|anchor| anchor == heading)
 }

@@ -17,18 +17,22 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "it is all a test")]
 
 mod binary;
+mod closed;
+#[path = "../contract/mod.rs"]
+mod contract;
 mod coverage;
 mod crowd;
 mod faulty;
 mod host;
 mod in_process;
 mod links;
+mod openapi;
 mod page;
+mod promise;
+mod readmes;
 mod session;
-mod shell;
 mod snapshot;
 mod tables;
-mod volatile;
 
 use std::collections::BTreeSet;
 use std::panic::resume_unwind;
@@ -40,24 +44,24 @@ use host::Store;
 use in_process::InProcess;
 use page::{Page, root};
 use session::Exchange;
+use veche::docs::{PAGES, Source, volatile};
 
 /// A page, and its session with the server in this process once somebody has asked for it.
 struct Case {
     name: &'static str,
-    path: &'static str,
     exchanges: OnceLock<Vec<Exchange>>,
 }
 
 /// Declares [`CASES`], and two tests for each.
-macro_rules! pages {
-    ($($name:ident: $path:literal,)*) => {
+macro_rules! cases {
+    ($($name:ident)*) => {
         static CASES: &[&Case] = &[$(&$name::CASE),*];
 
         $(mod $name {
             use std::sync::OnceLock;
 
             pub(crate) static CASE: super::Case =
-                super::Case { name: stringify!($name), path: $path, exchanges: OnceLock::new() };
+                super::Case { name: stringify!($name), exchanges: OnceLock::new() };
 
             #[test]
             fn in_process() {
@@ -72,29 +76,27 @@ macro_rules! pages {
     };
 }
 
-pages! {
-    readme: "README.md",
-    accounts: "docs/api/accounts.md",
-    aliases: "docs/api/aliases.md",
-    messages: "docs/api/messages.md",
-    private_messages: "docs/api/private-messages.md",
-    users: "docs/api/users.md",
-    paging: "docs/api/paging.md",
-    errors: "docs/api/errors.md",
+cases! {
+    readme accounts aliases messages private_messages users paging errors reference cors
 }
 
 /// The list of the pages, which has no session of its own.
 const INDEX: &str = "docs/api/README.md";
 
 impl Case {
+    fn source(&self) -> &'static Source {
+        PAGES.iter().find(|source| source.name == self.name).unwrap()
+    }
+
     fn page(&self) -> Page {
-        Page::read(self.name, self.path)
+        page::read(self.name, self.source().path)
     }
 
     fn exchanges(&self) -> &[Exchange] {
         self.exchanges.get_or_init(|| {
-            let page = self.page();
-            let (memory, sled) = on_both(|store| session::run(&page, &InProcess::start(store)));
+            let (page, arguments) = (self.page(), self.source().arguments);
+            let run = |store| session::run(&page, &InProcess::start(store, arguments));
+            let (memory, sled) = on_both(run);
             for (memory, sled) in memory.iter().zip(&sled) {
                 assert_eq!(memory, sled, "the stores differ");
             }
@@ -105,28 +107,36 @@ impl Case {
     fn check_in_process(&self) {
         snapshot::pin(self.exchanges());
         let page = self.page();
-        if env::var_os("VECHE_DOCS").is_some_and(|mode| mode == "rewrite") {
-            page.rewrite(snapshot::accepted);
+        if rewriting() {
+            page::rewrite(&page, self.source().path, snapshot::accepted);
             return;
         }
         for response in page.responses() {
             let accepted = snapshot::accepted(&response.name);
-            assert_eq!(page.shown(response), accepted, "{} is out of date", self.path);
+            assert_eq!(page.shown(response), accepted, "{} is out of date", self.source().path);
         }
+        self.exchanges().iter().for_each(promise::check);
     }
 
     fn check_binary(&self) {
         let page = self.page();
         on_both(|store| {
-            let binary = Binary::start(store);
-            for Exchange { name, response, .. } in session::run(&page, &binary) {
+            let binary = Binary::start(store, self.source().arguments);
+            for exchange in session::run(&page, &binary) {
+                promise::check(&exchange);
+                let Exchange { name, response, .. } = exchange;
                 let accepted = volatile::mask(&snapshot::accepted(&name));
-                assert_eq!(volatile::mask(&response), accepted, "{name}, on {store:?}");
+                assert_eq!(volatile::mask(response.trim_end()), accepted, "{name}, on {store:?}");
             }
             let status = binary.terminate();
             assert!(status.success(), "{status}, on {store:?}");
         });
     }
+}
+
+/// Whether what is documented is to be brought up to date, rather than checked.
+fn rewriting() -> bool {
+    env::var_os("VECHE_DOCS").is_some_and(|mode| mode == "rewrite")
 }
 
 /// The same on each store, at the same time: memory's result, and sled's.
@@ -149,22 +159,45 @@ fn every_status_of_every_route_has_an_example() {
 fn every_snapshot_has_an_example() {
     let steps = CASES.iter().flat_map(|case| case.page().steps);
     let named = steps.filter_map(|step| Some(step.response?.name));
-    assert_same(&snapshot::names(), &named.collect());
+    assert_same(&snapshot::names(), &named.chain([openapi::NAME.to_owned()]).collect());
+}
+
+/// The `OpenAPI` document is made of the routes and the pinned responses.
+#[test]
+fn the_openapi_document_is_in_process() {
+    let exchanges: Vec<_> = CASES.iter().flat_map(|case| case.exchanges()).collect();
+    let document = openapi::document(&exchanges);
+    snapshot::pin_one(openapi::NAME, &document, "the OpenAPI document");
+    if rewriting() {
+        openapi::rewrite(&document);
+        return;
+    }
+    assert!(openapi::committed() == document, "{} is out of date", openapi::PATH);
 }
 
 #[test]
 fn every_page_is_run() {
     let files = fs::read_dir(root().join("docs/api")).unwrap();
     let files = files.map(|file| format!("docs/api/{}", file.unwrap().file_name().display()));
-    let known = CASES.iter().map(|case| case.path).chain([INDEX]).map(str::to_owned);
+    let known = CASES.iter().map(|case| case.source().path).chain([INDEX]).map(str::to_owned);
     assert_same(&files.chain(["README.md".to_owned()]).collect(), &known.collect());
 }
 
 #[test]
 fn links_lead_somewhere() {
-    let paths = CASES.iter().map(|case| case.path).chain([INDEX]);
+    let paths = CASES.iter().map(|case| case.source().path).chain([INDEX, readmes::RUSSIAN]);
     let broken: Vec<_> = paths.flat_map(links::broken).collect();
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// What the English README shows is tested; the Russian one shows the same.
+#[test]
+fn the_readmes_are_the_same_in_process() {
+    if rewriting() {
+        readme::CASE.check_in_process();
+        readmes::rewrite();
+    }
+    assert_eq!(readmes::difference(), None);
 }
 
 #[test]
@@ -172,14 +205,14 @@ fn json_parses() {
     for case in CASES {
         for json in case.page().json() {
             let parsed = serde_json::from_str::<serde_json::Value>(json);
-            assert!(parsed.is_ok(), "{}: {parsed:?} of {json}", case.path);
+            assert!(parsed.is_ok(), "{}: {parsed:?} of {json}", case.source().path);
         }
     }
 }
 
 #[test]
 fn the_index_lists_the_routes() {
-    let index = Page::read("index", INDEX);
+    let index = page::read("index", INDEX);
     assert_same(&tables::rows(index.source(), "method"), &tables::routes());
 }
 

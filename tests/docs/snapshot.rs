@@ -10,18 +10,21 @@ use crate::session::Exchange;
 /// Holds each response to its snapshot. All of them, before it fails, so that one review sees all
 /// that changed.
 pub(crate) fn pin(exchanges: &[Exchange]) {
-    let changed = exchanges.iter().filter(|exchange| {
-        let mut settings = insta::Settings::clone_current();
-        settings.set_snapshot_path("../../snapshots");
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        settings.set_description(exchange.command.as_str());
-        let name = exchange.name.as_str();
-        let pinned = || insta::assert_snapshot!(name, exchange.response);
-        catch_unwind(AssertUnwindSafe(|| settings.bind(pinned))).is_err()
+    let changed = exchanges.iter().filter(|Exchange { name, response, command, .. }| {
+        catch_unwind(AssertUnwindSafe(|| pin_one(name, response, command))).is_err()
     });
     let changed: Vec<_> = changed.map(|exchange| &exchange.name).collect();
     assert!(changed.is_empty(), "not as accepted: {changed:?}; see `cargo insta review`");
+}
+
+/// Holds one text to its snapshot.
+pub(crate) fn pin_one(name: &str, text: &str, description: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.set_description(description);
+    settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
 /// The accepted response of this name.

@@ -22,7 +22,7 @@ fn cells(row: &str, count: usize) -> String {
 pub(crate) fn routes() -> BTreeSet<String> {
     let row = |route: &Route| {
         let who = if route.needs_token() { "token" } else { "anyone" };
-        let statuses: Vec<_> = route.statuses.iter().map(u16::to_string).collect();
+        let statuses: Vec<_> = route.operation.statuses().iter().map(u16::to_string).collect();
         format!("| {} | `{}` | {who} | {} |", route.method, route.path, statuses.join(", "))
     };
     ROUTES.iter().map(row).collect()

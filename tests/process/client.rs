@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::contract::{self, Answered, Asked};
 use crate::server::{PATIENCE, Server, until};
 
 /// The password of everybody here.
@@ -13,7 +14,8 @@ pub(crate) const PASSWORD: &str = "correct horse";
 /// How long one request of a well-behaved client may take while others misbehave.
 pub(crate) const PROMPT: Duration = Duration::from_secs(1);
 
-/// Keeps its connections alive, and one account's token.
+/// Keeps its connections alive, and one account's token. What it is answered must be to the
+/// contract.
 #[derive(Clone)]
 pub(crate) struct Client {
     agent: ureq::Agent,
@@ -94,7 +96,7 @@ impl Client {
         if !self.token.is_empty() {
             request = request.header("Authorization", format!("Bearer {}", self.token));
         }
-        Answer::read(request.call()?)
+        Answer::read(Asked { method: "GET", target: path }, request.call()?)
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
@@ -117,7 +119,8 @@ impl Client {
         if !self.token.is_empty() {
             request = request.header("Authorization", format!("Bearer {}", self.token));
         }
-        Answer::read(request.header("Content-Type", content_type).send(body)?)
+        let response = request.header("Content-Type", content_type).send(body)?;
+        Answer::read(Asked { method: "POST", target: path }, response)
     }
 
     /// Writes to the general chat, and gives the message's id.
@@ -185,7 +188,11 @@ impl Answer {
         Answer { status, headers, body }
     }
 
-    fn read(response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+    /// The whole of an answer to what was asked.
+    fn read(
+        asked: Asked<'_>,
+        response: ureq::http::Response<ureq::Body>,
+    ) -> Result<Answer, ureq::Error> {
         let (head, mut body) = response.into_parts();
         let headers = head
             .headers
@@ -196,7 +203,14 @@ impl Answer {
             })
             .collect();
         let body = body.with_config().limit(64 * 1024 * 1024).read_to_vec()?;
-        Ok(Answer { status: head.status.as_u16(), headers, body })
+        let answer = Answer { status: head.status.as_u16(), headers, body };
+        contract::check(Some(asked), &answer.answered()).unwrap_or_else(|why| panic!("{why}"));
+        Ok(answer)
+    }
+
+    /// For the contract.
+    pub(crate) fn answered(&self) -> Answered<'_> {
+        Answered { status: self.status, fields: &self.headers, body: &self.body }
     }
 
     /// The first field of a name, in any case.

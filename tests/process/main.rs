@@ -5,14 +5,21 @@
 
 #![cfg(test)]
 
+mod asked;
 mod bodies;
 mod client;
 mod concurrency;
+#[path = "../contract/mod.rs"]
+mod contract;
+mod cors;
 mod crash;
+mod docs_check;
 mod framing;
 mod limits;
 mod paging;
+mod parameters;
 mod pipelining;
+mod reference;
 mod resets;
 mod secret;
 mod server;

@@ -44,11 +44,16 @@ pub(crate) fn veche() -> Command {
 
 /// Runs a command that ends by itself.
 pub(crate) fn run(command: &mut Command) -> Output {
+    run_within(command, PATIENCE)
+}
+
+/// The same with another patience.
+pub(crate) fn run_within(command: &mut Command, patience: Duration) -> Output {
     let _pass = turnstile::shared();
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let (stdout, stderr) = (drain(child.stdout.take()), drain(child.stderr.take()));
-    let status = wait(&mut child, PATIENCE);
+    let status = wait(&mut child, patience);
     if status.is_none() {
         let _ = child.kill();
     }

@@ -11,13 +11,14 @@ use crate::client::{Client, PASSWORD, credentials};
 use crate::server::{STORES, Server, run, veche};
 
 /// Every flag but `--help` and `--version`.
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 9] = [
     "listen",
     "store",
     "data-dir",
     "token-ttl",
     "jwt-secret-file",
     "min-password-length",
+    "cors-origin",
     "log",
     "import",
 ];
@@ -94,6 +95,7 @@ fn variables_stand_for_flags_and_flags_win() {
         .env("VECHE_TOKEN_TTL", "7")
         .env("VECHE_JWT_SECRET_FILE", &secret)
         .env("VECHE_MIN_PASSWORD_LENGTH", "9")
+        .env("VECHE_CORS_ORIGIN", "http://a.example,http://b.example:8080")
         .env("VECHE_LOG", "warn");
     let server = Server::spawn(&mut command, dir.path());
     let client = Client::new(&server);
@@ -102,6 +104,8 @@ fn variables_stand_for_flags_and_flags_win() {
     assert_eq!(client.post("/register", &credentials("ann", PASSWORD)).status, 201);
     let login = client.post("/login", &credentials("ann", PASSWORD));
     assert_eq!(login.json()["expires_in"], 7);
+    let vary = client.get("/problems").header("Vary").map(str::to_owned);
+    assert_eq!(vary.as_deref(), Some("Origin"), "there are origins that are allowed");
     let log = server.log();
     assert!(!log.contains("store:"), "{log}");
     assert!(log.contains(secret.to_str().unwrap()), "others can read it: {log}");
@@ -261,6 +265,10 @@ fn senseless_flags_are_refused() {
         ("--min-password-length", "0"),
         ("--min-password-length", "257"),
         ("--min-password-length", "x"),
+        ("--cors-origin", ""),
+        ("--cors-origin", "null"),
+        ("--cors-origin", "chat.example.org"),
+        ("--cors-origin", "https://chat.example.org/"),
         ("--log", "loud"),
         ("--no-such-flag", "1"),
         ("serve", "now"),

@@ -33,7 +33,7 @@ pub(crate) fn make_up_export(messages: usize, text_bytes: usize) -> Vec<u8> {
 }
 
 /// Adds the last line.
-fn close(mut lines: String, users: usize, messages: usize) -> Vec<u8> {
+pub(crate) fn close(mut lines: String, users: usize, messages: usize) -> Vec<u8> {
     let sha256 = hex(lines.as_bytes());
     let end = json!({
         "users": users,

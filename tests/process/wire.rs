@@ -6,12 +6,18 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::asked::Requests;
 use crate::client::{Answer, Client};
+use crate::contract::{self, Asked};
 use crate::server::{PATIENCE, until};
 
-/// A client that knows no rules.
+/// What tiny_http itself answers, to what is no request.
+const NO_REQUEST: [u16; 4] = [400, 408, 417, 505];
+
+/// A client that knows no rules. What it is answered must be to the contract all the same.
 pub(crate) struct Wire {
     stream: BufReader<TcpStream>,
+    asked: Requests,
     local_addr: SocketAddr,
     peer_addr: SocketAddr,
 }
@@ -41,11 +47,13 @@ impl Wire {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let (local_addr, peer_addr) = (stream.local_addr()?, stream.peer_addr()?);
-        Ok(Wire { stream: BufReader::new(stream), local_addr, peer_addr })
+        let (stream, asked) = (BufReader::new(stream), Requests::default());
+        Ok(Wire { stream, asked, local_addr, peer_addr })
     }
 
     /// Sends; the server may have hung up.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.asked.send(bytes.as_ref());
         self.stream.get_mut().write_all(bytes.as_ref())
     }
 
@@ -93,38 +101,29 @@ impl Wire {
     }
 
     fn read_one(&mut self, head_only: bool) -> io::Result<Answer> {
-        let status_line = self.line()?;
-        let status = status_line
-            .strip_prefix("HTTP/1.1 ")
-            .or_else(|| status_line.strip_prefix("HTTP/1.0 "))
-            .and_then(|rest| rest.split(' ').next()?.parse().ok())
-            .ok_or_else(|| io::Error::other(format!("no status line: {status_line:?}")))?;
-        let mut headers = Vec::new();
-        loop {
-            let line = self.line()?;
-            if line.is_empty() {
-                break;
-            }
-            let (name, value) = line.split_once(':').ok_or_else(|| io::Error::other("a field"))?;
-            headers.push((name.to_owned(), value.trim().to_owned()));
-        }
-        let mut answer = Answer::new(status, headers, Vec::new());
-        let length = answer.header("Content-Length").map_or(0, |n| n.parse().expect("a length"));
-        if !head_only {
-            answer.body.resize(length, 0);
-            self.stream.read_exact(&mut answer.body)?;
-        }
+        let answer = read_one(&mut self.stream, head_only)?;
+        self.check(&answer);
         Ok(answer)
     }
 
-    fn line(&mut self) -> io::Result<String> {
-        let mut line = String::new();
-        self.stream.read_line(&mut line)?;
-        match line.strip_suffix("\r\n") {
-            Some(line) => Ok(line.to_owned()),
-            None if line.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
-            None => Err(io::Error::other(format!("a line without an end: {line:?}"))),
+    /// Fails the test unless it is an answer to what was asked.
+    fn check(&mut self, answer: &Answer) {
+        if answer.status == 100 {
+            return;
         }
+        let is_lost = self.asked.is_lost();
+        let request = self.asked.answered();
+        let is_bare = NO_REQUEST.contains(&answer.status)
+            && answer.body.is_empty()
+            && answer.header("Content-Type").is_none()
+            && answer.header("X-Content-Type-Options").is_none();
+        if is_bare {
+            return;
+        }
+        assert!(request.is_some() || is_lost, "nothing was asked for: {answer:?}");
+        let asked = request.as_ref();
+        let asked = asked.map(|it| Asked { method: &it.method, target: &it.target });
+        contract::check(asked, &answer.answered()).unwrap_or_else(|why| panic!("{why}"));
     }
 
     /// Whatever comes until the server ends the connection.
@@ -133,6 +132,11 @@ impl Wire {
         // A reset is an end as well.
         if let Err(error) = self.stream.read_to_end(&mut rest) {
             assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the connection goes on");
+        }
+        let mut answers = rest.as_slice();
+        // What a reset has cut off is no answer.
+        while let Ok(answer) = read_one(&mut answers, false) {
+            self.check(&answer);
         }
         String::from_utf8_lossy(&rest).into_owned()
     }
@@ -155,9 +159,46 @@ impl Wire {
     }
 }
 
+/// Whoever reads answers so has them checked by no one.
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.asked.lose();
         self.stream.read(buffer)
+    }
+}
+
+fn read_one(stream: &mut impl BufRead, head_only: bool) -> io::Result<Answer> {
+    let status_line = line(stream)?;
+    let status = status_line
+        .strip_prefix("HTTP/1.1 ")
+        .or_else(|| status_line.strip_prefix("HTTP/1.0 "))
+        .and_then(|rest| rest.split(' ').next()?.parse().ok())
+        .ok_or_else(|| io::Error::other(format!("no status line: {status_line:?}")))?;
+    let mut headers = Vec::new();
+    loop {
+        let line = line(stream)?;
+        if line.is_empty() {
+            break;
+        }
+        let (name, value) = line.split_once(':').ok_or_else(|| io::Error::other("a field"))?;
+        headers.push((name.to_owned(), value.trim().to_owned()));
+    }
+    let mut answer = Answer::new(status, headers, Vec::new());
+    let length = answer.header("Content-Length").map_or(0, |n| n.parse().expect("a length"));
+    if !head_only {
+        answer.body.resize(length, 0);
+        stream.read_exact(&mut answer.body)?;
+    }
+    Ok(answer)
+}
+
+fn line(stream: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    match line.strip_suffix("\r\n") {
+        Some(line) => Ok(line.to_owned()),
+        None if line.is_empty() => Err(ErrorKind::UnexpectedEof.into()),
+        None => Err(io::Error::other(format!("a line without an end: {line:?}"))),
     }
 }
 

@@ -1,0 +1,219 @@
+//! What an endpoint promises, as data: what it takes, and all that it can answer.
+//!
+//! Each resource declares its [`Operation`]s beside its handlers, [`ROUTES`](super::routes::ROUTES)
+//! joins the two, and [`super::openapi`] writes down what comes of it. A handler sees no query
+//! parameter that its operation does not list.
+
+use std::borrow::Cow;
+
+use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+
+use super::paging::Parameter;
+use crate::problem::Kind;
+
+/// What can be asked of a path with a method.
+#[derive(Clone, Copy)]
+pub struct Operation {
+    /// Unique; what generated clients call it.
+    pub id: &'static str,
+    /// The part of the documentation it belongs to.
+    pub tag: Tag,
+    /// What it does, in a line.
+    pub summary: &'static str,
+    /// What the `{…}` in its path stands for, if there is one.
+    pub segment: Option<Segment>,
+    /// The query parameters it knows. Others are ignored.
+    pub query: &'static [Parameter],
+    /// The JSON object it reads.
+    pub body: Option<Shape>,
+    /// Whether it heeds `If-None-Match` (RFC 9110, section 13.1.2).
+    pub conditional: bool,
+    /// How it answers when all is well.
+    pub answers: &'static [Answer],
+    /// How it answers otherwise, beside what [anything can](crate::problem::ANYWHERE).
+    pub problems: &'static [&'static Kind],
+}
+
+impl Operation {
+    /// One that takes nothing and, so far, answers nothing.
+    pub(super) const fn new(id: &'static str, tag: Tag, summary: &'static str) -> Operation {
+        Operation {
+            id,
+            tag,
+            summary,
+            segment: None,
+            query: &[],
+            body: None,
+            conditional: false,
+            answers: &[],
+            problems: &[],
+        }
+    }
+
+    /// Every status it can answer, in order.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<u16> {
+        let well = self.answers.iter().map(|answer| answer.status);
+        let mut statuses: Vec<u16> =
+            well.chain(self.problems.iter().map(|kind| kind.status)).collect();
+        statuses.sort_unstable();
+        statuses.dedup();
+        statuses
+    }
+}
+
+/// A part of the documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tag {
+    /// Registering and logging in.
+    Accounts,
+    /// The general chat.
+    Messages,
+    /// Messages between two users.
+    PrivateMessages,
+    /// Who is who.
+    Users,
+    /// The documentation itself.
+    Reference,
+}
+
+impl Tag {
+    /// All of them, in the order in which a reader meets them.
+    pub const ALL: [Tag; 5] =
+        [Tag::Accounts, Tag::Messages, Tag::PrivateMessages, Tag::Users, Tag::Reference];
+
+    /// As it is shown.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Tag::Accounts => "Accounts",
+            Tag::Messages => "The general chat",
+            Tag::PrivateMessages => "Private messages",
+            Tag::Users => "Users",
+            Tag::Reference => "Reference",
+        }
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Tag::Accounts => "Registering and logging in",
+            Tag::Messages => "What everybody reads and writes",
+            Tag::PrivateMessages => "What only its two parties read",
+            Tag::Users => "Who is who",
+            Tag::Reference => "This documentation",
+        }
+    }
+}
+
+/// The segment of a path that varies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Segment {
+    /// A message's id.
+    Message,
+    /// A user's id, or `me`.
+    User,
+    /// The slug of a kind of problem.
+    ProblemKind,
+    /// The name of a file of the reference page.
+    ReferenceFile,
+}
+
+/// An answer when all is well.
+#[derive(Clone, Copy)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// What it means, in a line.
+    pub about: &'static str,
+    /// What it holds.
+    pub content: Content,
+    /// The fields that are always with it and mean something to this operation.
+    pub fields: &'static [Field],
+    /// The fields that may be with it.
+    pub optional_fields: &'static [Field],
+}
+
+impl Answer {
+    /// With a JSON object.
+    pub(super) const fn json(status: u16, about: &'static str, shape: Shape) -> Answer {
+        Answer::new(status, about, Content::Json(shape))
+    }
+
+    /// 200 with a page of a list.
+    pub(super) const fn list(about: &'static str, of: Shape) -> Answer {
+        Answer::new(200, about, Content::List(of))
+    }
+
+    /// 200 with what people read. `types` are the media types it can have.
+    pub(super) const fn file(about: &'static str, types: &'static [&'static str]) -> Answer {
+        Answer::new(200, about, Content::Text(types))
+    }
+
+    /// 304 to who has it already.
+    pub(super) const NOT_MODIFIED: Answer = Answer {
+        fields: &[Field::ETag],
+        ..Answer::new(304, "What the client has is still good", Content::None)
+    };
+
+    pub(super) const fn with(self, fields: &'static [Field]) -> Answer {
+        Answer { fields, ..self }
+    }
+
+    pub(super) const fn perhaps_with(self, optional_fields: &'static [Field]) -> Answer {
+        Answer { optional_fields, ..self }
+    }
+
+    const fn new(status: u16, about: &'static str, content: Content) -> Answer {
+        Answer { status, about, content, fields: &[], optional_fields: &[] }
+    }
+}
+
+/// What an answer holds.
+#[derive(Clone, Copy)]
+pub enum Content {
+    /// Nothing.
+    None,
+    /// A JSON object.
+    Json(Shape),
+    /// A JSON array of at most [`MAX_PAGE_LIMIT`](crate::model::MAX_PAGE_LIMIT) objects.
+    List(Shape),
+    /// A file of one of these media types.
+    Text(&'static [&'static str]),
+}
+
+/// A response field that means something to a client of this API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The methods that a path knows (RFC 9110, section 10.2.1).
+    Allow,
+    /// How the content is compressed (RFC 9110, section 8.4).
+    ContentEncoding,
+    /// The version of what is shown (RFC 9110, section 8.8.3).
+    ETag,
+    /// A page's neighbours (RFC 8288).
+    Link,
+    /// Where what was created is (RFC 9110, section 10.2.2).
+    Location,
+    /// After how many seconds to try again (RFC 9110, section 10.2.3).
+    RetryAfter,
+    /// The challenge of RFC 6750, section 3.
+    WwwAuthenticate,
+}
+
+/// The schema of a type, for constants.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub(super) name: fn() -> Cow<'static, str>,
+    pub(super) schema: fn() -> RefOr<Schema>,
+    /// Adds the schemas that this one refers to.
+    pub(super) nested: fn(&mut Vec<(String, RefOr<Schema>)>),
+}
+
+impl Shape {
+    pub(super) const fn of<T: ToSchema>() -> Shape {
+        Shape { name: T::name, schema: T::schema, nested: T::schemas }
+    }
+}

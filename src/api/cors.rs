@@ -1,0 +1,182 @@
+//! Sharing the API with web pages of other origins (the Fetch standard's CORS protocol).
+//!
+//! Access is by token, never by cookie, so `Access-Control-Allow-Credentials` is never sent: a
+//! page can only do what the token it holds allows.
+
+use std::fmt;
+
+use super::contract::Operation;
+use super::routes::{self, Match};
+use super::{Reply, Request};
+
+/// How long a browser may remember what a preflight allowed, in seconds.
+const PREFLIGHT_MAX_AGE: &str = "600";
+/// The response fields that a page may read, beside those that any may.
+const EXPOSED_FIELDS: &str = "Allow, ETag, Link, Location, Retry-After, WWW-Authenticate";
+/// Longest origin, in bytes: a host name has at most 253.
+const MAX_ORIGIN_BYTES: usize = 300;
+
+/// Whose pages may use the API; by default nobody's.
+#[derive(Debug, Clone, Default)]
+pub struct Cors(Vec<Origin>);
+
+/// Where a page comes from (RFC 6454, section 6.2), or `*` for anywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin(String);
+
+impl Origin {
+    /// Reads `*`, or an origin as a browser sends it: `https://host` or `https://host:port`, in
+    /// lower case and without a path. The reason in words, if it is none.
+    pub fn parse(text: &str) -> Result<Origin, &'static str> {
+        if text == "*" {
+            return Ok(Origin(text.to_owned()));
+        }
+        let Some((scheme, authority)) = text.split_once("://") else {
+            return Err("an origin begins with its scheme, as in https://chat.example.org");
+        };
+        let (host, port) = match authority.rsplit_once(':') {
+            // The last colon of an IPv6 address is within its brackets.
+            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
+        let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let is_scheme = !scheme.is_empty() && scheme.bytes().all(|b| lower(b) || b == b'-');
+        let is_host = !host.is_empty()
+            && host
+                .bytes()
+                .all(|b| lower(b) || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
+        let default_port = match scheme {
+            "http" => "80",
+            "https" => "443",
+            _ => "",
+        };
+        match port {
+            Some(port) if port.parse::<u16>().is_err() => Err("the port is no number"),
+            Some(port) if port == default_port => Err("browsers leave the scheme's own port out"),
+            _ if text.len() > MAX_ORIGIN_BYTES => Err("it is too long"),
+            _ if !is_scheme || !is_host => Err(
+                "an origin is a scheme, a host and perhaps a port, in lower case, with nothing \
+                     behind",
+            ),
+            _ => Ok(Origin(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Cors {
+    /// Shares the API with pages of these origins.
+    #[must_use]
+    pub fn with(origins: Vec<Origin>) -> Cors {
+        Cors(origins)
+    }
+
+    /// Whether the API is shared with nobody's pages.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Lets a page of `origin` read the reply, if it may.
+    pub fn share(&self, origin: Option<&str>, reply: &mut Reply) {
+        if self.is_off() {
+            return;
+        }
+        let allowed = self.allowed(origin);
+        // The operator's own words: nothing of the client's goes into a field.
+        if let Some(Origin(allowed)) = allowed {
+            reply.headers.push(("Access-Control-Allow-Origin", allowed.clone().into()));
+            reply.headers.push(("Access-Control-Expose-Headers", EXPOSED_FIELDS.into()));
+        }
+        if allowed.is_none_or(|Origin(allowed)| allowed != "*") {
+            reply.headers.push(("Vary", "Origin".into()));
+        }
+    }
+
+    /// The answer to a browser that asks what a page may send, if that is what the request is and
+    /// the page may send anything. `allow` are the methods that the path knows.
+    pub(super) fn preflight(&self, request: &Request<'_>, allow: &str) -> Option<Reply> {
+        self.allowed(request.origin)?;
+        let method = request.requested_method.filter(|_| request.method == "OPTIONS")?;
+        let mut reply = Reply::empty(204)
+            .with("Access-Control-Allow-Methods", allow.to_owned())
+            .with("Access-Control-Max-Age", PREFLIGHT_MAX_AGE);
+        if let Match::Route(route, _) = routes::find(method, request.path) {
+            let fields = request_fields(route.operation, route.needs_token());
+            if !fields.is_empty() {
+                reply = reply.with("Access-Control-Allow-Headers", fields.join(", "));
+            }
+        }
+        Some(reply)
+    }
+
+    fn allowed(&self, origin: Option<&str>) -> Option<&Origin> {
+        let origin = origin?;
+        self.0.iter().find(|Origin(allowed)| allowed == "*" || allowed == origin)
+    }
+}
+
+/// The request fields that an operation looks at and that a page may not set unasked.
+fn request_fields(operation: &Operation, needs_token: bool) -> Vec<&'static str> {
+    let fields = [
+        (needs_token, "Authorization"),
+        (operation.body.is_some(), "Content-Type"),
+        (operation.conditional, "If-None-Match"),
+    ];
+    fields.into_iter().filter(|(wanted, _)| *wanted).map(|(_, field)| field).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_what_browsers_send() {
+        for text in [
+            "*",
+            "https://chat.example.org",
+            "http://localhost:3000",
+            "http://127.0.0.1:8080",
+            "http://[::1]:8080",
+            "http://[::1]",
+            "moz-extension://0f3a-b",
+        ] {
+            assert_eq!(Origin::parse(text).map(|origin| origin.0), Ok(text.to_owned()));
+        }
+        for text in [
+            "",
+            "null",
+            "chat.example.org",
+            "https://",
+            "https://Chat.example.org",
+            "https://chat.example.org/",
+            "https://chat.example.org/path",
+            "https://user@chat.example.org",
+            "https://chat.example.org:443",
+            "http://chat.example.org:80",
+            "https://chat.example.org:",
+            "https://chat.example.org:70000",
+            "https://*.example.org",
+            "https://a b",
+            "https://a\r\nX: y",
+            "://x",
+            &format!("https://{}", "x".repeat(300)),
+        ] {
+            assert!(Origin::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_field_allows_credentials() {
+        let cors = Cors::with(vec![Origin::parse("*").unwrap()]);
+        let mut reply = Reply::empty(204);
+        cors.share(Some("https://anywhere.example"), &mut reply);
+        let names: Vec<_> = reply.headers.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["Access-Control-Allow-Origin", "Access-Control-Expose-Headers"]);
+    }
+}

@@ -1,0 +1,432 @@
+//! The `OpenAPI` document, made from [`ROUTES`]: what is in one is in the other.
+//!
+//! The document that is served is the committed `docs/openapi.json`; `tests/docs` makes it anew,
+//! with the pinned responses as examples, and refuses one that differs.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::contract::{Answer, Content, Field, Operation, Segment, Shape, Tag};
+use super::paging::Parameter;
+use super::reference;
+use super::routes::{self, Match, ROUTES, Route};
+use crate::model::{DEFAULT_PAGE_LIMIT, MAX_ID, MAX_PAGE_LIMIT, MessageId, Timestamp, UserId};
+use crate::problem::{self, ANYWHERE, KINDS, Kind, ProblemBody};
+
+/// Responses that no operation has: to a path, or to a method, that is not there.
+const NO_SUCH_PATH: &str = "NoSuchPath";
+const METHOD_NOT_ALLOWED: &str = "MethodNotAllowed";
+
+const ABOUT: &str = "\
+A chat server: accounts, a general chat that everybody reads and writes, and private messages that \
+only their two parties read.
+
+* Every `GET` answers `HEAD` too. A path that is not listed is a 404, a method that is not listed \
+for its path a 405 with `Allow`.
+* Ids ascend and are never given out twice. Times are RFC 3339 in UTC.
+* Errors are problem details (RFC 9457). Programs go by `type`, which leads to an explanation.
+* New fields and parameters may come. A client ignores what it does not know, and so does the server.
+* Any request can also be answered 400 for its framing, 500 and 503.
+* Answers are not for caches, unless they have an `ETag`.";
+
+/// A response that was once given, to be shown as one that can be.
+pub struct Example<'a> {
+    /// Unique.
+    pub name: &'a str,
+    /// What it is an example of, in words.
+    pub title: &'a str,
+    /// The method of the request.
+    pub method: &'a str,
+    /// The path of the request, without the query.
+    pub path: &'a str,
+    /// The status code.
+    pub status: u16,
+    /// The content; if it is JSON, as such.
+    pub content: Value,
+}
+
+/// The whole document.
+#[must_use]
+pub fn document(examples: &[Example<'_>]) -> Value {
+    let mut writer = Writer { examples, schemas: BTreeMap::new() };
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let methods = paths.entry(route.path).or_insert_with(|| json!({}));
+        methods[route.method.to_ascii_lowercase()] = writer.operation(route);
+    }
+    let no_such_path =
+        writer.problem(&[problem::NOT_FOUND], |found| matches!(found, Match::Nothing));
+    let method_not_allowed = writer
+        .problem(&[problem::METHOD_NOT_ALLOWED], |found| matches!(found, Match::OtherMethods(_)));
+    let tags = Tag::ALL.map(|tag| json!({ "name": tag.name(), "description": tag.about() }));
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "veche",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": ABOUT,
+            "license": { "name": "MIT OR Apache-2.0" },
+        },
+        "tags": tags,
+        "paths": paths,
+        "components": {
+            "schemas": writer.schemas,
+            "responses": {
+                NO_SUCH_PATH: no_such_path,
+                METHOD_NOT_ALLOWED: method_not_allowed,
+            },
+            "securitySchemes": { "token": {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "The token that `POST /login` gives",
+            } },
+        },
+    })
+}
+
+/// Writes operations, and collects the schemas that they refer to.
+struct Writer<'a> {
+    examples: &'a [Example<'a>],
+    schemas: BTreeMap<String, RefOr<Schema>>,
+}
+
+impl Writer<'_> {
+    fn operation(&mut self, route: &'static Route) -> Value {
+        let Operation { id, tag, summary, segment, query, body, conditional, .. } =
+            *route.operation;
+        let mut parameters = Vec::new();
+        parameters.extend(segment.map(|segment| self.segment(segment)));
+        parameters.extend(query.iter().map(|parameter| self.parameter(*parameter)));
+        if conditional {
+            parameters.push(json!({
+                "name": "If-None-Match",
+                "in": "header",
+                "description": "The `ETag` of what the client has: 304 if that is still good",
+                "schema": { "type": "string" },
+            }));
+        }
+        let security = if route.needs_token() { json!([{ "token": [] }]) } else { json!([]) };
+        let mut operation = json!({
+            "operationId": id,
+            "tags": [tag.name()],
+            "summary": summary,
+            "parameters": parameters,
+            "security": security,
+            "responses": self.responses(route),
+        });
+        if let Some(shape) = body {
+            operation["requestBody"] = json!({
+                "required": true,
+                "content": { "application/json": { "schema": self.reference(shape) } },
+            });
+        }
+        operation
+    }
+
+    fn responses(&mut self, route: &'static Route) -> Value {
+        let mut responses = Map::new();
+        for answer in route.operation.answers {
+            responses.insert(answer.status.to_string(), self.answer(route, answer));
+        }
+        let mut kinds: BTreeMap<u16, Vec<&Kind>> = BTreeMap::new();
+        for kind in ANYWHERE.iter().chain(route.operation.problems) {
+            kinds.entry(kind.status).or_default().push(kind);
+        }
+        for (status, kinds) in kinds {
+            let response = self.problem(&kinds, |found| is(found, route));
+            responses.insert(status.to_string(), response);
+        }
+        responses.into()
+    }
+
+    fn answer(&mut self, route: &Route, answer: &Answer) -> Value {
+        let Answer { status, about, content, fields, optional_fields } = *answer;
+        let mut headers = Map::new();
+        for (fields, required) in [(fields, true), (optional_fields, false)] {
+            headers.extend(fields.iter().map(|field| described(*field, required)));
+        }
+        let types: &[&str] = match content {
+            Content::None => &[],
+            Content::Json(_) | Content::List(_) => &["application/json"],
+            Content::Text(types) => types,
+        };
+        let schema = match content {
+            Content::Json(shape) => self.reference(shape),
+            Content::List(shape) => {
+                let items = self.reference(shape);
+                json!({ "type": "array", "items": items, "maxItems": MAX_PAGE_LIMIT })
+            }
+            Content::None | Content::Text(_) => Value::Null,
+        };
+        let examples = self.examples(status, |found| is(found, route));
+        let described = types.iter().map(|media_type| {
+            let schema = if schema.is_null() { file_schema(media_type) } else { schema.clone() };
+            let described = json!({ "schema": schema, "examples": examples });
+            ((*media_type).to_owned(), without_empty(described))
+        });
+        let content: Map<_, _> = described.collect();
+        without_empty(json!({ "description": about, "headers": headers, "content": content }))
+    }
+
+    /// The response that has the `kinds`, which are of one status.
+    fn problem(&mut self, kinds: &[&Kind], is_request: impl Fn(&Match<'_>) -> bool) -> Value {
+        let status = kinds.first().map_or(0, |kind| kind.status);
+        let titles: Vec<_> =
+            kinds.iter().map(|kind| format!("* `{}`: {}", kind.slug, kind.title)).collect();
+        let types: Vec<_> = kinds.iter().map(|kind| format!("/problems/{}", kind.slug)).collect();
+        let headers: Map<_, _> =
+            problem_field(status).into_iter().map(|field| described(field, true)).collect();
+        // Types beside what follows from them, and no `const` number: some code generators need it so.
+        let schema = json!({ "allOf": [
+            self.reference(Shape::of::<ProblemBody<'static>>()),
+            { "properties": {
+                "type": { "type": "string", "enum": types },
+                "status": { "type": "integer", "enum": [status] },
+            } },
+        ] });
+        let examples = self.examples(status, is_request);
+        let described = without_empty(json!({ "schema": schema, "examples": examples }));
+        without_empty(json!({
+            "description": titles.join("\n"),
+            "headers": headers,
+            "content": { "application/problem+json": described },
+        }))
+    }
+
+    fn examples(&self, status: u16, is_request: impl Fn(&Match<'_>) -> bool) -> Value {
+        let fitting = self.examples.iter().filter(|example| {
+            example.status == status && is_request(&routes::find(example.method, example.path))
+        });
+        let with_content = fitting.filter(|example| !example.content.is_null());
+        with_content
+            .map(|Example { name, title, content, .. }| {
+                ((*name).to_owned(), json!({ "summary": title, "value": content }))
+            })
+            .collect::<Map<_, _>>()
+            .into()
+    }
+
+    fn segment(&mut self, segment: Segment) -> Value {
+        let (name, about, schema) = match segment {
+            Segment::Message => {
+                ("id", "The message's id", self.reference(Shape::of::<MessageId>()))
+            }
+            Segment::User => {
+                let id = self.reference(Shape::of::<UserId>());
+                let schema = json!({ "anyOf": [{ "type": "string", "const": "me" }, id] });
+                ("id", "The user's id, or `me` for whom the token is of", schema)
+            }
+            Segment::ProblemKind => {
+                let slugs: Vec<_> = KINDS.iter().map(|kind| kind.slug).collect();
+                (
+                    "kind",
+                    "The last part of the problem's type",
+                    json!({ "type": "string", "enum": slugs }),
+                )
+            }
+            Segment::ReferenceFile => {
+                let names: Vec<_> = reference::file_names().collect();
+                ("file", "The name of the file", json!({ "type": "string", "enum": names }))
+            }
+        };
+        json!({ "name": name, "in": "path", "required": true, "description": about, "schema": schema })
+    }
+
+    fn parameter(&mut self, parameter: Parameter) -> Value {
+        let integer =
+            |minimum: i64| json!({ "type": "integer", "minimum": minimum, "maximum": MAX_ID });
+        let (about, schema) = match parameter {
+            Parameter::Limit => (
+                "How many items the page holds at most",
+                json!({
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": MAX_PAGE_LIMIT,
+                    "default": DEFAULT_PAGE_LIMIT,
+                }),
+            ),
+            Parameter::Before => {
+                ("The page that ends below this id; not together with `after`", integer(0))
+            }
+            Parameter::After => (
+                "The page that begins above this id, or with the first for -1; not together with \
+                 `before`",
+                integer(-1),
+            ),
+            Parameter::Epoch => (
+                "The store that the ids are of, from a link: 410 if it is another by now",
+                json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
+            ),
+            Parameter::With => {
+                ("Only the conversation with this user", self.reference(Shape::of::<UserId>()))
+            }
+            Parameter::Username => {
+                ("Only the user of this name, in any case", json!({ "type": "string" }))
+            }
+        };
+        json!({ "name": parameter.name(), "in": "query", "description": about, "schema": schema })
+    }
+
+    /// A reference to the schema of a type, which is then among the schemas.
+    fn reference(&mut self, shape: Shape) -> Value {
+        let name = (shape.name)();
+        let mut nested = Vec::new();
+        (shape.nested)(&mut nested);
+        self.schemas.extend(nested);
+        self.schemas.insert(name.to_string(), (shape.schema)());
+        json!({ "$ref": format!("#/components/schemas/{name}") })
+    }
+}
+
+fn is(found: &Match<'_>, route: &Route) -> bool {
+    matches!(found, Match::Route(found, _) if std::ptr::eq(*found, route))
+}
+
+/// The schema of a whole file.
+fn file_schema(media_type: &str) -> Value {
+    match media_type.split('/').next() {
+        Some("text") => json!({ "type": "string" }),
+        Some("application") => json!({ "type": "object" }),
+        _ => json!({ "contentMediaType": media_type }),
+    }
+}
+
+/// The object but for its members that are objects without any.
+fn without_empty(mut object: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        members.retain(|_, member| member.as_object().is_none_or(|member| !member.is_empty()));
+    }
+    object
+}
+
+/// The field that goes with every problem of a status.
+fn problem_field(status: u16) -> Option<Field> {
+    match status {
+        401 => Some(Field::WwwAuthenticate),
+        405 => Some(Field::Allow),
+        503 => Some(Field::RetryAfter),
+        _ => None,
+    }
+}
+
+/// A field's name, and what it is.
+fn described(field: Field, required: bool) -> (String, Value) {
+    let string = json!({ "type": "string" });
+    let (name, about, schema) = match field {
+        Field::Allow => ("Allow", "The methods that the path knows", string),
+        Field::ContentEncoding => {
+            ("Content-Encoding", "For who takes it", json!({ "type": "string", "const": "gzip" }))
+        }
+        Field::ETag => {
+            let schema = json!({ "type": "string", "pattern": "^\"[^\"]+\"$" });
+            ("ETag", "The version of what is shown", schema)
+        }
+        Field::Link => (
+            "Link",
+            "The page of what is older (`rel=\"prev\"`), if there is any, and of what is newer \
+             (`rel=\"next\"`), always",
+            string,
+        ),
+        Field::Location => {
+            let schema = json!({ "type": "string", "format": "uri-reference" });
+            ("Location", "Where it is", schema)
+        }
+        Field::RetryAfter => {
+            let schema = json!({ "type": "integer", "minimum": 1 });
+            ("Retry-After", "After how many seconds to try again", schema)
+        }
+        Field::WwwAuthenticate => {
+            let schema = json!({ "type": "string", "pattern": "^Bearer realm=\"veche\"" });
+            ("WWW-Authenticate", "The challenge (RFC 6750)", schema)
+        }
+    };
+    (name.to_owned(), json!({ "description": about, "required": required, "schema": schema }))
+}
+
+/// Gives types of the model, which knows nothing of the wire, their schemas.
+macro_rules! schemas {
+    ($($type:ty: $schema:tt;)*) => {
+        $(impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                // It is written right here: one that is no schema does not get past the first test.
+                serde_json::from_value(json!($schema)).unwrap_or_default()
+            }
+        }
+
+        impl ToSchema for $type {})*
+    };
+}
+
+schemas! {
+    UserId: {
+        "type": "integer",
+        "format": "int64",
+        "minimum": UserId::FIRST.get(),
+        "maximum": MAX_ID,
+        "description": "A user. The first is 1.",
+    };
+    MessageId: {
+        "type": "integer",
+        "format": "int64",
+        "minimum": MessageId::FIRST.get(),
+        "maximum": MAX_ID,
+        "description": "A message, of either kind. The first is 0.",
+    };
+    Timestamp: {
+        "type": "string",
+        "format": "date-time",
+        "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z$",
+        "description": "RFC 3339, in UTC, with milliseconds.",
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_that_is_referred_to_is_there() {
+        let document = document(&[]);
+        let text = document.to_string();
+        let references =
+            text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next());
+        let mut count = 0;
+        for reference in references {
+            assert!(document.pointer(reference).is_some(), "{reference}");
+            count += 1;
+        }
+        assert!(count > 20, "{count}");
+    }
+
+    #[test]
+    fn operations_have_names_of_their_own() {
+        let mut ids: Vec<_> = ROUTES.iter().map(|route| route.operation.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), ROUTES.len());
+    }
+
+    /// The macros that make schemas take literals only.
+    #[test]
+    fn literals_in_schemas_are_the_limits() {
+        use crate::model::{MAX_PASSWORD_BYTES, MAX_TEXT_BYTES, MAX_USERNAME_LEN};
+        let document = document(&[]);
+        let schemas = &document["components"]["schemas"];
+        for (schema, property, keyword, limit) in [
+            ("Credentials", "username", "maxLength", MAX_USERNAME_LEN),
+            ("Credentials", "password", "maxLength", MAX_PASSWORD_BYTES),
+            ("User", "username", "maxLength", MAX_USERNAME_LEN),
+            ("GeneralDraft", "text", "maxLength", MAX_TEXT_BYTES),
+            ("PrivateDraft", "text", "maxLength", MAX_TEXT_BYTES),
+            ("Message", "text", "maxLength", MAX_TEXT_BYTES),
+            ("Message", "to_user", "maximum", usize::try_from(MAX_ID).unwrap()),
+        ] {
+            let found = &schemas[schema]["properties"][property][keyword];
+            assert_eq!(found.as_u64(), Some(limit as u64), "{schema}.{property}");
+        }
+    }
+}

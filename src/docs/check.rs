@@ -1,0 +1,253 @@
+//! The pages against a deployment: runs them, compares, and says case by case what differs.
+
+use std::fmt::Write as _;
+use std::{fmt, io};
+
+use super::Source;
+use super::address::Address;
+use super::compare::{self, Catalogue, Verdict};
+use super::page::{Page, Response, Step};
+use super::plan::{self, MARK_DIGITS, Plan};
+use super::session::{Done, Session};
+use super::shell::{Failure, Request};
+use super::translate::Translation;
+use crate::sys::{Entropy, random};
+
+/// Is told of a run as it goes.
+pub trait Report {
+    /// A line of the result. An error ends the run.
+    fn line(&mut self, line: &str) -> io::Result<()>;
+
+    /// How many cases are done.
+    fn advance(&mut self, done: usize);
+}
+
+/// How many cases came out how.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// As documented.
+    pub same: usize,
+    /// Not as documented, or not run because of what was before.
+    pub differing: usize,
+    /// Need another server.
+    pub skipped: usize,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { same, differing, skipped } = self;
+        let verb = if *differing == 1 { "differs" } else { "differ" };
+        write!(f, "{same} same, {differing} {verb}, {skipped} skipped")
+    }
+}
+
+/// Why a run ended before its end.
+#[derive(Debug)]
+pub enum CheckError {
+    /// Nobody answers, or this machine cannot ask.
+    Unreachable(Failure),
+    /// A page cannot be run.
+    Page(String),
+    /// The result could not be written.
+    Output(io::Error),
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CheckError::Unreachable(Failure::Machine(why)) | CheckError::Page(why) => {
+                f.write_str(why)
+            }
+            CheckError::Unreachable(failure) => write!(f, "it cannot be reached: {failure}"),
+            CheckError::Output(error) => write!(f, "the result cannot be written: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for CheckError {}
+
+/// What the names of a run have in common: it stands between what a page calls the user and the
+/// number of the page.
+pub fn mark(entropy: &mut dyn Entropy) -> String {
+    let digits = u32::from_le_bytes(random(entropy));
+    format!("-{digits:0MARK_DIGITS$x}")
+}
+
+/// A run over all pages.
+pub struct Check<'a> {
+    address: Address,
+    mark: String,
+    summary: Summary,
+    report: &'a mut dyn Report,
+}
+
+impl<'a> Check<'a> {
+    /// With a [`mark`] that no run has had.
+    pub fn new(address: Address, mark: String, report: &'a mut dyn Report) -> Check<'a> {
+        Check { address, mark, summary: Summary::default(), report }
+    }
+
+    /// Runs every page, and says of every case what came of it.
+    pub fn run(mut self, plan: &Plan) -> Result<Summary, CheckError> {
+        for (number, (source, page)) in (1..).zip(&plan.pages) {
+            let mark = plan::page_mark(&self.mark, number);
+            let translation = Translation::new(self.address.clone(), mark);
+            let mut steps = page.steps.iter();
+            if let Err(why) = self.run_page(source, page, translation, &mut steps)? {
+                self.give_up(source, steps, &why)?;
+            }
+        }
+        self.line(&self.summary.to_string())?;
+        Ok(self.summary)
+    }
+
+    /// Up to a step without which the rest cannot be run; the inner error is the reason.
+    fn run_page<'p>(
+        &mut self,
+        source: &Source,
+        page: &'p Page,
+        mut translation: Translation,
+        steps: &mut impl Iterator<Item = &'p Step>,
+    ) -> Result<Result<(), String>, CheckError> {
+        let catalogue = Catalogue::of(page.json());
+        let mut session = None;
+        for step in steps {
+            if let Some(why) = plan::skipped(source, step) {
+                self.skip(source, step, &why)?;
+                continue;
+            }
+            let session = match &mut session {
+                Some(session) => session,
+                none => none.insert(Session::direct().map_err(CheckError::Unreachable)?),
+            };
+            let script = plan::translate(&mut translation, step)
+                .map_err(|why| CheckError::Page(format!("{}: {why}", source.path)))?;
+            let done = session.run(step, &script);
+            match (&step.response, done) {
+                (_, Err(failure)) if failure.is_unreachable() => {
+                    return Err(CheckError::Unreachable(failure));
+                }
+                (None, Err(failure)) => return Ok(Err(failure.to_string())),
+                (None, Ok(Done { requests, .. })) => {
+                    for request in requests {
+                        if let Err(why) = translation.learn(&request, None) {
+                            let Request { method, target, .. } = request;
+                            return Ok(Err(format!("{method} {target}: {why}")));
+                        }
+                    }
+                }
+                (Some(response), done) => {
+                    let verdict = case(page, response, done, &mut translation, &catalogue);
+                    self.judge(source, step, &verdict)?;
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn skip(&mut self, source: &Source, step: &Step, why: &str) -> Result<(), CheckError> {
+        if step.response.is_none() {
+            return Ok(());
+        }
+        self.summary.skipped += 1;
+        self.line(&format!("skipped  {} ({why})", name(source, step)))
+    }
+
+    fn judge(&mut self, source: &Source, step: &Step, verdict: &Verdict) -> Result<(), CheckError> {
+        let name = name(source, step);
+        if verdict.differences.is_empty() {
+            self.summary.same += 1;
+            return match verdict.others {
+                0 => self.line(&format!("same     {name}")),
+                others => self.line(&format!("same     {name} (beside {others} of others)")),
+            };
+        }
+        self.summary.differing += 1;
+        let mut lines = format!("DIFFERS  {name}");
+        for difference in &verdict.differences {
+            let compare::Difference { what, expected, actual } = difference;
+            let _ =
+                write!(lines, "\n    {what}\n      expected  {expected}\n      actual    {actual}");
+        }
+        self.line(&lines)
+    }
+
+    /// Says once that the rest of a page differs.
+    fn give_up<'p>(
+        &mut self,
+        source: &Source,
+        steps: impl Iterator<Item = &'p Step>,
+        why: &str,
+    ) -> Result<(), CheckError> {
+        let mut left = Vec::new();
+        for step in steps.filter(|step| step.response.is_some()) {
+            match plan::skipped(source, step) {
+                Some(why) => self.skip(source, step, &why)?,
+                None => left.push(step.title.as_str()),
+            }
+        }
+        // What prepares for nothing is no case, but it is a difference.
+        self.summary.differing += left.len().max(1);
+        if left.is_empty() {
+            left.push("the end of the page");
+        }
+        self.line(&format!(
+            "DIFFERS  {}: {}\n    not run, because a step before failed: {}",
+            page_name(source),
+            left.join("; "),
+            compare::excerpt(why, 0),
+        ))
+    }
+
+    fn line(&mut self, line: &str) -> Result<(), CheckError> {
+        let Summary { same, differing, skipped } = self.summary;
+        self.report.line(line).map_err(CheckError::Output)?;
+        self.report.advance(same + differing + skipped);
+        Ok(())
+    }
+}
+
+fn page_name(source: &Source) -> String {
+    source.name.replace('_', "-")
+}
+
+fn name(source: &Source, step: &Step) -> String {
+    format!("{}: {}", page_name(source), step.title)
+}
+
+/// What came of an example that was run.
+fn case(
+    page: &Page,
+    response: &Response,
+    done: Result<Done, Failure>,
+    translation: &mut Translation,
+    catalogue: &Catalogue,
+) -> Verdict {
+    let documented = page.shown(response);
+    let expected = documented.lines().next().unwrap_or_default();
+    let (requests, exchange) = match done {
+        Ok(Done { requests, exchange: Some(exchange) }) => (requests, exchange),
+        Ok(Done { exchange: None, .. }) => return Verdict::failed(expected, "nothing"),
+        Err(failure) => {
+            // A fresh store would have given the id to somebody all the same.
+            let lost = Request {
+                method: String::new(),
+                target: String::new(),
+                status: None,
+                location: None,
+            };
+            if let Some(made) = compare::made(documented) {
+                let _ = translation.learn(&lost, made);
+            }
+            return Verdict::failed(expected, &failure.to_string());
+        }
+    };
+    let Some(request) = requests.first() else { return Verdict::failed(expected, "nothing") };
+    if let Some(made) = compare::made(documented)
+        && let Err(why) = translation.learn(request, made)
+    {
+        return Verdict::failed(expected, &why);
+    }
+    let target = translation.relative(&request.target).to_owned();
+    compare::compare(documented, &exchange, &target, translation, catalogue)
+}

@@ -1,0 +1,54 @@
+//! The documentation as sessions: its pages, and what runs them.
+//!
+//! Knows no server: only pages, bash and curl. `tests/docs` runs the pages against servers on
+//! fresh stores and pins their responses; `veche docs-check` runs them against somebody's
+//! deployment and says what differs.
+
+pub mod address;
+pub mod check;
+pub mod compare;
+pub mod page;
+pub mod plan;
+pub mod session;
+pub mod shell;
+pub mod translate;
+pub mod volatile;
+
+/// A page that is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Source {
+    /// Goes before the names of its snapshots.
+    pub name: &'static str,
+    /// In the repository.
+    pub path: &'static str,
+    /// What it says.
+    pub text: &'static str,
+    /// What a server must be started with, beyond what every test gives it.
+    pub arguments: &'static [&'static str],
+}
+
+/// Declares [`PAGES`].
+macro_rules! pages {
+    ($($name:ident: $path:literal, $arguments:expr;)*) => {
+        /// Every page that is run, in the order in which to read them.
+        pub const PAGES: &[Source] = &[$(Source {
+            name: stringify!($name),
+            path: $path,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $path)),
+            arguments: $arguments,
+        }),*];
+    };
+}
+
+pages! {
+    readme: "README.md", &[];
+    accounts: "docs/api/accounts.md", &[];
+    aliases: "docs/api/aliases.md", &[];
+    messages: "docs/api/messages.md", &[];
+    private_messages: "docs/api/private-messages.md", &[];
+    users: "docs/api/users.md", &[];
+    paging: "docs/api/paging.md", &[];
+    errors: "docs/api/errors.md", &[];
+    reference: "docs/api/reference.md", &[];
+    cors: "docs/api/cors.md", &["--cors-origin", "https://chat.example.org"];
+}

@@ -1,0 +1,527 @@
+//! What a page says of a fresh store, put in terms of a deployment that has other users and other
+//! messages: names get a mark, ids become those that the deployment gave out.
+//!
+//! Scripts are only given what they may be given: addresses, marked names, and numbers. A place
+//! where a script would name a user or an id in a way that is not understood is an error, because
+//! it might name a stranger.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::address::Address;
+use super::shell::Request;
+use crate::model::{Epoch, MAX_ID, Username};
+
+/// The deployment that the pages are written for.
+pub const ORIGIN: &str = "http://localhost:5000";
+
+/// What ids are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Accounts, which count from 1.
+    User,
+    /// Messages, which count from 0.
+    Message,
+}
+
+/// Names, ids and the epoch, as a page has them and as the deployment does.
+#[derive(Debug)]
+pub struct Translation {
+    address: Address,
+    mark: String,
+    users: Ids,
+    messages: Ids,
+    /// The deployment's ids of the messages that went to the general chat.
+    general: BTreeSet<u64>,
+    /// The page's epoch and the deployment's.
+    epoch: Option<(String, String)>,
+    /// The shell's variables that hold what a server answered.
+    captured: BTreeSet<String>,
+}
+
+/// Of one kind, by the page's.
+#[derive(Debug)]
+struct Ids {
+    known: BTreeMap<u64, u64>,
+    /// What a fresh store would give out next.
+    next: u64,
+}
+
+impl Ids {
+    fn from(next: u64) -> Ids {
+        Ids { known: BTreeMap::new(), next }
+    }
+
+    /// The deployment's id; of what it does not have, one that nothing has. What is no id stays.
+    fn get(&self, id: u64) -> u64 {
+        self.known.get(&id).copied().unwrap_or(id.max(MAX_ID))
+    }
+
+    /// Likewise for a cursor, which need not be anybody's id: behind the last one it stays so.
+    fn cursor(&self, id: u64) -> u64 {
+        match self.known.last_key_value() {
+            Some((last, actual)) if last + 1 == id && *actual < MAX_ID => actual + 1,
+            _ => self.get(id),
+        }
+    }
+}
+
+impl Translation {
+    /// For one page. `mark` goes behind every name.
+    #[must_use]
+    pub fn new(address: Address, mark: String) -> Translation {
+        Translation {
+            address,
+            mark,
+            users: Ids::from(1),
+            messages: Ids::from(0),
+            general: BTreeSet::new(),
+            epoch: None,
+            captured: BTreeSet::new(),
+        }
+    }
+
+    /// A block of commands for the deployment. The error says what it might do to strangers.
+    pub fn script(&mut self, script: &str) -> Result<String, String> {
+        for line in script.lines() {
+            if let Some((name, _)) = line.split_once("=$(") {
+                self.captured.insert(name.trim().to_owned());
+            }
+        }
+        let mut translated = String::with_capacity(script.len() * 2);
+        let mut rest = script;
+        while let Some((before, behind)) = rest.split_once(ORIGIN) {
+            translated.push_str(&self.text(before)?);
+            let end = behind.find(|c: char| c.is_whitespace() || "'\"|;()<>`".contains(c));
+            let (target, behind) = behind.split_at(end.unwrap_or(behind.len()));
+            translated.push_str(self.address.as_str());
+            translated.push_str(&self.target(target)?);
+            rest = behind;
+        }
+        translated.push_str(&self.text(rest)?);
+        Ok(translated)
+    }
+
+    /// The part of an address behind the host.
+    fn target(&self, target: &str) -> Result<String, String> {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        self.only_captured(path)?;
+        let mut translated = self.path(path);
+        let of_users = path == "/api/users";
+        for (n, parameter) in query.iter().flat_map(|query| query.split('&')).enumerate() {
+            translated.push(if n == 0 { '?' } else { '&' });
+            let Some((name, value)) = parameter.split_once('=') else {
+                translated.push_str(parameter);
+                continue;
+            };
+            self.only_captured(value)?;
+            let value = match (name, number(value)) {
+                ("with", Some(id)) => self.users.get(id).to_string(),
+                ("before" | "after", Some(id)) if of_users => self.users.cursor(id).to_string(),
+                ("before" | "after", Some(id)) => self.messages.cursor(id).to_string(),
+                ("username", _) => self.name(value)?,
+                ("epoch", _) => self.epoch(value).to_owned(),
+                _ => value.to_owned(),
+            };
+            let _ = write!(translated, "{name}={value}");
+        }
+        Ok(translated)
+    }
+
+    /// A path of the API, as in a request or in a `Location`.
+    #[must_use]
+    pub fn path(&self, path: &str) -> String {
+        for (kind, before) in [(Kind::User, "/api/users/"), (Kind::Message, "/api/messages/")] {
+            let Some(behind) = path.strip_prefix(before) else { continue };
+            let (id, rest) = behind.split_at(behind.find('/').unwrap_or(behind.len()));
+            if let Some(id) = number(id) {
+                return format!("{before}{}{rest}", self.id(kind, id));
+            }
+        }
+        path.to_owned()
+    }
+
+    /// A path or an address of the deployment as the API has it.
+    #[must_use]
+    pub fn relative<'a>(&self, target: &'a str) -> &'a str {
+        self.address.relative(target)
+    }
+
+    /// Commands beside addresses: the bodies that they send.
+    fn text(&self, text: &str) -> Result<String, String> {
+        let mut translated = String::with_capacity(text.len() * 2);
+        let mut rest = text;
+        while let Some((at, key)) = first_of(rest, &["username", "to_user"]) {
+            let (before, behind) = rest.split_at(at + key.len());
+            translated.push_str(before);
+            rest = behind;
+            let quoted = translated.ends_with(&format!("\"{key}"));
+            let (Some(value), true) = (member_value(rest), quoted) else {
+                return Err(format!("'{key}' stands where it is not understood"));
+            };
+            // A value that the shell puts in. Of a body that ends here, the quote is the last of it.
+            let quote = value.strip_prefix('\'');
+            if value.starts_with('$') || quote.is_some_and(|it| it.starts_with(['$', '"', '\''])) {
+                return Err(format!("'{key}' is not written out"));
+            }
+            translated.push_str(&rest[..rest.len() - value.len()]);
+            rest = value;
+            if let (Some(value), "username") = (value.strip_prefix('"'), key) {
+                let name = value.split('"').next().unwrap_or_default();
+                let _ = write!(translated, "\"{}", self.name(name)?);
+                rest = &value[name.len()..];
+            } else if key == "to_user" {
+                let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+                let (id, behind) = value.split_at(digits);
+                match number(id) {
+                    Some(id) => translated.push_str(&self.users.get_or_general(id).to_string()),
+                    None => translated.push_str(id),
+                }
+                rest = behind;
+            }
+        }
+        translated.push_str(rest);
+        Ok(translated)
+    }
+
+    /// A user's name. What cannot be one stays as it is, as nobody has it.
+    fn name(&self, name: &str) -> Result<String, String> {
+        if name.contains(['$', '\\', '%', '+', '`', '\'']) {
+            return Err(format!("the user name {name} is not written out"));
+        }
+        if Username::parse(name).is_err() {
+            return Ok(name.to_owned());
+        }
+        let marked = format!("{name}{}", self.mark);
+        Username::parse(&marked).map_err(|_| format!("the user name {name} is too long"))?;
+        Ok(marked)
+    }
+
+    /// Whether every variable in an address holds what a server answered.
+    fn only_captured(&self, part: &str) -> Result<(), String> {
+        for behind in part.split('$').skip(1) {
+            let name = behind.trim_start_matches('{');
+            let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let name = &name[..end.unwrap_or(name.len())];
+            if !self.captured.contains(name) {
+                return Err(format!("${name} in an address may be anything"));
+            }
+        }
+        Ok(())
+    }
+
+    fn epoch<'a>(&'a self, epoch: &'a str) -> &'a str {
+        match &self.epoch {
+            Some((documented, actual)) if documented == epoch => actual,
+            _ => epoch,
+        }
+    }
+
+    /// The deployment's id for one of the page.
+    #[must_use]
+    pub fn id(&self, kind: Kind, id: u64) -> u64 {
+        self.ids(kind).get(id)
+    }
+
+    fn ids(&self, kind: Kind) -> &Ids {
+        match kind {
+            Kind::User => &self.users,
+            Kind::Message => &self.messages,
+        }
+    }
+
+    /// The page's id for one of the deployment.
+    #[must_use]
+    pub fn documented(&self, kind: Kind, actual: u64) -> Option<u64> {
+        let known = &self.ids(kind).known;
+        known.iter().find(|(_, its)| **its == actual).map(|(documented, _)| *documented)
+    }
+
+    /// The deployment's ids of what this page has on a list that is everybody's: all users, or the
+    /// messages in the general chat.
+    #[must_use]
+    pub fn shared(&self, kind: Kind) -> BTreeSet<u64> {
+        match kind {
+            Kind::User => self.users.known.values().copied().collect(),
+            Kind::Message => self.general.clone(),
+        }
+    }
+
+    /// Whether a name bears the mark of this page.
+    #[must_use]
+    pub fn is_marked(&self, name: &str) -> bool {
+        name.ends_with(&self.mark)
+    }
+
+    /// Takes note of what a request made, which the page says it makes if it says `documented`.
+    /// The id that a fresh store gives out is taken even if this deployment made nothing.
+    pub fn learn(&mut self, request: &Request, documented: Option<&str>) -> Result<(), String> {
+        let made = request.location.as_deref().filter(|_| request.status == Some(201));
+        let made = made.map(|location| self.address.relative(location));
+        let resource = |location: &str| {
+            let user = location.strip_prefix("/api/users/").map(|id| (Kind::User, id));
+            let message = || location.strip_prefix("/api/messages/").map(|id| (Kind::Message, id));
+            let (kind, id) = user.or_else(message)?;
+            Some((kind, number(id).filter(|id| *id < MAX_ID)?))
+        };
+        let actual = made.and_then(resource);
+        let documented = documented.and_then(resource);
+        let Some((kind, _)) = documented.or(actual) else {
+            return match request.status {
+                Some(201) => Err("it was answered 201 without a Location that tells an id".into()),
+                _ => Ok(()),
+            };
+        };
+        let path = self.address.relative(&request.target);
+        let to_general = kind == Kind::Message && path == "/api/messages";
+        let ids = match kind {
+            Kind::User => &mut self.users,
+            Kind::Message => &mut self.messages,
+        };
+        let id = documented.map_or(ids.next, |(_, id)| id);
+        ids.next = id + 1;
+        let Some((_, actual)) = actual.filter(|(its_kind, _)| *its_kind == kind) else {
+            return Ok(());
+        };
+        // Ids ascend: what does not is somebody else's.
+        if ids.known.last_key_value().is_some_and(|(_, last)| *last >= actual) {
+            return Err(format!("the id {actual} was given out before"));
+        }
+        ids.known.insert(id, actual);
+        if to_general {
+            self.general.insert(actual);
+        }
+        Ok(())
+    }
+
+    /// Takes note of the deployment's epoch from the `Link` that the page and that it answers.
+    pub fn learn_epoch(&mut self, documented: &str, actual: &str) {
+        let epoch = |links: &str| {
+            let digits = links.split_once("epoch=")?.1.get(..16)?;
+            Epoch::parse(digits).map(|epoch| epoch.to_string())
+        };
+        if self.epoch.is_none() {
+            self.epoch = epoch(documented).zip(epoch(actual));
+        }
+    }
+
+    /// A `Link` as the deployment should answer.
+    #[must_use]
+    pub fn links(&self, links: &str) -> String {
+        let link = |link: &str| {
+            let target = link.strip_prefix('<').and_then(|link| link.split_once('>'));
+            let Some((target, rel)) = target else { return link.to_owned() };
+            let target = self.target(target).unwrap_or_else(|_| target.to_owned());
+            format!("<{target}>{rel}")
+        };
+        links.split(", ").map(link).collect::<Vec<_>>().join(", ")
+    }
+
+    /// A body as the deployment should answer.
+    #[must_use]
+    pub fn json(&self, value: &Value) -> Value {
+        match value {
+            Value::Array(items) => items.iter().map(|item| self.json(item)).collect(),
+            Value::Object(members) => {
+                let kind = kind(value);
+                let member = |(key, value): (&String, &Value)| {
+                    let translated = match (key.as_str(), value.as_u64(), value.as_str()) {
+                        ("id", Some(id), _) => self.id(kind, id).into(),
+                        ("from_user" | "to_user", Some(id), _) => {
+                            self.users.get_or_general(id).into()
+                        }
+                        ("username", _, Some(name)) => {
+                            self.name(name).map_or_else(|_| value.clone(), Value::from)
+                        }
+                        _ => self.json(value),
+                    };
+                    (key.clone(), translated)
+                };
+                Value::Object(members.iter().map(member).collect())
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+impl Ids {
+    /// 0, for a receiver, is the general chat, in every deployment.
+    fn get_or_general(&self, id: u64) -> u64 {
+        if id == 0 { 0 } else { self.get(id) }
+    }
+}
+
+/// What the `id` of an object is of.
+#[must_use]
+pub fn kind(object: &Value) -> Kind {
+    let message = object.get("from_user").or(object.get("status")).is_some();
+    if message { Kind::Message } else { Kind::User }
+}
+
+/// An id as the API takes it, without leading zeros.
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let canonical = digits && (text == "0" || !text.starts_with('0'));
+    canonical.then(|| text.parse().ok()).flatten()
+}
+
+/// The first of the words in `text`, and where.
+fn first_of<'a>(text: &str, words: &[&'a str]) -> Option<(usize, &'a str)> {
+    words.iter().filter_map(|word| Some((text.find(word)?, *word))).min()
+}
+
+/// What stands behind the name of a member, its closing quote and its colon.
+fn member_value(behind: &str) -> Option<&str> {
+    Some(behind.strip_prefix('"')?.trim_start().strip_prefix(':')?.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translation() -> Translation {
+        let address = Address::parse("https://chat.example/v/").unwrap();
+        let mut translation = Translation::new(address, "-0f-1".to_owned());
+        for (target, location) in [
+            ("/v/register", "/api/users/40"),
+            ("/v/register", "https://chat.example/v/api/users/42"),
+            ("/v/api/messages", "/api/messages/700"),
+            ("/v/api/users/42/messages", "/v/api/messages/709"),
+        ] {
+            translation.learn(&request(target, 201, Some(location)), None).unwrap();
+        }
+        translation
+    }
+
+    fn request(target: &str, status: u16, location: Option<&str>) -> Request {
+        Request {
+            method: "POST".to_owned(),
+            target: target.to_owned(),
+            status: Some(status),
+            location: location.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn scripts_are_translated() {
+        let mut translation = translation();
+        let epoch = "</x?epoch=5eed0000c4a70001>";
+        translation.learn_epoch(epoch, "</x?epoch=00000000000000aa>");
+        for (documented, expected) in [
+            (
+                "curl $O/register -d '{\"username\":\"alice\"}'",
+                "curl $A/register -d '{\"username\":\"alice-0f-1\"}'",
+            ),
+            (
+                "-d '{\"username\" : \"Alice\",\"to_user\": 2}'",
+                "-d '{\"username\" : \"Alice-0f-1\",\"to_user\": 42}'",
+            ),
+            (
+                "-d '{\"username\":\"al ice\",\"to_user\":0}'",
+                "-d '{\"username\":\"al ice\",\"to_user\":0}'",
+            ),
+            ("-d '{\"username\":'", "-d '{\"username\":'"),
+            ("-d '{\"username\":7,\"to_user\":\"x\"}'", "-d '{\"username\":7,\"to_user\":\"x\"}'"),
+            ("-d '{\"to_user\":3}'", "-d '{\"to_user\":9007199254740991}'"),
+            ("$O/api/users/1/messages", "$A/api/users/40/messages"),
+            ("$O/api/users/3", "$A/api/users/9007199254740991"),
+            ("$O/api/users/999/messages -d '{}'", "$A/api/users/9007199254740991/messages -d '{}'"),
+            ("$O/api/users/me", "$A/api/users/me"),
+            ("$O/api/users/02", "$A/api/users/02"),
+            ("$O/api/users/alice/messages", "$A/api/users/alice/messages"),
+            ("\"$O/api/messages/1\"", "\"$A/api/messages/709\""),
+            ("$O/api/messages/2", "$A/api/messages/9007199254740991"),
+            ("'$O/api/messages?before=1&limit=2'", "'$A/api/messages?before=709&limit=2'"),
+            ("'$O/api/messages?before=2'", "'$A/api/messages?before=710'"),
+            ("'$O/api/messages?before=3'", "'$A/api/messages?before=9007199254740991'"),
+            ("'$O/api/messages?after=-1'", "'$A/api/messages?after=-1'"),
+            (
+                "'$O/api/messages?after=9007199254740992'",
+                "'$A/api/messages?after=9007199254740992'",
+            ),
+            ("'$O/api/users?after=1&limit=1'", "'$A/api/users?after=40&limit=1'"),
+            ("'$O/api/users?username=bob'", "'$A/api/users?username=bob-0f-1'"),
+            (
+                "'$O/api/users/me/messages?with=2&after=0'",
+                "'$A/api/users/me/messages?with=42&after=700'",
+            ),
+            (
+                "'$O/api/messages?epoch=0000000000000000'",
+                "'$A/api/messages?epoch=0000000000000000'",
+            ),
+            (
+                "'$O/api/messages?epoch=5eed0000c4a70001'",
+                "'$A/api/messages?epoch=00000000000000aa'",
+            ),
+            ("NEXT=$(curl '$O/x')\ncurl \"$O$NEXT\"", "NEXT=$(curl '$A/x')\ncurl \"$A$NEXT\""),
+            ("curl \"$O/api/users/$NEXT/messages\"", "curl \"$A/api/users/$NEXT/messages\""),
+        ] {
+            let documented = documented.replace("$O", ORIGIN);
+            let expected = expected.replace("$A", "https://chat.example/v");
+            assert_eq!(translation.script(&documented), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn what_might_name_a_stranger_is_refused() {
+        for script in [
+            "for n in 1 2; do curl $O/api/users/$n; done",
+            "for n in a b; do curl $O/register -d '{\"username\":\"'$n'\"}'; done",
+            "curl $O/register -d \"{\\\"username\\\":\\\"alice\\\"}\"",
+            "curl $O/register -d 'username=alice'",
+            "curl '$O/api/users?username=%61lice'",
+            "curl $O/register -d '{\"username\":\"\\u0061lice\"}'",
+            "curl $O/register -d '{\"to_user\":'$n'}'",
+            "curl $O/register -d '{\"username\":'\"$n\"'}'",
+            "curl $O/register -d \"{'to_user':$n}\"",
+            "curl $O/register -d '{\"username\":\"a2345678901234567890123456789\"}'",
+        ] {
+            let refused = translation().script(&script.replace("$O", ORIGIN));
+            assert!(refused.is_err(), "{script}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn answers_are_translated() {
+        let translation = translation();
+        let documented = serde_json::json!([
+            {"id": 1, "from_user": 2, "to_user": 0, "text": "id 1"},
+            {"id": 2, "username": "Bob"},
+            {"status": "ok", "id": 0},
+            {"id": 1},
+        ]);
+        let expected = serde_json::json!([
+            {"id": 709, "from_user": 42, "to_user": 0, "text": "id 1"},
+            {"id": 42, "username": "Bob-0f-1"},
+            {"status": "ok", "id": 700},
+            {"id": 40},
+        ]);
+        assert_eq!(translation.json(&documented), expected);
+        assert_eq!(
+            translation.links(
+                "</api/messages?before=1&limit=2>; rel=\"prev\", </api/users?after=2>; rel=\"next\""
+            ),
+            "</api/messages?before=709&limit=2>; rel=\"prev\", </api/users?after=42>; rel=\"next\""
+        );
+        assert_eq!(translation.documented(Kind::Message, 709), Some(1));
+        assert_eq!(translation.shared(Kind::Message), BTreeSet::from([700]));
+    }
+
+    /// A fresh store would have given it the id, so the next one is not it.
+    #[test]
+    fn an_id_that_was_not_given_out_is_nobodys() {
+        let mut translation = translation();
+        translation.learn(&request("/register", 409, None), Some("/api/users/3")).unwrap();
+        translation.learn(&request("/register", 201, Some("/api/users/50")), None).unwrap();
+        assert_eq!(translation.id(Kind::User, 3), MAX_ID);
+        assert_eq!(translation.id(Kind::User, 4), 50);
+        for location in [None, Some("/api/users/x"), Some("/api/users/50"), Some("/else/51")] {
+            assert!(translation.learn(&request("/register", 201, location), None).is_err());
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The reference page and the pages of the problems, in a real browser: headless Chromium, driven
+//! over `WebDriver`.
+//!
+//! Where there is no `chromium` and `chromedriver`, nothing is tested, and that is said; in CI it
+//! is a failure. The picture in the documentation is taken anew by
+//!
+//! ```sh
+//! VECHE_DOCS=rewrite cargo test --test browser picture
+//! ```
+#![cfg(test)]
+#![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+mod browser;
+mod driver;
+mod operations;
+mod origins;
+mod picture;
+mod problems;
+mod reference;
+mod server;
+mod wait;

@@ -1,0 +1,148 @@
+//! The committed `OpenAPI` document, ready to hold answers to it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path as File;
+use std::sync::LazyLock;
+
+use jsonschema::{Draft, Registry, RegistryBuilder};
+use serde_json::Value;
+
+use super::response::Response;
+
+/// In the repository.
+pub(super) const PATH: &str = "docs/openapi.json";
+/// What references within it are relative to.
+pub(super) const URI: &str = "veche:/openapi.json";
+
+static JSON: LazyLock<Value> = LazyLock::new(|| {
+    let text = fs::read(File::new(env!("CARGO_MANIFEST_DIR")).join(PATH));
+    serde_json::from_slice(&text.expect(PATH)).expect(PATH)
+});
+
+static REGISTRY: LazyLock<Registry<'static>> = LazyLock::new(|| {
+    let registry = Registry::new().draft(Draft::Draft202012).add(URI, &*JSON);
+    registry.and_then(RegistryBuilder::prepare).expect("every reference is to something")
+});
+
+static DOCUMENT: LazyLock<Document> = LazyLock::new(Document::read);
+
+/// All that there is.
+pub(crate) struct Document {
+    paths: Vec<Path>,
+    /// To a path that no template fits.
+    pub(super) no_such_path: Response,
+    /// To a method that a path has not.
+    pub(super) method_not_allowed: Response,
+}
+
+/// A template, and what can be asked of a path that fits it.
+pub(super) struct Path {
+    pub(super) template: &'static str,
+    /// By method.
+    operations: BTreeMap<String, Operation>,
+}
+
+/// All that it can answer, by status.
+pub(super) struct Operation(BTreeMap<u16, Response>);
+
+impl Document {
+    /// Read when it is first asked for.
+    pub(super) fn committed() -> &'static Document {
+        &DOCUMENT
+    }
+
+    /// The same as it is written.
+    pub(crate) fn json() -> &'static Value {
+        &JSON
+    }
+
+    /// What resolves [`URI`].
+    pub(super) fn registry() -> &'static Registry<'static> {
+        &REGISTRY
+    }
+
+    fn read() -> Document {
+        let component = |name: &str| Response::at(&format!("/components/responses/{name}"));
+        let paths = members("/paths").map(|(template, operations)| {
+            let operations = operations.as_object().expect("a path's operations");
+            let operations = operations.keys().map(|method| {
+                let at = format!("/paths/{}/{method}/responses", escaped(template));
+                let responses = members(&at).map(|(status, _)| {
+                    (status.parse().expect("a status"), Response::at(&format!("{at}/{status}")))
+                });
+                (method.to_ascii_uppercase(), Operation(responses.collect()))
+            });
+            Path { template, operations: operations.collect() }
+        });
+        Document {
+            paths: paths.collect(),
+            no_such_path: component("NoSuchPath"),
+            method_not_allowed: component("MethodNotAllowed"),
+        }
+    }
+
+    /// The one whose template fits. A template without a variable goes first.
+    pub(super) fn path(&self, path: &str) -> Option<&Path> {
+        let exact = self.paths.iter().find(|known| known.template == path);
+        exact.or_else(|| self.paths.iter().find(|known| known.fits(path)))
+    }
+
+    /// Everything that is answered with this status, wherever.
+    pub(super) fn responses(&self, status: u16) -> impl Iterator<Item = &Response> {
+        let operations = self.paths.iter().flat_map(|path| path.operations.values());
+        let components = [(404, &self.no_such_path), (405, &self.method_not_allowed)];
+        let components = components.into_iter().filter(move |(its, _)| *its == status);
+        let responses = operations.filter_map(move |operation| operation.response(status));
+        responses.chain(components.map(|(_, response)| response))
+    }
+}
+
+impl Path {
+    fn fits(&self, path: &str) -> bool {
+        let (mut wanted, mut found) = (self.template.split('/'), path.split('/'));
+        loop {
+            match (wanted.next(), found.next()) {
+                (None, None) => return true,
+                (Some(variable), Some(segment)) if variable.starts_with('{') => {
+                    if segment.is_empty() {
+                        return false;
+                    }
+                }
+                (wanted, found) if wanted == found => {}
+                _ => return false,
+            }
+        }
+    }
+
+    pub(super) fn operation(&self, method: &str) -> Option<&Operation> {
+        self.operations.get(method)
+    }
+
+    /// As `Allow` lists them, in whatever order.
+    pub(super) fn methods(&self) -> Vec<&str> {
+        let mut methods: Vec<&str> = self.operations.keys().map(String::as_str).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods
+    }
+}
+
+impl Operation {
+    pub(super) fn response(&self, status: u16) -> Option<&Response> {
+        self.0.get(&status)
+    }
+}
+
+/// The members of the object there, if there is one.
+pub(crate) fn members(
+    pointer: &str,
+) -> impl Iterator<Item = (&'static String, &'static Value)> + use<> {
+    JSON.pointer(pointer).and_then(Value::as_object).into_iter().flatten()
+}
+
+/// As part of a JSON pointer (RFC 6901).
+pub(crate) fn escaped(part: &str) -> String {
+    part.replace('~', "~0").replace('/', "~1")
+}

@@ -1,0 +1,44 @@
+//! The committed `OpenAPI` document.
+
+use std::fs;
+
+use serde_json::Value;
+use veche::api::openapi::{self, Example};
+
+use crate::page::root;
+use crate::session::Exchange;
+
+/// Of the snapshot.
+pub(crate) const NAME: &str = "openapi";
+/// In the repository. The server serves this file.
+pub(crate) const PATH: &str = "docs/openapi.json";
+
+/// As it should be: with every JSON response in the pages as an example.
+pub(crate) fn document(exchanges: &[&Exchange]) -> String {
+    let examples: Vec<_> = exchanges.iter().map(|exchange| example(exchange)).collect();
+    let document = serde_json::to_string_pretty(&openapi::document(&examples)).unwrap();
+    format!("{document}\n")
+}
+
+fn example(exchange: &Exchange) -> Example<'_> {
+    let (head, body) = exchange.response.split_once("\n\n").unwrap_or_default();
+    let is_json = head.contains("json\n");
+    Example {
+        name: &exchange.name,
+        title: &exchange.title,
+        method: &exchange.method,
+        path: &exchange.path,
+        status: exchange.status(),
+        content: if is_json { serde_json::from_str(body).unwrap() } else { Value::Null },
+    }
+}
+
+/// As it is.
+pub(crate) fn committed() -> String {
+    fs::read_to_string(root().join(PATH)).unwrap()
+}
+
+/// Brings it up to date. The next build serves it.
+pub(crate) fn rewrite(document: &str) {
+    fs::write(root().join(PATH), document).unwrap();
+}

@@ -1,0 +1,23 @@
+//! The pages in the repository.
+
+use std::fs;
+use std::path::Path;
+
+pub(crate) use veche::docs::page::{Page, anchor};
+
+/// The repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The page at `path`. `name` goes before the names of its snapshots.
+pub(crate) fn read(name: &str, path: &str) -> Page {
+    let source = fs::read_to_string(root().join(path));
+    let page = source.map_err(|e| e.to_string()).and_then(|source| Page::parse(name, source));
+    page.unwrap_or_else(|why| panic!("{path}: {why}"))
+}
+
+/// Writes the page at `path` anew, with each response as `accepted` has it by name.
+pub(crate) fn rewrite(page: &Page, path: &str, accepted: impl Fn(&str) -> String) {
+    fs::write(root().join(path), page.rewritten(accepted)).unwrap();
+}

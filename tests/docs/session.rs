@@ -1,0 +1,20 @@
+//! A page against a host, from top to bottom.
+
+use veche::docs::session::Session;
+
+pub(crate) use veche::docs::session::Exchange;
+
+use crate::host::Host;
+use crate::page::Page;
+
+/// Runs the page. What `host` cannot stage is left out.
+pub(crate) fn run(page: &Page, host: &dyn Host) -> Vec<Exchange> {
+    let mut session = Session::local(host.port()).unwrap();
+    let mut exchanges = Vec::new();
+    for step in &page.steps {
+        let Some(_set) = host.stage(step.stage) else { continue };
+        let done = session.run(step, &step.script);
+        exchanges.extend(done.unwrap_or_else(|why| panic!("{why:?} of\n{}", step.script)).exchange);
+    }
+    exchanges
+}

@@ -1,0 +1,167 @@
+//! What an operation takes, as the document has it and as the server does.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use crate::client::{Answer, Client};
+use crate::contract::Document;
+use crate::server::Server;
+use crate::wire::{Wire, request};
+
+/// Something that can be asked for, and be answered well again and again.
+struct Operation {
+    method: String,
+    path: String,
+    body: Option<Value>,
+    query: BTreeSet<&'static str>,
+    conditional: bool,
+}
+
+/// What the document refers to.
+fn resolved(schema: &'static Value) -> &'static Value {
+    match schema["$ref"].as_str().and_then(|it| it.strip_prefix('#')) {
+        Some(pointer) => Document::json().pointer(pointer).expect("a schema"),
+        None => schema,
+    }
+}
+
+/// A value that a schema allows. What has the lowest id is there.
+fn fitting(schema: &'static Value) -> Value {
+    let schema = resolved(schema);
+    let listed = [&schema["const"], &schema["enum"][0], &schema["example"], &schema["minimum"]];
+    match listed.into_iter().find(|value| !value.is_null()) {
+        Some(value) => value.clone(),
+        None => fitting(&schema["anyOf"][0]),
+    }
+}
+
+fn operations() -> Vec<Operation> {
+    let mut operations = Vec::new();
+    for (template, methods) in Document::json()["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("operations") {
+            let mut path = template.clone();
+            let mut query = BTreeSet::new();
+            let mut conditional = false;
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let name = parameter["name"].as_str().expect("a name");
+                match parameter["in"].as_str() {
+                    Some("path") => {
+                        let value = fitting(&parameter["schema"]);
+                        let value = value.as_str().map_or(value.to_string(), str::to_owned);
+                        path = path.replace(&format!("{{{name}}}"), &value);
+                    }
+                    Some("query") => assert!(query.insert(name), "{template}: {name} twice"),
+                    Some("header") if name == "If-None-Match" => conditional = true,
+                    _ => panic!("{template}: what is {parameter}?"),
+                }
+            }
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let body = operation.get("requestBody").map(|_| {
+                let schema = resolved(schema);
+                let names = schema["required"].as_array().expect("members").iter();
+                let names = names.map(|name| name.as_str().expect("a name"));
+                let members =
+                    names.map(|name| (name.to_owned(), fitting(&schema["properties"][name])));
+                Value::from(members.collect::<Map<_, _>>())
+            });
+            let method = method.to_ascii_uppercase();
+            operations.push(Operation { method, path, body, query, conditional });
+        }
+    }
+    operations
+}
+
+/// Asks on a connection of its own.
+fn ask(
+    server: &Server,
+    client: &Client,
+    operation: &Operation,
+    query: &str,
+    fields: &str,
+) -> Answer {
+    let Operation { method, path, body, .. } = operation;
+    let body = body.as_ref().map(Value::to_string).unwrap_or_default();
+    let length =
+        if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let mut wire = Wire::connect(server.addr());
+    wire.send(request(
+        client,
+        &format!("{method} {path}{query} HTTP/1.1"),
+        &format!("{length}{fields}"),
+        &body,
+    ));
+    wire.answer()
+}
+
+/// A server with a first user and a first message, of whom the document tells.
+fn begun(server: &Server) -> Client {
+    let first = Client::signed_up(server, "first");
+    assert_eq!((first.id(), first.say("first")), (1, 0));
+    let example = operations().into_iter().find(|operation| operation.path == "/register");
+    let example = example.and_then(|operation| operation.body).expect("an example");
+    assert_eq!(first.post("/register", &example).status, 201);
+    first
+}
+
+/// How well something is answered that was answered before: ids and tokens differ.
+fn outcome(operation: &Operation, answer: &Answer) -> (u16, Vec<u8>) {
+    let body = if operation.method == "GET" { answer.body.clone() } else { Vec::new() };
+    (answer.status, body)
+}
+
+#[test]
+fn the_query_parameters_are_the_documented_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let client = begun(&server);
+    let operations = operations();
+    let all: BTreeSet<_> = operations.iter().flat_map(|operation| &operation.query).collect();
+    let mut asked = (0, 0);
+    for operation in &operations {
+        let Operation { method, path, query, .. } = operation;
+        let plain = ask(&server, &client, operation, "", "");
+        // A name that is taken is what a second registration is told.
+        assert!(plain.status < 300 || plain.status == 409, "{method} {path}: {plain:?}");
+        for &&name in &all {
+            let answer = ask(&server, &client, operation, &format!("?{name}=x&{name}=x"), "");
+            let what = format!("{method} {path} with {name}: {answer:?}");
+            if query.contains(name) {
+                assert_eq!(
+                    (answer.status, &answer.json()["parameter"]),
+                    (400, &json!(name)),
+                    "{what}"
+                );
+                asked.0 += 1;
+            } else {
+                assert!(outcome(operation, &answer) == outcome(operation, &plain), "{what}");
+                asked.1 += 1;
+            }
+        }
+    }
+    assert!(asked.0 >= 14 && asked.1 >= 70, "{asked:?}");
+}
+
+/// RFC 9110, section 13.1.2: `*` is whatever there is.
+#[test]
+fn the_conditional_operations_are_the_documented_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let client = begun(&server);
+    let mut asked = (0, 0);
+    for operation in operations() {
+        let Operation { method, path, conditional, .. } = &operation;
+        let plain = ask(&server, &client, &operation, "", "");
+        let answer = ask(&server, &client, &operation, "", "If-None-Match: *\r\n");
+        let what = format!("{method} {path}: {answer:?}");
+        assert_eq!(plain.header("ETag").is_some(), *conditional, "{what}");
+        if *conditional {
+            assert_eq!(answer.status, 304, "{what}");
+            asked.0 += 1;
+        } else {
+            assert!(outcome(&operation, &answer) == outcome(&operation, &plain), "{what}");
+            asked.1 += 1;
+        }
+    }
+    assert!(asked.0 >= 4 && asked.1 >= 12, "{asked:?}");
+}
