@@ -3,18 +3,18 @@
 //! The document that is served is the committed `docs/openapi.json`; `tests/docs` makes it anew,
 //! with the pinned responses as examples, and refuses one that differs.
 
+mod terms;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
 
-use super::contract::{Answer, Content, Field, Operation, Segment, Shape, Tag};
-use super::paging::Parameter;
-use super::reference;
+use self::terms::{described, problem_field};
+use super::contract::{Answer, Content, Operation, Shape, Tag};
 use super::routes::{self, Match, ROUTES, Route};
-use crate::model::{DEFAULT_PAGE_LIMIT, MAX_ID, MAX_PAGE_LIMIT, MessageId, Timestamp, UserId};
-use crate::problem::{self, ANYWHERE, KINDS, Kind, ProblemBody};
+use crate::model::MAX_PAGE_LIMIT;
+use crate::problem::{self, ANYWHERE, Kind, ProblemBody};
 
 /// Responses that no operation has: to a path, or to a method, that is not there.
 const NO_SUCH_PATH: &str = "NoSuchPath";
@@ -210,67 +210,6 @@ impl Writer<'_> {
             .into()
     }
 
-    fn segment(&mut self, segment: Segment) -> Value {
-        let (name, about, schema) = match segment {
-            Segment::Message => {
-                ("id", "The message's id", self.reference(Shape::of::<MessageId>()))
-            }
-            Segment::User => {
-                let id = self.reference(Shape::of::<UserId>());
-                let schema = json!({ "anyOf": [{ "type": "string", "const": "me" }, id] });
-                ("id", "The user's id, or `me` for whom the token is of", schema)
-            }
-            Segment::ProblemKind => {
-                let slugs: Vec<_> = KINDS.iter().map(|kind| kind.slug).collect();
-                (
-                    "kind",
-                    "The last part of the problem's type",
-                    json!({ "type": "string", "enum": slugs }),
-                )
-            }
-            Segment::ReferenceFile => {
-                let names: Vec<_> = reference::file_names().collect();
-                ("file", "The name of the file", json!({ "type": "string", "enum": names }))
-            }
-        };
-        json!({ "name": name, "in": "path", "required": true, "description": about, "schema": schema })
-    }
-
-    fn parameter(&mut self, parameter: Parameter) -> Value {
-        let integer =
-            |minimum: i64| json!({ "type": "integer", "minimum": minimum, "maximum": MAX_ID });
-        let (about, schema) = match parameter {
-            Parameter::Limit => (
-                "How many items the page holds at most",
-                json!({
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": MAX_PAGE_LIMIT,
-                    "default": DEFAULT_PAGE_LIMIT,
-                }),
-            ),
-            Parameter::Before => {
-                ("The page that ends below this id; not together with `after`", integer(0))
-            }
-            Parameter::After => (
-                "The page that begins above this id, or with the first for -1; not together with \
-                 `before`",
-                integer(-1),
-            ),
-            Parameter::Epoch => (
-                "The store that the ids are of, from a link: 410 if it is another by now",
-                json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
-            ),
-            Parameter::With => {
-                ("Only the conversation with this user", self.reference(Shape::of::<UserId>()))
-            }
-            Parameter::Username => {
-                ("Only the user of this name, in any case", json!({ "type": "string" }))
-            }
-        };
-        json!({ "name": parameter.name(), "in": "query", "description": about, "schema": schema })
-    }
-
     /// A reference to the schema of a type, which is then among the schemas.
     fn reference(&mut self, shape: Shape) -> Value {
         let name = (shape.name)();
@@ -303,87 +242,6 @@ fn without_empty(mut object: Value) -> Value {
     object
 }
 
-/// The field that goes with every problem of a status.
-fn problem_field(status: u16) -> Option<Field> {
-    match status {
-        401 => Some(Field::WwwAuthenticate),
-        405 => Some(Field::Allow),
-        503 => Some(Field::RetryAfter),
-        _ => None,
-    }
-}
-
-/// A field's name, and what it is.
-fn described(field: Field, required: bool) -> (String, Value) {
-    let string = json!({ "type": "string" });
-    let (name, about, schema) = match field {
-        Field::Allow => ("Allow", "The methods that the path knows", string),
-        Field::ContentEncoding => {
-            ("Content-Encoding", "For who takes it", json!({ "type": "string", "const": "gzip" }))
-        }
-        Field::ETag => {
-            let schema = json!({ "type": "string", "pattern": "^\"[^\"]+\"$" });
-            ("ETag", "The version of what is shown", schema)
-        }
-        Field::Link => (
-            "Link",
-            "The page of what is older (`rel=\"prev\"`), if there is any, and of what is newer \
-             (`rel=\"next\"`), always",
-            string,
-        ),
-        Field::Location => {
-            let schema = json!({ "type": "string", "format": "uri-reference" });
-            ("Location", "Where it is", schema)
-        }
-        Field::RetryAfter => {
-            let schema = json!({ "type": "integer", "minimum": 1 });
-            ("Retry-After", "After how many seconds to try again", schema)
-        }
-        Field::WwwAuthenticate => {
-            let schema = json!({ "type": "string", "pattern": "^Bearer realm=\"veche\"" });
-            ("WWW-Authenticate", "The challenge (RFC 6750)", schema)
-        }
-    };
-    (name.to_owned(), json!({ "description": about, "required": required, "schema": schema }))
-}
-
-/// Gives types of the model, which knows nothing of the wire, their schemas.
-macro_rules! schemas {
-    ($($type:ty: $schema:tt;)*) => {
-        $(impl PartialSchema for $type {
-            fn schema() -> RefOr<Schema> {
-                // It is written right here: one that is no schema does not get past the first test.
-                serde_json::from_value(json!($schema)).unwrap_or_default()
-            }
-        }
-
-        impl ToSchema for $type {})*
-    };
-}
-
-schemas! {
-    UserId: {
-        "type": "integer",
-        "format": "int64",
-        "minimum": UserId::FIRST.get(),
-        "maximum": MAX_ID,
-        "description": "A user. The first is 1.",
-    };
-    MessageId: {
-        "type": "integer",
-        "format": "int64",
-        "minimum": MessageId::FIRST.get(),
-        "maximum": MAX_ID,
-        "description": "A message, of either kind. The first is 0.",
-    };
-    Timestamp: {
-        "type": "string",
-        "format": "date-time",
-        "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z$",
-        "description": "RFC 3339, in UTC, with milliseconds.",
-    };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,7 +271,7 @@ mod tests {
     /// The macros that make schemas take literals only.
     #[test]
     fn literals_in_schemas_are_the_limits() {
-        use crate::model::{MAX_PASSWORD_BYTES, MAX_TEXT_BYTES, MAX_USERNAME_LEN};
+        use crate::model::{MAX_ID, MAX_PASSWORD_BYTES, MAX_TEXT_BYTES, MAX_USERNAME_LEN};
         let document = document(&[]);
         let schemas = &document["components"]["schemas"];
         for (schema, property, keyword, limit) in [

@@ -1,0 +1,157 @@
+//! What the terms of the contract are: path segments, query parameters, response fields, and the
+//! types of the model that are on the wire.
+
+use serde_json::{Value, json};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::Writer;
+use crate::api::contract::{Field, Segment, Shape};
+use crate::api::paging::Parameter;
+use crate::api::reference;
+use crate::model::{DEFAULT_PAGE_LIMIT, MAX_ID, MAX_PAGE_LIMIT, MessageId, Timestamp, UserId};
+use crate::problem::KINDS;
+
+impl Writer<'_> {
+    pub(super) fn segment(&mut self, segment: Segment) -> Value {
+        let (name, about, schema) = match segment {
+            Segment::Message => {
+                ("id", "The message's id", self.reference(Shape::of::<MessageId>()))
+            }
+            Segment::User => {
+                let id = self.reference(Shape::of::<UserId>());
+                let schema = json!({ "anyOf": [{ "type": "string", "const": "me" }, id] });
+                ("id", "The user's id, or `me` for whom the token is of", schema)
+            }
+            Segment::ProblemKind => {
+                let slugs: Vec<_> = KINDS.iter().map(|kind| kind.slug).collect();
+                (
+                    "kind",
+                    "The last part of the problem's type",
+                    json!({ "type": "string", "enum": slugs }),
+                )
+            }
+            Segment::ReferenceFile => {
+                let names: Vec<_> = reference::file_names().collect();
+                ("file", "The name of the file", json!({ "type": "string", "enum": names }))
+            }
+        };
+        json!({ "name": name, "in": "path", "required": true, "description": about, "schema": schema })
+    }
+
+    pub(super) fn parameter(&mut self, parameter: Parameter) -> Value {
+        let integer =
+            |minimum: i64| json!({ "type": "integer", "minimum": minimum, "maximum": MAX_ID });
+        let (about, schema) = match parameter {
+            Parameter::Limit => (
+                "How many items the page holds at most",
+                json!({
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": MAX_PAGE_LIMIT,
+                    "default": DEFAULT_PAGE_LIMIT,
+                }),
+            ),
+            Parameter::Before => {
+                ("The page that ends below this id; not together with `after`", integer(0))
+            }
+            Parameter::After => (
+                "The page that begins above this id, or with the first for -1; not together with \
+                 `before`",
+                integer(-1),
+            ),
+            Parameter::Epoch => (
+                "The store that the ids are of, from a link: 410 if it is another by now",
+                json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
+            ),
+            Parameter::With => {
+                ("Only the conversation with this user", self.reference(Shape::of::<UserId>()))
+            }
+            Parameter::Username => {
+                ("Only the user of this name, in any case", json!({ "type": "string" }))
+            }
+        };
+        json!({ "name": parameter.name(), "in": "query", "description": about, "schema": schema })
+    }
+}
+
+/// The field that goes with every problem of a status.
+pub(super) fn problem_field(status: u16) -> Option<Field> {
+    match status {
+        401 => Some(Field::WwwAuthenticate),
+        405 => Some(Field::Allow),
+        503 => Some(Field::RetryAfter),
+        _ => None,
+    }
+}
+
+/// A field's name, and what it is.
+pub(super) fn described(field: Field, required: bool) -> (String, Value) {
+    let string = json!({ "type": "string" });
+    let (name, about, schema) = match field {
+        Field::Allow => ("Allow", "The methods that the path knows", string),
+        Field::ContentEncoding => {
+            ("Content-Encoding", "For who takes it", json!({ "type": "string", "const": "gzip" }))
+        }
+        Field::ETag => {
+            let schema = json!({ "type": "string", "pattern": "^\"[^\"]+\"$" });
+            ("ETag", "The version of what is shown", schema)
+        }
+        Field::Link => (
+            "Link",
+            "The page of what is older (`rel=\"prev\"`), if there is any, and of what is newer \
+             (`rel=\"next\"`), always",
+            string,
+        ),
+        Field::Location => {
+            let schema = json!({ "type": "string", "format": "uri-reference" });
+            ("Location", "Where it is", schema)
+        }
+        Field::RetryAfter => {
+            let schema = json!({ "type": "integer", "minimum": 1 });
+            ("Retry-After", "After how many seconds to try again", schema)
+        }
+        Field::WwwAuthenticate => {
+            let schema = json!({ "type": "string", "pattern": "^Bearer realm=\"veche\"" });
+            ("WWW-Authenticate", "The challenge (RFC 6750)", schema)
+        }
+    };
+    (name.to_owned(), json!({ "description": about, "required": required, "schema": schema }))
+}
+
+/// Gives types of the model, which knows nothing of the wire, their schemas.
+macro_rules! schemas {
+    ($($type:ty: $schema:tt;)*) => {
+        $(impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                // It is written right here: one that is no schema does not get past the first test.
+                serde_json::from_value(json!($schema)).unwrap_or_default()
+            }
+        }
+
+        impl ToSchema for $type {})*
+    };
+}
+
+schemas! {
+    UserId: {
+        "type": "integer",
+        "format": "int64",
+        "minimum": UserId::FIRST.get(),
+        "maximum": MAX_ID,
+        "description": "A user. The first is 1.",
+    };
+    MessageId: {
+        "type": "integer",
+        "format": "int64",
+        "minimum": MessageId::FIRST.get(),
+        "maximum": MAX_ID,
+        "description": "A message, of either kind. The first is 0.",
+    };
+    Timestamp: {
+        "type": "string",
+        "format": "date-time",
+        "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z$",
+        "description": "RFC 3339, in UTC, with milliseconds.",
+    };
+}
