@@ -203,6 +203,33 @@ pub enum Field {
     WwwAuthenticate,
 }
 
+impl Field {
+    /// All of them.
+    pub const ALL: [Field; 7] = [
+        Field::Allow,
+        Field::ContentEncoding,
+        Field::ETag,
+        Field::Link,
+        Field::Location,
+        Field::RetryAfter,
+        Field::WwwAuthenticate,
+    ];
+
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Field::Allow => "Allow",
+            Field::ContentEncoding => "Content-Encoding",
+            Field::ETag => "ETag",
+            Field::Link => "Link",
+            Field::Location => "Location",
+            Field::RetryAfter => "Retry-After",
+            Field::WwwAuthenticate => "WWW-Authenticate",
+        }
+    }
+}
+
 /// The schema of a type, for constants.
 #[derive(Clone, Copy)]
 pub struct Shape {

@@ -5,20 +5,22 @@
 
 use std::fmt;
 
-use super::contract::Operation;
+use super::contract::{Field, Operation};
 use super::routes::{self, Match};
 use super::{Reply, Request};
 
 /// How long a browser may remember what a preflight allowed, in seconds.
 const PREFLIGHT_MAX_AGE: &str = "600";
-/// The response fields that a page may read, beside those that any may.
-const EXPOSED_FIELDS: &str = "Allow, ETag, Link, Location, Retry-After, WWW-Authenticate";
 /// Longest origin, in bytes: a host name has at most 253.
 const MAX_ORIGIN_BYTES: usize = 300;
 
 /// Whose pages may use the API; by default nobody's.
 #[derive(Debug, Clone, Default)]
-pub struct Cors(Vec<Origin>);
+pub struct Cors {
+    origins: Vec<Origin>,
+    /// The response fields that a page may read, beside those that any may.
+    exposed: String,
+}
 
 /// Where a page comes from (RFC 6454, section 6.2), or `*` for anywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,28 +41,47 @@ impl Origin {
             Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
             _ => (authority, None),
         };
-        let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let is_scheme = !scheme.is_empty() && scheme.bytes().all(|b| lower(b) || b == b'-');
-        let is_host = !host.is_empty()
-            && host
-                .bytes()
-                .all(|b| lower(b) || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
         let default_port = match scheme {
             "http" => "80",
             "https" => "443",
             _ => "",
         };
         match port {
-            Some(port) if port.parse::<u16>().is_err() => Err("the port is no number"),
+            Some(port) if !is_port(port) => Err("the port is no number"),
             Some(port) if port == default_port => Err("browsers leave the scheme's own port out"),
             _ if text.len() > MAX_ORIGIN_BYTES => Err("it is too long"),
-            _ if !is_scheme || !is_host => Err(
+            _ if !is_scheme(scheme) || !is_host(host) => Err(
                 "an origin is a scheme, a host and perhaps a port, in lower case, with nothing \
-                     behind",
+                 behind",
             ),
             _ => Ok(Origin(text.to_owned())),
         }
     }
+}
+
+fn is_scheme(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| is_lower(b) || b == b'-')
+}
+
+fn is_host(text: &str) -> bool {
+    if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        return address.contains(':')
+            && address.bytes().all(|b| is_lower(b) || b == b':' || b == b'.');
+    }
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| is_lower(b) || matches!(b, b'-' | b'_'))
+    };
+    text.split('.').all(is_label)
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+        && !text.starts_with('0')
+        && text.parse::<u16>().is_ok()
+}
+
+fn is_lower(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
 }
 
 impl fmt::Display for Origin {
@@ -73,13 +94,13 @@ impl Cors {
     /// Shares the API with pages of these origins.
     #[must_use]
     pub fn with(origins: Vec<Origin>) -> Cors {
-        Cors(origins)
+        Cors { origins, exposed: Field::ALL.map(Field::name).join(", ") }
     }
 
     /// Whether the API is shared with nobody's pages.
     #[must_use]
     pub fn is_off(&self) -> bool {
-        self.0.is_empty()
+        self.origins.is_empty()
     }
 
     /// Lets a page of `origin` read the reply, if it may.
@@ -91,7 +112,7 @@ impl Cors {
         // The operator's own words: nothing of the client's goes into a field.
         if let Some(Origin(allowed)) = allowed {
             reply.headers.push(("Access-Control-Allow-Origin", allowed.clone().into()));
-            reply.headers.push(("Access-Control-Expose-Headers", EXPOSED_FIELDS.into()));
+            reply.headers.push(("Access-Control-Expose-Headers", self.exposed.clone().into()));
         }
         if allowed.is_none_or(|Origin(allowed)| allowed != "*") {
             reply.headers.push(("Vary", "Origin".into()));
@@ -117,7 +138,7 @@ impl Cors {
 
     fn allowed(&self, origin: Option<&str>) -> Option<&Origin> {
         let origin = origin?;
-        self.0.iter().find(|Origin(allowed)| allowed == "*" || allowed == origin)
+        self.origins.iter().find(|Origin(allowed)| allowed == "*" || allowed == origin)
     }
 }
 
@@ -162,6 +183,11 @@ mod tests {
             "https://chat.example.org:",
             "https://chat.example.org:70000",
             "https://*.example.org",
+            "https://..",
+            "https://a]b",
+            "https://[a]",
+            "https://a:+443",
+            "http://a:080",
             "https://a b",
             "https://a\r\nX: y",
             "://x",

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::{self, Given};
-use super::conditional::is_known;
+use super::conditional::{is_known, tag_of};
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
 use super::paging::{Links, Parameter, Query, number};
 use super::users::{PathUser, no_such_user};
@@ -294,19 +294,15 @@ fn post(
 pub(super) fn show(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let not_found = || Problem::not_found("there is no message with this id");
     let id = number(call.segment).and_then(MessageId::new).ok_or_else(not_found)?;
-    let epoch = app.store.epoch();
     let message = app.store.message(id)?.ok_or_else(not_found)?;
     if !message.is_visible_to(call.caller) {
         let why = "private messages are for their two parties only";
         return Err(Problem::new(problem::FORBIDDEN, why).into());
     }
-    // A message does not change; in another store, another has its id.
-    let tag = format!("\"{epoch}-{id}\"");
-    let reply = if is_known(call.request.if_none_match, &tag) {
-        Reply::empty(304)
-    } else {
-        Reply::json(200, to_json(&MessageBody::from(&*message)))
-    };
+    let body = to_json(&MessageBody::from(&*message));
+    let tag = tag_of(&body, "");
+    let is_known = is_known(call.request, &tag);
+    let reply = if is_known { Reply::empty(304) } else { Reply::json(200, body) };
     Ok(Outcome::Reply(reply.revalidated_by(tag)))
 }
 

@@ -55,7 +55,7 @@ pub struct Settings {
 }
 
 /// What a handler gets to see of an HTTP request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Request<'a> {
     /// As in the request line; case matters (RFC 9110, section 9.1).
     pub method: &'a str,
@@ -68,9 +68,9 @@ pub struct Request<'a> {
     /// The `Content-Type` field.
     pub content_type: Option<&'a str>,
     /// The `Accept-Encoding` field.
-    pub accept_encoding: Option<&'a str>,
+    pub accept_encoding: Option<Cow<'a, str>>,
     /// The `If-None-Match` field.
-    pub if_none_match: Option<&'a str>,
+    pub if_none_match: Option<Cow<'a, str>>,
     /// The `Origin` field.
     pub origin: Option<&'a str>,
     /// The `Access-Control-Request-Method` field.

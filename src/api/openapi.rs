@@ -70,6 +70,8 @@ pub fn document(examples: &[Example<'_>]) -> Value {
             "description": ABOUT,
             "license": { "name": "MIT OR Apache-2.0" },
         },
+        // Relative to the document, so that a prefix before all paths is kept.
+        "servers": [{ "url": ".", "description": "The server that this document is from" }],
         "tags": tags,
         "paths": paths,
         "components": {

@@ -1,7 +1,7 @@
 //! The reference: the `OpenAPI` document, and a page that shows it and lets one try it out.
 //!
 //! The page is Swagger UI, out of the binary. Its files are kept compressed; who does not take
-//! them so gets them decompressed, which is done once, by a worker.
+//! them so gets them decompressed, which is done once.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -10,13 +10,10 @@ use std::sync::{Arc, OnceLock};
 use flate2::read::GzDecoder;
 use utoipa_swagger_ui::{Config, SwaggerFile, serve};
 
-use super::conditional::{checksum_tag, is_known};
+use super::conditional::{is_known, tag_of};
 use super::contract::{Answer, Field, Operation, Segment, Tag};
-use super::{App, Failure, OpenCall, Outcome, Reply, Resume};
+use super::{App, Failure, OpenCall, Outcome, Reply};
 use crate::problem::{self, Problem};
-
-/// The document as it is committed. `tests/docs` holds it to what [`super::openapi`] makes.
-static DOCUMENT: &[u8] = include_bytes!("../../docs/openapi.json");
 
 /// Everything comes from this server. Swagger UI sets styles in its markup, and has images in its
 /// style sheet.
@@ -55,47 +52,32 @@ pub(super) const FILE: Operation = Operation {
     ..Operation::new("referenceFile", Tag::Reference, "A file of the reference page")
 };
 
-/// A file of the reference page.
+/// A file that is part of the program.
 struct File {
     name: &'static str,
     content_type: &'static str,
-    source: Source,
+    /// `None` for a file of Swagger UI.
+    own: Option<&'static [u8]>,
+    plain: OnceLock<Option<Representation>>,
+    gzip: OnceLock<Option<Representation>>,
 }
 
-enum Source {
-    /// Our own, as it is.
-    Own(&'static [u8]),
-    /// Swagger UI's, which has it compressed; here it is decompressed once somebody asked.
-    Renderer(OnceLock<Vec<u8>>),
+/// A file as it is sent.
+struct Representation {
+    content: Cow<'static, [u8]>,
+    tag: String,
 }
 
-static INDEX: File = File {
-    name: "",
-    content_type: HTML,
-    source: Source::Own(include_bytes!("reference/index.html")),
-};
+static DOCUMENT: File =
+    File::own("openapi.json", "application/json", include_bytes!("../../docs/openapi.json"));
+
+static INDEX: File = File::own("index.html", HTML, include_bytes!("reference/index.html"));
 
 static FILES: [File; 4] = [
-    File {
-        name: "start.js",
-        content_type: "text/javascript",
-        source: Source::Own(include_bytes!("reference/start.js")),
-    },
-    File {
-        name: "swagger-ui-bundle.js",
-        content_type: "text/javascript",
-        source: Source::Renderer(OnceLock::new()),
-    },
-    File {
-        name: "swagger-ui.css",
-        content_type: "text/css",
-        source: Source::Renderer(OnceLock::new()),
-    },
-    File {
-        name: "favicon-32x32.png",
-        content_type: "image/png",
-        source: Source::Renderer(OnceLock::new()),
-    },
+    File::own("start.js", "text/javascript", include_bytes!("reference/start.js")),
+    File::renderers("swagger-ui-bundle.js", "text/javascript"),
+    File::renderers("swagger-ui.css", "text/css"),
+    File::renderers("favicon-32x32.png", "image/png"),
 ];
 
 /// The names of the files.
@@ -104,14 +86,10 @@ pub(super) fn file_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// `GET /openapi.json`
-#[expect(clippy::unnecessary_wraps, reason = "handlers are of one type")]
+///
+/// The document is as it is committed. `tests/docs` holds it to what [`super::openapi`] makes.
 pub(super) fn openapi(_: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failure> {
-    static TAG: OnceLock<String> = OnceLock::new();
-    let tag = TAG.get_or_init(|| checksum_tag(DOCUMENT, "")).clone();
-    let is_known = is_known(call.request.if_none_match, &tag);
-    let document = || Reply::new(200, "application/json", DOCUMENT);
-    let reply = if is_known { Reply::empty(304) } else { document() };
-    Ok(Outcome::Reply(reply.revalidated_by(tag)))
+    DOCUMENT.show(call)
 }
 
 /// `GET /docs`
@@ -127,70 +105,79 @@ pub(super) fn file(_: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failure>
 }
 
 impl File {
+    const fn own(name: &'static str, content_type: &'static str, content: &'static [u8]) -> File {
+        File::new(name, content_type, Some(content))
+    }
+
+    const fn renderers(name: &'static str, content_type: &'static str) -> File {
+        File::new(name, content_type, None)
+    }
+
+    const fn new(
+        name: &'static str,
+        content_type: &'static str,
+        own: Option<&'static [u8]>,
+    ) -> File {
+        File { name, content_type, own, plain: OnceLock::new(), gzip: OnceLock::new() }
+    }
+
     fn show(&'static self, call: &OpenCall<'_>) -> Result<Outcome, Failure> {
-        let takes_gzip = call.request.accept_encoding.is_some_and(takes_gzip);
-        let (content, tag) = match &self.source {
-            Source::Own(content) => (Some(*content), checksum_tag(content, "")),
-            Source::Renderer(_) if takes_gzip => {
-                let compressed = self.compressed()?;
-                (Some(compressed), checksum_tag(compressed, "-gzip"))
-            }
-            Source::Renderer(decompressed) => {
-                (decompressed.get().map(Vec::as_slice), checksum_tag(self.compressed()?, ""))
-            }
+        let varies = self.own.is_none();
+        let gzip = varies && call.request.accept_encoding.as_deref().is_some_and(takes_gzip);
+        let representation = if gzip { self.gzip() } else { self.plain() };
+        let Some(Representation { content, tag }) = representation else {
+            log::error!("Swagger UI has no compressed file {}", self.name);
+            return Err(Problem::internal().into());
         };
-        let is_known = is_known(call.request.if_none_match, &tag);
-        let mut reply = match content {
-            _ if is_known => Reply::empty(304),
-            content => Reply::new(200, self.content_type, content.unwrap_or_default()),
-        };
-        reply = reply.revalidated_by(tag);
+        let is_known = is_known(call.request, tag);
+        let content = || Reply::new(200, self.content_type, &**content);
+        let mut reply = if is_known { Reply::empty(304) } else { content() };
+        reply = reply.revalidated_by(tag.clone());
         if self.content_type == HTML {
             reply = reply.with("Content-Security-Policy", POLICY);
         }
-        if let Source::Renderer(_) = self.source {
+        if varies {
             reply = reply.with("Vary", "Accept-Encoding");
-            if takes_gzip && !is_known {
-                reply = reply.with("Content-Encoding", "gzip");
-            }
         }
-        if is_known || content.is_some() {
-            return Ok(Outcome::Reply(reply));
+        if gzip && !is_known {
+            reply = reply.with("Content-Encoding", "gzip");
         }
-        let compressed = self.compressed()?;
-        Ok(Outcome::Offload(Box::new(move || -> Resume {
-            let decompressed = decompress(compressed);
-            Box::new(move |_| self.show_decompressed(decompressed, reply))
-        })))
+        Ok(Outcome::Reply(reply))
     }
 
-    /// Goes on with `reply` once there is something to put in it.
-    fn show_decompressed(
-        &'static self,
-        decompressed: io::Result<Vec<u8>>,
-        reply: Reply,
-    ) -> Result<Reply, Failure> {
-        match (decompressed, &self.source) {
-            (Ok(decompressed), Source::Renderer(kept)) => {
-                let content = kept.get_or_init(|| decompressed).as_slice();
-                Ok(Reply { body: content.into(), ..reply })
-            }
-            (Ok(_), Source::Own(_)) => Ok(reply),
-            (Err(error), _) => {
-                log::error!("decompressing {} failed: {error}", self.name);
-                Err(Problem::internal().into())
-            }
-        }
+    fn gzip(&self) -> Option<&Representation> {
+        let make = || Some(Representation::new(self.compressed()?.into(), "-gzip"));
+        self.gzip.get_or_init(make).as_ref()
+    }
+
+    /// The first time, a file of the renderer is decompressed: the loop does so, as the largest
+    /// takes it a few milliseconds, once.
+    fn plain(&self) -> Option<&Representation> {
+        let make = || {
+            let content = match self.own {
+                Some(own) => own.into(),
+                None => decompress(self.compressed()?).ok()?.into(),
+            };
+            Some(Representation::new(content, ""))
+        };
+        self.plain.get_or_init(make).as_ref()
     }
 
     /// Its content as Swagger UI has it.
-    fn compressed(&self) -> Result<&'static [u8], Failure> {
+    fn compressed(&self) -> Option<&'static [u8]> {
         let found = serve(self.name, Arc::new(Config::default()));
-        if let Ok(Some(SwaggerFile { bytes: Cow::Borrowed(bytes), gzpipped: true, .. })) = found {
-            return Ok(bytes);
-        }
-        log::error!("Swagger UI has no compressed file {}", self.name);
-        Err(Problem::internal().into())
+        let Ok(Some(SwaggerFile { bytes: Cow::Borrowed(bytes), gzpipped: true, .. })) = found
+        else {
+            return None;
+        };
+        Some(bytes)
+    }
+}
+
+impl Representation {
+    fn new(content: Cow<'static, [u8]>, variant: &str) -> Representation {
+        let tag = tag_of(&content, variant);
+        Representation { content, tag }
     }
 }
 
@@ -205,7 +192,9 @@ fn takes_gzip(field: &str) -> bool {
     let weight_of = |wanted: &str| {
         field.split(',').find_map(|coding| {
             let (name, parameter) = coding.split_once(';').unwrap_or((coding, ""));
-            let weight = parameter.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+            let weight =
+                parameter.trim().split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("q"));
+            let weight = weight.map_or(Ok(1.0), |(_, weight)| weight.parse::<f32>());
             name.trim().eq_ignore_ascii_case(wanted).then_some(weight.unwrap_or(0.0))
         })
     };
@@ -221,21 +210,19 @@ mod tests {
         for field in ["gzip", "GZIP", "deflate, gzip;q=1.0, *;q=0.5", "*", "gzip; q=0.001"] {
             assert!(takes_gzip(field), "{field}");
         }
-        for field in ["", "identity", "br", "gzip;q=0", "gzip;q=0.0, *", "*;q=0", "gzip;q=x"] {
+        for field in
+            ["", "identity", "br", "gzip;q=0", "gzip;Q=0", "gzip;q=0.0, *", "*;q=0", "gzip;q=x"]
+        {
             assert!(!takes_gzip(field), "{field}");
         }
     }
 
     #[test]
     fn the_renderer_has_what_is_asked_of_it() {
-        for file in FILES.iter().filter(|file| matches!(file.source, Source::Renderer(_))) {
-            let compressed = file.compressed().unwrap();
-            let content = decompress(compressed).unwrap();
-            assert!(
-                content.len() > 100 && (content.len() as u64) < MAX_FILE_BYTES,
-                "{}",
-                file.name
-            );
+        for file in FILES.iter().filter(|file| file.own.is_none()) {
+            let plain = file.plain().unwrap().content.len() as u64;
+            assert!((100..MAX_FILE_BYTES).contains(&plain), "{}", file.name);
+            assert!(file.gzip().is_some(), "{}", file.name);
         }
     }
 }

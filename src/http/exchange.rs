@@ -1,5 +1,6 @@
 //! One request on its way through the server, with its connection.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tiny_http::Header;
@@ -101,24 +102,33 @@ impl Exchange {
             body,
         };
         for header in self.request.headers() {
-            let field = match name(header) {
-                "accept-encoding" => &mut request.accept_encoding,
-                "access-control-request-method" => &mut request.requested_method,
-                "authorization" => &mut request.authorization,
-                "content-type" => &mut request.content_type,
-                "if-none-match" => &mut request.if_none_match,
-                "origin" => &mut request.origin,
-                _ => continue,
-            };
-            *field = Some(header.value.as_str());
+            let value = header.value.as_str();
+            match name(header) {
+                "accept-encoding" => join(&mut request.accept_encoding, value),
+                "access-control-request-method" => request.requested_method = Some(value),
+                "authorization" => request.authorization = Some(value),
+                "content-type" => request.content_type = Some(value),
+                "if-none-match" => join(&mut request.if_none_match, value),
+                "origin" => request.origin = Some(value),
+                _ => {}
+            }
         }
         request
     }
 
     /// The origin of the page that sent it, if a page did.
     pub(super) fn origin(&self) -> Option<&str> {
-        let origin = self.request.headers().iter().find(|header| name(header) == "origin");
+        let mut headers = self.request.headers().iter().rev();
+        let origin = headers.find(|header| name(header) == "origin");
         origin.map(|header| header.value.as_str())
+    }
+}
+
+/// Adds a line to a field that is a list (RFC 9110, section 5.3).
+fn join<'a>(field: &mut Option<Cow<'a, str>>, line: &'a str) {
+    match field {
+        Some(lines) => *lines = format!("{lines}, {line}").into(),
+        None => *field = Some(line.into()),
     }
 }
 

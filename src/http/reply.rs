@@ -19,7 +19,7 @@ use super::content::MAX_DROPPED_BYTES;
 use super::deadlines::Deadlines;
 use super::events::{Event, Sender};
 use super::exchange::{Exchange, Framing, Persistence};
-use super::pool::{Pool, Priority};
+use super::pool::{Pool, Priority, Slot};
 use super::socket::Connections;
 use crate::api::Reply;
 use crate::model::Timestamp;
@@ -31,6 +31,10 @@ const WRITERS: usize = 128;
 const MAX_LOOP_WRITE_BYTES: usize = 64 * 1024;
 /// Replies that wait for a writer.
 const WRITE_QUEUE: usize = 256;
+/// The same for the files of the reference, which anyone may ask for without reading them: they
+/// must not stand in the way of the chat.
+const FILE_WRITERS: usize = 16;
+const FILE_QUEUE: usize = 48;
 /// Full sockets that the loop waits for in a turn, each as long as a send timeout. Behind them
 /// all of the turn's replies are the writers'.
 const MAX_WAITS_PER_TURN: usize = 2;
@@ -47,8 +51,8 @@ pub(super) const MAX_ABANDONED: usize = 1024;
 
 /// Sends replies.
 pub(super) struct Outbox {
-    writers: Pool,
-    deadlines: Deadlines,
+    writers: Writers,
+    file_writers: Writers,
     connections: Connections,
     events: Sender,
     unsent_bytes: Arc<AtomicUsize>,
@@ -69,17 +73,59 @@ pub(super) enum Sent {
     Closed,
 }
 
+/// Workers that write to clients that may be slow.
+struct Writers {
+    pool: Pool,
+    deadlines: Deadlines,
+}
+
+impl Writers {
+    /// Room for a reply, for which those before it are hurried if there is no worker left.
+    fn slot(&self) -> Option<Slot<'_>> {
+        if self.pool.is_busy() {
+            self.deadlines.hurry(HURRIED_WRITE_DEADLINE);
+        }
+        self.pool.slot()
+    }
+}
+
+/// A reply that a worker is to write.
+struct Unsent {
+    /// The rest of the head, and of a short body.
+    first: Vec<u8>,
+    /// A long body.
+    second: Cow<'static, [u8]>,
+}
+
+impl Unsent {
+    /// The memory it takes: what is part of the program takes none.
+    fn len(&self) -> usize {
+        let second = if let Cow::Owned(second) = &self.second { second.len() } else { 0 };
+        self.first.len() + second
+    }
+
+    fn write(&self, writer: &mut ResponseWriter) -> io::Result<()> {
+        write_all(writer, &self.first)?;
+        write_all(writer, &self.second)
+    }
+}
+
 type ResponseWriter = Box<dyn Write + Send>;
 
 impl Outbox {
     pub(super) fn start(
         deadlines: Deadlines,
+        file_deadlines: Deadlines,
         connections: Connections,
         events: Sender,
     ) -> io::Result<Outbox> {
+        let start = |name, writers, waiting| Pool::start(name, writers, waiting, Priority::Normal);
         Ok(Outbox {
-            writers: Pool::start("writer", WRITERS, WRITE_QUEUE, Priority::Normal)?,
-            deadlines,
+            writers: Writers { pool: start("writer", WRITERS, WRITE_QUEUE)?, deadlines },
+            file_writers: Writers {
+                pool: start("file-writer", FILE_WRITERS, FILE_QUEUE)?,
+                deadlines: file_deadlines,
+            },
             connections,
             events,
             unsent_bytes: Arc::default(),
@@ -100,61 +146,75 @@ impl Outbox {
         self.waits = 0;
     }
 
+    /// Whether the reply could be written by whoever has to write it.
+    pub(super) fn has_room(&self, exchange: &Exchange, reply: &Reply) -> bool {
+        let len = reply.body.len();
+        if len <= MAX_LOOP_WRITE_BYTES || exchange.is_head() {
+            return true;
+        }
+        match &reply.body {
+            Cow::Borrowed(_) => self.file_writers.slot().is_some(),
+            Cow::Owned(body) => self.has_memory(body.len()) && self.writers.slot().is_some(),
+        }
+    }
+
+    fn has_memory(&self, len: usize) -> bool {
+        self.unsent_bytes.load(Ordering::Relaxed) + len <= MAX_UNSENT_BYTES
+    }
+
+    /// Who writes it.
+    fn writers_of(&self, unsent: &Unsent) -> &Writers {
+        match &unsent.second {
+            Cow::Borrowed(file) if !file.is_empty() => &self.file_writers,
+            _ => &self.writers,
+        }
+    }
+
     /// Answers `exchange`.
     pub(super) fn send(&mut self, exchange: Exchange, reply: Reply, now: Timestamp) -> Sent {
         self.encode_head(&exchange, &reply, now);
-        let body = if exchange.is_head() { Cow::Borrowed(&[][..]) } else { reply.body };
-        if exchange.close {
+        let mut body = if exchange.is_head() { Cow::Borrowed(&[][..]) } else { reply.body };
+        let is_long = self.buffer.len() + body.len() > MAX_LOOP_WRITE_BYTES;
+        if !is_long {
             self.buffer.extend(&*body);
-            return self.send_and_close(exchange);
+            body = Cow::Borrowed(&[]);
+        }
+        if exchange.close {
+            let unsent = Unsent { first: mem::take(&mut self.buffer), second: body };
+            return self.send_and_close(exchange, unsent);
         }
         let peer = exchange.peer();
         let mut writer = exchange.request.into_writer();
-        if self.buffer.len() + body.len() > MAX_LOOP_WRITE_BYTES {
-            return self.finish_later(writer, peer, self.buffer.clone(), body);
-        }
-        self.buffer.extend(&*body);
-        if self.waits >= MAX_WAITS_PER_TURN {
-            return self.finish_later(writer, peer, self.buffer.clone(), Cow::Borrowed(&[]));
+        if is_long || self.waits >= MAX_WAITS_PER_TURN {
+            let unsent = Unsent { first: self.buffer.clone(), second: body };
+            return self.finish_later(writer, peer, unsent);
         }
         match write(&mut writer, &self.buffer) {
             Ok(Written::All) => Sent::Now,
             Err(_) => Sent::Closed,
             Ok(Written::Some(len)) => {
                 self.waits += 1;
-                let rest = self.buffer[len..].to_vec();
-                self.finish_later(writer, peer, rest, Cow::Borrowed(&[]))
+                let unsent = Unsent { first: self.buffer[len..].to_vec(), second: body };
+                self.finish_later(writer, peer, unsent)
             }
         }
     }
 
     /// Has a worker write what the socket did not take, or was not offered.
-    fn finish_later(
-        &self,
-        mut writer: ResponseWriter,
-        peer: SocketAddr,
-        first: Vec<u8>,
-        second: Cow<'static, [u8]>,
-    ) -> Sent {
-        let unsent_bytes = Arc::clone(&self.unsent_bytes);
-        let (deadlines, events) = (self.deadlines.clone(), self.events.clone());
-        // What is part of the program takes no room.
-        let owned = if let Cow::Owned(second) = &second { second.len() } else { 0 };
-        let len = first.len() + owned;
-        let room = unsent_bytes.load(Ordering::Relaxed) + len <= MAX_UNSENT_BYTES;
-        if self.writers.is_busy() {
-            self.deadlines.hurry(HURRIED_WRITE_DEADLINE);
-        }
-        let Some(slot) = self.writers.slot().filter(|_| room) else {
+    fn finish_later(&self, mut writer: ResponseWriter, peer: SocketAddr, unsent: Unsent) -> Sent {
+        let writers = self.writers_of(&unsent);
+        let len = unsent.len();
+        let Some(slot) = writers.slot().filter(|_| self.has_memory(len)) else {
             log::warn!("cutting {peer} off: too many clients do not read their replies");
             self.connections.sever(peer);
             return Sent::Closed;
         };
+        let (deadlines, events) = (writers.deadlines.clone(), self.events.clone());
+        let unsent_bytes = Arc::clone(&self.unsent_bytes);
         unsent_bytes.fetch_add(len, Ordering::Relaxed);
         slot.submit(move || {
             let deadline = deadlines.watch(peer, WRITE_DEADLINE);
-            let sent =
-                write_all(&mut writer, &first).and_then(|()| write_all(&mut writer, &second));
+            let sent = unsent.write(&mut writer);
             drop(deadline);
             drop(writer);
             unsent_bytes.fetch_sub(len, Ordering::Relaxed);
@@ -164,21 +224,25 @@ impl Outbox {
     }
 
     /// Has a worker write the reply and end the connection.
-    fn send_and_close(&mut self, exchange: Exchange) -> Sent {
+    fn send_and_close(&self, exchange: Exchange, unsent: Unsent) -> Sent {
         let peer = exchange.peer();
-        let Some(slot) = self.writers.slot() else {
+        let writers = self.writers_of(&unsent);
+        let len = unsent.len();
+        let Some(slot) = writers.slot().filter(|_| self.has_memory(len)) else {
             self.connections.sever(peer);
             self.discard(exchange);
             return Sent::Closed;
         };
-        let reply = mem::take(&mut self.buffer);
-        let (deadlines, abandoned) = (self.deadlines.clone(), Arc::clone(&self.abandoned));
+        let (deadlines, abandoned) = (writers.deadlines.clone(), Arc::clone(&self.abandoned));
         let (connections, events) = (self.connections, self.events.clone());
+        let unsent_bytes = Arc::clone(&self.unsent_bytes);
+        unsent_bytes.fetch_add(len, Ordering::Relaxed);
         slot.submit(move || {
             let deadline = deadlines.watch(peer, WRITE_DEADLINE);
             let socket = connections.find(peer);
-            close(exchange, socket.as_ref(), &reply, &abandoned);
+            close(exchange, socket.as_ref(), &unsent, &abandoned);
             drop(deadline);
+            unsent_bytes.fetch_sub(len, Ordering::Relaxed);
             events.send(Event::Closed(peer));
         });
         Sent::Later
@@ -192,13 +256,13 @@ impl Outbox {
             return;
         }
         let unread = exchange.request.body_length().unwrap_or(0) as u64;
-        let slot = self.writers.slot().filter(|_| unread <= MAX_DROPPED_BYTES);
+        let slot = self.writers.pool.slot().filter(|_| unread <= MAX_DROPPED_BYTES);
         let Some(slot) = slot else {
             self.abandoned.fetch_add(1, Ordering::Relaxed);
             mem::forget(exchange);
             return;
         };
-        let deadlines = self.deadlines.clone();
+        let deadlines = self.writers.deadlines.clone();
         slot.submit(move || {
             let deadline = deadlines.watch(exchange.peer(), HURRIED_WRITE_DEADLINE);
             drop(exchange.request.into_writer());
@@ -281,7 +345,12 @@ fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Writes a reply and ends the connection, leaving no unread body to tiny_http.
-fn close(mut exchange: Exchange, socket: Option<&OwnedFd>, reply: &[u8], abandoned: &AtomicUsize) {
+fn close(
+    mut exchange: Exchange,
+    socket: Option<&OwnedFd>,
+    reply: &Unsent,
+    abandoned: &AtomicUsize,
+) {
     if exchange.unread > MAX_DROPPED_BYTES {
         abandon(exchange, reply, abandoned);
     } else {
@@ -298,7 +367,7 @@ fn close(mut exchange: Exchange, socket: Option<&OwnedFd>, reply: &[u8], abandon
         }
         let mut writer = exchange.request.into_writer();
         // The connection ends either way.
-        let _ = write_all(&mut writer, reply);
+        let _ = reply.write(&mut writer);
     }
     if let Some(socket) = socket {
         let _ = SockRef::from(socket).shutdown(Shutdown::Both);
@@ -309,7 +378,7 @@ fn close(mut exchange: Exchange, socket: Option<&OwnedFd>, reply: &[u8], abandon
 /// declared, which can be more than there is. The only way to get at the socket is an upgrade,
 /// which sends a status line of its own first; an interim one (RFC 9110, section 15.2) is passed
 /// over by clients. Reader and writer are leaked, and with them a thread and two descriptors.
-fn abandon(exchange: Exchange, reply: &[u8], abandoned: &AtomicUsize) {
+fn abandon(exchange: Exchange, reply: &Unsent, abandoned: &AtomicUsize) {
     abandoned.fetch_add(1, Ordering::Relaxed);
     log::warn!(
         "abandoning the connection with {}: it declared a body of {} more bytes",
@@ -318,7 +387,10 @@ fn abandon(exchange: Exchange, reply: &[u8], abandoned: &AtomicUsize) {
     );
     let interim = tiny_http::Response::empty(100);
     let mut stream = exchange.request.upgrade("none", interim);
-    let _ = stream.write_all(reply).and_then(|()| stream.flush());
+    let _ = stream
+        .write_all(&reply.first)
+        .and_then(|()| stream.write_all(&reply.second))
+        .and_then(|()| stream.flush());
     mem::forget(stream);
 }
 

@@ -5,6 +5,7 @@
 //! take back. Under load turns grow by themselves and share the sync; a lone request waits for
 //! nobody.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::iter;
@@ -79,11 +80,11 @@ impl Loop {
         let Server { inner: server, listener, local_addr, stopping } = server;
         let (sender, events) = events::channel(&server);
         let connections = Connections { local_port: local_addr.port() };
-        let (reading, writing) = (Deadlines::new(connections), Deadlines::new(connections));
-        let watched = [reading.clone(), writing.clone()];
+        let [reading, writing, showing] = [(); 3].map(|()| Deadlines::new(connections));
+        let watched = [reading.clone(), writing.clone(), showing.clone()];
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
-            let outbox = Outbox::start(writing, connections, sender.clone())?;
+            let outbox = Outbox::start(writing, showing, connections, sender.clone())?;
             // Half of the processors at most: hashing would take all it is given.
             let hashers = Pool::start("hasher", (cores / 2).max(1), HASH_QUEUE, Priority::Low)?;
             let readers = Pool::start("reader", BODY_READERS, BODY_QUEUE, Priority::Normal)?;
@@ -199,11 +200,11 @@ impl Loop {
         self.reply_bytes < MAX_TURN_BYTES
     }
 
-    fn answer(&mut self, exchange: Exchange, mut reply: Reply) {
-        if !self.app.cors().is_off() {
-            self.app.cors().share(exchange.origin(), &mut reply);
+    fn answer(&mut self, exchange: Exchange, reply: Reply) {
+        // What is part of the program is not held for it.
+        if let Cow::Owned(body) = &reply.body {
+            self.reply_bytes += body.len();
         }
-        self.reply_bytes += reply.body.len();
         self.replies.push((exchange, reply));
     }
 
@@ -320,8 +321,14 @@ impl Loop {
         let now = self.app.clock().now();
         self.outbox.begin_turn();
         self.reply_bytes = 0;
-        for (exchange, reply) in mem::take(&mut self.replies) {
+        for (exchange, mut reply) in mem::take(&mut self.replies) {
             let peer = exchange.peer();
+            if !self.outbox.has_room(&exchange, &reply) {
+                reply = Problem::overloaded().into();
+            }
+            if !self.app.cors().is_off() {
+                self.app.cors().share(exchange.origin(), &mut reply);
+            }
             match self.outbox.send(exchange, reply, now) {
                 Sent::Now => self.ready.extend(self.lanes.release(peer)),
                 Sent::Later => {}

@@ -2,11 +2,12 @@
 //! not read.
 
 use std::io::Read;
+use std::time::Instant;
 
 use flate2::read::GzDecoder;
 
-use crate::client::{Answer, Client, each};
-use crate::server::{PATIENCE, Server, until};
+use crate::client::{Answer, Client, PROMPT, each};
+use crate::server::{PATIENCE, Server, run, until, veche};
 use crate::turnstile;
 use crate::wire::{Wire, get, request};
 
@@ -36,36 +37,47 @@ fn tag(answer: &Answer) -> String {
 }
 
 #[test]
-fn two_hundred_that_never_read_the_largest_file_stop_nobody() {
-    const CLIENTS: usize = 200;
-    /// Beside a writer's stack and buffer for each, nothing is to be held for them.
+fn hundreds_that_never_read_the_largest_file_stop_nobody() {
+    /// More than the workers for replies of both kinds, and their queues.
+    const CLIENTS: usize = 480;
+    /// Nothing but a thread and a buffer is to be held for each.
     const MAX_GROWTH_KIB: u64 = 64 * 1024;
-    /// Writers stay once they were needed, and some threads wait for the next connections. It is
-    /// less than one thread a client.
-    const THREADS_THAT_STAY: u64 = 128 + 64;
+    /// Writers of files and readers of bodies stay once they were needed, and some threads wait for
+    /// the next connections.
+    const THREADS_THAT_STAY: u64 = 16 + 128 + 64;
     let _alone = turnstile::alone();
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start("memory", dir.path());
     let ann = Client::signed_up(&server, "ann");
     let length = ann.get(BUNDLE).body.len();
     assert!(length > 1_000_000, "{length} bytes are no trouble");
+    let text = "long ".repeat(800);
+    (0..40).for_each(|_| assert!(ann.say(&text) < 40));
+    let long_page = "/api/messages?after=-1&limit=40";
+    assert!(ann.get(long_page).body.len() > 128 * 1024, "a page that the loop leaves to others");
     let before = (server.status("Threads"), server.descriptors(), server.status("VmHWM"));
+    // Half of them would have the connection closed behind the reply, which is another way out.
     let asked = get(&ann, BUNDLE);
+    let closing = "Expect: 100-continue\r\nContent-Length: 40000\r\n";
+    let closed = request(&ann, &format!("GET {BUNDLE} HTTP/1.1"), closing, "");
     // What stays after the first time does not grow with the second.
     for _ in 0..2 {
         let mut wires: Vec<Wire> =
             (0..CLIENTS).map(|_| Wire::connect_narrow(server.addr())).collect();
-        for wire in &mut wires {
-            wire.send(&asked);
+        for (n, wire) in wires.iter_mut().enumerate() {
+            wire.send(if n % 2 == 0 { &asked } else { &closed });
         }
-        wires.iter().for_each(Wire::wait_until_read);
-        ann.is_served_promptly("200 clients that do not read");
-        assert_eq!(ann.get(BUNDLE).body.len(), length, "who reads gets it");
+        ann.is_served_promptly("hundreds of clients that do not read");
+        let begun = Instant::now();
+        assert_eq!(ann.get(long_page).items().len(), 40);
+        assert!(begun.elapsed() < PROMPT, "a long page took {:?}", begun.elapsed());
         let growth = server.status("VmHWM") - before.2;
         println!("{growth} KiB more than before were resident");
         assert!(growth < MAX_GROWTH_KIB, "{growth} KiB");
         drop(wires);
-        ann.is_served_promptly("after 200 clients that did not read");
+        ann.is_served_promptly("after hundreds of clients that did not read");
+        let fetched = until(PATIENCE, || (ann.get(BUNDLE).body.len() == length).then_some(()));
+        assert!(fetched.is_some(), "who reads gets it");
         let now = || (server.status("Threads"), server.descriptors());
         let back = until(PATIENCE, || {
             let (threads, descriptors) = now();
@@ -74,6 +86,54 @@ fn two_hundred_that_never_read_the_largest_file_stop_nobody() {
         assert!(back.is_some(), "{:?} threads and descriptors, {before:?} before", now());
     }
     assert!(server.is_alive());
+}
+
+/// There is no room for the file, and it is said before anything of it is sent.
+#[test]
+fn who_gets_no_place_for_a_file_is_told() {
+    const CLIENTS: usize = 16 + 48;
+    let _alone = turnstile::alone();
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let nobody = Client::new(&server);
+    let mut wires: Vec<Wire> = (0..CLIENTS).map(|_| Wire::connect_narrow(server.addr())).collect();
+    for wire in &mut wires {
+        wire.send(get(&nobody, BUNDLE));
+    }
+    wires.iter().for_each(Wire::wait_until_read);
+    let refused = until(PATIENCE, || {
+        let answer = nobody.get(BUNDLE);
+        (answer.status != 200).then_some(answer)
+    });
+    let refused = refused.expect("there is no place left");
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "overloaded"));
+    assert_eq!(refused.header("Retry-After"), Some("1"));
+    assert_eq!(nobody.get("/docs").status, 200, "what is short is served");
+    drop(wires);
+    assert!(until(PATIENCE, || (nobody.get(BUNDLE).status == 200).then_some(())).is_some());
+}
+
+/// Restored from one export, two servers give the same id to different messages.
+#[test]
+fn a_message_that_is_another_has_another_tag() {
+    let dir = tempfile::tempdir().unwrap();
+    let export = dir.path().join("export");
+    let server = Server::start("sled", dir.path());
+    Client::signed_up(&server, "ann").say("before the export");
+    server.stop();
+    let exported =
+        run(veche().arg("export").arg(&export).arg("--data-dir").arg(dir.path().join("data")));
+    assert!(exported.status.success(), "{exported:?}");
+    let tags = ["one", "other"].map(|text| {
+        let dir = tempfile::tempdir().unwrap();
+        let server =
+            Server::start_with("memory", dir.path(), &["--import".as_ref(), export.as_os_str()]);
+        let ann = Client::new(&server).log_in("ann");
+        let id = ann.say(text);
+        assert_eq!(id, 1);
+        tag(&ann.get(&format!("/api/messages/{id}")))
+    });
+    assert_ne!(tags[0], tags[1]);
 }
 
 #[test]

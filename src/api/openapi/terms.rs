@@ -88,35 +88,32 @@ pub(super) fn problem_field(status: u16) -> Option<Field> {
 /// A field's name, and what it is.
 pub(super) fn described(field: Field, required: bool) -> (String, Value) {
     let string = json!({ "type": "string" });
-    let (name, about, schema) = match field {
-        Field::Allow => ("Allow", "The methods that the path knows", string),
+    let (about, schema) = match field {
+        Field::Allow => ("The methods that the path knows", string),
         Field::ContentEncoding => {
-            ("Content-Encoding", "For who takes it", json!({ "type": "string", "const": "gzip" }))
+            ("For who takes it", json!({ "type": "string", "const": "gzip" }))
         }
         Field::ETag => {
             let schema = json!({ "type": "string", "pattern": "^\"[^\"]+\"$" });
-            ("ETag", "The version of what is shown", schema)
+            ("The version of what is shown", schema)
         }
         Field::Link => (
-            "Link",
             "The page of what is older (`rel=\"prev\"`), if there is any, and of what is newer \
              (`rel=\"next\"`), always",
             string,
         ),
-        Field::Location => {
-            let schema = json!({ "type": "string", "format": "uri-reference" });
-            ("Location", "Where it is", schema)
-        }
+        Field::Location => ("Where it is", json!({ "type": "string", "format": "uri-reference" })),
         Field::RetryAfter => {
             let schema = json!({ "type": "integer", "minimum": 1 });
-            ("Retry-After", "After how many seconds to try again", schema)
+            ("After how many seconds to try again", schema)
         }
         Field::WwwAuthenticate => {
             let schema = json!({ "type": "string", "pattern": "^Bearer realm=\"veche\"" });
-            ("WWW-Authenticate", "The challenge (RFC 6750)", schema)
+            ("The challenge (RFC 6750)", schema)
         }
     };
-    (name.to_owned(), json!({ "description": about, "required": required, "schema": schema }))
+    let described = json!({ "description": about, "required": required, "schema": schema });
+    (field.name().to_owned(), described)
 }
 
 /// Gives types of the model, which knows nothing of the wire, their schemas.
