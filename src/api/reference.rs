@@ -151,7 +151,7 @@ impl File {
     }
 
     /// The first time, a file of the renderer is decompressed: the loop does so, as the largest
-    /// takes it a few milliseconds, once.
+    /// takes it 7 ms, once.
     fn plain(&self) -> Option<&Representation> {
         let make = || {
             let content = match self.own {

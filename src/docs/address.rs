@@ -55,6 +55,15 @@ impl Address {
     }
 }
 
+/// Whether a link that a server gave, put behind an address, is of the same deployment.
+#[must_use]
+pub fn leads_on(link: &str) -> bool {
+    let (path, query) = link.split_once('?').unwrap_or((link, ""));
+    let safe = |b: u8| b.is_ascii_alphanumeric() || b"/_.?&=-".contains(&b);
+    path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment))
+        && query.bytes().all(safe)
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.whole)
@@ -108,6 +117,41 @@ mod tests {
             assert_eq!(address.relative(target), "/api/users");
         }
         assert_eq!(address.relative("/vapi"), "/vapi");
+    }
+
+    #[test]
+    fn a_link_is_a_path_and_a_query() {
+        for link in ["/x", "/api/messages?after=-1&limit=2&epoch=5eed0000c4a70001", "/a.b/c?"] {
+            assert!(leads_on(link), "{link}");
+        }
+        for link in [
+            "",
+            "/",
+            "x",
+            "?x",
+            "//other",
+            "/a//b",
+            "/../b",
+            "/a/.",
+            "@other/x",
+            ":80/x",
+            ".other/x",
+            "http://other/x",
+            "/x@y",
+            "/x#y",
+            "/x[1-3]",
+            "/{x,y}",
+            "/x?y=[1-3]",
+            "/x?y={1,2}",
+            "/x y",
+            "/x?y=%41",
+            "/x\ny",
+            "/x?y\n",
+            "/x\\y",
+            "/ä",
+        ] {
+            assert!(!leads_on(link), "{link}");
+        }
     }
 
     #[test]

@@ -13,6 +13,9 @@ use super::shell::{Failure, Request};
 use super::translate::Translation;
 use crate::sys::{Entropy, random};
 
+/// How many cases in a row may go without any answer before nobody is thought to be there.
+const MAX_UNANSWERED: usize = 3;
+
 /// Is told of a run as it goes.
 pub trait Report {
     /// A line of the result. An error ends the run.
@@ -78,27 +81,48 @@ pub struct Check<'a> {
     address: Address,
     mark: String,
     summary: Summary,
+    /// Whether the deployment has answered anything.
+    answered: bool,
+    /// Why there was no answer: of the last cases in a row.
+    unanswered: Vec<Failure>,
     report: &'a mut dyn Report,
+}
+
+/// Why the rest of a page cannot be run.
+struct Broken {
+    why: String,
+    /// Whether the step that failed has been counted.
+    counted: bool,
 }
 
 impl<'a> Check<'a> {
     /// With a [`mark`] that no run has had.
     pub fn new(address: Address, mark: String, report: &'a mut dyn Report) -> Check<'a> {
-        Check { address, mark, summary: Summary::default(), report }
+        let summary = Summary::default();
+        Check { address, mark, summary, answered: false, unanswered: Vec::new(), report }
     }
 
     /// Runs every page, and says of every case what came of it.
     pub fn run(mut self, plan: &Plan) -> Result<Summary, CheckError> {
+        let ended = self.run_pages(plan);
+        let compared = self.summary.same + self.summary.differing > 0;
+        if ended.is_ok() || compared && matches!(ended, Err(CheckError::Unreachable(_))) {
+            self.line(&self.summary.to_string())?;
+        }
+        ended.map(|()| self.summary)
+    }
+
+    fn run_pages(&mut self, plan: &Plan) -> Result<(), CheckError> {
         for (number, (source, page)) in (1..).zip(&plan.pages) {
             let mark = plan::page_mark(&self.mark, number);
             let translation = Translation::new(self.address.clone(), mark);
             let mut steps = page.steps.iter();
-            if let Err(why) = self.run_page(source, page, translation, &mut steps)? {
-                self.give_up(source, steps, &why)?;
+            if let Err(broken) = self.run_page(source, page, translation, &mut steps)? {
+                self.give_up(source, steps, &broken)?;
             }
+            self.still_there()?;
         }
-        self.line(&self.summary.to_string())?;
-        Ok(self.summary)
+        Ok(())
     }
 
     /// Up to a step without which the rest cannot be run; the inner error is the reason.
@@ -108,7 +132,8 @@ impl<'a> Check<'a> {
         page: &'p Page,
         mut translation: Translation,
         steps: &mut impl Iterator<Item = &'p Step>,
-    ) -> Result<Result<(), String>, CheckError> {
+    ) -> Result<Result<(), Broken>, CheckError> {
+        let broken = |why| Ok(Err(Broken { why, counted: false }));
         let catalogue = Catalogue::of(page.json());
         let mut session = None;
         for step in steps {
@@ -122,27 +147,55 @@ impl<'a> Check<'a> {
             };
             let script = plan::translate(&mut translation, step)
                 .map_err(|why| CheckError::Page(format!("{}: {why}", source.path)))?;
-            let done = session.run(step, &script);
+            let done = session.check_links(step).and_then(|()| session.run(step, &script));
+            self.listen(&done, session.was_answered())?;
             match (&step.response, done) {
-                (_, Err(failure)) if failure.is_unreachable() => {
-                    return Err(CheckError::Unreachable(failure));
-                }
-                (None, Err(failure)) => return Ok(Err(failure.to_string())),
+                (None, Err(failure)) => return broken(failure.to_string()),
                 (None, Ok(Done { requests, .. })) => {
                     for request in requests {
                         if let Err(why) = translation.learn(&request, None) {
                             let Request { method, target, .. } = request;
-                            return Ok(Err(format!("{method} {target}: {why}")));
+                            return broken(format!("{method} {target}: {why}"));
                         }
                     }
                 }
                 (Some(response), done) => {
+                    let lost = done.as_ref().err().filter(|failure| failure.is_of_shell());
+                    let lost =
+                        lost.map(|failure| Broken { why: failure.to_string(), counted: true });
                     let verdict = case(page, response, done, &mut translation, &catalogue);
                     self.judge(source, step, &verdict)?;
+                    self.still_there()?;
+                    if let Some(broken) = lost {
+                        return Ok(Err(broken));
+                    }
                 }
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Takes note of whether a step was answered. Without any answer yet, it ends the run.
+    fn listen(&mut self, done: &Result<Done, Failure>, answered: bool) -> Result<(), CheckError> {
+        self.answered |= answered;
+        match done {
+            Err(failure) if failure.is_unreachable() && !answered => {
+                self.unanswered.push(failure.clone());
+                if self.answered { Ok(()) } else { Err(CheckError::Unreachable(failure.clone())) }
+            }
+            _ => {
+                self.unanswered.clear();
+                Ok(())
+            }
+        }
+    }
+
+    /// Unless too many cases in a row went without an answer.
+    fn still_there(&self) -> Result<(), CheckError> {
+        match self.unanswered.get(MAX_UNANSWERED - 1) {
+            Some(failure) => Err(CheckError::Unreachable(failure.clone())),
+            None => Ok(()),
+        }
     }
 
     fn skip(&mut self, source: &Source, step: &Step, why: &str) -> Result<(), CheckError> {
@@ -177,7 +230,7 @@ impl<'a> Check<'a> {
         &mut self,
         source: &Source,
         steps: impl Iterator<Item = &'p Step>,
-        why: &str,
+        broken: &Broken,
     ) -> Result<(), CheckError> {
         let mut left = Vec::new();
         for step in steps.filter(|step| step.response.is_some()) {
@@ -185,6 +238,9 @@ impl<'a> Check<'a> {
                 Some(why) => self.skip(source, step, &why)?,
                 None => left.push(step.title.as_str()),
             }
+        }
+        if left.is_empty() && broken.counted {
+            return Ok(());
         }
         // What prepares for nothing is no case, but it is a difference.
         self.summary.differing += left.len().max(1);
@@ -195,7 +251,7 @@ impl<'a> Check<'a> {
             "DIFFERS  {}: {}\n    not run, because a step before failed: {}",
             page_name(source),
             left.join("; "),
-            compare::excerpt(why, 0),
+            compare::excerpt(&broken.why, 0),
         ))
     }
 

@@ -2,6 +2,7 @@
 
 use super::page::Step;
 use super::shell::{Failure, Request, Run, Shell, Way};
+use super::{address, translate};
 
 /// A shell in which the steps of a page run.
 #[derive(Debug)]
@@ -52,6 +53,24 @@ impl Session {
     /// With the server that the commands name.
     pub fn direct() -> Result<Session, Failure> {
         Shell::start(Way::Direct).map(|shell| Session { shell })
+    }
+
+    /// Makes sure of the links that the script of `step` follows, as a server may have given others
+    /// than a page shows: none may lead to somebody else. To be asked before it runs.
+    pub fn check_links(&mut self, step: &Step) -> Result<(), Failure> {
+        for name in translate::followed(&step.script) {
+            let link = self.shell.run(&format!("printf %s \"${name}\""))?.output;
+            if !address::leads_on(&link) {
+                return Err(Failure::Unfit(format!("the link leads elsewhere: {link}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a request of the last script was answered, whatever became of the script.
+    #[must_use]
+    pub fn was_answered(&self) -> bool {
+        self.shell.was_answered()
     }
 
     /// Runs `script`, which is that of `step` or what became of it.

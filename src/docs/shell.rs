@@ -25,6 +25,9 @@ const CONNECT_SECONDS: u32 = 10;
 const REQUEST_SECONDS: u32 = 30;
 /// How much a block may print, in KiB: a server could go on forever.
 const MAX_OUTPUT_KIB: u32 = 16 * 1024;
+/// How much memory each process of a block may take, in KiB: what a server answers goes into
+/// variables as well.
+const MAX_MEMORY_KIB: u32 = 512 * 1024;
 /// How many directories for shells there may be of one process. None is left by one that ends well.
 const MAX_HOMES: u32 = 1000;
 /// What curl goes by on its way to other machines.
@@ -56,6 +59,7 @@ pub struct Shell {
     input: ChildStdin,
     /// One line a block: its exit status.
     statuses: Receiver<String>,
+    answered: bool,
     home: Home,
 }
 
@@ -118,6 +122,12 @@ impl Failure {
             Failure::Command { .. } | Failure::Unfit(_) => false,
         }
     }
+
+    /// Whether the shell, and with it what the page has kept, is of no more use.
+    #[must_use]
+    pub fn is_of_shell(&self) -> bool {
+        matches!(self, Failure::NoEnd | Failure::NoShell)
+    }
 }
 
 impl fmt::Display for Failure {
@@ -142,8 +152,11 @@ impl Shell {
         // `verbose` shows on standard error what is really sent; `show-error` why nothing came.
         let mut curlrc = format!(
             "silent\nshow-error\nverbose\nhttp1.1\nmax-time = {REQUEST_SECONDS}\n\
-             connect-timeout = {CONNECT_SECONDS}\n"
+             connect-timeout = {CONNECT_SECONDS}\nmax-filesize = {}\n",
+            u64::from(MAX_OUTPUT_KIB) * 1024,
         );
+        // What a server answers may be part of an address, which is to be one and not many.
+        curlrc.push_str("globoff\n");
         let mut network = Vec::new();
         match way {
             Way::Local(port) => {
@@ -171,9 +184,11 @@ impl Shell {
                 let _ = sender.send(line);
             }
         });
-        let mut shell = Shell { bash, input, statuses, home };
+        let mut shell = Shell { bash, input, statuses, answered: false, home };
         // The directory goes as well when this process is killed and bash finds its input ended.
-        shell.say(&format!("trap 'rm -rf -- \"$HOME\"' EXIT; ulimit -f {MAX_OUTPUT_KIB}"))?;
+        shell.say(&format!(
+            "trap 'rm -rf -- \"$HOME\"' EXIT; ulimit -f {MAX_OUTPUT_KIB}; ulimit -v {MAX_MEMORY_KIB}"
+        ))?;
         match shell.run("command -v curl") {
             Err(Failure::Command { .. }) => {
                 Err(Failure::Machine("curl is needed, and not there".to_owned()))
@@ -184,19 +199,29 @@ impl Shell {
 
     /// Runs a block.
     pub fn run(&mut self, script: &str) -> Result<Run, Failure> {
+        self.answered = false;
         self.say(&format!("{{\n{script}\n}} >output 2>errors </dev/null\necho $?"))?;
         let status = self.statuses.recv_timeout(DEADLINE).map_err(|error| match error {
             RecvTimeoutError::Timeout => Failure::NoEnd,
             RecvTimeoutError::Disconnected => Failure::NoShell,
-        })?;
+        });
         let trace = self.read("errors");
+        let requests = requests(&trace);
+        self.answered = requests.iter().any(|request| request.status.is_some());
+        let status = status?;
         if let Some((code, message)) = trace.lines().find_map(complaint) {
             return Err(Failure::Curl { code, message: message.to_owned() });
         }
         if status != "0" {
             return Err(Failure::Command { said: format!("{trace}\nexit status {status}") });
         }
-        Ok(Run { output: self.read("output"), requests: requests(&trace) })
+        Ok(Run { output: self.read("output"), requests })
+    }
+
+    /// Whether a request of the last block was answered, whatever became of the block.
+    #[must_use]
+    pub fn was_answered(&self) -> bool {
+        self.answered
     }
 
     fn say(&mut self, commands: &str) -> Result<(), Failure> {
@@ -356,5 +381,23 @@ mod tests {
         let mut shell = Shell::start(Way::Direct).unwrap();
         let failed = shell.run("head -c 20000000 /dev/zero").unwrap_err();
         assert!(matches!(failed, Failure::Command { .. }), "{failed}");
+    }
+
+    #[test]
+    fn nobody_fills_the_memory() {
+        // One ends a program, the other bash itself.
+        let failed = |script: &str| Shell::start(Way::Direct).unwrap().run(script).unwrap_err();
+        let line = "head -c 1000000000 /dev/zero | tr '\\0' a";
+        let program = failed(&format!("{line} | cut -d x -f 4 >/dev/null"));
+        assert!(matches!(program, Failure::Command { .. }), "{program}");
+        let bash = failed(&format!("X=$({line})"));
+        assert_eq!(bash, Failure::NoShell);
+    }
+
+    #[test]
+    fn an_address_is_one_address() {
+        let mut shell = Shell::start(Way::Local(1)).unwrap();
+        let failed = shell.run("curl 'http://localhost:5000/{a'").unwrap_err();
+        assert!(matches!(failed, Failure::Curl { code: 7, .. }), "{failed}");
     }
 }

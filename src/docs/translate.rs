@@ -85,32 +85,36 @@ impl Translation {
 
     /// A block of commands for the deployment. The error says what it might do to strangers.
     pub fn script(&mut self, script: &str) -> Result<String, String> {
-        for line in script.lines() {
-            if let Some((name, _)) = line.split_once("=$(") {
-                self.captured.insert(name.trim().to_owned());
-            }
-        }
+        let assignments = script.lines().filter_map(|line| line.split_once("=$("));
+        let captured: Vec<&str> = assignments.map(|(name, _)| name.trim()).collect();
+        // What this very script captures is seen by nobody before it is used.
+        self.captured.retain(|name| !captured.contains(&name.as_str()));
         let mut translated = String::with_capacity(script.len() * 2);
         let mut rest = script;
         while let Some((before, behind)) = rest.split_once(ORIGIN) {
             translated.push_str(&self.text(before)?);
-            let end = behind.find(|c: char| c.is_whitespace() || "'\"|;()<>`".contains(c));
-            let (target, behind) = behind.split_at(end.unwrap_or(behind.len()));
+            let (target, behind) = split_target(behind);
             translated.push_str(self.address.as_str());
             translated.push_str(&self.target(target)?);
             rest = behind;
         }
         translated.push_str(&self.text(rest)?);
+        self.captured.extend(captured.into_iter().map(str::to_owned));
         Ok(translated)
     }
 
     /// The part of an address behind the host.
     fn target(&self, target: &str) -> Result<String, String> {
+        if let Some(name) = target.strip_prefix('$').filter(|name| self.captured.contains(*name)) {
+            return Ok(format!("${name}"));
+        }
+        if target.contains('$') {
+            return Err(format!("'{target}' in an address may be anything"));
+        }
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
-        self.only_captured(path)?;
         let mut translated = self.path(path);
         let of_users = path == "/api/users";
         for (n, parameter) in query.iter().flat_map(|query| query.split('&')).enumerate() {
@@ -119,7 +123,6 @@ impl Translation {
                 translated.push_str(parameter);
                 continue;
             };
-            self.only_captured(value)?;
             let value = match (name, number(value)) {
                 ("with", Some(id)) => self.users.get(id).to_string(),
                 ("before" | "after", Some(id)) if of_users => self.users.cursor(id).to_string(),
@@ -200,19 +203,6 @@ impl Translation {
         let marked = format!("{name}{}", self.mark);
         Username::parse(&marked).map_err(|_| format!("the user name {name} is too long"))?;
         Ok(marked)
-    }
-
-    /// Whether every variable in an address holds what a server answered.
-    fn only_captured(&self, part: &str) -> Result<(), String> {
-        for behind in part.split('$').skip(1) {
-            let name = behind.trim_start_matches('{');
-            let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            let name = &name[..end.unwrap_or(name.len())];
-            if !self.captured.contains(name) {
-                return Err(format!("${name} in an address may be anything"));
-            }
-        }
-        Ok(())
     }
 
     fn epoch<'a>(&'a self, epoch: &'a str) -> &'a str {
@@ -356,6 +346,17 @@ impl Ids {
     }
 }
 
+/// The variables that stand for what is behind the host of an address: links that are followed.
+pub fn followed(script: &str) -> impl Iterator<Item = &str> {
+    script.split(ORIGIN).skip(1).filter_map(|behind| split_target(behind).0.strip_prefix('$'))
+}
+
+/// What of a script is still an address, and what comes then.
+fn split_target(behind: &str) -> (&str, &str) {
+    let end = behind.find(|c: char| c.is_whitespace() || "'\"|;()<>`".contains(c));
+    behind.split_at(end.unwrap_or(behind.len()))
+}
+
 /// What the `id` of an object is of.
 #[must_use]
 pub fn kind(object: &Value) -> Kind {
@@ -458,8 +459,8 @@ mod tests {
                 "'$O/api/messages?epoch=5eed0000c4a70001'",
                 "'$A/api/messages?epoch=00000000000000aa'",
             ),
-            ("NEXT=$(curl '$O/x')\ncurl \"$O$NEXT\"", "NEXT=$(curl '$A/x')\ncurl \"$A$NEXT\""),
-            ("curl \"$O/api/users/$NEXT/messages\"", "curl \"$A/api/users/$NEXT/messages\""),
+            ("NEXT=$(curl '$O/x')\n", "NEXT=$(curl '$A/x')\n"),
+            ("curl \"$O$NEXT\" $O/x", "curl \"$A$NEXT\" $A/x"),
         ] {
             let documented = documented.replace("$O", ORIGIN);
             let expected = expected.replace("$A", "https://chat.example/v");
@@ -471,6 +472,12 @@ mod tests {
     fn what_might_name_a_stranger_is_refused() {
         for script in [
             "for n in 1 2; do curl $O/api/users/$n; done",
+            "for n in /1 /2; do curl $O$n; done",
+            "curl \"$O${KEPT}\"",
+            "curl \"$O$KEPT/x\"",
+            "curl \"$O/x/$KEPT\"",
+            "curl \"$O/x?y=$KEPT\"",
+            "KEPT=$(curl $O/x)\ncurl \"$O$KEPT\"",
             "for n in a b; do curl $O/register -d '{\"username\":\"'$n'\"}'; done",
             "curl $O/register -d \"{\\\"username\\\":\\\"alice\\\"}\"",
             "curl $O/register -d 'username=alice'",
@@ -481,9 +488,18 @@ mod tests {
             "curl $O/register -d \"{'to_user':$n}\"",
             "curl $O/register -d '{\"username\":\"a2345678901234567890123456789\"}'",
         ] {
-            let refused = translation().script(&script.replace("$O", ORIGIN));
+            let mut translation = translation();
+            translation.script("KEPT=$(curl x)").unwrap();
+            let refused = translation.script(&script.replace("$O", ORIGIN));
             assert!(refused.is_err(), "{script}: {refused:?}");
         }
+    }
+
+    #[test]
+    fn links_that_are_followed_are_known() {
+        let script =
+            "curl \"$O$NEXT\" -H \"X: $ALICE\" '$O/x'; curl $O$PREV; X=$O".replace("$O", ORIGIN);
+        assert_eq!(followed(&script).collect::<Vec<_>>(), ["NEXT", "PREV"]);
     }
 
     #[test]

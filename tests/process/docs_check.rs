@@ -352,6 +352,99 @@ fn lie_on_the_way(mut from: TcpStream, mut to: TcpStream, word: &str, lie: &str)
     let _ = to.shutdown(std::net::Shutdown::Write);
 }
 
+/// The token that goes along is for the deployment alone.
+#[test]
+fn a_link_leads_to_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    other.set_nonblocking(true).unwrap();
+    let word = "/api/messages?after";
+    let lie = format!("@{}/?x", other.local_addr().unwrap());
+    let lie = format!("{lie:x<0$}", word.len()).leak();
+    let said = check(through(server.addr(), word, lie));
+    assert_eq!(said.code, Some(1), "{}{}", said.stdout, said.stderr);
+    let leads = format!("the link leads elsewhere: {lie}");
+    let case = said.stdout.split("DIFFERS  paging: Following the link\n").nth(1);
+    let case = case.and_then(|case| case.split("\nsame").next()).unwrap_or_default();
+    assert!(case.contains(&leads), "{}", said.stdout);
+    assert!(other.accept().is_err(), "nobody has asked there");
+}
+
+/// It is said of the case, and those after it are run.
+#[test]
+fn what_hangs_is_a_difference() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let said = check(swallowing(server.addr(), "GET /api/rooms "));
+    assert_eq!(said.code, Some(1), "{}{}", said.stdout, said.stderr);
+    assert_eq!(said.cases("DIFFERS"), ["DIFFERS  errors: A path that does not exist"]);
+    assert!(said.stdout.contains("      actual    curl: (28) "), "{}", said.stdout);
+    assert_eq!(said.stderr, "");
+    let summary = said.stdout.lines().last().unwrap();
+    assert!(summary.contains(" same, 1 differs, "), "{summary}");
+}
+
+#[test]
+fn who_goes_away_is_not_asked_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let said = check(leaving(server.addr(), 12));
+    assert_eq!(said.code, Some(1), "{}", said.stdout);
+    assert!(!said.cases("same").is_empty(), "{}", said.stdout);
+    // The connection at which it leaves may still have come about.
+    assert!(matches!(said.cases("DIFFERS").len(), 3 | 4), "{}", said.stdout);
+    assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
+    assert!(said.stderr.starts_with("veche: it cannot be reached: curl: (7) "), "{}", said.stderr);
+    let summary = said.stdout.lines().last().unwrap();
+    assert!(summary.starts_with(&format!("{} same, ", said.cases("same").len())), "{summary}");
+}
+
+/// A way to the server that ends at a request with these words.
+fn swallowing(server: SocketAddr, words: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || forward(&client, server, words));
+        }
+    });
+    addr
+}
+
+/// A way to the server for so many connections, one after the other.
+fn leaving(server: SocketAddr, connections: usize) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok).take(connections) {
+            forward(&client, server, "never asked");
+        }
+    });
+    addr
+}
+
+/// curl sends its short requests at once, so that words come whole.
+fn forward(client: &TcpStream, server: SocketAddr, swallowed: &str) {
+    let upstream = TcpStream::connect(server).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut piece = vec![0; 64 * 1024];
+            let mut from_client = client;
+            while let Ok(len @ 1..) = from_client.read(&mut piece) {
+                let piece = &piece[..len];
+                let found = piece.windows(swallowed.len()).any(|it| it == swallowed.as_bytes());
+                if !found && (&upstream).write_all(piece).is_err() {
+                    break;
+                }
+            }
+            let _ = upstream.shutdown(std::net::Shutdown::Write);
+        });
+        let _ = std::io::copy(&mut &upstream, &mut &*client);
+        let _ = client.shutdown(std::net::Shutdown::Write);
+    });
+}
+
 /// The bash, and what it has in hand, do not outlive the command.
 #[test]
 fn nothing_is_left_behind() {
