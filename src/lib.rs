@@ -4,8 +4,10 @@
 //! against the one table of routes in [`api`], whose handlers ask a [`store`] and [`auth`], and
 //! leaves as a reply or, from the one table of errors, as a [`problem`].
 //!
+//! Beside the server stands [`docs`], which runs the documentation's pages against one.
+//!
 //! Imports run one way: `http → api → {store, auth, problem} → {model, sys}`. Only `http` knows
-//! sockets, only `store` and `auth` know files, only [`sys`] knows the time of day and
+//! sockets, only `store`, `auth` and `docs` know files, only [`sys`] knows the time of day and
 //! where random bytes come from. A test holds that.
 
 pub mod api;

@@ -149,7 +149,7 @@ impl Answer {
 
     /// 200 with what people read. `types` are the media types it can have.
     pub(super) const fn file(about: &'static str, types: &'static [&'static str]) -> Answer {
-        Answer::new(200, about, Content::Text(types))
+        Answer::new(200, about, Content::File(types))
     }
 
     /// 304 to who has it already.
@@ -181,7 +181,7 @@ pub enum Content {
     /// A JSON array of at most [`MAX_PAGE_LIMIT`](crate::model::MAX_PAGE_LIMIT) objects.
     List(Shape),
     /// A file of one of these media types.
-    Text(&'static [&'static str]),
+    File(&'static [&'static str]),
 }
 
 /// A response field that means something to a client of this API.

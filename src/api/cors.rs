@@ -97,18 +97,13 @@ impl Cors {
         Cors { origins, exposed: Field::ALL.map(Field::name).join(", ") }
     }
 
-    /// Whether the API is shared with nobody's pages.
-    #[must_use]
-    pub fn is_off(&self) -> bool {
-        self.origins.is_empty()
-    }
-
-    /// Lets a page of `origin` read the reply, if it may.
-    pub fn share(&self, origin: Option<&str>, reply: &mut Reply) {
-        if self.is_off() {
+    /// Lets a page of an origin read the reply, if it may. The origin is not asked for if nobody's
+    /// pages may.
+    pub fn share<'a>(&self, origin: impl FnOnce() -> Option<&'a str>, reply: &mut Reply) {
+        if self.origins.is_empty() {
             return;
         }
-        let allowed = self.allowed(origin);
+        let allowed = self.allowed(origin());
         // The operator's own words: nothing of the client's goes into a field.
         if let Some(Origin(allowed)) = allowed {
             reply.headers.push(("Access-Control-Allow-Origin", allowed.clone().into()));
@@ -201,7 +196,7 @@ mod tests {
     fn no_field_allows_credentials() {
         let cors = Cors::with(vec![Origin::parse("*").unwrap()]);
         let mut reply = Reply::empty(204);
-        cors.share(Some("https://anywhere.example"), &mut reply);
+        cors.share(|| Some("https://anywhere.example"), &mut reply);
         let names: Vec<_> = reply.headers.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, ["Access-Control-Allow-Origin", "Access-Control-Expose-Headers"]);
     }

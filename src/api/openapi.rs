@@ -154,7 +154,7 @@ impl Writer<'_> {
         let types: &[&str] = match content {
             Content::None => &[],
             Content::Json(_) | Content::List(_) => &["application/json"],
-            Content::Text(types) => types,
+            Content::File(types) => types,
         };
         let schema = match content {
             Content::Json(shape) => self.reference(shape),
@@ -162,7 +162,7 @@ impl Writer<'_> {
                 let items = self.reference(shape);
                 json!({ "type": "array", "items": items, "maxItems": MAX_PAGE_LIMIT })
             }
-            Content::None | Content::Text(_) => Value::Null,
+            Content::None | Content::File(_) => Value::Null,
         };
         let examples = self.examples(status, |found| is(found, route));
         let described = types.iter().map(|media_type| {

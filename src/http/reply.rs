@@ -26,8 +26,8 @@ use crate::model::Timestamp;
 
 /// Replies that are written at once to clients that do not keep up.
 const WRITERS: usize = 128;
-/// A reply longer than this is a writer's from its first byte on: with many of them at once, even
-/// filling the sockets' buffers would keep the loop.
+/// A reply whose body is longer than this is a writer's from its first byte on: with many of them
+/// at once, even filling the sockets' buffers would keep the loop.
 const MAX_LOOP_WRITE_BYTES: usize = 64 * 1024;
 /// Replies that wait for a writer.
 const WRITE_QUEUE: usize = 256;
@@ -148,8 +148,7 @@ impl Outbox {
 
     /// Whether the reply could be written by whoever has to write it.
     pub(super) fn has_room(&self, exchange: &Exchange, reply: &Reply) -> bool {
-        let len = reply.body.len();
-        if len <= MAX_LOOP_WRITE_BYTES || exchange.is_head() {
+        if exchange.is_head() || !is_long(&reply.body) {
             return true;
         }
         match &reply.body {
@@ -174,7 +173,7 @@ impl Outbox {
     pub(super) fn send(&mut self, exchange: Exchange, reply: Reply, now: Timestamp) -> Sent {
         self.encode_head(&exchange, &reply, now);
         let mut body = if exchange.is_head() { Cow::Borrowed(&[][..]) } else { reply.body };
-        let is_long = self.buffer.len() + body.len() > MAX_LOOP_WRITE_BYTES;
+        let is_long = is_long(&body);
         if !is_long {
             self.buffer.extend(&*body);
             body = Cow::Borrowed(&[]);
@@ -297,6 +296,11 @@ impl Outbox {
         }
         out.extend(b"\r\n");
     }
+}
+
+/// Whether the loop leaves a body to a writer.
+fn is_long(body: &[u8]) -> bool {
+    body.len() > MAX_LOOP_WRITE_BYTES
 }
 
 /// The reason phrase of RFC 9110, section 15; tiny_http has the older ones of these two.

@@ -326,9 +326,7 @@ impl Loop {
             if !self.outbox.has_room(&exchange, &reply) {
                 reply = Problem::overloaded().into();
             }
-            if !self.app.cors().is_off() {
-                self.app.cors().share(exchange.origin(), &mut reply);
-            }
+            self.app.cors().share(|| exchange.origin(), &mut reply);
             match self.outbox.send(exchange, reply, now) {
                 Sent::Now => self.ready.extend(self.lanes.release(peer)),
                 Sent::Later => {}
