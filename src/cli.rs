@@ -130,6 +130,15 @@ pub struct ServeArgs {
         value_parser = Origin::parse
     )]
     pub cors_origin: Vec<Origin>,
+    /// After how many seconds without a complete request a connection is closed
+    #[arg(
+        long,
+        env = "VECHE_IDLE_TIMEOUT",
+        value_name = "SECONDS",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    pub idle_timeout: u64,
     /// Read an export into the store, which must be empty, before serving
     #[arg(long, env = "VECHE_IMPORT", value_name = "FILE")]
     pub import: Option<PathBuf>,

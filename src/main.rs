@@ -3,9 +3,11 @@
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::panic;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{ExitCode, exit};
 use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -18,7 +20,7 @@ use veche::cli::{Cli, Command, ServeArgs, StoreArgs, StoreKind};
 use veche::docs::address::Address;
 use veche::docs::check::{self, Check, Report as _};
 use veche::docs::plan::Plan;
-use veche::http::Server;
+use veche::http::{self, Keeper, Server};
 use veche::model::Epoch;
 use veche::progress::{Display, Lines};
 use veche::store::{self, Backend, MemoryStore, SledStore, Summary, TransferError};
@@ -39,6 +41,12 @@ fn main() -> ExitCode {
         .filter_module("sled", cli.store.log.min(log::LevelFilter::Warn))
         .filter_module("tiny_http", log::LevelFilter::Off)
         .init();
+    panic::set_hook(Box::new(|info| {
+        // tiny_http's threads have no names. A panic of theirs ends one connection, or accepting,
+        // which the server notices.
+        let level = thread::current().name().map_or(log::Level::Debug, |_| log::Level::Error);
+        log::log!(level, "{info}");
+    }));
     let done = match &cli.command {
         None => serve(&cli.store, &cli.serve),
         Some(Command::Export { file }) => export(&cli.store, file),
@@ -57,7 +65,8 @@ fn main() -> ExitCode {
 fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     let mut entropy = SystemEntropy::probe()?;
     raise_descriptor_limit();
-    let server = Server::bind(serve.listen)?;
+    let idle_timeout = Duration::from_secs(serve.idle_timeout);
+    let server = Server::bind(serve.listen, http::Settings { idle_timeout })?.kept_by(Process);
     let store = open(args, serve.import.as_deref(), &mut entropy)?;
     let secret = match (&serve.jwt_secret_file, args.store) {
         (Some(file), _) => secret::read(file)?,
@@ -89,6 +98,18 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     server.run(app)?;
     log::info!("stopped");
     Ok(())
+}
+
+/// The process, as the server's keeper.
+struct Process;
+
+impl Keeper for Process {
+    fn beat(&mut self) {}
+
+    fn give_up(&mut self) {
+        eprintln!("veche: the server hangs, and cannot be stopped otherwise");
+        exit(1);
+    }
 }
 
 /// Opens the store that is to be served.

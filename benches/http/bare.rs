@@ -41,7 +41,7 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let listener = listen()?;
     let address = listener.local_addr()?;
     let server = tiny_http::Server::from_listener(listener, None)?;
-    let pulse = Pulse::start(address, || ())?;
+    let pulse = Pulse::start(address, ())?;
     println!("http://{address}");
     io::stdout().flush()?;
 

@@ -4,8 +4,8 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::connections::is_at_end;
 use super::exchange::{Content, Exchange};
-use super::socket::is_at_end;
 use crate::api::MAX_BODY_BYTES;
 
 /// How long a client may take to send a body.

@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::socket::{Connections, received_bytes};
+use super::connections::Connections;
+use super::tcp_info::TcpInfo;
 
 /// The jobs under way that wait for a client.
 #[derive(Clone)]
@@ -87,7 +88,7 @@ impl Deadlines {
 
 impl Job {
     fn is_flooded(&self) -> bool {
-        self.ceiling.as_ref().is_some_and(|(fd, ceiling)| received_bytes(fd) > *ceiling)
+        self.ceiling.as_ref().is_some_and(|(fd, ceiling)| received(fd) > *ceiling)
     }
 }
 
@@ -95,7 +96,7 @@ impl Guard {
     /// Ends the job also if its socket receives more than `max_bytes` from now on. Looked at with
     /// every pulse: a fast sender gets somewhat further.
     pub(super) fn limit_received(&self, socket: &Arc<OwnedFd>, max_bytes: u64) {
-        let ceiling = received_bytes(socket).saturating_add(max_bytes);
+        let ceiling = received(socket).saturating_add(max_bytes);
         let mut watched = self.deadlines.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(job) = watched.jobs.get_mut(&self.id) {
             job.ceiling = Some((Arc::clone(socket), ceiling));
@@ -108,4 +109,9 @@ impl Drop for Guard {
         let mut watched = self.deadlines.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.jobs.remove(&self.id);
     }
+}
+
+/// How many bytes a connection has received in its life; 0 where the system does not say.
+fn received(socket: &OwnedFd) -> u64 {
+    TcpInfo::of(socket).map_or(0, |info| info.received)
 }

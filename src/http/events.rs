@@ -1,10 +1,11 @@
 //! What workers tell the loop, and how they wake it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
+use super::acceptor::Waker;
 use super::exchange::Exchange;
+use super::reaper::Sweep;
 use crate::api::Resume;
 
 /// Something that a worker has finished.
@@ -17,27 +18,33 @@ pub(super) enum Event {
     Sent(SocketAddr),
     /// A reply is out, as far as that was possible, and the connection has ended.
     Closed(SocketAddr),
+    /// The connections were looked at.
+    Swept(Sweep),
+    /// Connections wait, and nobody accepts them. So many give way to them.
+    Stalled { shed: usize },
+    /// The server's own requests have not been answered for too long.
+    Silent,
 }
 
 /// The workers' end of the loop's queue: an event and a nudge.
 #[derive(Clone)]
 pub(super) struct Sender {
     events: mpsc::Sender<Event>,
-    server: Arc<tiny_http::Server>,
+    waker: Waker,
 }
 
 impl Sender {
     pub(super) fn send(&self, event: Event) {
         // When the loop is gone, so is everybody who waits for the event.
         if self.events.send(event).is_ok() {
-            self.server.unblock();
+            self.waker.wake();
         }
     }
 }
 
 /// The two ends of the loop's queue for events. There are never more in it than the pools have
-/// jobs.
-pub(super) fn channel(server: &Arc<tiny_http::Server>) -> (Sender, Receiver<Event>) {
+/// jobs, and what the pulse's thread has to say, which waits for the answer of the loop between.
+pub(super) fn channel(waker: Waker) -> (Sender, Receiver<Event>) {
     let (events, receiver) = mpsc::channel();
-    (Sender { events, server: Arc::clone(server) }, receiver)
+    (Sender { events, waker }, receiver)
 }

@@ -92,6 +92,11 @@ impl Lanes {
         self.closed.contains_key(&peer)
     }
 
+    /// Whether a request of the connection is in flight.
+    pub(super) fn is_busy(&self, peer: SocketAddr) -> bool {
+        self.busy.contains_key(&peer)
+    }
+
     /// Whether no request is in flight.
     pub(super) fn is_empty(&self) -> bool {
         self.busy.is_empty()

@@ -11,46 +11,88 @@
 //! | `lanes` | one request in flight per connection |
 //! | `pool` | bounded workers |
 //! | `pulse` | keeps tiny_http from forgetting connections |
-//! | `socket` | the options of the listening socket; finding a connection again |
+//! | `socket` | the options of the listening socket |
+//! | `acceptor` | where requests come from, and starting that anew |
+//! | `connections` | the connections that tiny_http does not show; `tcp_info`, `process`: what the system says of them and of us |
+//! | `reaper` | which connections should end |
+//! | `warden` | has that done, and notices a server that cannot be reached |
 //!
 //! The loop never waits for a client, a hash or a lock: what may take long is a job of a
 //! [pool](pool::Pool), and a pool that is full is a 503.
 
+mod acceptor;
+mod connections;
 mod content;
 mod deadlines;
 mod events;
 mod exchange;
 mod lanes;
 mod pool;
+mod process;
 pub mod pulse;
+mod reaper;
 mod reply;
 mod socket;
+mod tcp_info;
 mod turn;
+mod warden;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::api::App;
 use crate::store::StoreError;
 
+use acceptor::{Acceptor, Waker};
 pub use socket::listen;
+pub use turn::DRAIN_DEADLINE;
 
 /// A server that has its port and does not answer yet.
 pub struct Server {
-    inner: Arc<tiny_http::Server>,
-    /// A second handle on the listening socket, to close it while tiny_http has it.
-    listener: std::net::TcpListener,
+    acceptor: Acceptor,
     local_addr: SocketAddr,
+    settings: Settings,
+    keeper: Box<dyn Keeper>,
     stopping: Arc<AtomicBool>,
+}
+
+/// What the operator decides about connections.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// After how long a connection ends on which nothing was answered and nothing is in flight.
+    /// A client that takes as long to send a request's head is cut off too.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { idle_timeout: Duration::from_mins(1) }
+    }
+}
+
+/// Somebody outside who is told how the server is.
+pub trait Keeper: Send {
+    /// The server has answered a request of its own, through its socket and its loop.
+    fn beat(&mut self);
+
+    /// It has not for so long, and cannot even stop by itself: end the process.
+    fn give_up(&mut self);
+}
+
+/// Nobody.
+impl Keeper for () {
+    fn beat(&mut self) {}
+    fn give_up(&mut self) {}
 }
 
 /// Stops a running server from another thread.
 #[derive(Clone)]
 pub struct Stopper {
-    server: Arc<tiny_http::Server>,
+    waker: Waker,
     stopping: Arc<AtomicBool>,
 }
 
@@ -61,9 +103,9 @@ pub enum ServeError {
     Listen(SocketAddr, io::Error),
     /// The system gives no more threads.
     Thread(io::Error),
-    /// No connection can be accepted any more.
-    Accept(io::Error),
-    /// More connections than [`reply::MAX_ABANDONED`] had to be given up for good.
+    /// Its own requests through the socket are not answered.
+    Silent,
+    /// More connections than [`reply::MAX_LEAKED`] had to be given up for good.
     Abandoned,
     /// The store failed; what was not acknowledged may be lost.
     Store(StoreError),
@@ -74,9 +116,11 @@ impl fmt::Display for ServeError {
         match self {
             ServeError::Listen(addr, error) => write!(f, "cannot listen on {addr}: {error}"),
             ServeError::Thread(error) => write!(f, "cannot start a thread: {error}"),
-            ServeError::Accept(error) => write!(f, "cannot accept connections: {error}"),
+            ServeError::Silent => {
+                f.write_str("its own requests are not answered any more: it cannot be reached")
+            }
             ServeError::Abandoned => {
-                f.write_str("too many connections were abandoned with bodies that cannot be read")
+                f.write_str("too many connections are stuck, and cannot be given up otherwise")
             }
             ServeError::Store(error) => error.fmt(f),
         }
@@ -86,10 +130,8 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            ServeError::Listen(_, error)
-            | ServeError::Thread(error)
-            | ServeError::Accept(error) => Some(error),
-            ServeError::Abandoned => None,
+            ServeError::Listen(_, error) | ServeError::Thread(error) => Some(error),
+            ServeError::Silent | ServeError::Abandoned => None,
             ServeError::Store(error) => Some(error),
         }
     }
@@ -98,15 +140,18 @@ impl std::error::Error for ServeError {
 impl Server {
     /// Listens on an address; port 0 lets the system choose one. Connections are accepted from
     /// here on, and answered once [`Server::run`] is called.
-    pub fn bind(addr: SocketAddr) -> Result<Server, ServeError> {
+    pub fn bind(addr: SocketAddr, settings: Settings) -> Result<Server, ServeError> {
         let failed = |error| ServeError::Listen(addr, error);
-        let listener = listen(addr).map_err(failed)?;
-        let local_addr = listener.local_addr().map_err(failed)?;
-        let second = listener.try_clone().map_err(failed)?;
-        let server = tiny_http::Server::from_listener(listener, None)
-            .map_err(|error| failed(io::Error::other(error)))?;
-        let stopping = Arc::new(AtomicBool::new(false));
-        Ok(Server { inner: Arc::new(server), listener: second, local_addr, stopping })
+        let acceptor = listen(addr).and_then(Acceptor::start).map_err(failed)?;
+        let local_addr = acceptor.local_addr().map_err(failed)?;
+        let (keeper, stopping) = (Box::new(()), Arc::default());
+        Ok(Server { acceptor, local_addr, settings, keeper, stopping })
+    }
+
+    /// Tells `keeper` how the server is while it runs.
+    #[must_use]
+    pub fn kept_by(self, keeper: impl Keeper + 'static) -> Server {
+        Server { keeper: Box::new(keeper), ..self }
     }
 
     /// The address that is listened on.
@@ -118,7 +163,7 @@ impl Server {
     /// A handle that makes [`Server::run`] return.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        Stopper { server: Arc::clone(&self.inner), stopping: Arc::clone(&self.stopping) }
+        Stopper { waker: self.acceptor.waker(), stopping: Arc::clone(&self.stopping) }
     }
 
     /// Answers requests until it is stopped: then what is under way is finished and synced. An
@@ -132,6 +177,6 @@ impl Stopper {
     /// Stops the server. It takes no new connections and finishes what is under way.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
-        self.server.unblock();
+        self.waker.wake();
     }
 }

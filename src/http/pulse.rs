@@ -6,7 +6,6 @@
 //! more threads by it or an answer is outstanding: each such connection frees one that was
 //! forgotten.
 
-use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use super::process::Process;
 use crate::sys::{SystemEntropy, random};
 
 /// How long the pulse rests while requests come in.
@@ -24,12 +24,8 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(25);
 const IDLE_INTERVAL: Duration = Duration::from_millis(225);
 /// How long an answer is waited for before the next connection is opened.
 const PATIENCE: Duration = Duration::from_millis(4);
-/// So many connections in a row that changed nothing end a round.
-const QUIET_BEATS: usize = 2;
 /// Connections in a round at most: nobody has more forgotten ones than this.
 const MAX_BEATS: usize = 4096;
-/// Unanswered connections in a round at most.
-const MAX_OUTSTANDING: usize = 64;
 /// How long the connection itself may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -40,6 +36,33 @@ pub struct Pulse {
     thread: Thread,
 }
 
+/// Somebody who goes along with the pulse, in its thread.
+pub trait Attendant: Send + 'static {
+    /// Time has passed. Says what there is to do although nobody makes requests.
+    fn tick(&mut self) -> Need {
+        Need::Round
+    }
+
+    /// A round is over. It was `answered` if any of its requests was.
+    fn round_ends(&mut self, answered: bool) {
+        let _ = answered;
+    }
+}
+
+/// Nobody.
+impl Attendant for () {}
+
+/// What there is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing.
+    Nothing,
+    /// One connection, to see whether it is answered.
+    Beat,
+    /// As many as it takes for nobody to be forgotten.
+    Round,
+}
+
 #[derive(Default)]
 struct Shared {
     busy: AtomicBool,
@@ -47,11 +70,8 @@ struct Shared {
 }
 
 impl Pulse {
-    /// Starts the pulse of the server that listens on `addr`. `on_beat` runs with each round.
-    pub fn start(
-        addr: SocketAddr,
-        mut on_beat: impl FnMut() + Send + 'static,
-    ) -> io::Result<Pulse> {
+    /// Starts the pulse of the server that listens on `addr`.
+    pub fn start(addr: SocketAddr, mut attendant: impl Attendant) -> io::Result<Pulse> {
         // Nobody else can ask for it, so it is no route.
         let secret = u128::from_le_bytes(random(&mut SystemEntropy));
         let path = format!("/pulse-{secret:032x}");
@@ -60,9 +80,14 @@ impl Pulse {
         let shared = Arc::new(Shared::default());
         let its_shared = Arc::clone(&shared);
         let thread = thread::Builder::new().name("pulse".to_owned()).spawn(move || {
-            while its_shared.rest() {
-                on_beat();
-                beat_until_quiet(addr, request.as_bytes());
+            while let Some(busy) = its_shared.rest() {
+                let need = attendant.tick();
+                let round = match need {
+                    Need::Nothing if !busy => continue,
+                    Need::Beat => &SINGLE,
+                    _ => &THOROUGH,
+                };
+                attendant.round_ends(round.beat_until_quiet(addr, request.as_bytes()));
             }
         })?;
         Ok(Pulse { path, shared, thread: thread.thread().clone() })
@@ -90,33 +115,59 @@ impl Drop for Pulse {
 }
 
 impl Shared {
-    /// `false` when the pulse has ended.
-    fn rest(&self) -> bool {
+    /// Whether requests came in meanwhile. `None` when the pulse has ended.
+    fn rest(&self) -> Option<bool> {
         thread::sleep(BUSY_INTERVAL);
-        if !self.busy.swap(false, Ordering::Relaxed) && !self.stopped.load(Ordering::Relaxed) {
+        let mut busy = self.busy.swap(false, Ordering::Relaxed);
+        if !busy && !self.stopped.load(Ordering::Relaxed) {
             thread::park_timeout(IDLE_INTERVAL);
+            busy = self.busy.load(Ordering::Relaxed);
         }
-        !self.stopped.load(Ordering::Relaxed)
+        (!self.stopped.load(Ordering::Relaxed)).then_some(busy)
     }
 }
 
-fn beat_until_quiet(addr: SocketAddr, request: &[u8]) {
-    let mut outstanding: Vec<TcpStream> = Vec::new();
-    let mut threads = thread_count();
-    let mut quiet = 0;
-    for _ in 0..MAX_BEATS {
-        let Ok(beat) = open(addr, request) else { return };
-        if !is_answered(&beat) && beat.set_nonblocking(true).is_ok() {
-            outstanding.push(beat);
+/// When a round ends.
+struct Round {
+    /// So many connections in a row that changed nothing end it.
+    quiet: usize,
+    /// So many that were not answered do too.
+    outstanding: usize,
+}
+
+const SINGLE: Round = Round { quiet: 1, outstanding: 1 };
+const THOROUGH: Round = Round { quiet: 2, outstanding: 64 };
+
+impl Round {
+    /// Whether anything was answered.
+    fn beat_until_quiet(&self, addr: SocketAddr, request: &[u8]) -> bool {
+        let mut outstanding: Vec<TcpStream> = Vec::new();
+        let mut threads = Process::look().threads;
+        let (mut quiet, mut answered) = (0, false);
+        for _ in 0..MAX_BEATS {
+            let Ok(beat) = open(addr, request) else { break };
+            match answer(&beat) {
+                Answer::None if beat.set_nonblocking(true).is_ok() => {
+                    // Reset before it was accepted, it would make tiny_http panic.
+                    let _ = SockRef::from(&beat).set_linger(None);
+                    outstanding.push(beat);
+                }
+                other => answered |= other == Answer::Some,
+            }
+            outstanding.retain(|beat| {
+                let answer = answer(beat);
+                answered |= answer == Answer::Some;
+                answer == Answer::None
+            });
+            let threads_now = Process::look().threads;
+            let calm = outstanding.is_empty() && threads_now <= threads;
+            quiet = if calm { quiet + 1 } else { 0 };
+            threads = threads_now;
+            if quiet == self.quiet || outstanding.len() == self.outstanding {
+                break;
+            }
         }
-        outstanding.retain(|beat| !is_answered(beat));
-        let threads_now = thread_count();
-        let calm = outstanding.is_empty() && threads_now <= threads;
-        quiet = if calm { quiet + 1 } else { 0 };
-        threads = threads_now;
-        if quiet == QUIET_BEATS || outstanding.len() == MAX_OUTSTANDING {
-            return;
-        }
+        answered
     }
 }
 
@@ -129,21 +180,24 @@ fn open(addr: SocketAddr, request: &[u8]) -> io::Result<TcpStream> {
     Ok(beat)
 }
 
-fn is_answered(beat: &TcpStream) -> bool {
-    let mut answer = [0; 64];
-    match beat.peek(&mut answer) {
-        // The end of the connection is an answer too: it was served.
-        Ok(_) => true,
-        Err(e) => !matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
-    }
+#[derive(PartialEq, Eq)]
+enum Answer {
+    /// Not yet.
+    None,
+    Some,
+    /// The connection has ended without one.
+    End,
 }
 
-/// How many threads the process has: the 20th field of its stat line, the second of which is a
-/// name in parentheses that may hold spaces. 0 where the system does not say.
-fn thread_count() -> usize {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    behind_name.split_whitespace().nth(17).and_then(|field| field.parse().ok()).unwrap_or(0)
+fn answer(beat: &TcpStream) -> Answer {
+    match beat.peek(&mut [0; 64]) {
+        Ok(0) => Answer::End,
+        Ok(_) => Answer::Some,
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Answer::None
+        }
+        Err(_) => Answer::End,
+    }
 }
 
 /// Where to reach a server that may listen on all addresses.

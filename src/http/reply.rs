@@ -15,12 +15,12 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 use socket2::SockRef;
 use tiny_http::StatusCode;
 
+use super::connections::Connections;
 use super::content::MAX_DROPPED_BYTES;
 use super::deadlines::Deadlines;
 use super::events::{Event, Sender};
 use super::exchange::{Exchange, Framing, Persistence};
 use super::pool::{Pool, Priority, Slot};
-use super::socket::Connections;
 use crate::api::Reply;
 use crate::model::Timestamp;
 
@@ -45,9 +45,10 @@ const HURRIED_WRITE_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes of replies that clients have not yet read, in all. Beyond it a client that does not
 /// keep up is cut off at once.
 const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
-/// Connections that may be leaked because their request declared a body of more than
-/// [`MAX_DROPPED_BYTES`]. Each costs a thread and two descriptors for good.
-pub(super) const MAX_ABANDONED: usize = 1024;
+/// Connections that may be leaked: because their request declared a body of more than
+/// [`MAX_DROPPED_BYTES`], or because its HTTP version has tiny_http wait for itself. Each costs a
+/// thread and two descriptors for good.
+pub(super) const MAX_LEAKED: usize = 1024;
 
 /// Sends replies.
 pub(super) struct Outbox {
@@ -57,6 +58,7 @@ pub(super) struct Outbox {
     events: Sender,
     unsent_bytes: Arc<AtomicUsize>,
     abandoned: Arc<AtomicUsize>,
+    stranded: usize,
     date: (u64, String),
     buffer: Vec<u8>,
     waits: usize,
@@ -130,6 +132,7 @@ impl Outbox {
             events,
             unsent_bytes: Arc::default(),
             abandoned: Arc::default(),
+            stranded: 0,
             date: (u64::MAX, String::new()),
             buffer: Vec::new(),
             waits: 0,
@@ -138,7 +141,13 @@ impl Outbox {
 
     /// Whether so many connections were leaked that the process should be started anew.
     pub(super) fn is_exhausted(&self) -> bool {
-        self.abandoned.load(Ordering::Relaxed) >= MAX_ABANDONED
+        // Those that were abandoned are among the stranded, some seconds later.
+        self.abandoned.load(Ordering::Relaxed).max(self.stranded) >= MAX_LEAKED
+    }
+
+    /// So many connections have ended, and tiny_http does not let go of them.
+    pub(super) fn set_stranded(&mut self, connections: usize) {
+        self.stranded = connections;
     }
 
     /// A turn's replies follow.

@@ -8,7 +8,6 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
-use std::iter;
 use std::mem;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +17,8 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-
+use super::acceptor::{Acceptor, Arrival};
+use super::connections::Connections;
 use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYTES};
 use super::deadlines::Deadlines;
 use super::events::{self, Event, Sender};
@@ -27,8 +26,9 @@ use super::exchange::{Exchange, Framing};
 use super::lanes::{Admission, Lanes};
 use super::pool::{Pool, Priority};
 use super::pulse::Pulse;
+use super::reaper::{Reaper, Reason, Sweep};
 use super::reply::{Outbox, Sent};
-use super::socket::Connections;
+use super::warden::Warden;
 use super::{ServeError, Server};
 use crate::api::{App, Job, Outcome, Reply};
 use crate::problem::{self, Problem};
@@ -45,14 +45,13 @@ const BODY_READERS: usize = 128;
 /// Bodies that wait to be read.
 const BODY_QUEUE: usize = 256;
 /// How long requests under way may take to finish when the server stops.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a draining server looks whether it is done.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The loop and all that it owns.
 pub(super) struct Loop {
-    server: Arc<tiny_http::Server>,
-    listener: std::net::TcpListener,
+    acceptor: Acceptor,
     stopping: Arc<AtomicBool>,
     app: App,
     lanes: Lanes,
@@ -70,32 +69,33 @@ pub(super) struct Loop {
     reply_bytes: usize,
     /// In flight since the last turn's replies went out.
     ready: VecDeque<Exchange>,
-    accept_error: Option<io::Error>,
+    /// Why it cannot go on.
+    failure: Option<ServeError>,
     /// Whether the server stops: every connection ends with its next reply.
     draining: bool,
 }
 
 impl Loop {
     pub(super) fn new(server: Server, app: App) -> Result<Loop, ServeError> {
-        let Server { inner: server, listener, local_addr, stopping } = server;
-        let (sender, events) = events::channel(&server);
+        let Server { acceptor, local_addr, settings, keeper, stopping } = server;
+        let (sender, events) = events::channel(acceptor.waker());
         let connections = Connections { local_port: local_addr.port() };
         let [reading, writing, showing] = [(); 3].map(|()| Deadlines::new(connections));
-        let watched = [reading.clone(), writing.clone(), showing.clone()];
+        let watched = vec![reading.clone(), writing.clone(), showing.clone()];
+        let reaper = Reaper::new(connections, settings.idle_timeout);
+        let warden = Warden::new(watched, reaper, acceptor.backlog(), sender.clone(), keeper);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
             let outbox = Outbox::start(writing, showing, connections, sender.clone())?;
             // Half of the processors at most: hashing would take all it is given.
             let hashers = Pool::start("hasher", (cores / 2).max(1), HASH_QUEUE, Priority::Low)?;
             let readers = Pool::start("reader", BODY_READERS, BODY_QUEUE, Priority::Normal)?;
-            let pulse =
-                Pulse::start(local_addr, move || watched.iter().for_each(Deadlines::enforce))?;
+            let pulse = Pulse::start(local_addr, warden)?;
             Ok((outbox, hashers, readers, pulse))
         };
         let (outbox, hashers, readers, pulse) = start().map_err(ServeError::Thread)?;
         Ok(Loop {
-            server,
-            listener,
+            acceptor,
             stopping,
             app,
             lanes: Lanes::default(),
@@ -110,7 +110,7 @@ impl Loop {
             replies: Vec::new(),
             reply_bytes: 0,
             ready: VecDeque::new(),
-            accept_error: None,
+            failure: None,
             draining: false,
         })
     }
@@ -125,16 +125,15 @@ impl Loop {
     }
 
     fn serve(&mut self) -> Result<(), ServeError> {
-        while !self.stopping.load(Ordering::SeqCst) && self.accept_error.is_none() {
-            let first = if self.ready.is_empty() { Some(self.server.recv()) } else { None };
+        while !self.stopping.load(Ordering::SeqCst) && self.failure.is_none() {
+            let first = if self.ready.is_empty() { self.acceptor.wait() } else { None };
             self.turn(first)?;
             if self.outbox.is_exhausted() {
-                self.drain()?;
-                return Err(ServeError::Abandoned);
+                self.failure.get_or_insert(ServeError::Abandoned);
             }
         }
         self.drain()?;
-        self.accept_error.take().map_or(Ok(()), |error| Err(ServeError::Accept(error)))
+        self.failure.take().map_or(Ok(()), Err)
     }
 
     /// Finishes what is under way, and takes no new connections.
@@ -143,10 +142,10 @@ impl Loop {
         self.draining = true;
         // The accept thread ends with an error, which is not one any more.
         self.stopping.store(true, Ordering::SeqCst);
-        let _ = SockRef::from(&self.listener).shutdown(std::net::Shutdown::Both);
+        self.acceptor.close();
         let deadline = Instant::now() + DRAIN_DEADLINE;
         loop {
-            let first = self.server.recv_timeout(DRAIN_INTERVAL).transpose();
+            let first = self.acceptor.wait_for(DRAIN_INTERVAL);
             let idle = first.is_none();
             self.turn(first)?;
             if idle && self.lanes.is_empty() {
@@ -160,25 +159,19 @@ impl Loop {
     }
 
     /// One turn. Answers nothing, and is the last one, if the sync fails.
-    fn turn(&mut self, first: Option<io::Result<tiny_http::Request>>) -> Result<(), ServeError> {
+    fn turn(&mut self, first: Option<Arrival>) -> Result<(), ServeError> {
         while self.has_room()
             && let Some(exchange) = self.ready.pop_front()
         {
             self.begin(exchange);
         }
-        let server = Arc::clone(&self.server);
-        // Asked twice, because what looks like the end may be a nudge between two requests.
-        let next = || server.try_recv().transpose();
-        let waiting = iter::from_fn(|| next().or_else(next));
-        for received in first.into_iter().chain(waiting).take(MAX_TURN) {
-            match received {
-                Ok(request) => self.admit(request),
-                // An error without a number is the nudge of `unblock`.
-                Err(error) if error.raw_os_error().is_none() => {}
-                Err(error) if !self.stopping.load(Ordering::SeqCst) => {
-                    self.accept_error = Some(error);
-                }
-                Err(_) => {}
+        let mut first = first;
+        for _ in 0..MAX_TURN {
+            match first.take().or_else(|| self.acceptor.next()) {
+                Some(Arrival::Request(request)) => self.admit(request, false),
+                Some(Arrival::Farewell(request)) => self.admit(request, true),
+                Some(Arrival::Dead(error)) => self.mourn(&error),
+                None => break,
             }
             if !self.has_room() {
                 break;
@@ -208,14 +201,18 @@ impl Loop {
         self.replies.push((exchange, reply));
     }
 
-    fn admit(&mut self, request: tiny_http::Request) {
+    /// Takes a request in. With a `farewell` its connection ends with the reply.
+    fn admit(&mut self, request: tiny_http::Request, farewell: bool) {
         if self.pulse.is_beat(request.url()) {
             let _ = request.respond(tiny_http::Response::empty(204));
             return;
         }
         self.pulse.quicken();
         match self.lanes.admit(request) {
-            Admission::Now(exchange) => self.begin(exchange),
+            Admission::Now(mut exchange) => {
+                exchange.close = farewell;
+                self.begin(exchange);
+            }
             Admission::Later => {}
             Admission::Refused(request) => {
                 let peer = super::exchange::peer(&request);
@@ -227,7 +224,7 @@ impl Loop {
                 let peer = super::exchange::peer(&request);
                 if self.connections.is_open(peer) {
                     self.lanes.reopen(peer);
-                    self.admit(request);
+                    self.admit(request, farewell);
                 } else {
                     self.outbox.discard(Exchange::new(request));
                 }
@@ -237,7 +234,7 @@ impl Loop {
 
     /// Handles a request, or has its body read first.
     fn begin(&mut self, mut exchange: Exchange) {
-        exchange.close = self.draining;
+        exchange.close |= self.draining;
         match exchange.framing {
             Framing::None => self.handle(exchange),
             Framing::Buffered => {
@@ -313,6 +310,55 @@ impl Loop {
             }
             Event::Sent(peer) => self.ready.extend(self.lanes.release(peer)),
             Event::Closed(peer) => self.end(peer),
+            Event::Swept(sweep) => self.reap(sweep),
+            Event::Stalled { shed } => self.renew(shed),
+            Event::Silent => {
+                self.failure.get_or_insert(ServeError::Silent);
+            }
+        }
+    }
+
+    /// Nothing accepts connections any more. To begin anew at once would end the same way.
+    fn mourn(&mut self, error: &io::Error) {
+        if !self.stopping.load(Ordering::SeqCst) {
+            log::warn!("cannot accept connections at the moment: {error}");
+            // It will find that its own connections wait.
+            self.pulse.quicken();
+        }
+    }
+
+    /// Has connections accepted anew, those that wait too as far as there is room for them.
+    fn renew(&mut self, shed: usize) {
+        if self.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        match self.acceptor.renew(shed) {
+            Ok(0) => log::warn!("accepting connections anew"),
+            Ok(refused) => log::warn!("accepting connections anew; {refused} that waited are not"),
+            // The pulse will notice, and have it tried again.
+            Err(error) => log::warn!("still cannot accept connections: {error}"),
+        }
+    }
+
+    /// Ends the connections that hold a thread for nothing.
+    fn reap(&mut self, sweep: Sweep) {
+        self.outbox.set_stranded(sweep.stranded);
+        let mut shed = 0;
+        for (descriptor, reason) in sweep.overdue {
+            if self.lanes.is_busy(descriptor.peer) {
+                continue;
+            }
+            self.connections.shut_down(descriptor);
+            match reason {
+                Reason::Idle => log::debug!("closing {}: it is idle", descriptor.peer),
+                Reason::EndlessHead => {
+                    log::info!("closing {}: its request has no end", descriptor.peer);
+                }
+                Reason::Shed => shed += 1,
+            }
+        }
+        if shed > 0 {
+            log::warn!("closing {shed} connections: descriptors or threads run short");
         }
     }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use veche::api::App;
 use veche::auth::tokens::Tokens;
 use veche::cli::Cli;
-use veche::http::{ServeError, Server, Stopper};
+use veche::http::{ServeError, Server, Settings, Stopper};
 use veche::model::{Epoch, Timestamp};
 use veche::store::{Backend, MemoryStore, SledStore};
 use veche::sys::{Clock, SeededEntropy};
@@ -57,7 +57,7 @@ impl InProcess {
             Box::new(SeededEntropy(1)),
             arguments.serve.settings(),
         );
-        let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), Settings::default()).unwrap();
         let (port, stopper) = (server.local_addr().port(), server.stopper());
         let running = Some(thread::spawn(move || server.run(app)));
         InProcess { port, now, failing, stopper, running, _dir: dir }

@@ -15,6 +15,7 @@ mod cors;
 mod crash;
 mod docs_check;
 mod framing;
+mod idle;
 mod limits;
 mod paging;
 mod parameters;

@@ -11,7 +11,7 @@ use crate::client::{Client, PASSWORD, credentials};
 use crate::server::{STORES, Server, run, veche};
 
 /// Every flag but `--help` and `--version`.
-const FLAGS: [&str; 9] = [
+const FLAGS: &[&str] = &[
     "listen",
     "store",
     "data-dir",
@@ -19,6 +19,7 @@ const FLAGS: [&str; 9] = [
     "jwt-secret-file",
     "min-password-length",
     "cors-origin",
+    "idle-timeout",
     "log",
     "import",
 ];
@@ -61,7 +62,7 @@ fn help_names_every_flag_and_its_variable() {
         .filter_map(|line| line.trim_start().strip_prefix("--")?.split([' ', '=']).next())
         .collect();
     named.sort_unstable();
-    let mut flags = FLAGS;
+    let mut flags = FLAGS.to_vec();
     flags.sort_unstable();
     assert_eq!(named, flags, "the flags of --help, each on a line of its own");
     // Lines are wrapped to the terminal's width.

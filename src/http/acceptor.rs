@@ -1,0 +1,163 @@
+//! Where requests come from: tiny_http, which can be started anew.
+//!
+//! Its accept thread ends for good when a connection cannot be accepted, or no thread can be had
+//! for one. The listening socket outlives it: another tiny_http is started on it, and the old one
+//! is still listened to until its connections have gone.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::panic::catch_unwind;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::tcp_info::TcpInfo;
+
+/// How many that are not accepting any more are listened to. Of one more, the oldest is not.
+const MAX_RETIRED: usize = 64;
+/// For how long. Whoever makes a request on such a connection is told to make a new one.
+const RETIREMENT: Duration = Duration::from_mins(5);
+
+/// So many of the connections that wait are always accepted.
+const MIN_ADMITTED: usize = 4;
+
+/// What accepts connections now, and what did before.
+pub(super) struct Acceptor {
+    listener: Arc<TcpListener>,
+    current: Arc<tiny_http::Server>,
+    waker: Waker,
+    retired: VecDeque<(Instant, Arc<tiny_http::Server>)>,
+}
+
+/// Wakes who waits for a request.
+#[derive(Clone)]
+pub(super) struct Waker(Arc<Mutex<Arc<tiny_http::Server>>>);
+
+/// What comes of waiting.
+pub(super) enum Arrival {
+    Request(tiny_http::Request),
+    /// It came on a connection that should end: who accepted it accepts no more.
+    Farewell(tiny_http::Request),
+    /// Nothing accepts connections any more.
+    Dead(io::Error),
+}
+
+/// The connections that wait to be accepted.
+#[derive(Clone)]
+pub(super) struct Backlog(Arc<TcpListener>);
+
+impl Acceptor {
+    pub(super) fn start(listener: TcpListener) -> io::Result<Acceptor> {
+        let current = Arc::new(serve(&listener)?);
+        let waker = Waker(Arc::new(Mutex::new(Arc::clone(&current))));
+        Ok(Acceptor { listener: Arc::new(listener), current, waker, retired: VecDeque::new() })
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    pub(super) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    pub(super) fn backlog(&self) -> Backlog {
+        Backlog(Arc::clone(&self.listener))
+    }
+
+    /// Accepts connections anew, when nobody does any more. What comes on those there are is still
+    /// received. So many have just given way: about as many of those that wait are accepted, lest
+    /// it end as it did before. The others are closed, and counted.
+    pub(super) fn renew(&mut self, shed: usize) -> io::Result<usize> {
+        let mut refused = 0;
+        while self.backlog().len() > shed.max(MIN_ADMITTED) {
+            drop(self.listener.accept()?);
+            refused += 1;
+        }
+        let fresh = Arc::new(serve(&self.listener)?);
+        *self.waker.server() = Arc::clone(&fresh);
+        let old = std::mem::replace(&mut self.current, fresh);
+        self.retired.push_back((Instant::now(), old));
+        if self.retired.len() > MAX_RETIRED {
+            self.forget_oldest();
+        }
+        Ok(refused)
+    }
+
+    /// Waits for a request, or to be woken, which is `None`.
+    pub(super) fn wait(&self) -> Option<Arrival> {
+        arrival(self.current.recv())
+    }
+
+    /// The same for so long at most.
+    pub(super) fn wait_for(&self, time: Duration) -> Option<Arrival> {
+        self.current.recv_timeout(time).transpose().and_then(arrival)
+    }
+
+    /// What is there now.
+    pub(super) fn next(&mut self) -> Option<Arrival> {
+        let current = || self.current.try_recv().transpose();
+        // Asked twice, because what looks like the end may be a nudge between two requests.
+        let found = current().or_else(current);
+        found.and_then(arrival).or_else(|| self.next_of_retired())
+    }
+
+    fn next_of_retired(&mut self) -> Option<Arrival> {
+        while self.retired.front().is_some_and(|(since, _)| since.elapsed() > RETIREMENT) {
+            self.forget_oldest();
+        }
+        let mut servers = self.retired.iter();
+        let found = servers.find_map(|(_, server)| server.try_recv().ok().flatten());
+        found.map(Arrival::Farewell)
+    }
+
+    fn forget_oldest(&mut self) {
+        // To drop it would connect to the listening socket, and wait for that.
+        std::mem::forget(self.retired.pop_front());
+    }
+
+    /// Takes no more connections, for good.
+    pub(super) fn close(&self) {
+        let _ = SockRef::from(&*self.listener).shutdown(Shutdown::Both);
+    }
+}
+
+fn arrival(received: io::Result<tiny_http::Request>) -> Option<Arrival> {
+    match received {
+        Ok(request) => Some(Arrival::Request(request)),
+        // An error without a number is the nudge of `unblock`.
+        Err(error) if error.raw_os_error().is_none() => None,
+        Err(error) => Some(Arrival::Dead(error)),
+    }
+}
+
+/// Starts tiny_http on a socket.
+fn serve(listener: &TcpListener) -> io::Result<tiny_http::Server> {
+    let listener = listener.try_clone()?;
+    // It panics when the system has no thread for it.
+    let started = catch_unwind(|| tiny_http::Server::from_listener(listener, None));
+    let started = started.map_err(|_| io::Error::other("no thread can be started"))?;
+    started.map_err(io::Error::other)
+}
+
+impl Waker {
+    pub(super) fn wake(&self) {
+        self.server().unblock();
+    }
+
+    fn server(&self) -> std::sync::MutexGuard<'_, Arc<tiny_http::Server>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Backlog {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        TcpInfo::of(&*self.0).map_or(0, |info| info.unaccepted as usize)
+    }
+}

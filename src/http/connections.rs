@@ -1,0 +1,158 @@
+//! The connections that tiny_http has accepted, which it does not show: found among the
+//! descriptors of the process.
+//!
+//! A descriptor that is looked at here may be closed, and opened anew for something else, at any
+//! instant. So what is asked of it decides, and what is done to it is never worse than to end a
+//! connection that has just begun.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+
+use socket2::SockRef;
+
+use super::process::Process;
+use super::tcp_info::TcpInfo;
+
+/// The connections of one listening socket. To go through them takes a fraction of a microsecond
+/// for each descriptor that is open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connections {
+    /// Where the listening socket listens. Two of them in a process can have connections with one
+    /// and the same peer.
+    pub(super) local_port: u16,
+}
+
+/// One of a connection's descriptors; tiny_http has two.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Descriptor {
+    fd: RawFd,
+    pub(super) peer: SocketAddr,
+}
+
+/// What a look at all descriptors found.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    /// Those of connections that still have a peer.
+    pub(super) connected: Vec<Descriptor>,
+    /// The connections that have ended and are still held, by inode.
+    pub(super) ended: Vec<u64>,
+    /// How many descriptors, of all kinds, are open.
+    pub(super) open: usize,
+}
+
+impl Connections {
+    /// Looks at every descriptor there is.
+    pub(super) fn census(self) -> Census {
+        let mut census = Census::default();
+        for fd in 0..Process::look().descriptor_slots {
+            match self.peer_of(fd).map_err(|error| error.raw_os_error()) {
+                Ok(Some(peer)) => census.connected.push(Descriptor { fd, peer }),
+                Err(Some(libc::ENOTCONN)) => census.ended.extend(self.ended(fd)),
+                Err(Some(libc::EBADF)) => continue,
+                _ => {}
+            }
+            census.open += 1;
+        }
+        census
+    }
+
+    /// The other end of a descriptor, if it is one of these connections.
+    fn peer_of(self, fd: RawFd) -> io::Result<Option<SocketAddr>> {
+        look(fd, |socket| {
+            let peer = socket.peer_addr()?.as_socket();
+            let local_port = socket.local_addr()?.as_socket().map(|addr| addr.port());
+            Ok(peer.filter(|_| local_port == Some(self.local_port)))
+        })
+    }
+
+    /// The inode of a connection that has no peer any more.
+    fn ended(self, fd: RawFd) -> Option<u64> {
+        let local = look(fd, |socket| socket.local_addr()).ok()?.as_socket()?;
+        let is_ours = local.port() == self.local_port;
+        (is_ours && TcpInfo::of(&fd)?.is_closed()).then(|| inode(fd)).flatten()
+    }
+
+    fn descriptors_with(self, peer: SocketAddr) -> impl Iterator<Item = Descriptor> {
+        let slots = 0..Process::look().descriptor_slots;
+        slots
+            .filter(move |fd| matches!(self.peer_of(*fd), Ok(Some(found)) if found == peer))
+            .map(move |fd| Descriptor { fd, peer })
+    }
+
+    /// A handle of our own on the connection with `peer`.
+    pub(super) fn find(self, peer: SocketAddr) -> Option<OwnedFd> {
+        self.descriptors_with(peer).find_map(|Descriptor { fd, .. }| {
+            let ours = duplicate(fd)?;
+            // It may have become another one since.
+            let found = SockRef::from(&ours).peer_addr().ok()?.as_socket();
+            (found == Some(peer)).then_some(ours)
+        })
+    }
+
+    /// Whether there is a connection with `peer` that neither side has ended. One that we ended is
+    /// not, also while its descriptors are still open.
+    pub(super) fn is_open(self, peer: SocketAddr) -> bool {
+        self.descriptors_with(peer).any(|found| found.info().is_some_and(|info| info.is_open()))
+    }
+
+    /// Ends a connection from outside: whoever reads or writes it is woken, and never waits again.
+    pub(super) fn sever(self, peer: SocketAddr) {
+        if let Some(descriptor) = self.descriptors_with(peer).next() {
+            self.shut_down(descriptor);
+        }
+    }
+
+    /// The same for a connection that was seen.
+    pub(super) fn shut_down(self, seen: Descriptor) {
+        if matches!(self.peer_of(seen.fd), Ok(Some(peer)) if peer == seen.peer) {
+            // It fails only if the connection has ended by itself.
+            let _ = look(seen.fd, |socket| socket.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+impl Descriptor {
+    /// What the system knows of the connection.
+    pub(super) fn info(self) -> Option<TcpInfo> {
+        TcpInfo::of(&self.fd)
+    }
+
+    /// How many of the bytes that were received nobody has read.
+    pub(super) fn unread(self) -> u64 {
+        borrow(self.fd, |fd| rustix::io::ioctl_fionread(fd)).unwrap_or(0)
+    }
+
+    /// What two descriptors of one connection have in common, and no other.
+    pub(super) fn inode(self) -> Option<u64> {
+        inode(self.fd)
+    }
+}
+
+fn inode(fd: RawFd) -> Option<u64> {
+    borrow(fd, |fd| rustix::fs::fstat(fd).map(|stat| stat.st_ino)).ok()
+}
+
+/// Whether a connection's peer has ended it, or we have, and all it sent has been read.
+pub(super) fn is_at_end(fd: &OwnedFd) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    matches!(SockRef::from(fd).recv_with_flags(&mut byte, flags), Ok(0))
+}
+
+/// Asks something of whatever socket a descriptor stands for at this instant.
+fn look<T>(fd: RawFd, ask: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> io::Result<T> {
+    borrow(fd, |fd| ask(SockRef::from(&fd)))
+}
+
+fn borrow<T>(fd: RawFd, ask: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+    #[expect(unsafe_code, reason = "tiny_http does not show its sockets")]
+    // SAFETY: the descriptor is not closed through it, and not kept. Should it not be open, or be
+    // no socket, the system says so.
+    ask(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+fn duplicate(fd: RawFd) -> Option<OwnedFd> {
+    look(fd, |socket| Ok(OwnedFd::from(socket.try_clone()?))).ok()
+}

@@ -1,0 +1,70 @@
+//! What the system says of this process.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
+
+/// A look at `/proc/self/status`; zeros where the system does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Process {
+    /// Threads it has.
+    pub(super) threads: usize,
+    /// Places in its table of descriptors: none that is open has a higher number.
+    pub(super) descriptor_slots: i32,
+}
+
+/// Longer than what stands before the fields that matter.
+const STATUS_BYTES: usize = 2048;
+
+impl Process {
+    /// Opens no file, so that it works when no descriptor is left: the one it reads stays open.
+    pub(super) fn look() -> Process {
+        static STATUS: OnceLock<Option<File>> = OnceLock::new();
+        let mut buffer = [0; STATUS_BYTES];
+        let file = STATUS.get_or_init(|| File::open("/proc/self/status").ok()).as_ref();
+        let len = file.and_then(|file| file.read_at(&mut buffer, 0).ok()).unwrap_or(0);
+        Process::parse(&String::from_utf8_lossy(&buffer[..len]))
+    }
+
+    /// The descriptors it may have open at once.
+    pub(super) fn max_descriptors() -> usize {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+    }
+
+    fn parse(status: &str) -> Process {
+        let mut process = Process::default();
+        for line in status.lines() {
+            match line.split_once(":\t") {
+                Some(("FDSize", value)) => {
+                    process.descriptor_slots = value.parse().unwrap_or_default();
+                }
+                Some(("Threads", value)) => process.threads = value.parse().unwrap_or_default(),
+                _ => {}
+            }
+        }
+        process
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_seen() {
+        let process = Process::look();
+        assert!(process.threads >= 1, "{process:?}");
+        assert!(process.descriptor_slots >= 3, "{process:?}");
+        let file = File::open("/dev/null").unwrap();
+        let highest = std::os::fd::AsRawFd::as_raw_fd(&file);
+        assert!(Process::look().descriptor_slots > highest);
+    }
+
+    #[test]
+    fn a_status_is_read() {
+        let status = "Name:\ta:\tb\nFDSize:\t256\nThreads:\t7\nSigQ:\t1/2\n";
+        assert_eq!(Process::parse(status), Process { threads: 7, descriptor_slots: 256 });
+        assert_eq!(Process::parse("nothing"), Process::default());
+    }
+}

@@ -1,0 +1,177 @@
+//! Finds connections that hold a thread and two descriptors for nothing.
+//!
+//! tiny_http waits for a request as long as its client likes, and reads a head of any length. What
+//! it is doing it does not say, but the system says of each connection what came and went, and
+//! when. The reaper names those that should end; the loop, which knows where a request is in
+//! flight, ends them.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::connections::{Census, Connections, Descriptor};
+use super::process::Process;
+
+/// What a client may send before a request of its is shown to the loop: longer than any head that
+/// an ordinary one sends. Looked at now and then: a fast sender gets further.
+const MAX_HEAD_BYTES: u64 = 64 * 1024;
+/// How long a connection that has ended may keep its descriptors. Behind that its thread is taken
+/// to be stuck for good.
+const STRANDED_AFTER: Duration = Duration::from_secs(10);
+/// How often connections are looked at, at most.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+/// A look is followed by a rest of so many times its own length, so that with thousands of
+/// connections it does not take more than 2 % of a processor.
+const REST: u32 = 50;
+/// In percent: when so many of the process's descriptors are open, connections are shed, until so
+/// many are.
+const SHED_FROM: usize = 90;
+const SHED_TO: usize = 80;
+/// One connection in so many is shed when no more can be accepted.
+const SHED_FRACTION: usize = 2;
+
+/// Looks at the connections of one server.
+pub(super) struct Reaper {
+    connections: Connections,
+    idle_timeout: Duration,
+    max_descriptors: usize,
+    seen: HashMap<SocketAddr, Progress>,
+    /// Connections that have ended, by inode, and since when.
+    ended: HashMap<u64, Instant>,
+    next: Instant,
+}
+
+/// How far a connection had got.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// What the client had acknowledged.
+    acknowledged: u64,
+    /// What it had sent by then.
+    received: u64,
+}
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    /// Connections that were not there at the last look.
+    pub(super) fresh: usize,
+    /// Connections that have sent something and been given no thread: tiny_http has queued them
+    /// behind others.
+    pub(super) forgotten: usize,
+    /// Connections whose threads are stuck for good.
+    pub(super) stranded: usize,
+    /// Those that should end, unless a request is in flight.
+    pub(super) overdue: Vec<(Descriptor, Reason)>,
+}
+
+/// Why a connection should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Reason {
+    /// Nothing was answered on it for the idle timeout, and nothing complete was asked.
+    Idle,
+    /// A head of more than [`MAX_HEAD_BYTES`].
+    EndlessHead,
+    /// It gives way to others, because descriptors or threads run short.
+    Shed,
+}
+
+impl Sweep {
+    /// How many connections give way to others.
+    pub(super) fn shed(&self) -> usize {
+        self.overdue.iter().filter(|(_, reason)| *reason == Reason::Shed).count()
+    }
+}
+
+impl Reaper {
+    pub(super) fn new(connections: Connections, idle_timeout: Duration) -> Reaper {
+        Reaper {
+            connections,
+            idle_timeout,
+            max_descriptors: Process::max_descriptors(),
+            seen: HashMap::new(),
+            ended: HashMap::new(),
+            next: Instant::now(),
+        }
+    }
+
+    /// Looks, unless it did not long ago.
+    pub(super) fn sweep(&mut self) -> Option<Sweep> {
+        (Instant::now() >= self.next).then(|| self.look(0))
+    }
+
+    /// Looks, and has a share of the connections give way to others.
+    pub(super) fn shed(&mut self) -> Sweep {
+        self.look(self.seen.len().div_ceil(SHED_FRACTION))
+    }
+
+    fn look(&mut self, min_shed: usize) -> Sweep {
+        let begun = Instant::now();
+        let sweep = self.examine(&self.connections.census(), begun, min_shed);
+        self.next = begun + MIN_INTERVAL.max(begun.elapsed() * REST);
+        sweep
+    }
+
+    fn examine(&mut self, census: &Census, now: Instant, min_shed: usize) -> Sweep {
+        let mut before = std::mem::take(&mut self.seen);
+        let mut ended: HashSet<u64> = census.ended.iter().copied().collect();
+        let mut overdue = Vec::new();
+        let mut idlest = Vec::new();
+        let (mut fresh, mut forgotten) = (0, 0);
+        for &descriptor in &census.connected {
+            let peer = descriptor.peer;
+            // The first of its descriptors has said it all.
+            if self.seen.contains_key(&peer) {
+                continue;
+            }
+            let Some(info) = descriptor.info() else { continue };
+            if !info.is_open() {
+                ended.extend(descriptor.inode());
+                continue;
+            }
+            let (acknowledged, received) = (info.acknowledged, info.received);
+            let new = Progress { acknowledged: 0, received: 0 };
+            let last = before.remove(&peer);
+            fresh += usize::from(last.is_none());
+            let last = last.filter(|last| last.received <= received).unwrap_or(new);
+            let has_progressed = last.acknowledged != acknowledged;
+            let progress = if has_progressed { Progress { acknowledged, received } } else { last };
+            self.seen.insert(peer, progress);
+            if acknowledged == 0 && received > 0 && descriptor.unread() == received {
+                forgotten += 1;
+            }
+            if info.since_sent >= self.idle_timeout {
+                overdue.push((descriptor, Reason::Idle));
+            } else if received - progress.received > MAX_HEAD_BYTES {
+                overdue.push((descriptor, Reason::EndlessHead));
+            } else {
+                // Who was never answered goes first, then who has been silent for longest.
+                idlest.push((acknowledged > 0, Reverse(info.since_received), descriptor));
+            }
+        }
+        let surplus = self.surplus(census.open).max(min_shed);
+        idlest.sort_by_key(|(answered, silent, _)| (*answered, *silent));
+        let shed = idlest.into_iter().take(surplus);
+        overdue.extend(shed.map(|(_, _, descriptor)| (descriptor, Reason::Shed)));
+        let stranded = self.stranded(&ended, now);
+        Sweep { fresh, forgotten, stranded, overdue }
+    }
+
+    /// How many connections are too many.
+    fn surplus(&self, open_descriptors: usize) -> usize {
+        let share = |percent| {
+            self.max_descriptors / 100 * percent + self.max_descriptors % 100 * percent / 100
+        };
+        let crowded = open_descriptors >= share(SHED_FROM);
+        if crowded { open_descriptors.saturating_sub(share(SHED_TO)).div_ceil(2) } else { 0 }
+    }
+
+    /// How many of the connections that have ended should have let go of their descriptors.
+    fn stranded(&mut self, ended: &HashSet<u64>, now: Instant) -> usize {
+        self.ended.retain(|inode, _| ended.contains(inode));
+        for &inode in ended {
+            self.ended.entry(inode).or_insert(now);
+        }
+        self.ended.values().filter(|since| now.duration_since(**since) >= STRANDED_AFTER).count()
+    }
+}

@@ -1,0 +1,79 @@
+//! Connections that hold a thread and two descriptors for nothing.
+
+use std::time::Instant;
+
+use crate::client::Client;
+use crate::server::{PATIENCE, STORES, Server, until};
+use crate::wire::Wire;
+
+/// More than the descriptors that a store or a request opens for a moment.
+const CONNECTIONS: usize = 64;
+const TIMEOUT: [&str; 2] = ["--idle-timeout", "1"];
+
+/// Neither who asks for nothing nor who never finishes asking keeps a connection.
+#[test]
+fn idle_connections_are_closed() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start_with(store, dir.path(), &TIMEOUT);
+        let before = server.descriptors();
+        let mut wires: Vec<Wire> = (0..CONNECTIONS).map(|_| Wire::connect(server.addr())).collect();
+        for (n, wire) in wires.iter_mut().enumerate() {
+            match n % 3 {
+                0 => {}
+                1 => wire.send("GET /problems HTTP/1.1\r\nHost: "),
+                _ => {
+                    wire.send("GET /problems/forbidden HTTP/1.1\r\nHost: x\r\n\r\n");
+                    assert_eq!(wire.answer().status, 200);
+                }
+            }
+        }
+        assert!(server.descriptors() >= before + 2 * CONNECTIONS - 2, "{store}");
+        for wire in &mut wires {
+            assert!(wire.is_closed(), "{store}");
+        }
+        let closed = until(PATIENCE, || (server.descriptors() <= before + 2).then_some(()));
+        closed.unwrap_or_else(|| panic!("{store}: {} of {before}", server.descriptors()));
+        server.stop();
+    }
+}
+
+/// A connection on which something goes on is not idle, however long that takes.
+#[test]
+fn a_slow_body_is_no_idleness() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with("memory", dir.path(), &TIMEOUT);
+    let ann = Client::signed_up(&server, "ann");
+    let mut wire = Wire::connect(server.addr());
+    let token = ann.token();
+    wire.send(format!(
+        "POST /api/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ));
+    let idle = Wire::connect(server.addr());
+    let begun = Instant::now();
+    // The idle one tells when the time is over.
+    assert!({ idle }.is_closed());
+    assert!(begun.elapsed().as_millis() >= 900);
+    wire.send("f\r\n{\"text\":\"late\"}\r\n0\r\n\r\n");
+    assert_eq!(wire.answer().status, 201);
+    server.stop();
+}
+
+/// A head of any length takes no more memory than a head should, and is never waited for.
+#[test]
+fn an_endless_head_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    for line in ["", "A: b\r\n"] {
+        let mut wire = Wire::connect(server.addr());
+        wire.send("GET /");
+        let (bytes, begun) =
+            (if line.is_empty() { "x" } else { line }.repeat(10_000), Instant::now());
+        while wire.try_send(&bytes).is_ok() {
+            assert!(begun.elapsed() < PATIENCE, "an endless head is taken");
+        }
+    }
+    assert!(server.log().contains("has no end"), "{}", server.log());
+    server.stop();
+}
