@@ -139,6 +139,12 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u64).range(1..=86_400)
     )]
     pub idle_timeout: u64,
+    /// Answer the operator here too: /healthz, /readyz and /metrics. Not for a public address
+    #[arg(long, env = "VECHE_ADMIN_LISTEN", value_name = "ADDR:PORT")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Append a line of JSON for each answer to this file; `-` is standard output
+    #[arg(long, env = "VECHE_ACCESS_LOG", value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
     /// Read an export into the store, which must be empty, before serving
     #[arg(long, env = "VECHE_IMPORT", value_name = "FILE")]
     pub import: Option<PathBuf>,

@@ -3,13 +3,15 @@
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::iter;
 use std::panic;
 use std::path::Path;
 use std::process::{ExitCode, exit};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
+use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -20,7 +22,7 @@ use veche::cli::{Cli, Command, ServeArgs, StoreArgs, StoreKind};
 use veche::docs::address::Address;
 use veche::docs::check::{self, Check, Report as _};
 use veche::docs::plan::Plan;
-use veche::http::{self, Keeper, Server};
+use veche::http::{self, Destination, Keeper, Server};
 use veche::model::Epoch;
 use veche::progress::{Display, Lines};
 use veche::store::{self, Backend, MemoryStore, SledStore, Summary, TransferError};
@@ -28,6 +30,10 @@ use veche::sys::{SystemClock, SystemEntropy, random};
 
 /// A password shorter than this should not be good enough for a network.
 const ADVISED_PASSWORD_LENGTH: u16 = 8;
+
+/// How often the service manager is told that the server lives. Its patience should be ten times
+/// as long at least: an idle server asks itself every six seconds.
+const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -65,8 +71,12 @@ fn main() -> ExitCode {
 fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     let mut entropy = SystemEntropy::probe()?;
     raise_descriptor_limit();
-    let idle_timeout = Duration::from_secs(serve.idle_timeout);
-    let server = Server::bind(serve.listen, http::Settings { idle_timeout })?.kept_by(Process);
+    let settings = http::Settings {
+        idle_timeout: Duration::from_secs(serve.idle_timeout),
+        admin: serve.admin_listen,
+        access_log: serve.access_log.clone().map(Destination::from),
+    };
+    let server = Server::bind(serve.listen, settings)?.kept_by(Process::default());
     let store = open(args, serve.import.as_deref(), &mut entropy)?;
     let secret = match (&serve.jwt_secret_file, args.store) {
         (Some(file), _) => secret::read(file)?,
@@ -91,24 +101,44 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     let stopper = server.stopper();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for _ in signals.forever() {
+            tell_manager(NotifyState::Stopping);
             stopper.stop();
         }
     })?;
-    writeln!(io::stdout(), "{}", server.local_addr())?;
+    let addrs = iter::once(server.local_addr()).chain(server.admin_addr());
+    for addr in addrs {
+        writeln!(io::stdout(), "{addr}")?;
+    }
+    tell_manager(NotifyState::Ready);
     server.run(app)?;
     log::info!("stopped");
     Ok(())
 }
 
-/// The process, as the server's keeper.
-struct Process;
+/// The process, as the server's keeper: it tells systemd, where that has started it, and ends.
+#[derive(Default)]
+struct Process {
+    told: Option<Instant>,
+}
 
 impl Keeper for Process {
-    fn beat(&mut self) {}
+    fn beat(&mut self) {
+        if self.told.is_none_or(|told| told.elapsed() >= WATCHDOG_INTERVAL) {
+            self.told = Some(Instant::now());
+            tell_manager(NotifyState::Watchdog);
+        }
+    }
 
     fn give_up(&mut self) {
-        eprintln!("veche: the server hangs, and cannot be stopped otherwise");
+        eprintln!("veche: the server hangs, and does not stop by itself: ending it");
         exit(1);
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        log::debug!("the service manager cannot be told: {error}");
     }
 }
 

@@ -36,6 +36,8 @@ const KNOWLEDGE: &[(&str, &[&str])] = &[
     ("getrandom::", &["sys"]),
     ("clap::", &["cli", "main"]),
     ("indicatif::", &["progress"]),
+    ("prometheus_client::", &["http"]),
+    ("sd_notify::", &["main"]),
 ];
 
 fn root() -> &'static Path {

@@ -105,6 +105,15 @@ pub struct Reply {
     pub body: Cow<'static, [u8]>,
 }
 
+/// What is known of a request when it has been handled, for who counts and logs.
+#[derive(Clone, Copy, Default)]
+pub struct Trace {
+    /// Where it was routed to.
+    pub route: Option<&'static Route>,
+    /// Who sent it, where that was asked.
+    pub caller: Option<UserId>,
+}
+
 /// What becomes of a request.
 pub enum Outcome {
     /// It is answered, once what it wrote is durable.
@@ -187,13 +196,15 @@ impl App {
     }
 
     /// Routes and handles one request. What it wrote is not durable before [`App::sync`].
-    pub fn handle(&mut self, request: &Request<'_>) -> Outcome {
-        let handled = catch_unwind(AssertUnwindSafe(|| self.dispatch(request)));
-        match handled {
+    pub fn handle(&mut self, request: &Request<'_>) -> (Trace, Outcome) {
+        let mut trace = Trace::default();
+        let handled = catch_unwind(AssertUnwindSafe(|| self.dispatch(request, &mut trace)));
+        let outcome = match handled {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(failure)) => Outcome::Reply(self.reply_to(failure)),
             Err(_) => Outcome::Reply(Problem::internal().into()),
-        }
+        };
+        (trace, outcome)
     }
 
     /// Goes on with a request whose job is done.
@@ -219,13 +230,24 @@ impl App {
         &*self.clock
     }
 
+    /// The store, for who counts.
+    #[must_use]
+    pub fn store(&self) -> &dyn Backend {
+        &*self.store
+    }
+
+    /// Random bytes for who needs a name that nobody else has.
+    pub fn entropy(&mut self) -> &mut dyn Entropy {
+        &mut *self.entropy
+    }
+
     /// Which pages of other origins may use the API. What they are told goes with every reply.
     #[must_use]
     pub fn cors(&self) -> &Cors {
         &self.settings.cors
     }
 
-    fn dispatch(&mut self, request: &Request<'_>) -> Result<Outcome, Failure> {
+    fn dispatch(&mut self, request: &Request<'_>, trace: &mut Trace) -> Result<Outcome, Failure> {
         let (route, segment) = match routes::find(request.method, request.path) {
             Match::Route(route, segment) => (route, segment),
             Match::OtherMethods(allow) => {
@@ -235,10 +257,12 @@ impl App {
             }
             Match::Nothing => return Err(Problem::not_found(NO_SUCH_PATH).into()),
         };
+        trace.route = Some(route);
         match route.handler {
             Handler::Open(handle) => handle(self, &Call { request, route, caller: (), segment }),
             Handler::Authenticated(handle) => {
                 let caller = self.authenticate(request)?;
+                trace.caller = Some(caller);
                 handle(self, &Call { request, route, caller, segment })
             }
         }

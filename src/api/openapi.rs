@@ -30,6 +30,7 @@ for its path a 405 with `Allow`.
 * Errors are problem details (RFC 9457). Programs go by `type`, which leads to an explanation.
 * New fields and parameters may come. A client ignores what it does not know, and so does the server.
 * Any request can also be answered 400 for its framing, 500 and 503.
+* Every answer has an `X-Request-Id`: the request's own, or a new one.
 * Answers are not for caches, unless they have an `ETag`.";
 
 /// A response that was once given, to be shown as one that can be.

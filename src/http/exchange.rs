@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
 
-use tiny_http::Header;
+use tiny_http::{Header, Method};
 
-use crate::api::{Body, Request};
+use crate::api::{Body, Request, Trace};
 
 /// A request that has been received and not been answered.
 pub(super) struct Exchange {
@@ -19,6 +20,9 @@ pub(super) struct Exchange {
     /// Bytes of a declared length that nobody has read. tiny_http allocates and reads as many
     /// when the request is dropped.
     pub(super) unread: u64,
+    /// Since when it is in flight.
+    pub(super) begun: Instant,
+    pub(super) trace: Trace,
 }
 
 /// The body of a request, as far as it was read.
@@ -65,8 +69,16 @@ const BUFFERED_BYTES: usize = 1024;
 impl Exchange {
     pub(super) fn new(request: tiny_http::Request) -> Exchange {
         let (framing, persistence) = examine(&request);
-        let content = Content::Empty;
-        Exchange { request, framing, persistence, content, close: false, unread: 0 }
+        Exchange {
+            request,
+            framing,
+            persistence,
+            content: Content::Empty,
+            close: false,
+            unread: 0,
+            begun: Instant::now(),
+            trace: Trace::default(),
+        }
     }
 
     /// Which connection: its peer's address. Only TCP is listened on, where it is always known.
@@ -76,7 +88,7 @@ impl Exchange {
 
     /// Whether only the header section of the reply is wanted.
     pub(super) fn is_head(&self) -> bool {
-        *self.request.method() == tiny_http::Method::Head
+        *self.request.method() == Method::Head
     }
 
     /// What the API sees of it.
@@ -114,6 +126,29 @@ impl Exchange {
             }
         }
         request
+    }
+
+    /// The method, unless it is a word of the client's own.
+    pub(super) fn method(&self) -> &'static str {
+        match self.request.method() {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Delete => "DELETE",
+            Method::Connect => "CONNECT",
+            Method::Options => "OPTIONS",
+            Method::Trace => "TRACE",
+            Method::Patch => "PATCH",
+            Method::NonStandard(_) => "other",
+        }
+    }
+
+    /// A field that is there once.
+    pub(super) fn only(&self, wanted: &str) -> Option<&str> {
+        let mut found = self.request.headers().iter().filter(|header| name(header) == wanted);
+        let first = found.next().filter(|_| found.next().is_none());
+        first.map(|header| header.value.as_str())
     }
 
     /// The origin of the page that sent it, if a page did.
@@ -190,7 +225,7 @@ fn origin_form(target: &str) -> &str {
 
 /// A header's name, if it is one that matters here; names are compared without regard to case.
 fn name(header: &Header) -> &'static str {
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 11] = [
         "accept-encoding",
         "access-control-request-method",
         "authorization",
@@ -201,6 +236,7 @@ fn name(header: &Header) -> &'static str {
         "if-none-match",
         "origin",
         "transfer-encoding",
+        "x-request-id",
     ];
     let field = header.field.as_str().as_str();
     KNOWN.into_iter().find(|known| field.eq_ignore_ascii_case(known)).unwrap_or_default()

@@ -97,6 +97,11 @@ impl Lanes {
         self.busy.contains_key(&peer)
     }
 
+    /// How many requests are in flight.
+    pub(super) fn len(&self) -> usize {
+        self.busy.len()
+    }
+
     /// Whether no request is in flight.
     pub(super) fn is_empty(&self) -> bool {
         self.busy.is_empty()

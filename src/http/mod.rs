@@ -16,22 +16,29 @@
 //! | `connections` | the connections that tiny_http does not show; `tcp_info`, `process`: what the system says of them and of us |
 //! | `reaper` | which connections should end |
 //! | `warden` | has that done, and notices a server that cannot be reached |
+//! | `admin` | the operator's own listener |
+//! | `metrics` | what is counted |
+//! | `access_log`, `request_id` | what is logged of each request, and what it is called |
 //!
 //! The loop never waits for a client, a hash or a lock: what may take long is a job of a
 //! [pool](pool::Pool), and a pool that is full is a 503.
 
 mod acceptor;
+mod access_log;
+mod admin;
 mod connections;
 mod content;
 mod deadlines;
 mod events;
 mod exchange;
 mod lanes;
+mod metrics;
 mod pool;
 mod process;
 pub mod pulse;
 mod reaper;
 mod reply;
+mod request_id;
 mod socket;
 mod tcp_info;
 mod turn;
@@ -48,6 +55,8 @@ use crate::api::App;
 use crate::store::StoreError;
 
 use acceptor::{Acceptor, Waker};
+pub use access_log::Destination;
+use admin::Admin;
 pub use socket::listen;
 pub use turn::DRAIN_DEADLINE;
 
@@ -55,22 +64,27 @@ pub use turn::DRAIN_DEADLINE;
 pub struct Server {
     acceptor: Acceptor,
     local_addr: SocketAddr,
+    admin: Option<Admin>,
     settings: Settings,
     keeper: Box<dyn Keeper>,
     stopping: Arc<AtomicBool>,
 }
 
-/// What the operator decides about connections.
+/// What the operator decides about the server.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// After how long a connection ends on which nothing was answered and nothing is in flight.
     /// A client that takes as long to send a request's head is cut off too.
     pub idle_timeout: Duration,
+    /// Where to listen for the operator.
+    pub admin: Option<SocketAddr>,
+    /// Where a line goes for each answer.
+    pub access_log: Option<Destination>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { idle_timeout: Duration::from_mins(1) }
+        Settings { idle_timeout: Duration::from_mins(1), admin: None, access_log: None }
     }
 }
 
@@ -103,6 +117,8 @@ pub enum ServeError {
     Listen(SocketAddr, io::Error),
     /// The system gives no more threads.
     Thread(io::Error),
+    /// The access log cannot be written.
+    AccessLog(io::Error),
     /// Its own requests through the socket are not answered.
     Silent,
     /// More connections than [`reply::MAX_LEAKED`] had to be given up for good.
@@ -116,6 +132,7 @@ impl fmt::Display for ServeError {
         match self {
             ServeError::Listen(addr, error) => write!(f, "cannot listen on {addr}: {error}"),
             ServeError::Thread(error) => write!(f, "cannot start a thread: {error}"),
+            ServeError::AccessLog(error) => write!(f, "cannot write the access log: {error}"),
             ServeError::Silent => {
                 f.write_str("its own requests are not answered any more: it cannot be reached")
             }
@@ -130,7 +147,9 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            ServeError::Listen(_, error) | ServeError::Thread(error) => Some(error),
+            ServeError::Listen(_, error)
+            | ServeError::Thread(error)
+            | ServeError::AccessLog(error) => Some(error),
             ServeError::Silent | ServeError::Abandoned => None,
             ServeError::Store(error) => Some(error),
         }
@@ -144,8 +163,10 @@ impl Server {
         let failed = |error| ServeError::Listen(addr, error);
         let acceptor = listen(addr).and_then(Acceptor::start).map_err(failed)?;
         let local_addr = acceptor.local_addr().map_err(failed)?;
+        let bind_admin = |addr| Admin::bind(addr).map_err(|error| ServeError::Listen(addr, error));
+        let admin = settings.admin.map(bind_admin).transpose()?;
         let (keeper, stopping) = (Box::new(()), Arc::default());
-        Ok(Server { acceptor, local_addr, settings, keeper, stopping })
+        Ok(Server { acceptor, local_addr, admin, settings, keeper, stopping })
     }
 
     /// Tells `keeper` how the server is while it runs.
@@ -158,6 +179,12 @@ impl Server {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The address that is listened on for the operator, if there is one.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::local_addr)
     }
 
     /// A handle that makes [`Server::run`] return.

@@ -82,6 +82,10 @@ impl Pool {
         Ok(())
     }
 
+    pub(super) fn depth(&self) -> Depth {
+        Depth(Arc::clone(&self.shared))
+    }
+
     /// Whether the next job would have to wait.
     pub(super) fn is_busy(&self) -> bool {
         let queue = self.shared.lock();
@@ -92,6 +96,17 @@ impl Pool {
     pub(super) fn slot(&self) -> Option<Slot<'_>> {
         let queue = self.shared.lock();
         (queue.jobs.len() + queue.under_way < self.capacity).then_some(Slot(self))
+    }
+}
+
+/// A look at a pool from elsewhere.
+pub(super) struct Depth(Arc<Shared>);
+
+impl Depth {
+    /// How many jobs wait, and how many are under way.
+    pub(super) fn read(&self) -> (usize, usize) {
+        let queue = self.0.lock();
+        (queue.jobs.len(), queue.under_way)
     }
 }
 

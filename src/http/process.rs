@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 pub(super) struct Process {
     /// Threads it has.
     pub(super) threads: usize,
+    /// Bytes of its memory that are resident.
+    pub(super) resident_bytes: u64,
     /// Places in its table of descriptors: none that is open has a higher number.
     pub(super) descriptor_slots: i32,
 }
@@ -39,12 +41,18 @@ impl Process {
                 Some(("FDSize", value)) => {
                     process.descriptor_slots = value.parse().unwrap_or_default();
                 }
+                Some(("VmRSS", value)) => process.resident_bytes = kilobytes(value) * 1024,
                 Some(("Threads", value)) => process.threads = value.parse().unwrap_or_default(),
                 _ => {}
             }
         }
         process
     }
+}
+
+/// A value such as `    9456 kB`.
+fn kilobytes(value: &str) -> u64 {
+    value.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -63,8 +71,9 @@ mod tests {
 
     #[test]
     fn a_status_is_read() {
-        let status = "Name:\ta:\tb\nFDSize:\t256\nThreads:\t7\nSigQ:\t1/2\n";
-        assert_eq!(Process::parse(status), Process { threads: 7, descriptor_slots: 256 });
+        let status = "Name:\ta:\tb\nFDSize:\t256\nVmRSS:\t    9 kB\nThreads:\t7\nSigQ:\t1/2\n";
+        let expected = Process { threads: 7, resident_bytes: 9216, descriptor_slots: 256 };
+        assert_eq!(Process::parse(status), expected);
         assert_eq!(Process::parse("nothing"), Process::default());
     }
 }

@@ -54,7 +54,9 @@ struct Progress {
 /// What a look found.
 #[derive(Debug, Default)]
 pub(super) struct Sweep {
-    /// Connections that were not there at the last look.
+    /// Connections that are open.
+    pub(super) open: usize,
+    /// Those that were not there at the last look.
     pub(super) fresh: usize,
     /// Connections that have sent something and been given no thread: tiny_http has queued them
     /// behind others.
@@ -74,6 +76,17 @@ pub(super) enum Reason {
     EndlessHead,
     /// It gives way to others, because descriptors or threads run short.
     Shed,
+}
+
+impl Reason {
+    /// As it is counted.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Reason::Idle => "idle",
+            Reason::EndlessHead => "endless_head",
+            Reason::Shed => "shed",
+        }
+    }
 }
 
 impl Sweep {
@@ -154,7 +167,7 @@ impl Reaper {
         let shed = idlest.into_iter().take(surplus);
         overdue.extend(shed.map(|(_, _, descriptor)| (descriptor, Reason::Shed)));
         let stranded = self.stranded(&ended, now);
-        Sweep { fresh, forgotten, stranded, overdue }
+        Sweep { open: self.seen.len(), fresh, forgotten, stranded, overdue }
     }
 
     /// How many connections are too many.

@@ -21,6 +21,7 @@ use super::deadlines::Deadlines;
 use super::events::{Event, Sender};
 use super::exchange::{Exchange, Framing, Persistence};
 use super::pool::{Pool, Priority, Slot};
+use super::request_id::RequestId;
 use crate::api::Reply;
 use crate::model::Timestamp;
 
@@ -139,6 +140,11 @@ impl Outbox {
         })
     }
 
+    /// Its pools of workers, by what they do.
+    pub(super) fn pools(&self) -> [(&'static str, &Pool); 2] {
+        [("replies", &self.writers.pool), ("files", &self.file_writers.pool)]
+    }
+
     /// Whether so many connections were leaked that the process should be started anew.
     pub(super) fn is_exhausted(&self) -> bool {
         // Those that were abandoned are among the stranded, some seconds later.
@@ -155,15 +161,18 @@ impl Outbox {
         self.waits = 0;
     }
 
-    /// Whether the reply could be written by whoever has to write it.
-    pub(super) fn has_room(&self, exchange: &Exchange, reply: &Reply) -> bool {
+    /// Whether the reply could be written by whoever has to write it; else the queue that is full.
+    pub(super) fn has_room(&self, exchange: &Exchange, reply: &Reply) -> Result<(), &'static str> {
         if exchange.is_head() || !is_long(&reply.body) {
-            return true;
+            return Ok(());
         }
-        match &reply.body {
-            Cow::Borrowed(_) => self.file_writers.slot().is_some(),
-            Cow::Owned(body) => self.has_memory(body.len()) && self.writers.slot().is_some(),
-        }
+        let (queue, has_room) = match &reply.body {
+            Cow::Borrowed(_) => ("files", self.file_writers.slot().is_some()),
+            Cow::Owned(body) => {
+                ("replies", self.has_memory(body.len()) && self.writers.slot().is_some())
+            }
+        };
+        if has_room { Ok(()) } else { Err(queue) }
     }
 
     fn has_memory(&self, len: usize) -> bool {
@@ -179,8 +188,14 @@ impl Outbox {
     }
 
     /// Answers `exchange`.
-    pub(super) fn send(&mut self, exchange: Exchange, reply: Reply, now: Timestamp) -> Sent {
-        self.encode_head(&exchange, &reply, now);
+    pub(super) fn send(
+        &mut self,
+        exchange: Exchange,
+        reply: Reply,
+        id: &RequestId,
+        now: Timestamp,
+    ) -> Sent {
+        self.encode_head(&exchange, &reply, id, now);
         let mut body = if exchange.is_head() { Cow::Borrowed(&[][..]) } else { reply.body };
         let is_long = is_long(&body);
         if !is_long {
@@ -279,7 +294,7 @@ impl Outbox {
     }
 
     /// Lays the head of the reply out in `self.buffer` (RFC 9112).
-    fn encode_head(&mut self, exchange: &Exchange, reply: &Reply, now: Timestamp) {
+    fn encode_head(&mut self, exchange: &Exchange, reply: &Reply, id: &RequestId, now: Timestamp) {
         if self.date.0 != now.seconds() {
             self.date = (now.seconds(), http_date(now));
         }
@@ -295,6 +310,7 @@ impl Outbox {
         let _ = write!(out, "Cache-Control: {}\r\n", reply.cache_control);
         // What is JSON is not to be run as a script, whatever is in it.
         out.extend(b"X-Content-Type-Options: nosniff\r\n");
+        let _ = write!(out, "X-Request-Id: {id}\r\n");
         for (name, value) in &reply.headers {
             let _ = write!(out, "{name}: {value}\r\n");
         }

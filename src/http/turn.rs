@@ -18,20 +18,25 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::acceptor::{Acceptor, Arrival};
+use super::access_log::{AccessLog, Entry};
 use super::connections::Connections;
 use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYTES};
 use super::deadlines::Deadlines;
 use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
 use super::lanes::{Admission, Lanes};
+use super::metrics::{Metrics, Tally};
 use super::pool::{Pool, Priority};
 use super::pulse::Pulse;
 use super::reaper::{Reaper, Reason, Sweep};
 use super::reply::{Outbox, Sent};
+use super::request_id::RequestIds;
 use super::warden::Warden;
-use super::{ServeError, Server};
+use super::{Keeper, ServeError, Server};
 use crate::api::{App, Job, Outcome, Reply};
 use crate::problem::{self, Problem};
+use crate::store::Counters;
+use crate::sys::random;
 
 /// Requests that one turn takes at most, so that the first does not wait for the last for long.
 const MAX_TURN: usize = 256;
@@ -64,6 +69,12 @@ pub(super) struct Loop {
     pulse: Pulse,
     sender: Sender,
     events: Receiver<Event>,
+    metrics: Arc<Metrics>,
+    tally: Tally,
+    /// What the store had given out when it was last counted.
+    counted: Counters,
+    ids: RequestIds,
+    access_log: Option<AccessLog>,
     /// Answered in this turn, waiting for its sync.
     replies: Vec<(Exchange, Reply)>,
     reply_bytes: usize,
@@ -76,13 +87,20 @@ pub(super) struct Loop {
 }
 
 impl Loop {
-    pub(super) fn new(server: Server, app: App) -> Result<Loop, ServeError> {
-        let Server { acceptor, local_addr, settings, keeper, stopping } = server;
+    pub(super) fn new(server: Server, mut app: App) -> Result<Loop, ServeError> {
+        let Server { acceptor, local_addr, admin, settings, keeper, stopping } = server;
+        let metrics = Arc::new(Metrics::new());
+        let ids = RequestIds::new(u64::from_le_bytes(random(app.entropy())));
+        metrics.count(app.store().counters(), app.store().log_bytes(), true);
+        let open_log = |to| AccessLog::start(to, metrics.access_log_dropped.clone());
+        let access_log = settings.access_log.map(open_log).transpose();
+        let access_log = access_log.map_err(ServeError::AccessLog)?;
         let (sender, events) = events::channel(acceptor.waker());
         let connections = Connections { local_port: local_addr.port() };
         let [reading, writing, showing] = [(); 3].map(|()| Deadlines::new(connections));
         let watched = vec![reading.clone(), writing.clone(), showing.clone()];
         let reaper = Reaper::new(connections, settings.idle_timeout);
+        let keeper = Box::new(Both(Arc::clone(&metrics), keeper));
         let warden = Warden::new(watched, reaper, acceptor.backlog(), sender.clone(), keeper);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
@@ -90,14 +108,22 @@ impl Loop {
             // Half of the processors at most: hashing would take all it is given.
             let hashers = Pool::start("hasher", (cores / 2).max(1), HASH_QUEUE, Priority::Low)?;
             let readers = Pool::start("reader", BODY_READERS, BODY_QUEUE, Priority::Normal)?;
+            for (name, pool) in [("hashes", &hashers), ("bodies", &readers)] {
+                metrics.watch(name, pool.depth());
+            }
+            for (name, pool) in outbox.pools() {
+                metrics.watch(name, pool.depth());
+            }
             let pulse = Pulse::start(local_addr, warden)?;
+            if let Some(admin) = admin {
+                admin.start(Arc::clone(&metrics))?;
+            }
             Ok((outbox, hashers, readers, pulse))
         };
         let (outbox, hashers, readers, pulse) = start().map_err(ServeError::Thread)?;
         Ok(Loop {
             acceptor,
             stopping,
-            app,
             lanes: Lanes::default(),
             outbox,
             hashers,
@@ -107,6 +133,12 @@ impl Loop {
             pulse,
             sender,
             events,
+            tally: Tally::new(Arc::clone(&metrics)),
+            metrics,
+            counted: app.store().counters(),
+            app,
+            ids,
+            access_log,
             replies: Vec::new(),
             reply_bytes: 0,
             ready: VecDeque::new(),
@@ -180,12 +212,26 @@ impl Loop {
         while let Ok(event) = self.events.try_recv() {
             self.take(event);
         }
+        let begun = Instant::now();
         if let Err(error) = self.app.sync() {
             self.refuse_all();
             return Err(ServeError::Store(error));
         }
+        self.count(begun);
         self.release();
         Ok(())
+    }
+
+    /// Counts a turn whose sync began then and is done.
+    fn count(&mut self, sync_begun: Instant) {
+        let store = self.app.store();
+        let counters = store.counters();
+        if counters != self.counted {
+            self.metrics.sync_seconds.observe(sync_begun.elapsed().as_secs_f64());
+            self.metrics.count(counters, store.log_bytes(), true);
+            self.counted = counters;
+        }
+        self.metrics.turn(self.replies.len());
     }
 
     /// Whether the turn's replies leave room for more.
@@ -255,6 +301,7 @@ impl Loop {
             self.reading.hurry(HURRIED_BODY_DEADLINE);
         }
         let Some(slot) = self.readers.slot() else {
+            self.metrics.refuse("bodies");
             return self.refuse_unread(exchange, Problem::overloaded());
         };
         let (sender, deadlines) = (self.sender.clone(), self.reading.clone());
@@ -282,16 +329,25 @@ impl Loop {
         self.answer(exchange, problem.into());
     }
 
-    fn handle(&mut self, exchange: Exchange) {
-        match self.app.handle(&exchange.request()) {
+    fn handle(&mut self, mut exchange: Exchange) {
+        let (trace, outcome) = self.app.handle(&exchange.request());
+        exchange.trace = trace;
+        match outcome {
             Outcome::Reply(reply) => self.answer(exchange, reply),
             Outcome::Offload(job) => self.offload(exchange, job),
         }
     }
 
+    /// What is answered when a queue is full.
+    fn overloaded(&self, queue: &'static str) -> Reply {
+        self.metrics.refuse(queue);
+        Problem::overloaded().into()
+    }
+
     fn offload(&mut self, exchange: Exchange, job: Job) {
         let Some(slot) = self.hashers.slot() else {
-            return self.answer(exchange, Problem::overloaded().into());
+            let reply = self.overloaded("hashes");
+            return self.answer(exchange, reply);
         };
         let sender = self.sender.clone();
         slot.submit(move || {
@@ -332,6 +388,7 @@ impl Loop {
         if self.stopping.load(Ordering::SeqCst) {
             return;
         }
+        self.metrics.accept_restarts.inc();
         match self.acceptor.renew(shed) {
             Ok(0) => log::warn!("accepting connections anew"),
             Ok(refused) => log::warn!("accepting connections anew; {refused} that waited are not"),
@@ -343,12 +400,14 @@ impl Loop {
     /// Ends the connections that hold a thread for nothing.
     fn reap(&mut self, sweep: Sweep) {
         self.outbox.set_stranded(sweep.stranded);
+        self.metrics.look(sweep.open, sweep.stranded, self.lanes.len());
         let mut shed = 0;
         for (descriptor, reason) in sweep.overdue {
             if self.lanes.is_busy(descriptor.peer) {
                 continue;
             }
             self.connections.shut_down(descriptor);
+            self.metrics.close(reason.name());
             match reason {
                 Reason::Idle => log::debug!("closing {}: it is idle", descriptor.peer),
                 Reason::EndlessHead => {
@@ -369,11 +428,27 @@ impl Loop {
         self.reply_bytes = 0;
         for (exchange, mut reply) in mem::take(&mut self.replies) {
             let peer = exchange.peer();
-            if !self.outbox.has_room(&exchange, &reply) {
-                reply = Problem::overloaded().into();
+            if let Err(queue) = self.outbox.has_room(&exchange, &reply) {
+                reply = self.overloaded(queue);
             }
             self.app.cors().share(|| exchange.origin(), &mut reply);
-            match self.outbox.send(exchange, reply, now) {
+            let id = self.ids.of(&exchange);
+            let took = exchange.begun.elapsed();
+            self.tally.count(exchange.trace.route, reply.status, took);
+            if let Some(access_log) = &self.access_log {
+                access_log.record(Entry {
+                    time: now,
+                    id: id.clone(),
+                    client: peer.ip(),
+                    user: exchange.trace.caller,
+                    method: exchange.method(),
+                    route: exchange.trace.route,
+                    status: reply.status,
+                    bytes: reply.body.len(),
+                    took,
+                });
+            }
+            match self.outbox.send(exchange, reply, &id, now) {
                 Sent::Now => self.ready.extend(self.lanes.release(peer)),
                 Sent::Later => {}
                 Sent::Closed => self.end(peer),
@@ -398,5 +473,19 @@ impl Loop {
             *reply = Problem::internal().into();
         }
         self.release();
+    }
+}
+
+/// Two who are told how the server is.
+struct Both(Arc<Metrics>, Box<dyn Keeper>);
+
+impl Keeper for Both {
+    fn beat(&mut self) {
+        self.0.beat();
+        self.1.beat();
+    }
+
+    fn give_up(&mut self) {
+        self.1.give_up();
     }
 }

@@ -83,6 +83,11 @@ pub trait Backend: Send {
     /// The ids that will be given out next.
     fn counters(&self) -> Counters;
 
+    /// Bytes of the log, if the store has one.
+    fn log_bytes(&self) -> u64 {
+        0
+    }
+
     /// Takes over the identity of the store that an import comes from. Only while empty.
     fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError>;
 

@@ -384,6 +384,10 @@ impl Backend for SledStore {
         self.view.counters
     }
 
+    fn log_bytes(&self) -> u64 {
+        self.log.end()
+    }
+
     fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {
         if self.view.counters != Counters::default() {
             return Err(RestoreError::NotEmpty);

@@ -10,7 +10,7 @@ use super::document::{Document, URI, escaped, members};
 
 /// What is said of the message, of the connection or of the browser, with any answer, and means
 /// nothing to an operation.
-const GENERAL: [&str; 10] = [
+const GENERAL: [&str; 11] = [
     "Access-Control-Allow-Origin",
     "Access-Control-Expose-Headers",
     "Cache-Control",
@@ -21,6 +21,7 @@ const GENERAL: [&str; 10] = [
     "Date",
     "Vary",
     "X-Content-Type-Options",
+    "X-Request-Id",
 ];
 /// The same with the answer to a preflight.
 const OF_PREFLIGHTS: [&str; 3] =

@@ -5,6 +5,8 @@
 
 #![cfg(test)]
 
+mod access_log;
+mod admin;
 mod asked;
 mod bodies;
 mod client;
@@ -21,9 +23,11 @@ mod paging;
 mod parameters;
 mod pipelining;
 mod reference;
+mod request_ids;
 mod resets;
 mod secret;
 mod server;
+mod service;
 mod signals;
 mod stalled;
 mod startup;

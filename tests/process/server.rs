@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,9 @@ pub(crate) struct Server {
     child: Child,
     addr: SocketAddr,
     stderr: PathBuf,
-    /// Reads what it writes to standard output behind the address.
+    /// What it writes to standard output behind the address, as it comes.
+    lines: Receiver<String>,
+    /// All of that.
     rest_of_stdout: Option<JoinHandle<String>>,
     _pass: Rc<Pass>,
 }
@@ -94,19 +96,22 @@ impl Server {
         let mut child =
             command.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("its output is piped"));
-        let (line_in, line) = mpsc::channel();
+        let (line_in, lines) = mpsc::channel();
         let rest = thread::spawn(move || {
-            let mut line = String::new();
-            let _ = stdout.read_line(&mut line);
-            let _ = line_in.send(line);
             let mut rest = String::new();
-            let _ = stdout.read_to_string(&mut rest);
-            rest
+            let mut line = String::new();
+            while matches!(stdout.read_line(&mut line), Ok(1..)) {
+                rest += &line;
+                // Nobody need listen.
+                let _ = line_in.send(std::mem::take(&mut line));
+            }
+            rest.split_once('\n').map_or_else(String::new, |(_, rest)| rest.to_owned())
         });
         // From here on the child is killed whatever happens.
         let addr = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Server { child, addr, stderr, rest_of_stdout: Some(rest), _pass: pass };
-        let line = line.recv_timeout(PATIENCE).expect("a first line in time");
+        let rest_of_stdout = Some(rest);
+        let mut server = Server { child, addr, stderr, lines, rest_of_stdout, _pass: pass };
+        let line = server.lines.recv_timeout(PATIENCE).expect("a first line in time");
         server.addr = line.trim_end().parse().unwrap_or_else(|_| {
             panic!("the first line is no address: {line:?}\n{}", server.log());
         });
@@ -120,6 +125,12 @@ impl Server {
             return SocketAddr::from(([127, 0, 0, 1], self.addr.port()));
         }
         self.addr
+    }
+
+    /// Where the operator reaches it: the second line. To be asked for once.
+    pub(crate) fn admin_addr(&self) -> SocketAddr {
+        let line = self.lines.recv_timeout(PATIENCE).expect("a second line in time");
+        line.trim_end().parse().expect("an address")
     }
 
     /// The address as it was printed.

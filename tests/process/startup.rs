@@ -20,6 +20,8 @@ const FLAGS: &[&str] = &[
     "min-password-length",
     "cors-origin",
     "idle-timeout",
+    "admin-listen",
+    "access-log",
     "log",
     "import",
 ];

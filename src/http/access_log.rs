@@ -1,0 +1,203 @@
+//! The access log: a line of JSON for each answer, off unless it is asked for.
+//!
+//! A thread of its own writes it, so that a slow disk does not stop the loop: what the thread's
+//! queue has no room for is dropped and counted. It names routes, not paths, and no query: those
+//! are the client's own words, and may hold what is nobody's business.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::counter::Counter;
+use serde::Serialize;
+
+use super::request_id::RequestId;
+use crate::api::routes::Route;
+use crate::model::{Timestamp, UserId};
+
+/// Answers that wait to be written.
+const QUEUE: usize = 8192;
+/// How often a file is looked for that was moved away, so that logs can be rotated.
+const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the end of the log is waited for when the server stops.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Standard output, behind the address.
+    Stdout,
+    /// A file, to which it is appended. It can be moved away at any time: another is begun.
+    File(PathBuf),
+}
+
+impl From<PathBuf> for Destination {
+    /// `-` is standard output.
+    fn from(path: PathBuf) -> Self {
+        if path == Path::new("-") { Destination::Stdout } else { Destination::File(path) }
+    }
+}
+
+/// An answer.
+pub(super) struct Entry {
+    pub(super) time: Timestamp,
+    pub(super) id: RequestId,
+    pub(super) client: IpAddr,
+    pub(super) user: Option<UserId>,
+    pub(super) method: &'static str,
+    pub(super) route: Option<&'static Route>,
+    pub(super) status: u16,
+    /// Of the content, in full.
+    pub(super) bytes: usize,
+    pub(super) took: Duration,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: Timestamp,
+    id: &'a str,
+    client: IpAddr,
+    user: Option<UserId>,
+    method: &'a str,
+    route: Option<&'a str>,
+    status: u16,
+    bytes: usize,
+    micros: u128,
+}
+
+/// The loop's end of it.
+pub(super) struct AccessLog {
+    /// `None` when it is being closed.
+    entries: Option<SyncSender<Entry>>,
+    closed: Receiver<()>,
+    dropped: Counter,
+}
+
+impl AccessLog {
+    /// Begins to write. `dropped` counts what is not written.
+    pub(super) fn start(destination: Destination, dropped: Counter) -> io::Result<AccessLog> {
+        let mut target = Target::open(destination)?;
+        let (entries, queue) = mpsc::sync_channel(QUEUE);
+        let (closing, closed) = mpsc::channel();
+        let lost = dropped.clone();
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            target.write_all(&queue, &lost);
+            drop(closing);
+        })?;
+        Ok(AccessLog { entries: Some(entries), closed, dropped })
+    }
+
+    /// Takes a line, or drops it: nobody waits for the log.
+    pub(super) fn record(&self, entry: Entry) {
+        if self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_err()) {
+            self.dropped.inc();
+        }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.entries = None;
+        let _ = self.closed.recv_timeout(CLOSE_DEADLINE);
+    }
+}
+
+/// What is written to.
+struct Target {
+    path: Option<PathBuf>,
+    out: BufWriter<Box<dyn Write + Send>>,
+    inode: u64,
+    looked: Instant,
+}
+
+impl Target {
+    fn open(destination: Destination) -> io::Result<Target> {
+        let looked = Instant::now();
+        match destination {
+            Destination::Stdout => {
+                let out = BufWriter::new(Box::new(io::stdout()) as Box<dyn Write + Send>);
+                Ok(Target { path: None, out, inode: 0, looked })
+            }
+            Destination::File(path) => {
+                let file = append_to(&path)?;
+                let inode = file.metadata()?.ino();
+                let out = BufWriter::new(Box::new(file) as Box<dyn Write + Send>);
+                Ok(Target { path: Some(path), out, inode, looked })
+            }
+        }
+    }
+
+    /// Writes until nobody sends any more.
+    fn write_all(&mut self, queue: &Receiver<Entry>, dropped: &Counter) {
+        let mut failing = false;
+        loop {
+            let entry = queue.try_recv().or_else(|_| {
+                // Nothing is left for the moment: what there is can be read now.
+                failing = is_failing(failing, &self.out.flush());
+                queue.recv_timeout(REOPEN_INTERVAL)
+            });
+            match entry {
+                Ok(entry) => {
+                    self.reopen_if_moved();
+                    let written = self.write(&entry);
+                    if written.is_err() {
+                        dropped.inc();
+                    }
+                    failing = is_failing(failing, &written);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+        let id = entry.id.to_string();
+        let line = Line {
+            time: entry.time,
+            id: &id,
+            client: entry.client,
+            user: entry.user,
+            method: entry.method,
+            route: entry.route.map(|route| route.path),
+            status: entry.status,
+            bytes: entry.bytes,
+            micros: entry.took.as_micros(),
+        };
+        serde_json::to_writer(&mut self.out, &line)?;
+        self.out.write_all(b"\n")
+    }
+
+    fn reopen_if_moved(&mut self) {
+        let Some(path) = &self.path else { return };
+        if self.looked.elapsed() < REOPEN_INTERVAL {
+            return;
+        }
+        self.looked = Instant::now();
+        if path.metadata().is_ok_and(|there| there.ino() == self.inode) {
+            return;
+        }
+        if let Ok(moved_to) = Target::open(Destination::File(path.clone())) {
+            // What was buffered still belongs into the old one.
+            let _ = self.out.flush();
+            *self = moved_to;
+        }
+    }
+}
+
+/// Whether writing fails, which is said once.
+fn is_failing(already: bool, written: &io::Result<()>) -> bool {
+    if let (false, Err(error)) = (already, written) {
+        log::warn!("writing the access log failed: {error}");
+    }
+    written.is_err()
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
+}

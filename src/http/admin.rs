@@ -1,0 +1,177 @@
+//! The operator's own listener: how the server is, and its figures.
+//!
+//! It has a thread, an acceptor and a pulse of its own, so that it answers when the loop does not.
+//! It takes no bodies, and trusts whoever reaches it.
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Duration;
+
+use tiny_http::{Header, Method, Response};
+
+use super::acceptor::{Acceptor, Arrival};
+use super::connections::Connections;
+use super::content::MAX_DROPPED_BYTES;
+use super::events::{self, Event};
+use super::exchange::{Exchange, Framing};
+use super::metrics::Metrics;
+use super::pulse::Pulse;
+use super::reaper::Reaper;
+use super::socket::listen;
+use super::warden::Warden;
+
+/// After how long an idle connection ends: longer than figures are usually asked for again.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// The media type of `OpenMetrics` 1.0.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The listener, before and while it answers.
+pub(super) struct Admin {
+    acceptor: Acceptor,
+    local_addr: SocketAddr,
+}
+
+/// What answers.
+struct Desk {
+    acceptor: Acceptor,
+    connections: Connections,
+    pulse: Pulse,
+    events: Receiver<Event>,
+    metrics: Arc<Metrics>,
+}
+
+impl Admin {
+    pub(super) fn bind(addr: SocketAddr) -> io::Result<Admin> {
+        let acceptor = listen(addr).and_then(Acceptor::start)?;
+        let local_addr = acceptor.local_addr()?;
+        Ok(Admin { acceptor, local_addr })
+    }
+
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Answers until the process ends.
+    pub(super) fn start(self, metrics: Arc<Metrics>) -> io::Result<()> {
+        let Admin { acceptor, local_addr } = self;
+        let (sender, events) = events::channel(acceptor.waker());
+        let connections = Connections { local_port: local_addr.port() };
+        let reaper = Reaper::new(connections, IDLE_TIMEOUT);
+        let warden = Warden::new(Vec::new(), reaper, acceptor.backlog(), sender, Box::new(()));
+        let pulse = Pulse::start(local_addr, warden)?;
+        let mut desk = Desk { acceptor, connections, pulse, events, metrics };
+        thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            loop {
+                desk.turn();
+            }
+        })?;
+        Ok(())
+    }
+}
+
+impl Desk {
+    fn turn(&mut self) {
+        let mut arrival = self.acceptor.wait();
+        while let Some(arrived) = arrival {
+            match arrived {
+                Arrival::Request(request) | Arrival::Farewell(request) => self.take(request),
+                Arrival::Dead(error) => {
+                    log::warn!("cannot accept the operator's connections at the moment: {error}");
+                    self.pulse.quicken();
+                }
+            }
+            arrival = self.acceptor.next();
+        }
+        while let Ok(event) = self.events.try_recv() {
+            match event {
+                Event::Swept(sweep) => {
+                    for (descriptor, _) in sweep.overdue {
+                        self.connections.shut_down(descriptor);
+                    }
+                }
+                Event::Stalled { shed } => {
+                    if let Err(error) = self.acceptor.renew(shed) {
+                        log::warn!("still cannot accept the operator's connections: {error}");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn take(&mut self, request: tiny_http::Request) {
+        if self.pulse.is_beat(request.url()) {
+            let _ = request.respond(Response::empty(204));
+            return;
+        }
+        self.pulse.quicken();
+        let exchange = Exchange::new(request);
+        if !matches!(exchange.framing, Framing::None | Framing::Buffered) {
+            self.refuse(exchange);
+            return;
+        }
+        let peer = exchange.peer();
+        let response = self.response(&exchange);
+        // One that does not read as much as fits into its socket is not waited for.
+        if exchange.request.respond(response).is_err() {
+            self.connections.sever(peer);
+        }
+    }
+
+    /// Nothing here takes a body that has to be waited for.
+    fn refuse(&self, exchange: Exchange) {
+        self.connections.sever(exchange.peer());
+        let unread = exchange.request.body_length().unwrap_or(0) as u64;
+        if unread > MAX_DROPPED_BYTES {
+            // To drop it would allocate as much.
+            mem::forget(exchange);
+        }
+    }
+
+    fn response(&self, exchange: &Exchange) -> Response<io::Cursor<Vec<u8>>> {
+        let request = &exchange.request;
+        let path = request.url().split('?').next().unwrap_or_default();
+        let metrics = &self.metrics;
+        let (status, content_type, body) = match path {
+            "/healthz" | "/readyz" | "/metrics"
+                if !matches!(request.method(), Method::Get | Method::Head) =>
+            {
+                let refused = plain(405, "only GET and HEAD\n".to_owned());
+                return with(refused, "Allow", "GET, HEAD");
+            }
+            "/healthz" => state(metrics.is_alive()),
+            "/readyz" => state(metrics.is_ready()),
+            "/metrics" => (200, OPEN_METRICS, metrics.text()),
+            _ => {
+                return plain(404, "there are /healthz, /readyz and /metrics\n".to_owned());
+            }
+        };
+        let response = Response::from_string(body).with_status_code(status);
+        with(response, "Content-Type", content_type)
+    }
+}
+
+fn state(good: bool) -> (u16, &'static str, String) {
+    let (status, word) = if good { (200, "ok") } else { (503, "unavailable") };
+    (status, "application/json", format!("{{\"status\":\"{word}\"}}"))
+}
+
+fn plain(status: u16, text: String) -> Response<io::Cursor<Vec<u8>>> {
+    Response::from_string(text).with_status_code(status)
+}
+
+fn with(
+    response: Response<io::Cursor<Vec<u8>>>,
+    name: &'static str,
+    value: &'static str,
+) -> Response<io::Cursor<Vec<u8>>> {
+    match Header::from_bytes(name, value) {
+        Ok(header) => response.with_header(header),
+        Err(()) => response,
+    }
+}

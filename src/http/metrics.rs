@@ -1,0 +1,330 @@
+//! What the server counts of itself, for Prometheus.
+//!
+//! The loop counts as it goes; whoever scrapes reads, and does not disturb it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Metric, Registry};
+
+use super::pool::Depth;
+use super::process::Process;
+use crate::api::routes::Route;
+use crate::store::Counters;
+
+/// Upper bounds in seconds: from what a short page takes to what nobody waits for.
+const SECONDS: [f64; 14] =
+    [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// The route of requests that match none: their paths are their clients' own words.
+const NO_ROUTE: &str = "none";
+
+type Labels = Vec<(&'static str, String)>;
+
+/// The figures of one server.
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Family<Labels, Counter>,
+    latency: Family<Labels, Histogram>,
+    pub(super) logins_throttled: Counter,
+    turn_requests: Histogram,
+    pub(super) sync_seconds: Histogram,
+    parked: Gauge,
+    refused: Family<Labels, Counter>,
+    connections: Gauge,
+    stranded: Gauge,
+    closed: Family<Labels, Counter>,
+    pub(super) accept_restarts: Counter,
+    pub(super) access_log_dropped: Counter,
+    accounts: Gauge,
+    messages: Gauge,
+    store_bytes: Gauge,
+    queued: Family<Labels, Gauge>,
+    depths: Mutex<Vec<(&'static str, Depth)>>,
+    resident_bytes: Gauge,
+    threads: Gauge,
+    descriptors: Gauge,
+    health: Health,
+}
+
+/// Whether the server lives, and whether it takes writes.
+struct Health {
+    begun: Instant,
+    /// When it last answered itself, in milliseconds since it began.
+    answered: AtomicU64,
+    writable: AtomicBool,
+}
+
+/// How long ago the server's last answer to itself may be for it to be taken for alive.
+const ALIVE: Duration = Duration::from_secs(30);
+
+impl Metrics {
+    pub(super) fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("veche");
+        let all = &mut registry;
+        let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
+        let health = Health {
+            begun: Instant::now(),
+            answered: AtomicU64::new(0),
+            writable: AtomicBool::new(true),
+        };
+        Metrics {
+            requests: add(all, "requests", "Requests answered", Family::default()),
+            latency: add(
+                all,
+                "request_duration_seconds",
+                "From when a request is taken in until its reply is let go",
+                Family::new_with_constructor(seconds),
+            ),
+            logins_throttled: add(
+                all,
+                "logins_throttled",
+                "Logins refused because of too many before them",
+                Counter::default(),
+            ),
+            turn_requests: add(
+                all,
+                "turn_requests",
+                "Replies that one turn of the loop let go",
+                Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            ),
+            sync_seconds: add(
+                all,
+                "sync_duration_seconds",
+                "Time to make durable what a turn wrote",
+                seconds(),
+            ),
+            parked: add(
+                all,
+                "parked_requests",
+                "Requests in flight that wait for a worker or for something to happen",
+                Gauge::default(),
+            ),
+            refused: add(
+                all,
+                "refused",
+                "Requests refused because a queue was full",
+                Family::default(),
+            ),
+            connections: add(all, "connections", "Connections that are open", Gauge::default()),
+            stranded: add(
+                all,
+                "connections_stranded",
+                "Connections that have ended and cannot be let go of",
+                Gauge::default(),
+            ),
+            closed: add(
+                all,
+                "connections_closed",
+                "Connections that the server ended because they held a thread for nothing",
+                Family::default(),
+            ),
+            accept_restarts: add(
+                all,
+                "accept_restarts",
+                "Times that connections had to be accepted anew",
+                Counter::default(),
+            ),
+            access_log_dropped: add(
+                all,
+                "access_log_dropped",
+                "Lines of the access log that were not written",
+                Counter::default(),
+            ),
+            accounts: add(all, "accounts", "Accounts registered", Gauge::default()),
+            messages: add(all, "messages", "Messages posted", Gauge::default()),
+            store_bytes: add(all, "store_bytes", "Bytes of the log", Gauge::default()),
+            queued: add(
+                all,
+                "queue_jobs",
+                "Jobs of a pool of workers, waiting or under way",
+                Family::default(),
+            ),
+            resident_bytes: add(
+                all,
+                "process_resident_memory_bytes",
+                "Memory of the process that is resident",
+                Gauge::default(),
+            ),
+            threads: add(all, "process_threads", "Threads of the process", Gauge::default()),
+            descriptors: add(
+                all,
+                "process_open_fds",
+                "Descriptors that the process has open",
+                Gauge::default(),
+            ),
+            depths: Mutex::default(),
+            health,
+            registry,
+        }
+    }
+
+    /// The jobs of a pool are to be shown.
+    pub(super) fn watch(&self, queue: &'static str, depth: Depth) {
+        self.depths.lock().unwrap_or_else(PoisonError::into_inner).push((queue, depth));
+    }
+
+    /// A request was refused because this queue is full.
+    pub(super) fn refuse(&self, queue: &'static str) {
+        self.refused.get_or_create(&vec![("queue", queue.to_owned())]).inc();
+    }
+
+    /// A turn let go so many replies.
+    pub(super) fn turn(&self, replies: usize) {
+        if let Ok(replies @ 1..) = u32::try_from(replies) {
+            self.turn_requests.observe(replies.into());
+        }
+    }
+
+    /// So many connections are open or stranded, and so many requests in flight.
+    pub(super) fn look(&self, open: usize, stranded: usize, in_flight: usize) {
+        self.connections.set(signed(open as u64));
+        self.stranded.set(signed(stranded as u64));
+        self.parked.set(signed(in_flight as u64));
+    }
+
+    /// A connection was ended for this reason.
+    pub(super) fn close(&self, reason: &'static str) {
+        self.closed.get_or_create(&vec![("reason", reason.to_owned())]).inc();
+    }
+
+    /// What the store holds.
+    pub(super) fn count(&self, counters: Counters, bytes: u64, is_writable: bool) {
+        self.accounts.set(signed(counters.next_user - 1));
+        self.messages.set(signed(counters.next_message));
+        self.store_bytes.set(signed(bytes));
+        self.health.writable.store(is_writable, Ordering::Relaxed);
+    }
+
+    /// The server has answered itself.
+    pub(super) fn beat(&self) {
+        let millis = self.health.begun.elapsed().as_millis();
+        self.health.answered.store(millis.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether the server has answered itself not long ago.
+    pub(super) fn is_alive(&self) -> bool {
+        let answered = Duration::from_millis(self.health.answered.load(Ordering::Relaxed));
+        self.health.begun.elapsed().saturating_sub(answered) < ALIVE
+    }
+
+    /// Whether the store takes writes.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_alive() && self.health.writable.load(Ordering::Relaxed)
+    }
+
+    /// All of them, in the text format of `OpenMetrics` 1.0.
+    pub(super) fn text(&self) -> String {
+        let depths = self.depths.lock().unwrap_or_else(PoisonError::into_inner);
+        for (queue, depth) in &*depths {
+            let (waiting, under_way) = depth.read();
+            for (state, jobs) in [("waiting", waiting), ("under_way", under_way)] {
+                let labels = vec![("queue", (*queue).to_owned()), ("state", state.to_owned())];
+                self.queued.get_or_create(&labels).set(signed(jobs as u64));
+            }
+        }
+        drop(depths);
+        let process = Process::look();
+        self.threads.set(signed(process.threads as u64));
+        self.resident_bytes.set(signed(process.resident_bytes));
+        // The one that is open for the listing is among them.
+        let descriptors = fs::read_dir("/proc/self/fd").map_or(0, |listing| listing.count() - 1);
+        self.descriptors.set(signed(descriptors as u64));
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The loop's own hold on what it counts with every request.
+pub(super) struct Tally {
+    metrics: Arc<Metrics>,
+    /// By the address of the route, and the status.
+    known: HashMap<(usize, u16), (Counter, Histogram)>,
+}
+
+impl Tally {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Tally {
+        Tally { metrics, known: HashMap::new() }
+    }
+
+    /// A request was answered.
+    pub(super) fn count(&mut self, route: Option<&'static Route>, status: u16, took: Duration) {
+        let address = route.map_or(0, |route| std::ptr::from_ref(route).addr());
+        let (requests, latency) =
+            self.known.entry((address, status)).or_insert_with(|| self.metrics.of(route, status));
+        requests.inc();
+        latency.observe(took.as_secs_f64());
+        let is_login = route.is_some_and(|route| route.path.ends_with("/login"));
+        if status == 429 && is_login {
+            self.metrics.logins_throttled.inc();
+        }
+    }
+}
+
+impl Metrics {
+    fn of(&self, route: Option<&'static Route>, status: u16) -> (Counter, Histogram) {
+        let (method, path) = route.map_or((NO_ROUTE, NO_ROUTE), |it| (it.method, it.path));
+        let mut labels = vec![("method", method.to_owned()), ("route", path.to_owned())];
+        let latency = self.latency.get_or_create(&labels).clone();
+        labels.push(("status", status.to_string()));
+        (self.requests.get_or_create(&labels).clone(), latency)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::routes::ROUTES;
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Arc::new(Metrics::new());
+        let mut tally = Tally::new(Arc::clone(&metrics));
+        let login = ROUTES.iter().find(|route| route.path == "/login");
+        for (route, status) in [(login, 200), (login, 429), (None, 404), (None, 404)] {
+            tally.count(route, status, Duration::from_micros(300));
+        }
+        metrics.refuse("bodies");
+        metrics.count(Counters { next_user: 3, next_message: 9 }, 70, false);
+        let text = metrics.text();
+        for line in [
+            "veche_requests_total{method=\"POST\",route=\"/login\",status=\"429\"} 1",
+            "veche_requests_total{method=\"none\",route=\"none\",status=\"404\"} 2",
+            "veche_request_duration_seconds_count{method=\"POST\",route=\"/login\"} 2",
+            "veche_logins_throttled_total 1",
+            "veche_refused_total{queue=\"bodies\"} 1",
+            "veche_accounts 2",
+            "veche_messages 9",
+            "veche_store_bytes 70",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn who_does_not_answer_is_not_alive() {
+        let metrics = Metrics::new();
+        assert!(metrics.is_alive() && metrics.is_ready(), "a server that has just begun");
+        metrics.count(Counters::default(), 0, false);
+        assert!(metrics.is_alive() && !metrics.is_ready());
+    }
+}

@@ -1,0 +1,146 @@
+//! The operator's listener.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use serde_json::json;
+
+use crate::client::{Client, PASSWORD, credentials};
+use crate::server::{PATIENCE, STORES, Server, until};
+use crate::wire::Wire;
+
+const LISTEN: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
+
+/// The head and the content of an answer. The operator's listener is not part of the API, so no
+/// contract is asked.
+fn ask(addr: SocketAddr, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, content) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.to_owned(), content.to_owned())
+}
+
+fn get(addr: SocketAddr, path: &str) -> (String, String) {
+    ask(addr, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+}
+
+/// The value of a figure, by its name and labels.
+pub(crate) fn figure(addr: SocketAddr, name: &str) -> Option<f64> {
+    let (_, text) = get(addr, "/metrics");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    line.parse().ok()
+}
+
+#[test]
+fn the_operator_sees_inside() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start_with(store, dir.path(), &LISTEN);
+        let admin = server.admin_addr();
+        let ann = Client::signed_up(&server, "ann");
+        ann.say("hello");
+        ann.get("/api/messages");
+        assert_eq!(ann.get("/nowhere").status, 404);
+        for (name, expected) in [
+            ("veche_requests_total{method=\"POST\",route=\"/api/messages\",status=\"201\"}", 1.0),
+            ("veche_requests_total{method=\"none\",route=\"none\",status=\"404\"}", 1.0),
+            ("veche_request_duration_seconds_count{method=\"POST\",route=\"/login\"}", 1.0),
+            ("veche_accounts", 1.0),
+            ("veche_messages", 1.0),
+            ("veche_connections_stranded", 0.0),
+        ] {
+            assert_eq!(figure(admin, name), Some(expected), "{store}: {name}");
+        }
+        let bytes = figure(admin, "veche_store_bytes").unwrap();
+        assert_eq!(bytes > 0.0, store == "sled", "{store}: {bytes}");
+        for path in ["/healthz", "/readyz"] {
+            let (head, content) = get(admin, path);
+            assert!(head.starts_with("HTTP/1.1 200 "), "{store}: {path}: {head}");
+            assert_eq!(content, "{\"status\":\"ok\"}");
+        }
+        server.stop();
+    }
+}
+
+/// What the figures tell is not for everybody.
+#[test]
+fn the_public_port_does_not_tell() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with("memory", dir.path(), &LISTEN);
+    let client = Client::new(&server);
+    assert_eq!(client.get("/metrics").status, 404);
+    let admin = server.admin_addr();
+    for path in ["/api/messages", "/login", "/docs", "/"] {
+        let (head, _) = get(admin, path);
+        assert!(head.starts_with("HTTP/1.1 404 "), "{path}: {head}");
+    }
+    server.stop();
+}
+
+/// Neither a body that never comes nor one that could not be held does any harm.
+#[test]
+fn the_operators_listener_takes_no_bodies() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start_with("memory", dir.path(), &LISTEN);
+    let admin = server.admin_addr();
+    let post = |head: &str| ask(admin, &format!("POST /metrics HTTP/1.1\r\nHost: x\r\n{head}\r\n"));
+    assert!(post("Content-Length: 2\r\n\r\n{}").0.starts_with("HTTP/1.1 405 "));
+    for framing in
+        ["Content-Length: 5000", "Content-Length: 1000000000000", "Transfer-Encoding: chunked"]
+    {
+        let mut stream = TcpStream::connect(admin).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("POST /metrics HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        // It is ended, with or without a reset.
+        assert_eq!(stream.read(&mut [0; 64]).unwrap_or(0), 0, "{framing}");
+        assert!(get(admin, "/healthz").0.starts_with("HTTP/1.1 200 "), "{framing}");
+    }
+    assert!(server.is_alive());
+    server.stop();
+}
+
+/// What tiny_http never lets go of is counted.
+#[test]
+fn stranded_connections_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = [&LISTEN[..], &["--idle-timeout", "1"]].concat();
+    let server = Server::start_with("memory", dir.path(), &args);
+    let admin = server.admin_addr();
+    for _ in 0..3 {
+        Wire::connect(server.addr()).send("GET / HTTP/2.0\r\nHost: x\r\n\r\n");
+    }
+    let counted = until(PATIENCE, || {
+        (figure(admin, "veche_connections_stranded") == Some(3.0)).then_some(())
+    });
+    counted.expect("the stranded are counted");
+    server.stop();
+}
+
+/// Both listeners are asked for at once, and neither loses a client.
+#[test]
+fn the_two_listeners_do_not_mix() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with("memory", dir.path(), &LISTEN);
+    let admin = server.admin_addr();
+    let client = Client::new(&server);
+    std::thread::scope(|scope| {
+        let scraping = scope.spawn(|| {
+            for _ in 0..100 {
+                assert!(get(admin, "/metrics").1.ends_with("# EOF\n"));
+            }
+        });
+        for n in 0..10 {
+            let body = credentials(&format!("user{n}"), PASSWORD);
+            assert_eq!(client.post("/register", &body).status, 201);
+            let wrong = json!({ "username": "nobody", "password": PASSWORD });
+            assert_eq!(client.post("/login", &wrong).status, 401);
+        }
+        scraping.join().unwrap();
+    });
+    server.stop();
+}
