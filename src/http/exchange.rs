@@ -69,12 +69,14 @@ const BUFFERED_BYTES: usize = 1024;
 impl Exchange {
     pub(super) fn new(request: tiny_http::Request) -> Exchange {
         let (framing, persistence) = examine(&request);
+        // tiny_http keeps the connection of a request of any version but 1.0.
+        let close = *request.http_version() < (1, 0);
         Exchange {
             request,
             framing,
             persistence,
             content: Content::Empty,
-            close: false,
+            close,
             unread: 0,
             begun: Instant::now(),
             trace: Trace::default(),

@@ -256,7 +256,7 @@ impl Loop {
         self.pulse.quicken();
         match self.lanes.admit(request) {
             Admission::Now(mut exchange) => {
-                exchange.close = farewell;
+                exchange.close |= farewell;
                 self.begin(exchange);
             }
             Admission::Later => {}
