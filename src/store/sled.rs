@@ -167,7 +167,7 @@ impl SledStore {
             last: None,
         };
         progress.begin("reading the log", log.end() - start);
-        let end = log.scan(start, |frame| {
+        let end = log.scan_and_mend(start, durable, |frame| {
             let record = decode(&log, &frame)?;
             if applied.is_some_and(|applied| frame.stamp.lsn <= applied.stamp.lsn) {
                 if let Record::Message(message) = record {
