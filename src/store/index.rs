@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
-use std::ops::RangeBounds;
+use std::ops::{Deref, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -71,7 +71,7 @@ pub(super) struct Posting {
 /// The index of one store.
 #[derive(Debug)]
 pub(super) struct Index {
-    db: Db,
+    db: Handle,
     dir: PathBuf,
     applied: Option<Applied>,
     /// Of all entries but [`META`].
@@ -96,7 +96,7 @@ impl Index {
             .map_err(|_| unreadable("sled panicked at opening it".to_owned()))?
             .map_err(|e| unreadable(e.to_string()))?;
         let mut index = Index {
-            db,
+            db: Handle(Some(db)),
             dir: dir.to_owned(),
             applied: None,
             digest: Digest::default(),
@@ -371,6 +371,31 @@ impl Index {
     #[cfg(test)]
     pub(super) fn tree(&self) -> &Db {
         &self.db
+    }
+}
+
+/// sled, which syncs its file when the last handle goes, and panics where that fails.
+#[derive(Debug)]
+struct Handle(Option<Db>);
+
+impl Deref for Handle {
+    type Target = Db;
+
+    fn deref(&self) -> &Db {
+        match &self.0 {
+            Some(db) => db,
+            None => unreachable!("it is there until it is dropped"),
+        }
+    }
+}
+
+impl Drop for Handle {
+    /// What sled could not write costs the next start a catch-up, or a rebuild.
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            ::log::warn!("sled panicked at closing the index");
+        }
     }
 }
 
