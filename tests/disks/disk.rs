@@ -148,7 +148,9 @@ impl Disk {
         for name in path.strip_prefix(&self.root).expect("a path below the root") {
             let Node::Dir { durable, pending } = &self.nodes[node] else { return None };
             let mut names = durable.clone();
-            pending.iter().for_each(|entry| entry.apply(&mut names));
+            for entry in pending {
+                entry.apply(&mut names);
+            }
             node = *names.get(name.to_str()?)?;
         }
         Some(node)

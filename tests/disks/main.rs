@@ -7,6 +7,7 @@
 
 mod clients;
 mod disk;
+mod faults;
 mod powercut;
 mod random;
 #[expect(dead_code, reason = "tests/process uses all of it")]

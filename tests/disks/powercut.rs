@@ -32,6 +32,8 @@ const SAMPLES: usize = 9;
 const RECOVERED_EVERY: usize = 900;
 /// Of so many states, one is written to and opened once more.
 const GONE_ON_EVERY: usize = 8;
+/// So many wrong states are shown.
+const SHOWN: usize = 5;
 /// Messages that one thread posts.
 const POSTS: u64 = 120;
 /// At each so many of its posts, a thread reads the newest page too.
@@ -53,7 +55,7 @@ struct Case {
 }
 
 /// Where the files are. In memory if possible: a real disk would be synced thousands of times.
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
 }
@@ -272,10 +274,10 @@ fn look_on(
             let goes_on = number.is_multiple_of(GONE_ON_EVERY);
             if goes_on { verdict::go_on(&data, all) } else { Ok(()) }
         });
-        if let Err(why) = verdict {
-            if failed.fetch_add(1, Ordering::Relaxed) < 5 {
-                eprintln!("state {number}, {when}: {why}");
-            }
+        if let Err(why) = verdict
+            && failed.fetch_add(1, Ordering::Relaxed) < SHOWN
+        {
+            eprintln!("state {number}, {when}: {why}");
         }
         fs::remove_dir_all(&data).unwrap();
     }

@@ -1,6 +1,7 @@
 //! strace: starts a server under it, and says when what it wrote is complete.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,7 +25,7 @@ pub(crate) fn is_missing() -> bool {
 
 /// The server's command, run under strace with further arguments. As a tracer that stands aside
 /// (`-D`), so that the process is the server's own.
-pub(crate) fn strace(output: &Path, args: &[&str]) -> Command {
+pub(crate) fn strace(output: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let binary = veche();
     let mut command = Command::new("strace");
     for (name, value) in binary.get_envs() {
@@ -53,7 +54,7 @@ pub(crate) fn killed_at(dir: &Path, output: &Path, sync: usize) -> Command {
 
 fn tracing(dir: &Path, output: &Path, args: &[&str]) -> Command {
     let all = ["-yy", "-xx", "-s", "16000000", "-e", CALLS];
-    let mut command = strace(output, &[&all, args].concat());
+    let mut command = strace(output, [&all, args].concat());
     command.args(["--listen=127.0.0.1:0", "--data-dir"]).arg(dir.join("data"));
     command
 }
