@@ -8,6 +8,8 @@
 mod clients;
 mod disk;
 mod faults;
+mod full;
+mod kills;
 mod powercut;
 mod random;
 #[expect(dead_code, reason = "tests/process uses all of it")]
