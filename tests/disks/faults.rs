@@ -15,8 +15,8 @@ use rustix::process::Signal;
 
 use crate::clients::{Client, Ledger, text};
 use crate::disk::{Tree, lay_out, read};
-use crate::powercut::directory;
 use crate::server::{PATIENCE, Server, until, veche};
+use crate::stage::directory;
 use crate::strace;
 use crate::verdict::{self, Told};
 

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use serde_json::json;
 
 use crate::clients::{Client, Ledger};
-use crate::powercut::directory;
 use crate::server::Server;
+use crate::stage::directory;
 
 #[test]
 fn below_the_floor_writes_are_refused_and_reading_goes_on() {

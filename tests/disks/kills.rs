@@ -47,6 +47,7 @@ struct Lives {
     checked: Option<u64>,
     kills: usize,
     early: usize,
+    acknowledged: usize,
 }
 
 #[test]
@@ -69,10 +70,10 @@ fn no_kill_loses_what_was_acknowledged() {
     }
     lives.check_new(&lives.start());
     let (messages, users) = lives.check_all();
-    let Lives { kills, early, .. } = lives;
+    let Lives { kills, early, acknowledged, .. } = lives;
     println!(
-        "{kills} kills, {early} of them before the server listened; {messages} messages and \
-         {users} accounts acknowledged or seen, none lost"
+        "{kills} kills, {early} of them before the server listened; {acknowledged} acknowledged \
+         writes, none lost; {messages} messages and {users} accounts in the end"
     );
     assert!(early * EARLY_ONE_OF >= kills, "{early} of {kills} kills were early");
 }
@@ -85,7 +86,7 @@ impl Lives {
         assert_eq!(client.register("ann", &ledger), Some(1));
         let token = client.log_in("ann").expect("a token").token;
         server.kill();
-        Lives { dir, token, ledger, checked: None, kills: 0, early: 0 }
+        Lives { dir, token, ledger, checked: None, kills: 0, early: 0, acknowledged: 0 }
     }
 
     fn start(&self) -> Server {
@@ -139,6 +140,7 @@ impl Lives {
             begun.expect("clients are served");
         });
         self.kills += 1;
+        self.acknowledged += acknowledged.into_inner();
     }
 
     /// What was written since the last look, read with a token of the first day. What was never

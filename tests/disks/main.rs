@@ -15,6 +15,8 @@ mod random;
 #[expect(dead_code, reason = "tests/process uses all of it")]
 #[path = "../process/server.rs"]
 mod server;
+mod stage;
+mod states;
 mod strace;
 mod trace;
 #[expect(dead_code, reason = "nothing here measures time")]
