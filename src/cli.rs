@@ -9,6 +9,10 @@ use log::LevelFilter;
 use crate::api::Settings;
 use crate::api::cors::{Cors, Origin};
 
+/// What is kept free on the disk unless it is said otherwise: room to stop in good order, and for
+/// the operator to see to it.
+const MIN_FREE_BYTES: u64 = 64 * 1024 * 1024;
+
 /// A REST chat server: accounts, a general chat, private messages.
 ///
 /// Without a command it serves, until it gets SIGTERM or SIGINT. The first line on standard
@@ -145,6 +149,16 @@ pub struct ServeArgs {
     /// Append a line of JSON for each answer to this file; `-` is standard output
     #[arg(long, env = "VECHE_ACCESS_LOG", value_name = "FILE")]
     pub access_log: Option<PathBuf>,
+    /// Refuse writes while fewer bytes than these are free on the disk of the sled store
+    ///
+    /// Reading and logging in go on. 0 never refuses.
+    #[arg(
+        long,
+        env = "VECHE_MIN_FREE_SPACE",
+        value_name = "BYTES",
+        default_value_t = MIN_FREE_BYTES
+    )]
+    pub min_free_space: u64,
     /// Read an export into the store, which must be empty, before serving
     #[arg(long, env = "VECHE_IMPORT", value_name = "FILE")]
     pub import: Option<PathBuf>,

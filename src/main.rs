@@ -77,7 +77,7 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
         access_log: serve.access_log.clone().map(Destination::from),
     };
     let server = Server::bind(serve.listen, settings)?.kept_by(Process::default());
-    let store = open(args, serve.import.as_deref(), &mut entropy)?;
+    let store = open(args, serve, &mut entropy)?;
     let secret = match (&serve.jwt_secret_file, args.store) {
         (Some(file), _) => secret::read(file)?,
         (None, StoreKind::Sled) => {
@@ -145,10 +145,11 @@ fn tell_manager(state: NotifyState<'_>) {
 /// Opens the store that is to be served.
 fn open(
     args: &StoreArgs,
-    to_import: Option<&Path>,
+    serve: &ServeArgs,
     entropy: &mut SystemEntropy,
 ) -> Outcome<Box<dyn Backend>> {
     let epoch = Epoch(u64::from_le_bytes(random(entropy)));
+    let to_import = serve.import.as_deref();
     match args.store {
         StoreKind::Memory => {
             let mut store = MemoryStore::new(epoch);
@@ -164,7 +165,8 @@ fn open(
                 let summary = build(&args.data_dir, epoch, file)?;
                 log::info!("imported {summary}");
             }
-            let store = SledStore::open(&args.data_dir, epoch, &mut Display::default())?;
+            let mut store = SledStore::open(&args.data_dir, epoch, &mut Display::default())?;
+            store.keep_free(serve.min_free_space);
             log::info!("store: sled, in {}", args.data_dir.display());
             Ok(Box::new(store))
         }

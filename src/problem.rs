@@ -87,6 +87,9 @@ kinds! {
     OVERLOADED = 503 "overloaded": "The server is busy",
         "A queue for work of this kind is full.",
         "Try again after the seconds that the `Retry-After` header gives. Nothing was changed.";
+    INSUFFICIENT_STORAGE = 507 "insufficient-storage": "The server has no room to write",
+        "So little of its disk is free that nothing more is written (RFC 4918, section 11.5).",
+        "Read on; write again when the operator has made room. Nothing was changed.";
 }
 
 /// What can happen to any request, whatever it asks for.

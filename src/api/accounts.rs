@@ -66,6 +66,7 @@ pub(super) const REGISTER: Operation = Operation {
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
         problem::INVALID_FIELD,
+        problem::INSUFFICIENT_STORAGE,
     ],
     ..Operation::new("register", Tag::Accounts, "Make an account")
 };

@@ -84,6 +84,7 @@ pub(super) const POST_GENERAL: Operation = Operation {
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
         problem::INVALID_FIELD,
+        problem::INSUFFICIENT_STORAGE,
     ],
     ..Operation::new("postMessage", Tag::Messages, "Write to the general chat")
 };
@@ -121,6 +122,7 @@ pub(super) const POST_PRIVATE: Operation = Operation {
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
         problem::INVALID_FIELD,
+        problem::INSUFFICIENT_STORAGE,
     ],
     ..Operation::new("postPrivateMessage", Tag::PrivateMessages, "Write to a user")
 };

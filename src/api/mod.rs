@@ -132,7 +132,7 @@ pub type Resume = Box<dyn FnOnce(&mut App) -> Result<Reply, Failure> + Send>;
 pub enum Failure {
     /// The client is to blame, and told.
     Problem(Problem),
-    /// The store is to blame; the client sees a 500.
+    /// The store is to blame; the client sees a 500, or a 507 where there is no room.
     Store(StoreError),
 }
 
@@ -292,6 +292,11 @@ impl App {
     fn reply_to(&mut self, failure: Failure) -> Reply {
         match failure {
             Failure::Problem(problem) => problem.into(),
+            // The store has logged it, once for all that are refused.
+            Failure::Store(StoreError::Full { .. }) => {
+                let why = "there is too little room left for anything new";
+                Problem::new(problem::INSUFFICIENT_STORAGE, why).into()
+            }
             Failure::Store(error) => {
                 log::error!("{error}");
                 if error.is_fatal() {

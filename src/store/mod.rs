@@ -11,6 +11,7 @@ mod index;
 mod log;
 mod memory;
 mod record;
+mod room;
 mod sled;
 mod table;
 mod transfer;
@@ -241,7 +242,8 @@ impl fmt::Display for RestoreError {
 
 impl std::error::Error for RestoreError {}
 
-/// Why a store cannot do what it was asked. The message is the operator's; clients see a 500.
+/// Why a store cannot do what it was asked. The message is the operator's; clients see a 500, or
+/// a 507 where there is no room.
 #[derive(Debug)]
 pub enum StoreError {
     /// Writing or syncing failed: nothing since the last sync may be acknowledged, and the store
@@ -260,6 +262,15 @@ pub enum StoreError {
     Index(String),
     /// The store cannot be opened as it is; the text says why and what to do.
     Refused(String),
+    /// Too little room is left on the disk to begin a write; nothing was changed.
+    Full {
+        /// The store's directory.
+        dir: PathBuf,
+        /// What is free there, in bytes.
+        free: u64,
+        /// What has to be.
+        floor: u64,
+    },
     /// All of the ids up to [`crate::model::MAX_ID`] are given out.
     OutOfIds,
 }
@@ -272,7 +283,7 @@ impl StoreError {
     /// Whether the store can go on after it.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, StoreError::Damaged(_) | StoreError::OutOfIds)
+        !matches!(self, StoreError::Damaged(_) | StoreError::Full { .. } | StoreError::OutOfIds)
     }
 }
 
@@ -287,6 +298,9 @@ impl fmt::Display for StoreError {
                 write!(f, "the index is unusable ({what}); the next start rebuilds it from the log")
             }
             StoreError::Refused(why) => f.write_str(why),
+            StoreError::Full { dir, free, floor } => {
+                write!(f, "{free} bytes are free in {}, and {floor} are to be kept", dir.display())
+            }
             StoreError::OutOfIds => f.write_str("no ids are left"),
         }
     }

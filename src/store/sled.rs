@@ -11,10 +11,12 @@ use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Instant;
 
 use super::index::{Applied, Index, Posting};
 use super::log::{self, Frame, Log};
 use super::record::{DecodeError, Record};
+use super::room::Room;
 use super::table::Table;
 use super::{Backend, Counters, NewMessage, NewUser, Progress, RestoreError, Restored, StoreError};
 use crate::model::{
@@ -22,6 +24,9 @@ use crate::model::{
 };
 
 use view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
+
+/// What a record takes beside its texts, about.
+const RECORD_BYTES: usize = 60;
 
 /// Accounts and messages on disk, in one directory:
 ///
@@ -32,6 +37,7 @@ use view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
 pub struct SledStore {
     log: Log,
     view: View,
+    room: Room,
     /// Dropped last.
     _lock: Lock,
 }
@@ -83,6 +89,12 @@ impl SledStore {
         Ok(result)
     }
 
+    /// Refuses messages and accounts with [`StoreError::Full`] while fewer bytes than these are
+    /// free on the disk. Until it is told so, a store goes on to the last byte.
+    pub fn keep_free(&mut self, bytes: u64) {
+        self.room.keep(bytes);
+    }
+
     /// Whether `dir` holds a store.
     pub fn exists(dir: &Path) -> Result<bool, StoreError> {
         Ok(Log::open(&dir.join("log"))?.is_some())
@@ -116,18 +128,19 @@ impl SledStore {
                 )));
             }
         };
-        let mut store = SledStore::catch_up(log, index, &index_dir, lock, progress)?;
+        let mut store = SledStore::catch_up(dir, log, index, lock, progress)?;
         store.view.apply(APPLY_EVERY)?;
         Ok(store)
     }
 
     fn catch_up(
+        dir: &Path,
         mut log: Log,
         mut index: Index,
-        index_dir: &Path,
         lock: Lock,
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
+        let index_dir = &dir.join("index");
         let mut applied = index.applied().filter(|applied| applied.epoch == log.epoch());
         let durable = applied.map_or(0, |applied| applied.stamp.end);
         if durable > log.end() {
@@ -167,7 +180,7 @@ impl SledStore {
             last: None,
         };
         progress.begin("reading the log", log.end() - start);
-        let end = log.scan(start, |frame| {
+        let end = log.scan_and_mend(start, durable, |frame| {
             let record = decode(&log, &frame)?;
             if applied.is_some_and(|applied| frame.stamp.lsn <= applied.stamp.lsn) {
                 if let Record::Message(message) = record {
@@ -187,7 +200,7 @@ impl SledStore {
         if torn > 0 {
             ::log::warn!("cut {torn} bytes off the log: a write that was never acknowledged");
         }
-        Ok(SledStore { log, view, _lock: lock })
+        Ok(SledStore { log, view, room: Room::in_dir(dir), _lock: lock })
     }
 
     fn write(&mut self, record: Record) -> Result<(), StoreError> {
@@ -263,6 +276,8 @@ impl Backend for SledStore {
         if self.name_is_taken(&new.name)? {
             return Ok(None);
         }
+        let bytes = RECORD_BYTES + new.name.as_str().len() + new.password_hash.len();
+        self.room.admit(bytes, Instant::now())?;
         let user = self.view.counters.user(new)?;
         let id = user.id;
         self.write(Record::User(user))?;
@@ -314,6 +329,7 @@ impl Backend for SledStore {
         {
             return Ok(None);
         }
+        self.room.admit(RECORD_BYTES + new.text.as_str().len(), Instant::now())?;
         let message = self.view.counters.message(new)?;
         let id = message.id;
         self.write(Record::Message(message))?;

@@ -19,6 +19,7 @@ const FLAGS: &[&str] = &[
     "jwt-secret-file",
     "min-password-length",
     "cors-origin",
+    "min-free-space",
     "idle-timeout",
     "admin-listen",
     "access-log",
