@@ -126,6 +126,22 @@ impl Log {
         Ok(epoch.map(|epoch| Log::over(dir, epoch, segments)))
     }
 
+    /// Whether there is one in `dir`, without touching anything: a segment that is shorter than
+    /// its header is none yet, or none any more.
+    pub(super) fn exists(dir: &Path) -> Result<bool, StoreError> {
+        let failed = |e| StoreError::failed("listing", dir, e);
+        let listing = match segment::files(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            listing => listing.map_err(failed)?,
+        };
+        for (_, path) in listing {
+            if fs::metadata(&path).map_err(failed)?.len() >= HEADER_BYTES as u64 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Makes certain that the disk has what lies behind `durable`, before anything is built on it.
     /// A killed process may have left it in the page cache only; after a failed sync the cache
     /// takes it for written although it is not, so it is written once more.

@@ -83,9 +83,10 @@ impl SledStore {
         Ok(result)
     }
 
-    /// Whether `dir` holds a store.
+    /// Whether `dir` holds a store. Only looks: it may be a running server's, of which an opening
+    /// would take the segment that it is just beginning for one that a crash has left.
     pub fn exists(dir: &Path) -> Result<bool, StoreError> {
-        Ok(Log::open(&dir.join("log"))?.is_some())
+        Log::exists(&dir.join("log"))
     }
 
     fn open_locked(
