@@ -30,6 +30,7 @@ const KNOWLEDGE: &[(&str, &[&str])] = &[
     ("std::fs", &["store", "auth", "http", "docs", "main"]),
     ("std::process", &["docs", "main"]),
     ("::sled::", &["store"]),
+    ("tempfile::", &["store"]),
     ("jsonwebtoken::", &["auth"]),
     ("argon2::", &["auth"]),
     ("SystemTime", &["sys"]),

@@ -13,6 +13,8 @@
 //! Only what the log has synced is ever indexed, so an index that knows more than the log proves
 //! that the log has lost something.
 
+mod audit;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
@@ -25,6 +27,7 @@ use ::sled::{Batch, Db, IVec};
 use super::log::Stamp;
 use super::{Counters, StoreError};
 use crate::model::{Epoch, Mailbox, MessageId, UserId, Username};
+pub(super) use audit::IndexAudit;
 
 /// The version of the layout below. Another one is rebuilt, not converted.
 const FORMAT_VERSION: u32 = 1;

@@ -11,8 +11,9 @@
 //!
 //! Knows bytes and files; what a payload means is `record`'s business.
 
-mod frame;
-mod segment;
+pub(super) mod frame;
+pub(super) mod segment;
+mod sequence;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -27,6 +28,7 @@ use crate::model::Epoch;
 use frame::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, u64_at};
 pub(super) use frame::{Frame, Stamp};
 use segment::{HEADER_BYTES, Segment};
+pub(super) use sequence::Sequence;
 
 /// A segment that has reached this length is followed by a new one.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;

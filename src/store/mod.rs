@@ -7,6 +7,7 @@
 //! Both hold their newest messages in the same in-memory table, so a hot page costs the same on
 //! both. Nothing here knows HTTP, tokens or JSON replies.
 
+mod audit;
 mod index;
 mod log;
 mod memory;
@@ -20,9 +21,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use self::audit::Counts;
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
 pub use self::sled::SledStore;
+pub use self::sled::check::{Check, IndexState, check};
 pub use self::transfer::{Summary, TransferError, export, import};
 
 use crate::model::{

@@ -5,12 +5,15 @@
 //! that the index does not know yet, and readers ask the table first and the index, which leads
 //! back to the log, for what is older.
 
+pub(super) mod check;
 mod view;
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::index::{Applied, Index, Posting};
 use super::log::{self, Frame, Log};
@@ -33,7 +36,7 @@ pub struct SledStore {
     log: Log,
     view: View,
     /// Dropped last.
-    _lock: Lock,
+    _lock: Arc<Lock>,
 }
 
 impl SledStore {
@@ -46,7 +49,7 @@ impl SledStore {
     ) -> Result<SledStore, StoreError> {
         log::create_dir_synced(dir)?;
         let lock = Lock::of(dir)?;
-        SledStore::open_locked(dir, lock, new_epoch, progress)
+        SledStore::open_locked(dir, Arc::new(lock), new_epoch, progress)
     }
 
     /// Makes the store in `dir`, which must not exist yet, with what `fill` puts in. It appears
@@ -63,14 +66,14 @@ impl SledStore {
             return Err(StoreError::Refused(why).into());
         }
         let unfinished = dir.join("unfinished-import");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)
-                .map_err(|e| StoreError::failed("removing", &unfinished, e))?;
-        }
+        remove_dir(&unfinished)?;
         let mut store = SledStore::open(&unfinished, new_epoch, &mut ())?;
-        let result = fill(&mut store)?;
-        store.sync()?;
+        let filled = fill(&mut store).and_then(|result| Ok(store.sync().map(|()| result)?));
         drop(store);
+        let result = filled.inspect_err(|_| {
+            // The reason is the error that there is already; what stays is removed the next time.
+            let _ = fs::remove_dir_all(&unfinished);
+        })?;
         // One that remains of a log that was lost says nothing about this one.
         Index::discard(&dir.join("index"))?;
         let moved = dir.join("log");
@@ -91,7 +94,7 @@ impl SledStore {
 
     fn open_locked(
         dir: &Path,
-        lock: Lock,
+        lock: Arc<Lock>,
         new_epoch: Epoch,
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
@@ -126,7 +129,7 @@ impl SledStore {
         mut log: Log,
         mut index: Index,
         index_dir: &Path,
-        lock: Lock,
+        lock: Arc<Lock>,
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
         let mut applied = index.applied().filter(|applied| applied.epoch == log.epoch());
@@ -456,6 +459,16 @@ fn decode(log: &Log, frame: &Frame<'_>) -> Result<Record, StoreError> {
     })
 }
 
+/// Removes a directory that need not be there.
+fn remove_dir(dir: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::failed("removing", dir, e))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The right to a store's directory, held by one process at a time.
 #[derive(Debug)]
 struct Lock(File);
@@ -463,15 +476,28 @@ struct Lock(File);
 impl Lock {
     fn of(dir: &Path) -> Result<Lock, StoreError> {
         let path = dir.join("LOCK");
-        let failed = |e| StoreError::failed("locking", &path, e);
         let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let file = options.create(true).truncate(false).write(true).open(&path);
+        Lock::by(file.map_err(|e| StoreError::failed("locking", &path, e))?, dir)
+    }
+
+    /// The same without making anything: `None` where no process has had the store open yet.
+    fn of_existing(dir: &Path) -> Result<Option<Lock>, StoreError> {
+        let path = dir.join("LOCK");
+        match File::open(&path) {
+            Ok(file) => Lock::by(file, dir).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(StoreError::failed("locking", &path, e)),
+        }
+    }
+
+    fn by(file: File, dir: &Path) -> Result<Lock, StoreError> {
         match file.try_lock() {
             Ok(()) => Ok(Lock(file)),
             Err(TryLockError::WouldBlock) => {
                 Err(StoreError::Refused(format!("{} is in use by another process", dir.display())))
             }
-            Err(TryLockError::Error(e)) => Err(failed(e)),
+            Err(TryLockError::Error(e)) => Err(StoreError::failed("locking", dir, e)),
         }
     }
 }
@@ -480,6 +506,14 @@ impl Drop for Lock {
     /// Closing the file is not enough: a process forked meanwhile has it open too, until it execs.
     fn drop(&mut self) {
         let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+impl SledStore {
+    /// Has segments end sooner.
+    pub(super) fn end_segments_at(&mut self, bytes: u64) {
+        self.log.segment_bytes = bytes;
     }
 }
 

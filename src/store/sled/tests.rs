@@ -1,5 +1,6 @@
 //! The log and the index when they are not as the store left them.
 
+mod check;
 mod index;
 
 use std::path::PathBuf;
