@@ -14,6 +14,7 @@
 pub(super) mod frame;
 pub(super) mod segment;
 mod sequence;
+mod stream;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -29,6 +30,7 @@ use frame::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, u64_at};
 pub(super) use frame::{Frame, Stamp};
 use segment::{HEADER_BYTES, Segment};
 pub(super) use sequence::Sequence;
+pub(super) use stream::Stream;
 
 /// A segment that has reached this length is followed by a new one.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -197,6 +199,11 @@ impl Log {
     /// The position behind everything that is written.
     pub(super) fn end(&self) -> u64 {
         self.tail().end()
+    }
+
+    /// The files in order, with how much of each the disk has.
+    pub(super) fn synced_files(&self) -> impl Iterator<Item = (&Path, u64)> {
+        self.segments.iter().map(|segment| (&*segment.path, segment.len))
     }
 
     fn tail(&self) -> &Segment {

@@ -19,7 +19,9 @@ use super::index::{Applied, Index, Posting};
 use super::log::{self, Frame, Log};
 use super::record::{DecodeError, Record};
 use super::table::Table;
-use super::{Backend, Counters, NewMessage, NewUser, Progress, RestoreError, Restored, StoreError};
+use super::{
+    Backend, Counters, NewMessage, NewUser, Progress, RestoreError, Restored, Snapshot, StoreError,
+};
 use crate::model::{
     Cursor, Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window,
 };
@@ -415,6 +417,10 @@ impl Backend for SledStore {
     fn sync(&mut self) -> Result<(), StoreError> {
         self.log.sync()?;
         self.view.apply(APPLY_EVERY)
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
+        Snapshot::of(self.log.synced_files()).map(Some)
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use veche::model::{Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
-use veche::store::{Backend, Counters, NewMessage, NewUser, RestoreError, Restored, StoreError};
+use veche::store::{
+    Backend, Counters, NewMessage, NewUser, RestoreError, Restored, Snapshot, StoreError,
+};
 
 /// Another store, which cannot post while `failing`.
 pub(crate) struct FaultyStore {
@@ -82,5 +84,9 @@ impl Backend for FaultyStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.store.sync()
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
+        self.store.snapshot()
     }
 }
