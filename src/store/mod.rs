@@ -29,6 +29,7 @@ pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
 pub use self::sled::SledStore;
 pub use self::sled::check::{Check, IndexState, check};
+pub use self::sled::compact::{Compaction, compact};
 pub use self::snapshot::Snapshot;
 pub use self::transfer::{Summary, TransferError, export, import};
 

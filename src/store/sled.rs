@@ -6,6 +6,7 @@
 //! back to the log, for what is older.
 
 pub(super) mod check;
+pub(super) mod compact;
 mod view;
 
 use std::borrow::Cow;
@@ -124,6 +125,8 @@ impl SledStore {
         };
         let mut store = SledStore::catch_up(log, index, &index_dir, lock, progress)?;
         store.view.apply(APPLY_EVERY)?;
+        // Only now: what is there is known to be a store.
+        compact::remove_unfinished(dir)?;
         Ok(store)
     }
 

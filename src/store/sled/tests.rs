@@ -1,6 +1,7 @@
 //! The log and the index when they are not as the store left them.
 
 mod check;
+mod compact;
 mod index;
 
 use std::path::PathBuf;
