@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod asked;
+mod backup;
 mod bodies;
 mod client;
 mod concurrency;
@@ -31,4 +32,5 @@ mod storm;
 mod transcript;
 mod transfer;
 mod turnstile;
+mod upkeep;
 mod wire;
