@@ -9,9 +9,12 @@ use super::log::segment::{HEADER_BYTES, Header, HeaderError, MAGIC};
 use super::log::{Sequence, Stream};
 use super::record::{DecodeError, Record};
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
-use super::transfer::{self, BATCH, Summary, TransferError, Writer};
+use super::transfer::{self, Summary, TransferError, Writer};
 use super::{Backend, Progress, RestoreError};
 use crate::model::Epoch;
+
+/// How much is synced at once. The index takes so much the faster the more it is told at a time.
+const SYNC_BYTES: u64 = 1024 * 1024;
 
 /// Says what is in a backup, or what is wrong with it. `again` gives it a second time, from its
 /// beginning: the digest is an export's, in which all accounts come first.
@@ -61,14 +64,13 @@ pub(super) fn restore(
     let mut reader = Reader::begin(source)?;
     store.adopt(reader.epoch).map_err(|why| refused(0, why))?;
     progress.begin("importing", len.unwrap_or(0));
-    let mut unsynced = 0;
+    let mut synced = 0;
     while let Some((at, record)) = reader.next()? {
         store.restore(record.into()).map_err(|why| refused(at, why))?;
-        unsynced += 1;
-        if unsynced == BATCH {
-            unsynced = 0;
+        if at - synced >= SYNC_BYTES {
+            synced = at;
             store.sync()?;
-            progress.advance(reader.stream.position());
+            progress.advance(at);
         }
     }
     store.sync()?;

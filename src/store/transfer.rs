@@ -21,7 +21,7 @@ use crate::model::{
 /// The version of the lines below. A higher one is refused.
 const FORMAT_VERSION: u32 = 1;
 /// Records read from the store, or synced to it, at once.
-pub(super) const BATCH: usize = 1000;
+const BATCH: usize = 1000;
 /// Longest line, in bytes. The longest text takes six times its length when JSON escapes it all.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 

@@ -87,10 +87,7 @@ impl fmt::Display for Check {
         match index {
             IndexState::Agrees { behind: 0 } => write!(f, "index: agrees with the log"),
             IndexState::Agrees { behind } => {
-                write!(
-                    f,
-                    "index: agrees with the log up to its last {behind} records, which the next start adds"
-                )
+                write!(f, "index: agrees with the log; records that the next start adds: {behind}")
             }
             IndexState::ToBeMade(why) => write!(f, "index: {why}; the next start makes it"),
             IndexState::Wrong(why) => {
