@@ -42,7 +42,7 @@ pub enum Command {
         #[arg(default_value = "-")]
         file: PathBuf,
     },
-    /// Read what `export` wrote into an empty store, and print the same digest
+    /// Read what `export` or `backup` wrote into an empty store, and print the same digest
     ///
     /// The store appears when it is complete. With `--store memory` the file is only verified.
     Import {
@@ -50,6 +50,26 @@ pub enum Command {
         #[arg(default_value = "-")]
         file: PathBuf,
     },
+    /// Fetch a backup from a running server, verify it, and print the digest of its export
+    ///
+    /// The file appears when it is complete. `import` restores it. Summary and progress go to
+    /// standard error.
+    Backup {
+        /// The server's admin address: `http://127.0.0.1:5001`, say
+        url: String,
+        /// The file to write; must not exist
+        file: PathBuf,
+    },
+    /// Read all of a store, say what is in it, and tell every damage by file and offset
+    ///
+    /// The server must be stopped. Changes nothing; a copy of the index is made in the system's
+    /// directory for temporary files (`TMPDIR`). Exits with 1 if anything is damaged.
+    Check,
+    /// Write a store's log anew without what was erased
+    ///
+    /// The server must be stopped. Needs room for a second copy. Can be interrupted at any time:
+    /// the store is then what it was.
+    Compact,
     /// Run the documentation's examples against a running deployment, and say what differs
     ///
     /// Needs bash and curl. Registers users of its own, addresses nobody else, and leaves them and
@@ -159,7 +179,7 @@ pub struct ServeArgs {
         default_value_t = MIN_FREE_BYTES
     )]
     pub min_free_space: u64,
-    /// Read an export into the store, which must be empty, before serving
+    /// Read an export or a backup into the store, which must be empty, before serving
     #[arg(long, env = "VECHE_IMPORT", value_name = "FILE")]
     pub import: Option<PathBuf>,
 }

@@ -18,6 +18,7 @@ use signal_hook::iterator::Signals;
 use veche::api::App;
 use veche::auth::secret;
 use veche::auth::tokens::{SECRET_BYTES, Tokens};
+use veche::backup::PATIENCE;
 use veche::cli::{Cli, Command, ServeArgs, StoreArgs, StoreKind};
 use veche::docs::address::Address;
 use veche::docs::check::{self, Check, Report as _};
@@ -25,7 +26,7 @@ use veche::docs::plan::Plan;
 use veche::http::{self, Destination, Keeper, Server};
 use veche::model::Epoch;
 use veche::progress::{Display, Lines};
-use veche::store::{self, Backend, MemoryStore, SledStore, Summary, TransferError};
+use veche::store::{self, Backend, Compaction, MemoryStore, SledStore, Summary, TransferError};
 use veche::sys::{SystemClock, SystemEntropy, random};
 
 /// A password shorter than this should not be good enough for a network.
@@ -57,6 +58,9 @@ fn main() -> ExitCode {
         None => serve(&cli.store, &cli.serve),
         Some(Command::Export { file }) => export(&cli.store, file),
         Some(Command::Import { file }) => import(&cli.store, file),
+        Some(Command::Backup { url, file }) => backup(url, file),
+        Some(Command::Check) => check_store(&cli.store),
+        Some(Command::Compact) => compact(&cli.store),
         Some(Command::DocsCheck { url, yes }) => return docs_check(url, *yes),
     };
     match done {
@@ -203,6 +207,32 @@ fn import(args: &StoreArgs, file: &Path) -> Outcome<()> {
     Ok(())
 }
 
+fn backup(url: &str, file: &Path) -> Outcome<()> {
+    let address = Address::parse(url).map_err(|why| format!("{url:?} is no address: {why}"))?;
+    let progress = &mut Display::default();
+    let summary = veche::backup::fetch(address.as_str(), file, PATIENCE, progress)?;
+    eprintln!("backed up {summary}");
+    Ok(())
+}
+
+fn check_store(args: &StoreArgs) -> Outcome<()> {
+    if args.store == StoreKind::Memory {
+        return Err("a memory store lives in its server only: there is nothing to check".into());
+    }
+    let check = store::check(&args.data_dir, &mut Display::default())?;
+    writeln!(io::stdout(), "{check}")?;
+    if check.is_sound() { Ok(()) } else { Err("the store is damaged".into()) }
+}
+
+fn compact(args: &StoreArgs) -> Outcome<()> {
+    if args.store == StoreKind::Memory {
+        return Err("a memory store lives in its server only: there is nothing to compact".into());
+    }
+    let Compaction { before, after } = store::compact(&args.data_dir, &mut Display::default())?;
+    eprintln!("compacted the log from {before} to {after} bytes");
+    Ok(())
+}
+
 /// 0 if nothing differs, 1 if something does or nobody answers, 2 if it was not told to go on.
 fn docs_check(url: &str, yes: bool) -> ExitCode {
     let done = Address::parse(url).map_err(|why| (2, format!("{url:?} is no address: {why}")));
@@ -229,19 +259,23 @@ fn check_docs(address: Address, yes: bool) -> Outcome<ExitCode> {
 }
 
 fn build(data_dir: &Path, epoch: Epoch, file: &Path) -> Outcome<Summary> {
-    Ok(SledStore::build(data_dir, epoch, |store| read_export(file, store))?)
+    SledStore::build(data_dir, epoch, |store| read_export(file, store))
 }
 
-fn read_export(file: &Path, store: &mut dyn Backend) -> Result<Summary, TransferError> {
+/// Reads an export or a backup.
+fn read_export(file: &Path, store: &mut dyn Backend) -> Outcome<Summary> {
+    let named = |e: &dyn Error| format!("{}: {e}", file.display());
     let (source, len): (Box<dyn BufRead>, _) = if file == Path::new("-") {
         (Box::new(io::stdin().lock()), None)
     } else {
-        let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", file.display()));
-        let file = File::open(file).map_err(named)?;
-        let len = file.metadata().map_err(named)?.len();
+        let file = File::open(file).map_err(|e| named(&e))?;
+        let len = file.metadata().map_err(|e| named(&e))?.len();
         (Box::new(BufReader::new(file)), Some(len))
     };
-    store::import(source, len, store, &mut Display::default())
+    store::import(source, len, store, &mut Display::default()).map_err(|error| match error {
+        TransferError::Store(error) => error.into(),
+        of_the_file => named(&of_the_file).into(),
+    })
 }
 
 /// Has the allocator give blocks from a mebibyte on back to the system as soon as they are free.

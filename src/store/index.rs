@@ -17,6 +17,8 @@
 //! some entries missing, or as they once were. So `m` also has a digest of all other entries, which
 //! an opening compares with what is there.
 
+mod audit;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
@@ -30,6 +32,7 @@ use ::sled::{Batch, Db, IVec};
 use super::log::Stamp;
 use super::{Counters, StoreError};
 use crate::model::{Epoch, Mailbox, MessageId, UserId, Username};
+pub(super) use audit::IndexAudit;
 
 /// The version of the layout below. Another one is rebuilt, not converted.
 const FORMAT_VERSION: u32 = 2;

@@ -12,9 +12,11 @@
 //!
 //! Knows bytes and files; what a payload means is `record`'s business.
 
-mod frame;
+pub(super) mod frame;
 mod repair;
-mod segment;
+pub(super) mod segment;
+mod sequence;
+mod stream;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -29,6 +31,8 @@ use crate::model::Epoch;
 use frame::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, u64_at};
 pub(super) use frame::{Frame, Stamp};
 use segment::{HEADER_BYTES, Segment};
+pub(super) use sequence::Sequence;
+pub(super) use stream::Stream;
 
 /// A segment that has reached this length is followed by a new one.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -128,6 +132,22 @@ impl Log {
         Ok(epoch.map(|epoch| Log::over(dir, epoch, segments)))
     }
 
+    /// Whether there is one in `dir`, without touching anything: a segment that is shorter than
+    /// its header is none yet, or none any more.
+    pub(super) fn exists(dir: &Path) -> Result<bool, StoreError> {
+        let failed = |e| StoreError::failed("listing", dir, e);
+        let listing = match segment::files(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            listing => listing.map_err(failed)?,
+        };
+        for (_, path) in listing {
+            if fs::metadata(&path).map_err(failed)?.len() >= HEADER_BYTES as u64 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Makes certain that the disk has what lies behind `durable`, before anything is built on it.
     /// A killed process may have left it in the page cache only; after a failed sync the cache
     /// takes it for written although it is not, so it is written once more.
@@ -184,6 +204,11 @@ impl Log {
     /// The position behind everything that is written.
     pub(super) fn end(&self) -> u64 {
         self.tail().end()
+    }
+
+    /// The files in order, with how much of each the disk has.
+    pub(super) fn synced_files(&self) -> impl Iterator<Item = (&Path, u64)> {
+        self.segments.iter().map(|segment| (&*segment.path, segment.len))
     }
 
     fn tail(&self) -> &Segment {

@@ -7,12 +7,15 @@
 //! Both hold their newest messages in the same in-memory table, so a hot page costs the same on
 //! both. Nothing here knows HTTP, tokens or JSON replies.
 
+mod audit;
+mod backup;
 mod index;
 mod log;
 mod memory;
 mod record;
 mod room;
 mod sled;
+mod snapshot;
 mod table;
 mod transfer;
 
@@ -21,9 +24,14 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use self::audit::Counts;
+pub use self::backup::verify;
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
 pub use self::sled::SledStore;
+pub use self::sled::check::{Check, IndexState, check};
+pub use self::sled::compact::{Compaction, compact};
+pub use self::snapshot::Snapshot;
 pub use self::transfer::{Summary, TransferError, export, import};
 
 use crate::model::{
@@ -97,6 +105,15 @@ pub trait Backend: Send {
 
     /// Makes everything applied so far survive a power cut.
     fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// A copy of what the last `sync` made durable, neither more nor less. It costs the caller no
+    /// more than opening files, is read elsewhere, at any time and at any pace, and stays the same
+    /// while the store goes on.
+    ///
+    /// `None` from a store without a log of its own: one in memory has nothing that is durable,
+    /// and one over a database leaves it to that. `PostgreSQL` has `pg_dump`, which reads in one
+    /// transaction what it sees at its beginning; a server beside it could do it no better.
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError>;
 }
 
 /// Somebody who watches a long task.

@@ -5,12 +5,16 @@
 //! that the index does not know yet, and readers ask the table first and the index, which leads
 //! back to the log, for what is older.
 
+pub(super) mod check;
+pub(super) mod compact;
 mod view;
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::index::{Applied, Index, Posting};
@@ -18,7 +22,9 @@ use super::log::{self, Frame, Log};
 use super::record::{DecodeError, Record};
 use super::room::Room;
 use super::table::Table;
-use super::{Backend, Counters, NewMessage, NewUser, Progress, RestoreError, Restored, StoreError};
+use super::{
+    Backend, Counters, NewMessage, NewUser, Progress, RestoreError, Restored, Snapshot, StoreError,
+};
 use crate::model::{
     Cursor, Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window,
 };
@@ -39,7 +45,7 @@ pub struct SledStore {
     view: View,
     room: Room,
     /// Dropped last.
-    _lock: Lock,
+    _lock: Arc<Lock>,
 }
 
 impl SledStore {
@@ -52,7 +58,7 @@ impl SledStore {
     ) -> Result<SledStore, StoreError> {
         log::create_dir_synced(dir)?;
         let lock = Lock::of(dir)?;
-        SledStore::open_locked(dir, lock, new_epoch, progress)
+        SledStore::open_locked(dir, Arc::new(lock), new_epoch, progress)
     }
 
     /// Makes the store in `dir`, which must not exist yet, with what `fill` puts in. It appears
@@ -69,14 +75,14 @@ impl SledStore {
             return Err(StoreError::Refused(why).into());
         }
         let unfinished = dir.join("unfinished-import");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)
-                .map_err(|e| StoreError::failed("removing", &unfinished, e))?;
-        }
+        remove_dir(&unfinished)?;
         let mut store = SledStore::open(&unfinished, new_epoch, &mut ())?;
-        let result = fill(&mut store)?;
-        store.sync()?;
+        let filled = fill(&mut store).and_then(|result| Ok(store.sync().map(|()| result)?));
         drop(store);
+        let result = filled.inspect_err(|_| {
+            // The reason is the error that there is already; what stays is removed the next time.
+            let _ = fs::remove_dir_all(&unfinished);
+        })?;
         // One that remains of a log that was lost says nothing about this one.
         Index::discard(&dir.join("index"))?;
         let moved = dir.join("log");
@@ -95,14 +101,15 @@ impl SledStore {
         self.room.keep(bytes);
     }
 
-    /// Whether `dir` holds a store.
+    /// Whether `dir` holds a store. Only looks: it may be a running server's, of which an opening
+    /// would take the segment that it is just beginning for one that a crash has left.
     pub fn exists(dir: &Path) -> Result<bool, StoreError> {
-        Ok(Log::open(&dir.join("log"))?.is_some())
+        Log::exists(&dir.join("log"))
     }
 
     fn open_locked(
         dir: &Path,
-        lock: Lock,
+        lock: Arc<Lock>,
         new_epoch: Epoch,
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
@@ -130,6 +137,8 @@ impl SledStore {
         };
         let mut store = SledStore::catch_up(dir, log, index, lock, progress)?;
         store.view.apply(APPLY_EVERY)?;
+        // Only now: what is there is known to be a store.
+        compact::remove_unfinished(dir)?;
         Ok(store)
     }
 
@@ -137,7 +146,7 @@ impl SledStore {
         dir: &Path,
         mut log: Log,
         mut index: Index,
-        lock: Lock,
+        lock: Arc<Lock>,
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
         let index_dir = &dir.join("index");
@@ -432,6 +441,10 @@ impl Backend for SledStore {
         self.log.sync()?;
         self.view.apply(APPLY_EVERY)
     }
+
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
+        Snapshot::of(self.log.synced_files()).map(Some)
+    }
 }
 
 impl Drop for SledStore {
@@ -475,6 +488,16 @@ fn decode(log: &Log, frame: &Frame<'_>) -> Result<Record, StoreError> {
     })
 }
 
+/// Removes a directory that need not be there.
+fn remove_dir(dir: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::failed("removing", dir, e))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The right to a store's directory, held by one process at a time.
 #[derive(Debug)]
 struct Lock(File);
@@ -482,15 +505,28 @@ struct Lock(File);
 impl Lock {
     fn of(dir: &Path) -> Result<Lock, StoreError> {
         let path = dir.join("LOCK");
-        let failed = |e| StoreError::failed("locking", &path, e);
         let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let file = options.create(true).truncate(false).write(true).open(&path);
+        Lock::by(file.map_err(|e| StoreError::failed("locking", &path, e))?, dir)
+    }
+
+    /// The same without making anything: `None` where no process has had the store open yet.
+    fn of_existing(dir: &Path) -> Result<Option<Lock>, StoreError> {
+        let path = dir.join("LOCK");
+        match File::open(&path) {
+            Ok(file) => Lock::by(file, dir).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(StoreError::failed("locking", &path, e)),
+        }
+    }
+
+    fn by(file: File, dir: &Path) -> Result<Lock, StoreError> {
         match file.try_lock() {
             Ok(()) => Ok(Lock(file)),
             Err(TryLockError::WouldBlock) => {
                 Err(StoreError::Refused(format!("{} is in use by another process", dir.display())))
             }
-            Err(TryLockError::Error(e)) => Err(failed(e)),
+            Err(TryLockError::Error(e)) => Err(StoreError::failed("locking", dir, e)),
         }
     }
 }
@@ -499,6 +535,14 @@ impl Drop for Lock {
     /// Closing the file is not enough: a process forked meanwhile has it open too, until it execs.
     fn drop(&mut self) {
         let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+impl SledStore {
+    /// Has segments end sooner.
+    pub(super) fn end_segments_at(&mut self, bytes: u64) {
+        self.log.segment_bytes = bytes;
     }
 }
 

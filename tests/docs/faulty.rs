@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use veche::model::{Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
-use veche::store::{Backend, Counters, NewMessage, NewUser, RestoreError, Restored, StoreError};
+use veche::store::{
+    Backend, Counters, NewMessage, NewUser, RestoreError, Restored, Snapshot, StoreError,
+};
 
 /// Another store, which cannot post while `failing` or `full`.
 pub(crate) struct FaultyStore {
@@ -91,5 +93,9 @@ impl Backend for FaultyStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.store.sync()
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
+        self.store.snapshot()
     }
 }

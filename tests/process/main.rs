@@ -8,6 +8,7 @@
 mod access_log;
 mod admin;
 mod asked;
+mod backup;
 mod bodies;
 mod client;
 mod concurrency;
@@ -36,4 +37,5 @@ mod storm;
 mod transcript;
 mod transfer;
 mod turnstile;
+mod upkeep;
 mod wire;

@@ -3,13 +3,13 @@
 use super::*;
 
 /// The tree of an index, as soon as the one who had it open has let go.
-fn tree(index: &Path) -> ::sled::Db {
+pub(super) fn tree(index: &Path) -> ::sled::Db {
     File::open(index.join("db")).unwrap().lock().unwrap();
     ::sled::open(index).unwrap()
 }
 
 /// Where an index keeps what belongs to an id.
-fn key(kind: &str, id: u64) -> Vec<u8> {
+pub(super) fn key(kind: &str, id: u64) -> Vec<u8> {
     [kind.as_bytes(), &id.to_be_bytes()].concat()
 }
 
