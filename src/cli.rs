@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use crate::api::Settings;
+use crate::api::client::{Network, Proxies};
 use crate::api::cors::{Cors, Origin};
 
 /// A REST chat server: accounts, a general chat, private messages.
@@ -130,6 +131,18 @@ pub struct ServeArgs {
         value_parser = Origin::parse
     )]
     pub cors_origin: Vec<Origin>,
+    /// Believe this proxy or network, as in `127.0.0.1` or `10.0.0.0/8`, for whom it asks (repeatable)
+    ///
+    /// Clients are told apart by the last address in its `X-Forwarded-For` that is not trusted
+    /// itself. Without it they are told apart by who connects, and the field means nothing.
+    #[arg(
+        long,
+        env = "VECHE_TRUST_PROXY",
+        value_name = "ADDR[/BITS]",
+        value_delimiter = ',',
+        value_parser = Network::parse
+    )]
+    pub trust_proxy: Vec<Network>,
     /// Read an export into the store, which must be empty, before serving
     #[arg(long, env = "VECHE_IMPORT", value_name = "FILE")]
     pub import: Option<PathBuf>,
@@ -142,6 +155,7 @@ impl ServeArgs {
         Settings {
             min_password_length: usize::from(self.min_password_length),
             cors: Cors::with(self.cors_origin.clone()),
+            proxies: Proxies::with(self.trust_proxy.clone()),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod body;
+pub mod client;
 mod conditional;
 pub mod contract;
 pub mod cors;
@@ -18,6 +19,7 @@ pub mod routes;
 mod users;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
@@ -28,6 +30,7 @@ use crate::problem::{self, Problem};
 use crate::store::{Backend, StoreError};
 use crate::sys::{Clock, Entropy};
 
+use client::Proxies;
 use cors::Cors;
 use paging::Query;
 use routes::{Handler, Match, Route};
@@ -52,6 +55,8 @@ pub struct Settings {
     pub min_password_length: usize,
     /// Which pages of other origins may use the API.
     pub cors: Cors,
+    /// Who may say for whom they ask.
+    pub proxies: Proxies,
 }
 
 /// What a handler gets to see of an HTTP request.
@@ -63,6 +68,8 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// The target's query, undecoded; empty if there is none.
     pub query: &'a str,
+    /// Who sent it, as far as it can be believed (see [`Proxies::client`]).
+    pub client: IpAddr,
     /// The `Authorization` field.
     pub authorization: Option<&'a str>,
     /// The `Content-Type` field.
@@ -223,6 +230,12 @@ impl App {
     #[must_use]
     pub fn cors(&self) -> &Cors {
         &self.settings.cors
+    }
+
+    /// Who may say for whom they ask.
+    #[must_use]
+    pub fn proxies(&self) -> &Proxies {
+        &self.settings.proxies
     }
 
     fn dispatch(&mut self, request: &Request<'_>) -> Result<Outcome, Failure> {

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tiny_http::Header;
 
+use crate::api::client::Proxies;
 use crate::api::{Body, Request};
 
 /// A request that has been received and not been answered.
@@ -80,7 +81,7 @@ impl Exchange {
     }
 
     /// What the API sees of it.
-    pub(super) fn request(&self) -> Request<'_> {
+    pub(super) fn request(&self, proxies: &Proxies) -> Request<'_> {
         let target = origin_form(self.request.url());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let body = match &self.content {
@@ -93,6 +94,7 @@ impl Exchange {
             method: self.request.method().as_str(),
             path,
             query,
+            client: self.peer().ip(),
             authorization: None,
             content_type: None,
             accept_encoding: None,
@@ -101,6 +103,7 @@ impl Exchange {
             requested_method: None,
             body,
         };
+        let mut forwarded = None;
         for header in self.request.headers() {
             let value = header.value.as_str();
             match name(header) {
@@ -110,9 +113,11 @@ impl Exchange {
                 "content-type" => request.content_type = Some(value),
                 "if-none-match" => join(&mut request.if_none_match, value),
                 "origin" => request.origin = Some(value),
+                "x-forwarded-for" => join(&mut forwarded, value),
                 _ => {}
             }
         }
+        request.client = proxies.client(request.client, forwarded.as_deref());
         request
     }
 
@@ -190,7 +195,7 @@ fn origin_form(target: &str) -> &str {
 
 /// A header's name, if it is one that matters here; names are compared without regard to case.
 fn name(header: &Header) -> &'static str {
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 11] = [
         "accept-encoding",
         "access-control-request-method",
         "authorization",
@@ -201,6 +206,7 @@ fn name(header: &Header) -> &'static str {
         "if-none-match",
         "origin",
         "transfer-encoding",
+        "x-forwarded-for",
     ];
     let field = header.field.as_str().as_str();
     KNOWN.into_iter().find(|known| field.eq_ignore_ascii_case(known)).unwrap_or_default()

@@ -286,7 +286,8 @@ impl Loop {
     }
 
     fn handle(&mut self, exchange: Exchange) {
-        match self.app.handle(&exchange.request()) {
+        let request = exchange.request(self.app.proxies());
+        match self.app.handle(&request) {
             Outcome::Reply(reply) => self.answer(exchange, reply),
             Outcome::Offload(job) => self.offload(exchange, job),
         }
