@@ -10,6 +10,7 @@ pub mod client;
 mod conditional;
 pub mod contract;
 pub mod cors;
+pub mod limits;
 mod messages;
 pub mod openapi;
 mod paging;
@@ -32,6 +33,7 @@ use crate::sys::{Clock, Entropy};
 
 use client::Proxies;
 use cors::Cors;
+use limits::{Limiters, Limits};
 use paging::Query;
 use routes::{Handler, Match, Route};
 
@@ -45,6 +47,7 @@ pub struct App {
     clock: Box<dyn Clock>,
     entropy: Box<dyn Entropy>,
     settings: Settings,
+    limiters: Limiters,
     failure: Option<StoreError>,
 }
 
@@ -55,6 +58,8 @@ pub struct Settings {
     pub min_password_length: usize,
     /// Which pages of other origins may use the API.
     pub cors: Cors,
+    /// How often things may be done.
+    pub limits: Limits,
     /// Who may say for whom they ask.
     pub proxies: Proxies,
 }
@@ -121,7 +126,12 @@ pub enum Outcome {
 }
 
 /// Work that blocks, for a worker; what it returns is run by the loop and answers the request.
-pub type Job = Box<dyn FnOnce() -> Resume + Send>;
+pub struct Job {
+    /// What the worker does.
+    pub work: Box<dyn FnOnce() -> Resume + Send>,
+    /// What the loop does instead if no worker can be had.
+    pub declined: Resume,
+}
 /// The rest of a handler after its job.
 pub type Resume = Box<dyn FnOnce(&mut App) -> Result<Reply, Failure> + Send>;
 
@@ -132,6 +142,21 @@ pub enum Failure {
     Problem(Problem),
     /// The store is to blame; the client sees a 500.
     Store(StoreError),
+}
+
+impl Job {
+    fn new(work: impl FnOnce() -> Resume + Send + 'static) -> Job {
+        Job { work: Box::new(work), declined: Box::new(|_| Err(Problem::overloaded().into())) }
+    }
+
+    /// One that takes back what was done for it, if no worker can be had.
+    fn or_else(self, undo: impl FnOnce(&mut App) + Send + 'static) -> Job {
+        let declined = |app: &mut App| {
+            undo(app);
+            Err(Problem::overloaded().into())
+        };
+        Job { declined: Box::new(declined), ..self }
+    }
 }
 
 impl From<Problem> for Failure {
@@ -190,7 +215,8 @@ impl App {
         entropy: Box<dyn Entropy>,
         settings: Settings,
     ) -> App {
-        App { store, tokens, clock, entropy, settings, failure: None }
+        let limiters = Limiters::new(settings.limits);
+        App { store, tokens, clock, entropy, settings, limiters, failure: None }
     }
 
     /// Routes and handles one request. What it wrote is not durable before [`App::sync`].

@@ -10,6 +10,8 @@ const VOLATILE: &[(&str, &[char], &str)] = &[
     ("\"sent_at\":\"", &['"'], "time"),
     ("&epoch=", &['>', '&'], "epoch"),
     ("\nETag: \"", &['"'], "tag"),
+    ("\nRetry-After: ", &['\n'], "wait"),
+    (";t=", &['\n'], "wait"),
 ];
 
 /// A member of a JSON object of which only the form is always the same.
@@ -29,7 +31,7 @@ const MEMBERS: &[Member] = &[
 ];
 
 /// Fields of a response that say something of the way it came, or of its volatile parts.
-const FIELDS: &[&str] = &["date", "content-length", "connection"];
+const FIELDS: &[&str] = &["date", "content-length", "connection", "retry-after", "ratelimit"];
 
 /// The response with a name and a length in place of each volatile value.
 #[must_use]

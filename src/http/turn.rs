@@ -295,11 +295,12 @@ impl Loop {
 
     fn offload(&mut self, exchange: Exchange, job: Job) {
         let Some(slot) = self.hashers.slot() else {
-            return self.answer(exchange, Problem::overloaded().into());
+            let reply = self.app.resume(job.declined);
+            return self.answer(exchange, reply);
         };
         let sender = self.sender.clone();
         slot.submit(move || {
-            let done = catch_unwind(AssertUnwindSafe(job));
+            let done = catch_unwind(AssertUnwindSafe(job.work));
             let resume = done.unwrap_or_else(|_| Box::new(|_| Err(Problem::internal().into())));
             sender.send(Event::Done(exchange, resume));
         });

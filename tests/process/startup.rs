@@ -11,7 +11,7 @@ use crate::client::{Client, PASSWORD, credentials};
 use crate::server::{STORES, Server, run, veche};
 
 /// Every flag but `--help` and `--version`.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 13] = [
     "listen",
     "store",
     "data-dir",
@@ -19,6 +19,10 @@ const FLAGS: [&str; 9] = [
     "jwt-secret-file",
     "min-password-length",
     "cors-origin",
+    "login-limit",
+    "registration-limit",
+    "message-limit",
+    "trust-proxy",
     "log",
     "import",
 ];
@@ -269,6 +273,15 @@ fn senseless_flags_are_refused() {
         ("--cors-origin", "null"),
         ("--cors-origin", "chat.example.org"),
         ("--cors-origin", "https://chat.example.org/"),
+        ("--login-limit", "10"),
+        ("--login-limit", "0/m"),
+        ("--registration-limit", "5/w"),
+        ("--registration-limit", "none"),
+        ("--message-limit", "60 a minute"),
+        ("--message-limit", "-1/m"),
+        ("--trust-proxy", "nginx"),
+        ("--trust-proxy", "127.0.0.1/33"),
+        ("--trust-proxy", "10.0.0.1/8"),
         ("--log", "loud"),
         ("--no-such-flag", "1"),
         ("serve", "now"),
