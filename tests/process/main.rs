@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod asked;
+mod attempts;
 mod bodies;
 mod client;
 mod concurrency;
@@ -19,6 +20,7 @@ mod limits;
 mod paging;
 mod parameters;
 mod pipelining;
+mod quotas;
 mod reference;
 mod resets;
 mod secret;
