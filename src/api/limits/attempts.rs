@@ -32,7 +32,8 @@ const NETWORKS_PER_ACCOUNT: u32 = 5;
 /// Who has tried what.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    /// Keyed at random, so that nobody can choose names that share a number.
+    /// Keyed at random, so that nobody can choose names that share a number. No answer depends on
+    /// the key.
     numbers: RandomState,
     from_network_to_account: Throttle<u64>,
     from_network: Throttle<Network>,
@@ -162,6 +163,16 @@ mod tests {
         succeed(&mut attempts, "ann", 1, NOW + wait);
         // Other accounts are not concerned.
         succeed(&mut attempts, "bob", 1, NOW);
+    }
+
+    #[test]
+    fn who_hammers_at_one_account_is_in_nobodys_way_to_others() {
+        let mut attempts = attempts();
+        for name in ["ann", "Ann", "ANN"].iter().cycle().take(1000) {
+            let _ = attempts.begin(name, address(1), NOW);
+        }
+        let left = (0..).take_while(|n| attempts.begin(&n.to_string(), address(1), NOW).is_ok());
+        assert_eq!(left.count(), (LIMIT * (ACCOUNTS_PER_NETWORK - 1)) as usize);
     }
 
     #[test]
