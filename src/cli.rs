@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use crate::api::Settings;
+use crate::api::client::{Network, Proxies};
 use crate::api::cors::{Cors, Origin};
+use crate::api::limits::{Limit, Limits};
 
 /// What is kept free on the disk unless it is said otherwise: room to stop in good order, and for
 /// the operator to see to it.
@@ -179,6 +181,48 @@ pub struct ServeArgs {
         default_value_t = MIN_FREE_BYTES
     )]
     pub min_free_space: u64,
+    /// How many logins to an account may fail from an address: `off`, or at once and in each time
+    ///
+    /// 5 times as many may fail to an account from all addresses together, 10 times as many from
+    /// an address to all accounts together. The time is a number of `s`, `m`, `h` or `d`.
+    #[arg(
+        long,
+        env = "VECHE_LOGIN_LIMIT",
+        value_name = "N/TIME",
+        default_value = "10/m",
+        value_parser = Limit::parse
+    )]
+    pub login_limit: Limit,
+    /// How many accounts an address may register, at once and in each time, as in `5/h`
+    #[arg(
+        long,
+        env = "VECHE_REGISTRATION_LIMIT",
+        value_name = "N/TIME",
+        default_value = "off",
+        value_parser = Limit::parse
+    )]
+    pub registration_limit: Limit,
+    /// How many messages a user may send, at once and in each time, as in `60/m`
+    #[arg(
+        long,
+        env = "VECHE_MESSAGE_LIMIT",
+        value_name = "N/TIME",
+        default_value = "off",
+        value_parser = Limit::parse
+    )]
+    pub message_limit: Limit,
+    /// Believe this proxy or network, as in `127.0.0.1` or `10.0.0.0/8`, for whom it asks (repeatable)
+    ///
+    /// Clients are told apart by the last address in its `X-Forwarded-For` that is not trusted
+    /// itself. Without it they are told apart by who connects, and the field means nothing.
+    #[arg(
+        long,
+        env = "VECHE_TRUST_PROXY",
+        value_name = "ADDR[/BITS]",
+        value_delimiter = ',',
+        value_parser = Network::parse
+    )]
+    pub trust_proxy: Vec<Network>,
     /// Read an export or a backup into the store, which must be empty, before serving
     #[arg(long, env = "VECHE_IMPORT", value_name = "FILE")]
     pub import: Option<PathBuf>,
@@ -191,6 +235,12 @@ impl ServeArgs {
         Settings {
             min_password_length: usize::from(self.min_password_length),
             cors: Cors::with(self.cors_origin.clone()),
+            limits: Limits {
+                login: self.login_limit,
+                registration: self.registration_limit,
+                message: self.message_limit,
+            },
+            proxies: Proxies::with(self.trust_proxy.clone()),
         }
     }
 }

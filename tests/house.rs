@@ -27,7 +27,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const KNOWLEDGE: &[(&str, &[&str])] = &[
     ("tiny_http::", &["http"]),
     ("socket2::", &["http"]),
-    ("std::net", &["http", "cli"]),
+    // Who a client is told apart by is an address; a socket is something else.
+    ("std::net", &["http", "cli", "api"]),
+    ("SocketAddr", &["http", "cli"]),
+    ("TcpListener", &["http"]),
+    ("TcpStream", &["http"]),
     ("std::thread", &["http", "docs", "main"]),
     ("std::fs", &["store", "auth", "http", "docs", "backup", "main"]),
     ("std::process", &["docs", "main"]),

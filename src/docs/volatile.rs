@@ -11,6 +11,8 @@ const VOLATILE: &[(&str, &[char], &str)] = &[
     ("&epoch=", &['>', '&'], "epoch"),
     ("\nETag: \"", &['"'], "tag"),
     ("\nX-Request-Id: ", &['\n'], "id"),
+    ("\nRetry-After: ", &['\n'], "wait"),
+    (";t=", &['\n'], "wait"),
 ];
 
 /// A member of a JSON object of which only the form is always the same.
@@ -30,7 +32,8 @@ const MEMBERS: &[Member] = &[
 ];
 
 /// Fields of a response that say something of the way it came, or of its volatile parts.
-const FIELDS: &[&str] = &["date", "content-length", "connection", "x-request-id"];
+const FIELDS: &[&str] =
+    &["date", "content-length", "connection", "retry-after", "ratelimit", "x-request-id"];
 
 /// The field with what the server calls the request, up to the number in it.
 const OWN_ID: &str = "\nX-Request-Id: ";

@@ -8,6 +8,7 @@
 mod access_log;
 mod admin;
 mod asked;
+mod attempts;
 mod backup;
 mod bodies;
 mod client;
@@ -23,6 +24,7 @@ mod limits;
 mod paging;
 mod parameters;
 mod pipelining;
+mod quotas;
 mod reference;
 mod request_ids;
 mod resets;
