@@ -11,13 +11,14 @@ use crate::client::{Client, PASSWORD, credentials};
 use crate::server::{STORES, Server, run, veche};
 
 /// Every flag but `--help` and `--version`.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 10] = [
     "listen",
     "store",
     "data-dir",
     "token-ttl",
     "jwt-secret-file",
     "min-password-length",
+    "min-free-space",
     "cors-origin",
     "log",
     "import",
@@ -70,7 +71,7 @@ fn help_names_every_flag_and_its_variable() {
         let variable = format!("[env: VECHE_{}=", flag.to_uppercase().replace('-', "_"));
         assert!(words.contains(&variable), "{variable} is not in {help}");
     }
-    for default in ["127.0.0.1:5000", "sled", "./veche-data", "3600", "3"] {
+    for default in ["127.0.0.1:5000", "sled", "./veche-data", "3600", "3", "67108864"] {
         assert!(words.contains(&format!("[default: {default}]")), "{default} is not in {help}");
     }
 }
