@@ -18,6 +18,8 @@
 //! an opening compares with what is there.
 
 mod audit;
+mod digest;
+mod layout;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,8 +36,12 @@ use super::{Counters, StoreError};
 use crate::model::{Epoch, Mailbox, MessageId, UserId, Username};
 pub(super) use audit::IndexAudit;
 
-/// The version of the layout below. Another one is rebuilt, not converted.
-const FORMAT_VERSION: u32 = 2;
+use digest::Digest;
+use layout::{
+    META, decode_applied, decode_chunk, encode_applied, encode_chunk, mark_key, name_key, number,
+    posting_key, user_key,
+};
+
 /// What sled keeps of its pages in memory; its own default is a gigabyte.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// How often sled writes in the background. Losing what it did not write costs a catch-up.
@@ -44,8 +50,6 @@ const FLUSH_EVERY_MS: u64 = 1000;
 const CHUNK_POSTINGS: usize = 128;
 /// Distance of the sparse positions: a lookup by id reads at most this much and one record.
 const MARK_EVERY_BYTES: u64 = 16 * 1024;
-
-const META: &[u8] = b"m";
 
 /// Up to where the log is indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -418,31 +422,6 @@ impl Entries<'_> {
     }
 }
 
-/// The digest of a set of entries, in no order: so that a change to one is a subtraction and an
-/// addition.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Digest(u64);
-
-impl Digest {
-    fn add(&mut self, key: &[u8], value: &[u8]) {
-        self.0 = self.0.wrapping_add(entry_digest(key, value));
-    }
-
-    fn remove(&mut self, key: &[u8], value: &[u8]) {
-        self.0 = self.0.wrapping_sub(entry_digest(key, value));
-    }
-}
-
-/// The checksums of key and value, spread over all bits as `SplitMix64` does it, so that those of
-/// several entries do not cancel each other out.
-fn entry_digest(key: &[u8], value: &[u8]) -> u64 {
-    let checksums = u64::from(crc32c::crc32c(key)) << 32 | u64::from(crc32c::crc32c(value));
-    let mut mixed = checksums.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
 /// A batch, and the digest of the index once it is applied.
 struct Writes {
     batch: Batch,
@@ -489,193 +468,4 @@ fn await_earlier_handle(file: &Path) -> Result<(), StoreError> {
 /// Its presence tells the next start to rebuild the index.
 fn broken_marker(dir: &Path) -> PathBuf {
     dir.with_extension("broken")
-}
-
-fn number(bytes: &[u8]) -> Option<u64> {
-    bytes.try_into().ok().map(u64::from_be_bytes)
-}
-
-fn id_key(kind: u8, id: u64) -> [u8; 9] {
-    let mut key = [kind; 9];
-    key[1..].copy_from_slice(&id.to_be_bytes());
-    key
-}
-
-fn user_key(id: u64) -> [u8; 9] {
-    id_key(b'u', id)
-}
-
-fn mark_key(id: u64) -> [u8; 9] {
-    id_key(b'p', id)
-}
-
-fn name_key(name: &Username) -> Vec<u8> {
-    [b"n", name.folded().as_bytes()].concat()
-}
-
-fn posting_key(mailbox: Mailbox, id: u64) -> [u8; 26] {
-    let (kind, a, b) = match mailbox {
-        Mailbox::General => (0, 0, 0),
-        Mailbox::Private(user) => (1, user.get(), 0),
-        Mailbox::Conversation(a, b) => (2, a.get(), b.get()),
-    };
-    let mut key = [b'b'; 26];
-    key[1] = kind;
-    key[2..10].copy_from_slice(&a.to_be_bytes());
-    key[10..18].copy_from_slice(&b.to_be_bytes());
-    key[18..].copy_from_slice(&id.to_be_bytes());
-    key
-}
-
-/// The first id stands in the key; what follows are differences as LEB128: position, then for
-/// each further posting id and position.
-fn encode_chunk(chunk: &[Posting]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(chunk.len() * 4);
-    let mut last: Option<&Posting> = None;
-    for posting in chunk {
-        if let Some(last) = last {
-            push_varint(posting.id - last.id, &mut bytes);
-        }
-        push_varint(posting.position - last.map_or(0, |last| last.position), &mut bytes);
-        last = Some(posting);
-    }
-    bytes
-}
-
-fn decode_chunk(key: &[u8], value: &[u8]) -> Option<Vec<Posting>> {
-    let mut id = number(key.get(18..)?)?;
-    let mut bytes = value;
-    let mut position = take_varint(&mut bytes)?;
-    let mut chunk = Vec::with_capacity(CHUNK_POSTINGS);
-    chunk.push(Posting { id, position });
-    while !bytes.is_empty() {
-        id = id.checked_add(take_varint(&mut bytes)?)?;
-        position = position.checked_add(take_varint(&mut bytes)?)?;
-        chunk.push(Posting { id, position });
-    }
-    Some(chunk)
-}
-
-fn push_varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    out.push(value.to_le_bytes()[0]);
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-/// version · checksum of the last frame · its place and the counters · the digest · CRC32C of it all
-fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
-    let Applied { epoch, stamp, counters } = applied;
-    let mut bytes = Vec::new();
-    bytes.extend(FORMAT_VERSION.to_be_bytes());
-    bytes.extend(stamp.crc.to_be_bytes());
-    let Counters { next_user, next_message } = *counters;
-    let fields = [epoch.0, stamp.position, stamp.end, stamp.lsn, next_user, next_message, digest.0];
-    for field in fields {
-        bytes.extend(field.to_be_bytes());
-    }
-    bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
-    bytes
-}
-
-fn decode_applied(bytes: &[u8]) -> Option<(Applied, Digest)> {
-    let (covered, checksum) = bytes.split_last_chunk()?;
-    let (version, rest) = covered.split_first_chunk()?;
-    let (crc, rest) = rest.split_first_chunk()?;
-    if u32::from_be_bytes(*version) != FORMAT_VERSION
-        || u32::from_be_bytes(*checksum) != crc32c::crc32c(covered)
-    {
-        return None;
-    }
-    let (fields, []) = rest.as_chunks::<8>() else { return None };
-    let &[epoch, position, end, lsn, next_user, next_message, digest] = fields else {
-        return None;
-    };
-    let field = u64::from_be_bytes;
-    let applied = Applied {
-        epoch: Epoch(field(epoch)),
-        stamp: Stamp {
-            position: field(position),
-            end: field(end),
-            lsn: field(lsn),
-            crc: u32::from_be_bytes(*crc),
-        },
-        counters: Counters { next_user: field(next_user), next_message: field(next_message) },
-    };
-    Some((applied, Digest(field(digest))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_come_back() {
-        let chunk: Vec<Posting> =
-            (0..200u64).map(|i| Posting { id: 5 + i * i, position: 40 + i * 1_000_003 }).collect();
-        let key = posting_key(Mailbox::General, 5);
-        assert_eq!(decode_chunk(&key, &encode_chunk(&chunk)), Some(chunk));
-    }
-
-    #[test]
-    fn a_cut_chunk_is_noticed() {
-        let chunk = [Posting { id: 1, position: 40 }, Posting { id: 2, position: 1_000_000 }];
-        let key = posting_key(Mailbox::General, 1);
-        let mut bytes = encode_chunk(&chunk);
-        bytes.pop();
-        assert_eq!(decode_chunk(&key, &bytes), None);
-    }
-
-    #[test]
-    fn applied_comes_back_and_other_versions_do_not() {
-        let applied = Applied {
-            epoch: Epoch(7),
-            stamp: Stamp { position: 40, end: 100, lsn: 3, crc: 9 },
-            counters: Counters { next_user: 2, next_message: 1 },
-        };
-        let mut bytes = encode_applied(&applied, Digest(77));
-        assert_eq!(decode_applied(&bytes), Some((applied, Digest(77))));
-        for at in 0..bytes.len() {
-            bytes[at] ^= 4;
-            assert_eq!(decode_applied(&bytes), None, "{at}");
-            bytes[at] ^= 4;
-        }
-        bytes[3] = 1;
-        let covered = bytes.len() - 4;
-        let crc = crc32c::crc32c(&bytes[..covered]);
-        bytes[covered..].copy_from_slice(&crc.to_be_bytes());
-        assert_eq!(decode_applied(&bytes), None, "an earlier version's");
-    }
-
-    #[test]
-    fn a_digest_knows_its_entries_whatever_their_order() {
-        let of = |entries: &[(&str, &str)]| {
-            let mut digest = Digest::default();
-            for (key, value) in entries {
-                digest.add(key.as_bytes(), value.as_bytes());
-            }
-            digest
-        };
-        let all = of(&[("a", "1"), ("b", "2"), ("c", "3")]);
-        assert_eq!(all, of(&[("c", "3"), ("a", "1"), ("b", "2")]));
-        assert_ne!(all, of(&[("a", "1"), ("b", "2")]));
-        assert_ne!(all, of(&[("a", "2"), ("b", "1"), ("c", "3")]));
-        let mut fewer = all;
-        fewer.remove(b"c", b"3");
-        assert_eq!(fewer, of(&[("a", "1"), ("b", "2")]));
-    }
 }

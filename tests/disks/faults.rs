@@ -238,6 +238,7 @@ fn no_failing_call_makes_a_false_promise() {
         ("fsync", "EIO"),
         ("pwrite64", "EIO"),
         ("pwrite64", "ENOSPC"),
+        ("sync_file_range", "EIO"),
         ("pread64", "EIO"),
         ("ftruncate", "EIO"),
         ("openat", "EIO"),

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -26,8 +26,6 @@ const KILLS: usize = 24;
 const EARLY_ONE_OF: usize = 5;
 /// Of a hundred kills, so many are meant to.
 const EARLY_PERCENT: u64 = 45;
-/// A start may take longer than that, and then it has been killed early on.
-const EARLY_MILLIS: u64 = 60;
 /// Of a hundred starts, before so many the index is lost.
 const REBUILT_PERCENT: u64 = 15;
 /// How long a server is under load, at most.
@@ -48,6 +46,8 @@ struct Lives {
     kills: usize,
     early: usize,
     acknowledged: usize,
+    /// How long the latest start took.
+    start_took: Duration,
 }
 
 #[test]
@@ -55,12 +55,14 @@ fn no_kill_loses_what_was_acknowledged() {
     let kills = env::var("VECHE_KILLS").ok().map_or(KILLS, |kills| kills.parse().unwrap());
     let mut random = Random::new(29);
     let mut lives = Lives::begin();
-    while lives.kills < kills {
+    while lives.kills < kills || lives.too_few_early() {
+        assert!(lives.kills < 2 * kills, "{} of {} were early", lives.early, lives.kills);
         if random.percent(REBUILT_PERCENT) {
             let _ = fs::remove_dir_all(lives.dir.path().join("data/index"));
         }
-        if random.percent(EARLY_PERCENT) {
-            lives.kill_early(Duration::from_micros(random.below(EARLY_MILLIS * 1000)));
+        if random.percent(EARLY_PERCENT) || lives.too_few_early() {
+            let latest = u64::try_from(lives.start_took.as_micros()).expect("a short start");
+            lives.kill_early(Duration::from_micros(random.below(latest)));
         } else {
             lives.kill_under_load(Duration::from_micros(random.below(LOAD_MILLIS * 1000)));
         }
@@ -68,14 +70,15 @@ fn no_kill_loses_what_was_acknowledged() {
             lives.check_all();
         }
     }
-    lives.check_new(&lives.start());
+    let server = lives.start();
+    lives.check_new(&server);
+    server.stop();
     let (messages, users) = lives.check_all();
     let Lives { kills, early, acknowledged, .. } = lives;
     println!(
         "{kills} kills, {early} of them before the server listened; {acknowledged} acknowledged \
          writes, none lost; {messages} messages and {users} accounts in the end"
     );
-    assert!(early * EARLY_ONE_OF >= kills, "{early} of {kills} kills were early");
 }
 
 impl Lives {
@@ -86,11 +89,27 @@ impl Lives {
         assert_eq!(client.register("ann", &ledger), Some(1));
         let token = client.log_in("ann").expect("a token").token;
         server.kill();
-        Lives { dir, token, ledger, checked: None, kills: 0, early: 0, acknowledged: 0 }
+        Lives {
+            dir,
+            token,
+            ledger,
+            checked: None,
+            kills: 0,
+            early: 0,
+            acknowledged: 0,
+            start_took: PATIENCE / 1000,
+        }
     }
 
-    fn start(&self) -> Server {
-        Server::start("sled", self.dir.path())
+    fn start(&mut self) -> Server {
+        let begun = Instant::now();
+        let server = Server::start("sled", self.dir.path());
+        self.start_took = begun.elapsed();
+        server
+    }
+
+    fn too_few_early(&self) -> bool {
+        self.early * EARLY_ONE_OF < self.kills
     }
 
     /// Kills a start after a while, which may have been too long for it to be early.

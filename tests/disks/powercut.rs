@@ -23,7 +23,7 @@ const STATES_MIN: usize = 5_000;
 /// States at each moment in which anything may have happened to what was not synced.
 const SAMPLES: usize = 9;
 /// Of so many states, one is recovered by a real server, under which the power is cut again.
-const RECOVERED_EVERY: usize = 900;
+const RECOVERED_EVERY: usize = 600;
 /// The length from which on a segment of the log is followed by another one, in bytes.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// The longest text there is, in bytes, and more than a record takes beside it.

@@ -1,0 +1,183 @@
+//! How the entries of the index look as bytes: keys that sort as what they name, and values.
+
+use super::digest::Digest;
+use super::{Applied, CHUNK_POSTINGS, Posting};
+use crate::model::{Epoch, Mailbox, Username};
+use crate::store::Counters;
+use crate::store::log::Stamp;
+
+/// The version of this layout. Another one is rebuilt, not converted.
+const FORMAT_VERSION: u32 = 2;
+/// The key of up to where the log is indexed.
+pub(super) const META: &[u8] = b"m";
+
+pub(super) fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_be_bytes)
+}
+
+fn id_key(kind: u8, id: u64) -> [u8; 9] {
+    let mut key = [kind; 9];
+    key[1..].copy_from_slice(&id.to_be_bytes());
+    key
+}
+
+pub(super) fn user_key(id: u64) -> [u8; 9] {
+    id_key(b'u', id)
+}
+
+pub(super) fn mark_key(id: u64) -> [u8; 9] {
+    id_key(b'p', id)
+}
+
+pub(super) fn name_key(name: &Username) -> Vec<u8> {
+    [b"n", name.folded().as_bytes()].concat()
+}
+
+pub(super) fn posting_key(mailbox: Mailbox, id: u64) -> [u8; 26] {
+    let (kind, a, b) = match mailbox {
+        Mailbox::General => (0, 0, 0),
+        Mailbox::Private(user) => (1, user.get(), 0),
+        Mailbox::Conversation(a, b) => (2, a.get(), b.get()),
+    };
+    let mut key = [b'b'; 26];
+    key[1] = kind;
+    key[2..10].copy_from_slice(&a.to_be_bytes());
+    key[10..18].copy_from_slice(&b.to_be_bytes());
+    key[18..].copy_from_slice(&id.to_be_bytes());
+    key
+}
+
+/// The first id stands in the key; what follows are differences as LEB128: position, then for
+/// each further posting id and position.
+pub(super) fn encode_chunk(chunk: &[Posting]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(chunk.len() * 4);
+    let mut last: Option<&Posting> = None;
+    for posting in chunk {
+        if let Some(last) = last {
+            push_varint(posting.id - last.id, &mut bytes);
+        }
+        push_varint(posting.position - last.map_or(0, |last| last.position), &mut bytes);
+        last = Some(posting);
+    }
+    bytes
+}
+
+pub(super) fn decode_chunk(key: &[u8], value: &[u8]) -> Option<Vec<Posting>> {
+    let mut id = number(key.get(18..)?)?;
+    let mut bytes = value;
+    let mut position = take_varint(&mut bytes)?;
+    let mut chunk = Vec::with_capacity(CHUNK_POSTINGS);
+    chunk.push(Posting { id, position });
+    while !bytes.is_empty() {
+        id = id.checked_add(take_varint(&mut bytes)?)?;
+        position = position.checked_add(take_varint(&mut bytes)?)?;
+        chunk.push(Posting { id, position });
+    }
+    Some(chunk)
+}
+
+fn push_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    out.push(value.to_le_bytes()[0]);
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// version · checksum of the last frame · its place and the counters · the digest · CRC32C of it all
+pub(super) fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
+    let Applied { epoch, stamp, counters } = applied;
+    let mut bytes = Vec::new();
+    bytes.extend(FORMAT_VERSION.to_be_bytes());
+    bytes.extend(stamp.crc.to_be_bytes());
+    let Counters { next_user, next_message } = *counters;
+    let fields = [epoch.0, stamp.position, stamp.end, stamp.lsn, next_user, next_message, digest.0];
+    for field in fields {
+        bytes.extend(field.to_be_bytes());
+    }
+    bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
+    bytes
+}
+
+pub(super) fn decode_applied(bytes: &[u8]) -> Option<(Applied, Digest)> {
+    let (covered, checksum) = bytes.split_last_chunk()?;
+    let (version, rest) = covered.split_first_chunk()?;
+    let (crc, rest) = rest.split_first_chunk()?;
+    if u32::from_be_bytes(*version) != FORMAT_VERSION
+        || u32::from_be_bytes(*checksum) != crc32c::crc32c(covered)
+    {
+        return None;
+    }
+    let (fields, []) = rest.as_chunks::<8>() else { return None };
+    let &[epoch, position, end, lsn, next_user, next_message, digest] = fields else {
+        return None;
+    };
+    let field = u64::from_be_bytes;
+    let applied = Applied {
+        epoch: Epoch(field(epoch)),
+        stamp: Stamp {
+            position: field(position),
+            end: field(end),
+            lsn: field(lsn),
+            crc: u32::from_be_bytes(*crc),
+        },
+        counters: Counters { next_user: field(next_user), next_message: field(next_message) },
+    };
+    Some((applied, Digest(field(digest))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_come_back() {
+        let chunk: Vec<Posting> =
+            (0..200u64).map(|i| Posting { id: 5 + i * i, position: 40 + i * 1_000_003 }).collect();
+        let key = posting_key(Mailbox::General, 5);
+        assert_eq!(decode_chunk(&key, &encode_chunk(&chunk)), Some(chunk));
+    }
+
+    #[test]
+    fn a_cut_chunk_is_noticed() {
+        let chunk = [Posting { id: 1, position: 40 }, Posting { id: 2, position: 1_000_000 }];
+        let key = posting_key(Mailbox::General, 1);
+        let mut bytes = encode_chunk(&chunk);
+        bytes.pop();
+        assert_eq!(decode_chunk(&key, &bytes), None);
+    }
+
+    #[test]
+    fn applied_comes_back_and_other_versions_do_not() {
+        let applied = Applied {
+            epoch: Epoch(7),
+            stamp: Stamp { position: 40, end: 100, lsn: 3, crc: 9 },
+            counters: Counters { next_user: 2, next_message: 1 },
+        };
+        let mut bytes = encode_applied(&applied, Digest(77));
+        assert_eq!(decode_applied(&bytes), Some((applied, Digest(77))));
+        for at in 0..bytes.len() {
+            bytes[at] ^= 4;
+            assert_eq!(decode_applied(&bytes), None, "{at}");
+            bytes[at] ^= 4;
+        }
+        bytes[3] = 1;
+        let covered = bytes.len() - 4;
+        let crc = crc32c::crc32c(&bytes[..covered]);
+        bytes[covered..].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(decode_applied(&bytes), None, "an earlier version's");
+    }
+}
