@@ -133,6 +133,12 @@ impl Problem {
         Problem { kind, detail: detail.into(), parameter: None, field: None, headers }
     }
 
+    /// 507: the store has no room.
+    #[must_use]
+    pub fn no_room() -> Problem {
+        Problem::new(INSUFFICIENT_STORAGE, "there is too little room left for anything new")
+    }
+
     /// 400: a query parameter is to blame. `why` goes on from its name.
     #[must_use]
     pub fn parameter(name: &'static str, why: &str) -> Problem {

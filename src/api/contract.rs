@@ -76,12 +76,20 @@ pub enum Tag {
     Users,
     /// The documentation itself.
     Reference,
+    /// How the server is.
+    Health,
 }
 
 impl Tag {
     /// All of them, in the order in which a reader meets them.
-    pub const ALL: [Tag; 5] =
-        [Tag::Accounts, Tag::Messages, Tag::PrivateMessages, Tag::Users, Tag::Reference];
+    pub const ALL: [Tag; 6] = [
+        Tag::Accounts,
+        Tag::Messages,
+        Tag::PrivateMessages,
+        Tag::Users,
+        Tag::Reference,
+        Tag::Health,
+    ];
 
     /// As it is shown.
     #[must_use]
@@ -92,6 +100,7 @@ impl Tag {
             Tag::PrivateMessages => "Private messages",
             Tag::Users => "Users",
             Tag::Reference => "Reference",
+            Tag::Health => "Health",
         }
     }
 
@@ -104,6 +113,7 @@ impl Tag {
             Tag::PrivateMessages => "What only its two parties read",
             Tag::Users => "Who is who",
             Tag::Reference => "This documentation",
+            Tag::Health => "How the server is",
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod client;
 mod conditional;
 pub mod contract;
 pub mod cors;
+mod health;
 pub mod limits;
 mod messages;
 pub mod openapi;
@@ -28,7 +29,7 @@ use serde::Serialize;
 use crate::auth::tokens::{TokenError, Tokens};
 use crate::model::UserId;
 use crate::problem::{self, Problem};
-use crate::store::{Backend, StoreError};
+use crate::store::{Backend, Snapshot, StoreError};
 use crate::sys::{Clock, Entropy};
 
 use client::Proxies;
@@ -271,6 +272,16 @@ impl App {
         &*self.store
     }
 
+    /// Whether the store would take a message now.
+    pub fn takes_writes(&mut self) -> bool {
+        self.store.takes_writes()
+    }
+
+    /// A copy of what the last sync made durable; `None` if the store is not one that lasts.
+    pub fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
+        self.store.snapshot()
+    }
+
     /// Random bytes for who needs a name that nobody else has.
     pub fn entropy(&mut self) -> &mut dyn Entropy {
         &mut *self.entropy
@@ -334,10 +345,7 @@ impl App {
         match failure {
             Failure::Problem(problem) => problem.into(),
             // The store has logged it, once for all that are refused.
-            Failure::Store(StoreError::Full { .. }) => {
-                let why = "there is too little room left for anything new";
-                Problem::new(problem::INSUFFICIENT_STORAGE, why).into()
-            }
+            Failure::Store(StoreError::Full { .. }) => Problem::no_room().into(),
             Failure::Store(error) => {
                 log::error!("{error}");
                 if error.is_fatal() {

@@ -3,7 +3,7 @@
 
 use super::contract::Operation;
 use super::{App, Call, Failure, OpenCall, Outcome};
-use super::{accounts, messages, problems, reference, users};
+use super::{accounts, health, messages, problems, reference, users};
 
 /// An endpoint.
 pub struct Route {
@@ -74,6 +74,8 @@ pub static ROUTES: &[Route] = &[
     open("GET", "/docs/{file}", &reference::FILE, reference::file),
     open("GET", "/problems", &problems::LIST, problems::list),
     open("GET", "/problems/{kind}", &problems::SHOW, problems::show),
+    open("GET", "/healthz", &health::ALIVE, health::alive),
+    open("GET", "/readyz", &health::READY, health::ready),
 ];
 
 /// What the table has for a method and a path.

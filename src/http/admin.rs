@@ -3,6 +3,7 @@
 //! It has a thread, an acceptor and a pulse of its own, so that it answers when the loop does not.
 //! It takes no bodies, and trusts whoever reaches it.
 
+use std::collections::HashSet;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
@@ -13,16 +14,20 @@ use std::time::Duration;
 
 use tiny_http::{Header, Method, Response};
 
+mod backup;
+
 use super::acceptor::{Acceptor, Arrival};
 use super::connections::Connections;
 use super::content::MAX_DROPPED_BYTES;
-use super::events::{self, Event};
+use super::deadlines::Deadlines;
+use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
 use super::metrics::Metrics;
 use super::pulse::Pulse;
 use super::reaper::Reaper;
 use super::socket::listen;
 use super::warden::Warden;
+use backup::Backups;
 
 /// After how long an idle connection ends: longer than figures are usually asked for again.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
@@ -43,6 +48,15 @@ struct Desk {
     pulse: Pulse,
     events: Receiver<Event>,
     metrics: Arc<Metrics>,
+    backups: Backups,
+    /// Connections to which a backup is on its way. What else they ask is not heard.
+    busy: HashSet<SocketAddr>,
+}
+
+/// How a request is answered.
+enum Answer {
+    Now(Response<io::Cursor<Vec<u8>>>),
+    Backup,
 }
 
 impl Admin {
@@ -56,15 +70,19 @@ impl Admin {
         self.local_addr
     }
 
-    /// Answers until the process ends.
-    pub(super) fn start(self, metrics: Arc<Metrics>) -> io::Result<()> {
+    /// Answers until the process ends. `server` is who has the store.
+    pub(super) fn start(self, metrics: Arc<Metrics>, server: Sender) -> io::Result<()> {
         let Admin { acceptor, local_addr } = self;
         let (sender, events) = events::channel(acceptor.waker());
         let connections = Connections { local_port: local_addr.port() };
         let reaper = Reaper::new(connections, IDLE_TIMEOUT);
-        let warden = Warden::new(Vec::new(), reaper, acceptor.backlog(), sender, Box::new(()));
+        let deadlines = Deadlines::new(connections);
+        let backups = Backups::start(server, sender.clone(), deadlines.clone(), connections)?;
+        let watched = vec![deadlines];
+        let warden = Warden::new(watched, reaper, acceptor.backlog(), sender, Box::new(()));
         let pulse = Pulse::start(local_addr, warden)?;
-        let mut desk = Desk { acceptor, connections, pulse, events, metrics };
+        let busy = HashSet::new();
+        let mut desk = Desk { acceptor, connections, pulse, events, metrics, backups, busy };
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
             loop {
                 desk.turn();
@@ -99,6 +117,9 @@ impl Desk {
                         log::warn!("still cannot accept the operator's connections: {error}");
                     }
                 }
+                Event::Closed(peer) => {
+                    self.busy.remove(&peer);
+                }
                 _ => {}
             }
         }
@@ -111,19 +132,30 @@ impl Desk {
         }
         self.pulse.quicken();
         let exchange = Exchange::new(request);
-        if !matches!(exchange.framing, Framing::None | Framing::Buffered) {
+        let peer = exchange.peer();
+        let takes_no_wait = matches!(exchange.framing, Framing::None | Framing::Buffered);
+        if !takes_no_wait || self.busy.contains(&peer) {
             self.refuse(exchange);
             return;
         }
-        let peer = exchange.peer();
-        let response = self.response(&exchange);
+        let response = match self.answer(&exchange) {
+            Answer::Now(response) => response,
+            Answer::Backup => match self.backups.slot() {
+                Some(slot) => {
+                    self.busy.insert(peer);
+                    slot.send(exchange.request, peer);
+                    return;
+                }
+                None => with(plain(503, "another backup is on its way\n"), "Retry-After", "60"),
+            },
+        };
         // One that does not read as much as fits into its socket is not waited for.
         if exchange.request.respond(response).is_err() {
             self.connections.sever(peer);
         }
     }
 
-    /// Nothing here takes a body that has to be waited for.
+    /// Nothing here takes a body that has to be waited for, nor a request behind another.
     fn refuse(&self, exchange: Exchange) {
         self.connections.sever(exchange.peer());
         let unread = exchange.request.body_length().unwrap_or(0) as u64;
@@ -133,35 +165,36 @@ impl Desk {
         }
     }
 
-    fn response(&self, exchange: &Exchange) -> Response<io::Cursor<Vec<u8>>> {
+    fn answer(&self, exchange: &Exchange) -> Answer {
         let request = &exchange.request;
         let path = request.url().split('?').next().unwrap_or_default();
-        let metrics = &self.metrics;
         let (status, content_type, body) = match path {
-            "/healthz" | "/readyz" | "/metrics"
+            "/healthz" | "/readyz" | "/metrics" | "/backup"
                 if !matches!(request.method(), Method::Get | Method::Head) =>
             {
-                let refused = plain(405, "only GET and HEAD\n".to_owned());
-                return with(refused, "Allow", "GET, HEAD");
+                return Answer::Now(with(plain(405, "only GET and HEAD\n"), "Allow", "GET, HEAD"));
             }
-            "/healthz" => state(metrics.is_alive()),
-            "/readyz" => state(metrics.is_ready()),
-            "/metrics" => (200, OPEN_METRICS, metrics.text()),
+            "/backup" if *request.method() == Method::Get => return Answer::Backup,
+            "/backup" => (200, backup::CONTENT_TYPE, String::new()),
+            "/healthz" | "/readyz" if !self.metrics.is_alive() => state(503, "silent"),
+            "/readyz" if !self.metrics.is_writable() => state(507, "full"),
+            "/healthz" | "/readyz" => state(200, "ok"),
+            "/metrics" => (200, OPEN_METRICS, self.metrics.text()),
             _ => {
-                return plain(404, "there are /healthz, /readyz and /metrics\n".to_owned());
+                let known = "there are /healthz, /readyz, /metrics and /backup\n";
+                return Answer::Now(plain(404, known));
             }
         };
         let response = Response::from_string(body).with_status_code(status);
-        with(response, "Content-Type", content_type)
+        Answer::Now(with(response, "Content-Type", content_type))
     }
 }
 
-fn state(good: bool) -> (u16, &'static str, String) {
-    let (status, word) = if good { (200, "ok") } else { (503, "unavailable") };
+fn state(status: u16, word: &str) -> (u16, &'static str, String) {
     (status, "application/json", format!("{{\"status\":\"{word}\"}}"))
 }
 
-fn plain(status: u16, text: String) -> Response<io::Cursor<Vec<u8>>> {
+fn plain(status: u16, text: &str) -> Response<io::Cursor<Vec<u8>>> {
     Response::from_string(text).with_status_code(status)
 }
 

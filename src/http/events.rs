@@ -7,6 +7,7 @@ use super::acceptor::Waker;
 use super::exchange::Exchange;
 use super::reaper::Sweep;
 use crate::api::Resume;
+use crate::store::{Snapshot, StoreError};
 
 /// Something that a worker has finished.
 pub(super) enum Event {
@@ -24,6 +25,8 @@ pub(super) enum Event {
     Stalled { shed: usize },
     /// The server's own requests have not been answered for too long.
     Silent,
+    /// The operator wants a copy of the store.
+    Snapshot(mpsc::Sender<Result<Option<Snapshot>, StoreError>>),
 }
 
 /// The workers' end of the loop's queue: an event and a nudge.

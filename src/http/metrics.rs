@@ -196,11 +196,15 @@ impl Metrics {
     }
 
     /// What the store holds.
-    pub(super) fn count(&self, counters: Counters, bytes: u64, is_writable: bool) {
+    pub(super) fn count(&self, counters: Counters, bytes: u64) {
         self.accounts.set(signed(counters.next_user - 1));
         self.messages.set(signed(counters.next_message));
         self.store_bytes.set(signed(bytes));
-        self.health.writable.store(is_writable, Ordering::Relaxed);
+    }
+
+    /// Whether the store takes writes.
+    pub(super) fn set_writable(&self, writable: bool) {
+        self.health.writable.store(writable, Ordering::Relaxed);
     }
 
     /// The server has answered itself.
@@ -215,9 +219,9 @@ impl Metrics {
         self.health.begun.elapsed().saturating_sub(answered) < ALIVE
     }
 
-    /// Whether the store takes writes.
-    pub(super) fn is_ready(&self) -> bool {
-        self.is_alive() && self.health.writable.load(Ordering::Relaxed)
+    /// Whether the store took writes when it was last asked.
+    pub(super) fn is_writable(&self) -> bool {
+        self.health.writable.load(Ordering::Relaxed)
     }
 
     /// All of them, in the text format of `OpenMetrics` 1.0.
@@ -303,7 +307,7 @@ mod tests {
             tally.count(route, status, Duration::from_micros(300));
         }
         metrics.refuse("bodies");
-        metrics.count(Counters { next_user: 3, next_message: 9 }, 70, false);
+        metrics.count(Counters { next_user: 3, next_message: 9 }, 70);
         let text = metrics.text();
         for line in [
             "veche_requests_total{method=\"POST\",route=\"/login\",status=\"429\"} 1",
@@ -323,8 +327,8 @@ mod tests {
     #[test]
     fn who_does_not_answer_is_not_alive() {
         let metrics = Metrics::new();
-        assert!(metrics.is_alive() && metrics.is_ready(), "a server that has just begun");
-        metrics.count(Counters::default(), 0, false);
-        assert!(metrics.is_alive() && !metrics.is_ready());
+        assert!(metrics.is_alive() && metrics.is_writable(), "a server that has just begun");
+        metrics.set_writable(false);
+        assert!(metrics.is_alive() && !metrics.is_writable());
     }
 }

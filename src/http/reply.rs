@@ -113,7 +113,7 @@ impl Unsent {
     }
 }
 
-type ResponseWriter = Box<dyn Write + Send>;
+pub(super) type ResponseWriter = Box<dyn Write + Send>;
 
 impl Outbox {
     pub(super) fn start(
@@ -366,7 +366,7 @@ fn write(writer: &mut ResponseWriter, bytes: &[u8]) -> io::Result<Written> {
 }
 
 /// Writes everything, however long it takes. The job's deadline ends it.
-fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) -> io::Result<()> {
     while let Written::Some(n) = write(writer, bytes)? {
         bytes = &bytes[n..];
     }

@@ -91,7 +91,7 @@ impl Loop {
         let Server { acceptor, local_addr, admin, settings, keeper, stopping } = server;
         let metrics = Arc::new(Metrics::new());
         let ids = RequestIds::new(u64::from_le_bytes(random(app.entropy())));
-        metrics.count(app.store().counters(), app.store().log_bytes(), true);
+        metrics.count(app.store().counters(), app.store().log_bytes());
         let open_log = |to| AccessLog::start(to, metrics.access_log_dropped.clone());
         let access_log = settings.access_log.map(open_log).transpose();
         let access_log = access_log.map_err(ServeError::AccessLog)?;
@@ -116,7 +116,7 @@ impl Loop {
             }
             let pulse = Pulse::start(local_addr, warden)?;
             if let Some(admin) = admin {
-                admin.start(Arc::clone(&metrics))?;
+                admin.start(Arc::clone(&metrics), sender.clone())?;
             }
             Ok((outbox, hashers, readers, pulse))
         };
@@ -228,7 +228,7 @@ impl Loop {
         let counters = store.counters();
         if counters != self.counted {
             self.metrics.sync_seconds.observe(sync_begun.elapsed().as_secs_f64());
-            self.metrics.count(counters, store.log_bytes(), true);
+            self.metrics.count(counters, store.log_bytes());
             self.counted = counters;
         }
         self.metrics.turn(self.replies.len());
@@ -370,6 +370,10 @@ impl Loop {
             Event::Closed(peer) => self.end(peer),
             Event::Swept(sweep) => self.reap(sweep),
             Event::Stalled { shed } => self.renew(shed),
+            Event::Snapshot(wanted) => {
+                // Who wanted it may have gone.
+                let _ = wanted.send(self.app.snapshot());
+            }
             Event::Silent => {
                 self.failure.get_or_insert(ServeError::Silent);
             }
@@ -402,6 +406,7 @@ impl Loop {
     /// Ends the connections that hold a thread for nothing.
     fn reap(&mut self, sweep: Sweep) {
         self.outbox.set_stranded(sweep.stranded);
+        self.metrics.set_writable(self.app.takes_writes());
         self.metrics.look(sweep.open, sweep.stranded, self.lanes.len());
         let mut shed = 0;
         for (descriptor, reason) in sweep.overdue {

@@ -87,6 +87,14 @@ impl Backend for MemoryStore {
         self.counters
     }
 
+    fn log_bytes(&self) -> u64 {
+        0
+    }
+
+    fn takes_writes(&mut self) -> bool {
+        true
+    }
+
     fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {
         if self.counters != Counters::default() {
             return Err(RestoreError::NotEmpty);

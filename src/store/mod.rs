@@ -92,10 +92,11 @@ pub trait Backend: Send {
     /// The ids that will be given out next.
     fn counters(&self) -> Counters;
 
-    /// Bytes of the log, if the store has one.
-    fn log_bytes(&self) -> u64 {
-        0
-    }
+    /// Bytes of the log; 0 if the store has none.
+    fn log_bytes(&self) -> u64;
+
+    /// Whether a write would be taken now, or refused with [`StoreError::Full`].
+    fn takes_writes(&mut self) -> bool;
 
     /// Takes over the identity of the store that an import comes from. Only while empty.
     fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError>;

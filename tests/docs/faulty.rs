@@ -83,6 +83,14 @@ impl Backend for FaultyStore {
         self.store.counters()
     }
 
+    fn log_bytes(&self) -> u64 {
+        self.store.log_bytes()
+    }
+
+    fn takes_writes(&mut self) -> bool {
+        !self.full.load(Ordering::SeqCst) && self.store.takes_writes()
+    }
+
     fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {
         self.store.adopt(epoch)
     }

@@ -1,12 +1,14 @@
 //! The operator's listener.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{Client, PASSWORD, credentials};
-use crate::server::{PATIENCE, STORES, Server, until};
+use crate::server::{PATIENCE, STORES, Server, run, until, veche};
 use crate::wire::Wire;
 
 const LISTEN: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
@@ -142,5 +144,64 @@ fn the_two_listeners_do_not_mix() {
         }
         scraping.join().unwrap();
     });
+    server.stop();
+}
+
+/// A backup of a server that is written to has all that was acknowledged before it began, and is
+/// a beginning of what is there in the end.
+#[test]
+fn a_busy_server_is_backed_up() {
+    const BEFORE: usize = 600;
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with("sled", dir.path(), &LISTEN);
+    let admin = server.admin_addr();
+    let ann = Client::signed_up(&server, "ann");
+    for n in 0..BEFORE {
+        ann.say(&format!("before {n}"));
+    }
+    let file = dir.path().join("backup");
+    let (done, more) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                ann.say("meanwhile");
+                more.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let output = run(veche().arg("backup").arg(format!("http://{admin}")).arg(&file));
+        done.store(true, Ordering::Relaxed);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    });
+    let restored = dir.path().join("restored");
+    fs::create_dir(&restored).unwrap();
+    let output = run(veche().args(["import", "--data-dir"]).arg(restored.join("data")).arg(&file));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let copy = Server::start("sled", &restored);
+    let ann_there = Client::new(&copy).log_in("ann");
+    let page = |of: &Client| match of.get("/api/messages?limit=1000&after=-1").json() {
+        Value::Array(page) => page,
+        other => panic!("{other}"),
+    };
+    let (there, here) = (page(&ann_there), page(&ann));
+    assert!(there.len() >= BEFORE, "{} messages", there.len());
+    assert_eq!(there[..], here[..there.len()]);
+    assert!(more.load(Ordering::Relaxed) > 0);
+    server.stop();
+    copy.stop();
+}
+
+/// One at a time; and a store that has no log says so.
+#[test]
+fn a_backup_that_cannot_be_had_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with("memory", dir.path(), &LISTEN);
+    let admin = server.admin_addr();
+    let (head, why) = get(admin, "/backup");
+    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    assert!(why.contains("memory store"), "{why}");
+    let file = dir.path().join("backup");
+    let output = run(veche().arg("backup").arg(format!("http://{admin}")).arg(&file));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!file.exists());
     server.stop();
 }

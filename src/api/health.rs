@@ -1,0 +1,44 @@
+//! Whether the server lives and takes writes, for whatever decides where requests are sent.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::contract::{Answer, Operation, Shape, Tag};
+use super::{App, Failure, OpenCall, Outcome, Reply, to_json};
+use crate::problem::{self, Problem};
+
+/// All is well.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Health {
+    #[schema(pattern = "^ok$")]
+    status: &'static str,
+}
+
+pub(super) const ALIVE: Operation = Operation {
+    answers: &[Answer::json(200, "It is alive", Shape::of::<Health>())],
+    ..Operation::new("alive", Tag::Health, "Whether the server is alive")
+};
+
+pub(super) const READY: Operation = Operation {
+    answers: &[Answer::json(200, "It takes messages", Shape::of::<Health>())],
+    problems: &[problem::INSUFFICIENT_STORAGE],
+    ..Operation::new("ready", Tag::Health, "Whether the server takes messages")
+};
+
+fn well() -> Outcome {
+    Outcome::Reply(Reply::json(200, to_json(&Health { status: "ok" })))
+}
+
+/// Who answers is alive.
+///
+/// `GET /healthz`
+#[expect(clippy::unnecessary_wraps, reason = "handlers are of one type")]
+pub(super) fn alive(_: &mut App, _: &OpenCall<'_>) -> Result<Outcome, Failure> {
+    Ok(well())
+}
+
+/// `GET /readyz`
+pub(super) fn ready(app: &mut App, _: &OpenCall<'_>) -> Result<Outcome, Failure> {
+    if app.takes_writes() { Ok(well()) } else { Err(Problem::no_room().into()) }
+}

@@ -1,0 +1,126 @@
+//! `GET /backup`: a copy of the store on its way to the operator, beside everything else.
+
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tiny_http::Response;
+
+use crate::http::connections::Connections;
+use crate::http::deadlines::Deadlines;
+use crate::http::events::{Event, Sender};
+use crate::http::pool::{Pool, Priority, Slot};
+use crate::http::reply::{ResponseWriter, write_all};
+use crate::store::Snapshot;
+
+pub(super) const CONTENT_TYPE: &str = "application/octet-stream";
+
+/// How much is read and sent at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// How long the operator may take for as much.
+const CHUNK_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the loop may take to say what there is to copy.
+const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Sends backups, one at a time: each holds a descriptor for every file of the log.
+pub(super) struct Backups {
+    pool: Pool,
+    way: Way,
+}
+
+/// What a backup needs on its way.
+#[derive(Clone)]
+struct Way {
+    /// Who has the store.
+    server: Sender,
+    /// Who waits for the connection to be free.
+    desk: Sender,
+    deadlines: Deadlines,
+    connections: Connections,
+}
+
+/// Room for a backup.
+pub(super) struct BackupSlot<'a>(Slot<'a>, Way);
+
+impl Backups {
+    pub(super) fn start(
+        server: Sender,
+        desk: Sender,
+        deadlines: Deadlines,
+        connections: Connections,
+    ) -> io::Result<Backups> {
+        let pool = Pool::start("backup", 1, 0, Priority::Low)?;
+        Ok(Backups { pool, way: Way { server, desk, deadlines, connections } })
+    }
+
+    /// `None` while another one is on its way.
+    pub(super) fn slot(&self) -> Option<BackupSlot<'_>> {
+        self.pool.slot().map(|slot| BackupSlot(slot, self.way.clone()))
+    }
+}
+
+impl BackupSlot<'_> {
+    /// Answers with a backup, however long it takes, and ends the connection.
+    pub(super) fn send(self, request: tiny_http::Request, peer: SocketAddr) {
+        let BackupSlot(slot, way) = self;
+        slot.submit(move || {
+            match way.snapshot() {
+                Ok(Some(snapshot)) => {
+                    let length = snapshot.length();
+                    log::info!("sending a backup of {length} bytes to {peer}");
+                    match way.copy(snapshot, request.into_writer(), peer) {
+                        Ok(()) => log::info!("the backup is sent"),
+                        Err(error) => log::warn!("sending the backup failed: {error}"),
+                    }
+                }
+                Ok(None) => refuse(request, 404, "a memory store has nothing to be copied\n"),
+                Err(why) => {
+                    log::warn!("making the backup failed: {why}");
+                    refuse(request, 503, "no backup can be made; the log says why\n");
+                }
+            }
+            // Whether all was sent, its length has said.
+            way.connections.sever(peer);
+            way.desk.send(Event::Closed(peer));
+        });
+    }
+}
+
+impl Way {
+    fn snapshot(&self) -> Result<Option<Snapshot>, String> {
+        let (wanted, made) = mpsc::channel();
+        self.server.send(Event::Snapshot(wanted));
+        let made = made.recv_timeout(SNAPSHOT_DEADLINE).map_err(|e| e.to_string())?;
+        made.map_err(|e| e.to_string())
+    }
+
+    fn copy(
+        &self,
+        mut snapshot: Snapshot,
+        mut to: ResponseWriter,
+        peer: SocketAddr,
+    ) -> io::Result<()> {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {}\r\n\
+             Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+            snapshot.length()
+        );
+        write_all(&mut to, head.as_bytes())?;
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let len = snapshot.read(&mut chunk)?;
+            if len == 0 {
+                return Ok(());
+            }
+            let deadline = self.deadlines.watch(peer, CHUNK_DEADLINE);
+            write_all(&mut to, &chunk[..len])?;
+            drop(deadline);
+        }
+    }
+}
+
+fn refuse(request: tiny_http::Request, status: u16, why: &str) {
+    // Who asked may have gone.
+    let _ = request.respond(Response::from_string(why).with_status_code(status));
+}
