@@ -35,7 +35,9 @@ fn below_the_floor_writes_are_refused_and_reading_goes_on() {
         assert_eq!(refused.status, 507, "{path}: {refused:?}");
         assert_eq!(refused.body["type"], "/problems/insufficient-storage");
     }
-    for path in ["/api/messages", "/api/users/me", "/api/users"] {
+    let unready = ann.ask("/readyz", None).expect("an answer");
+    assert_eq!(unready.status, 507, "{unready:?}");
+    for path in ["/api/messages", "/api/users/me", "/api/users", "/healthz"] {
         assert_eq!(ann.ask(path, None).expect("an answer").status, 200, "{path}");
     }
     let log = server.log();

@@ -9,6 +9,7 @@ mod clients;
 mod disk;
 mod faults;
 mod full;
+mod hang;
 mod kills;
 mod powercut;
 mod random;
