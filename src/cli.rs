@@ -7,7 +7,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use crate::api::Settings;
+use crate::api::client::{Network, Proxies};
 use crate::api::cors::{Cors, Origin};
+use crate::api::limits::{Limit, Limits};
+
+/// What is kept free on the disk unless it is said otherwise: room to stop in good order, and for
+/// the operator to see to it.
+const MIN_FREE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A REST chat server: accounts, a general chat, private messages.
 ///
@@ -38,7 +44,7 @@ pub enum Command {
         #[arg(default_value = "-")]
         file: PathBuf,
     },
-    /// Read what `export` wrote into an empty store, and print the same digest
+    /// Read what `export` or `backup` wrote into an empty store, and print the same digest
     ///
     /// The store appears when it is complete. With `--store memory` the file is only verified.
     Import {
@@ -46,6 +52,26 @@ pub enum Command {
         #[arg(default_value = "-")]
         file: PathBuf,
     },
+    /// Fetch a backup from a running server, verify it, and print the digest of its export
+    ///
+    /// The file appears when it is complete. `import` restores it. Summary and progress go to
+    /// standard error.
+    Backup {
+        /// The server's admin address: `http://127.0.0.1:5001`, say
+        url: String,
+        /// The file to write; must not exist
+        file: PathBuf,
+    },
+    /// Read all of a store, say what is in it, and tell every damage by file and offset
+    ///
+    /// The server must be stopped. Changes nothing; a copy of the index is made in the system's
+    /// directory for temporary files (`TMPDIR`). Exits with 1 if anything is damaged.
+    Check,
+    /// Write a store's log anew without what was erased
+    ///
+    /// The server must be stopped. Needs room for a second copy. Can be interrupted at any time:
+    /// the store is then what it was.
+    Compact,
     /// Run the documentation's examples against a running deployment, and say what differs
     ///
     /// Needs bash and curl. Registers users of its own, addresses nobody else, and leaves them and
@@ -145,7 +171,59 @@ pub struct ServeArgs {
     /// Append a line of JSON for each answer to this file; `-` is standard output
     #[arg(long, env = "VECHE_ACCESS_LOG", value_name = "FILE")]
     pub access_log: Option<PathBuf>,
-    /// Read an export into the store, which must be empty, before serving
+    /// Refuse writes while fewer bytes than these are free on the disk of the sled store
+    ///
+    /// Reading and logging in go on. 0 never refuses.
+    #[arg(
+        long,
+        env = "VECHE_MIN_FREE_SPACE",
+        value_name = "BYTES",
+        default_value_t = MIN_FREE_BYTES
+    )]
+    pub min_free_space: u64,
+    /// How many logins to an account may fail from an address: `off`, or at once and in each time
+    ///
+    /// 5 times as many may fail to an account from all addresses together, 10 times as many from
+    /// an address to all accounts together. The time is a number of `s`, `m`, `h` or `d`.
+    #[arg(
+        long,
+        env = "VECHE_LOGIN_LIMIT",
+        value_name = "N/TIME",
+        default_value = "10/m",
+        value_parser = Limit::parse
+    )]
+    pub login_limit: Limit,
+    /// How many accounts an address may register, at once and in each time, as in `5/h`
+    #[arg(
+        long,
+        env = "VECHE_REGISTRATION_LIMIT",
+        value_name = "N/TIME",
+        default_value = "off",
+        value_parser = Limit::parse
+    )]
+    pub registration_limit: Limit,
+    /// How many messages a user may send, at once and in each time, as in `60/m`
+    #[arg(
+        long,
+        env = "VECHE_MESSAGE_LIMIT",
+        value_name = "N/TIME",
+        default_value = "off",
+        value_parser = Limit::parse
+    )]
+    pub message_limit: Limit,
+    /// Believe this proxy or network, as in `127.0.0.1` or `10.0.0.0/8`, for whom it asks (repeatable)
+    ///
+    /// Clients are told apart by the last address in its `X-Forwarded-For` that is not trusted
+    /// itself. Without it they are told apart by who connects, and the field means nothing.
+    #[arg(
+        long,
+        env = "VECHE_TRUST_PROXY",
+        value_name = "ADDR[/BITS]",
+        value_delimiter = ',',
+        value_parser = Network::parse
+    )]
+    pub trust_proxy: Vec<Network>,
+    /// Read an export or a backup into the store, which must be empty, before serving
     #[arg(long, env = "VECHE_IMPORT", value_name = "FILE")]
     pub import: Option<PathBuf>,
 }
@@ -157,6 +235,12 @@ impl ServeArgs {
         Settings {
             min_password_length: usize::from(self.min_password_length),
             cors: Cors::with(self.cors_origin.clone()),
+            limits: Limits {
+                login: self.login_limit,
+                registration: self.registration_limit,
+                message: self.message_limit,
+            },
+            proxies: Proxies::with(self.trust_proxy.clone()),
         }
     }
 }

@@ -4,14 +4,16 @@
 //! against the one table of routes in [`api`], whose handlers ask a [`store`] and [`auth`], and
 //! leaves as a reply or, from the one table of errors, as a [`problem`].
 //!
-//! Beside the server stands [`docs`], which runs the documentation's pages against one.
+//! Beside the server stand [`docs`], which runs the documentation's pages against one, and
+//! [`backup`], which fetches a copy of the store from one.
 //!
 //! Imports run one way: `http → api → {store, auth, problem} → {model, sys}`. Only `http` knows
-//! sockets, only `store`, `auth` and `docs` know files, only [`sys`] knows the time of day and
+//! sockets, only `store`, `auth`, `docs` and `backup` know files, only [`sys`] knows the time of day and
 //! where random bytes come from. A test holds that.
 
 pub mod api;
 pub mod auth;
+pub mod backup;
 pub mod cli;
 pub mod docs;
 pub mod http;

@@ -18,6 +18,7 @@ use signal_hook::iterator::Signals;
 use veche::api::App;
 use veche::auth::secret;
 use veche::auth::tokens::{SECRET_BYTES, Tokens};
+use veche::backup::PATIENCE;
 use veche::cli::{Cli, Command, ServeArgs, StoreArgs, StoreKind};
 use veche::docs::address::Address;
 use veche::docs::check::{self, Check, Report as _};
@@ -25,7 +26,7 @@ use veche::docs::plan::Plan;
 use veche::http::{self, Destination, Keeper, Server};
 use veche::model::Epoch;
 use veche::progress::{Display, Lines};
-use veche::store::{self, Backend, MemoryStore, SledStore, Summary, TransferError};
+use veche::store::{self, Backend, Compaction, MemoryStore, SledStore, Summary, TransferError};
 use veche::sys::{SystemClock, SystemEntropy, random};
 
 /// A password shorter than this should not be good enough for a network.
@@ -57,6 +58,9 @@ fn main() -> ExitCode {
         None => serve(&cli.store, &cli.serve),
         Some(Command::Export { file }) => export(&cli.store, file),
         Some(Command::Import { file }) => import(&cli.store, file),
+        Some(Command::Backup { url, file }) => backup(url, file),
+        Some(Command::Check) => check_store(&cli.store),
+        Some(Command::Compact) => compact(&cli.store),
         Some(Command::DocsCheck { url, yes }) => return docs_check(url, *yes),
     };
     match done {
@@ -77,7 +81,7 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
         access_log: serve.access_log.clone().map(Destination::from),
     };
     let server = Server::bind(serve.listen, settings)?.kept_by(Process::default());
-    let store = open(args, serve.import.as_deref(), &mut entropy)?;
+    let store = open(args, serve, &mut entropy)?;
     let secret = match (&serve.jwt_secret_file, args.store) {
         (Some(file), _) => secret::read(file)?,
         (None, StoreKind::Sled) => {
@@ -145,10 +149,11 @@ fn tell_manager(state: NotifyState<'_>) {
 /// Opens the store that is to be served.
 fn open(
     args: &StoreArgs,
-    to_import: Option<&Path>,
+    serve: &ServeArgs,
     entropy: &mut SystemEntropy,
 ) -> Outcome<Box<dyn Backend>> {
     let epoch = Epoch(u64::from_le_bytes(random(entropy)));
+    let to_import = serve.import.as_deref();
     match args.store {
         StoreKind::Memory => {
             let mut store = MemoryStore::new(epoch);
@@ -164,7 +169,8 @@ fn open(
                 let summary = build(&args.data_dir, epoch, file)?;
                 log::info!("imported {summary}");
             }
-            let store = SledStore::open(&args.data_dir, epoch, &mut Display::default())?;
+            let mut store = SledStore::open(&args.data_dir, epoch, &mut Display::default())?;
+            store.keep_free(serve.min_free_space);
             log::info!("store: sled, in {}", args.data_dir.display());
             Ok(Box::new(store))
         }
@@ -201,6 +207,32 @@ fn import(args: &StoreArgs, file: &Path) -> Outcome<()> {
     Ok(())
 }
 
+fn backup(url: &str, file: &Path) -> Outcome<()> {
+    let address = Address::parse(url).map_err(|why| format!("{url:?} is no address: {why}"))?;
+    let progress = &mut Display::default();
+    let summary = veche::backup::fetch(address.as_str(), file, PATIENCE, progress)?;
+    eprintln!("backed up {summary}");
+    Ok(())
+}
+
+fn check_store(args: &StoreArgs) -> Outcome<()> {
+    if args.store == StoreKind::Memory {
+        return Err("a memory store lives in its server only: there is nothing to check".into());
+    }
+    let check = store::check(&args.data_dir, &mut Display::default())?;
+    writeln!(io::stdout(), "{check}")?;
+    if check.is_sound() { Ok(()) } else { Err("the store is damaged".into()) }
+}
+
+fn compact(args: &StoreArgs) -> Outcome<()> {
+    if args.store == StoreKind::Memory {
+        return Err("a memory store lives in its server only: there is nothing to compact".into());
+    }
+    let Compaction { before, after } = store::compact(&args.data_dir, &mut Display::default())?;
+    eprintln!("compacted the log from {before} to {after} bytes");
+    Ok(())
+}
+
 /// 0 if nothing differs, 1 if something does or nobody answers, 2 if it was not told to go on.
 fn docs_check(url: &str, yes: bool) -> ExitCode {
     let done = Address::parse(url).map_err(|why| (2, format!("{url:?} is no address: {why}")));
@@ -227,19 +259,23 @@ fn check_docs(address: Address, yes: bool) -> Outcome<ExitCode> {
 }
 
 fn build(data_dir: &Path, epoch: Epoch, file: &Path) -> Outcome<Summary> {
-    Ok(SledStore::build(data_dir, epoch, |store| read_export(file, store))?)
+    SledStore::build(data_dir, epoch, |store| read_export(file, store))
 }
 
-fn read_export(file: &Path, store: &mut dyn Backend) -> Result<Summary, TransferError> {
+/// Reads an export or a backup.
+fn read_export(file: &Path, store: &mut dyn Backend) -> Outcome<Summary> {
+    let named = |e: &dyn Error| format!("{}: {e}", file.display());
     let (source, len): (Box<dyn BufRead>, _) = if file == Path::new("-") {
         (Box::new(io::stdin().lock()), None)
     } else {
-        let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", file.display()));
-        let file = File::open(file).map_err(named)?;
-        let len = file.metadata().map_err(named)?.len();
+        let file = File::open(file).map_err(|e| named(&e))?;
+        let len = file.metadata().map_err(|e| named(&e))?.len();
         (Box::new(BufReader::new(file)), Some(len))
     };
-    store::import(source, len, store, &mut Display::default())
+    store::import(source, len, store, &mut Display::default()).map_err(|error| match error {
+        TransferError::Store(error) => error.into(),
+        of_the_file => named(&of_the_file).into(),
+    })
 }
 
 /// Has the allocator give blocks from a mebibyte on back to the system as soon as they are free.

@@ -81,12 +81,19 @@ kinds! {
     INVALID_FIELD = 422 "invalid-field": "A field of the body is invalid",
         "The body is a JSON object, but a field is missing, of the wrong type or out of range.",
         "Correct the field that `field` names.";
+    TOO_MANY_REQUESTS = 429 "too-many-requests": "Too many requests of this kind",
+        "More was asked for than a limit allows to a user, an account or an address (RFC 6585, \
+         section 4).",
+        "Try again after the seconds that the `Retry-After` header gives. Nothing was changed.";
     INTERNAL_ERROR = 500 "internal-error": "The server failed",
         "The server's own fault. What went wrong is in its log.",
         "Try again later. Whether a change took effect is unknown.";
     OVERLOADED = 503 "overloaded": "The server is busy",
         "A queue for work of this kind is full.",
         "Try again after the seconds that the `Retry-After` header gives. Nothing was changed.";
+    INSUFFICIENT_STORAGE = 507 "insufficient-storage": "The server has no room to write",
+        "So little of its disk is free that nothing more is written (RFC 4918, section 11.5).",
+        "Read on; write again when the operator has made room. Nothing was changed.";
 }
 
 /// What can happen to any request, whatever it asks for.
@@ -152,6 +159,14 @@ impl Problem {
         let detail = format!("this path knows {allow}");
         let mut problem = Problem::new(METHOD_NOT_ALLOWED, detail);
         problem.headers.push(("Allow", allow.into()));
+        problem
+    }
+
+    /// 429, and after how many seconds it can be tried again.
+    #[must_use]
+    pub fn too_many_requests(why: impl Into<Cow<'static, str>>, retry_after: u64) -> Problem {
+        let mut problem = Problem::new(TOO_MANY_REQUESTS, why);
+        problem.headers.push(("Retry-After", retry_after.to_string().into()));
         problem
     }
 

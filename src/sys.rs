@@ -3,7 +3,8 @@
 //! The only module that reads the system clock or asks for entropy, so that everything else gives
 //! the same answer to the same questions.
 
-use std::time::{Duration, SystemTime};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::Timestamp;
 
@@ -11,6 +12,12 @@ use crate::model::Timestamp;
 pub trait Clock: Send {
     /// The current time.
     fn now(&self) -> Timestamp;
+
+    /// The time since a moment that stays the same while the process runs, to tell how much has
+    /// passed. The time of day will do for a clock that nobody sets.
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.now().millis())
+    }
 }
 
 /// Gives unpredictable bytes.
@@ -35,6 +42,12 @@ impl Clock for SystemClock {
         let since_epoch =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Monotonic: what is to last a minute does so when the time of day is set meanwhile.
+    fn elapsed(&self) -> Duration {
+        static FIRST_ASKED: LazyLock<Instant> = LazyLock::new(Instant::now);
+        FIRST_ASKED.elapsed()
     }
 }
 

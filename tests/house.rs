@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What each module may import of the crate. A module imports itself freely; what is not listed
 /// is forbidden. This is the picture in `docs/architecture.md`, as a table.
@@ -17,6 +18,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("api", &["store", "auth", "problem", "model", "sys"]),
     ("http", &["api", "store", "problem", "model", "sys"]),
     ("docs", &["model", "sys"]),
+    ("backup", &["store"]),
     ("progress", &["docs", "store"]),
     ("cli", &["api"]),
 ];
@@ -25,11 +27,17 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const KNOWLEDGE: &[(&str, &[&str])] = &[
     ("tiny_http::", &["http"]),
     ("socket2::", &["http"]),
-    ("std::net", &["http", "cli"]),
+    // Who a client is told apart by is an address; a socket is something else.
+    ("std::net", &["http", "cli", "api"]),
+    ("SocketAddr", &["http", "cli"]),
+    ("TcpListener", &["http"]),
+    ("TcpStream", &["http"]),
     ("std::thread", &["http", "docs", "main"]),
-    ("std::fs", &["store", "auth", "http", "docs", "main"]),
+    ("std::fs", &["store", "auth", "http", "docs", "backup", "main"]),
     ("std::process", &["docs", "main"]),
     ("::sled::", &["store"]),
+    ("tempfile::", &["store", "backup"]),
+    ("ureq::", &["backup"]),
     ("jsonwebtoken::", &["auth"]),
     ("argon2::", &["auth"]),
     ("SystemTime", &["sys"]),
@@ -146,4 +154,27 @@ fn ci_runs_what_the_contributing_page_names() {
     let script = fs::read_to_string(root().join(".ci/run")).unwrap();
     let run: Vec<&str> = script.lines().filter(|line| line.starts_with("cargo ")).collect();
     assert_eq!(run, named);
+}
+
+/// A patch that does not apply any more proves nothing: `tests/mutations/run` would stop at it.
+#[test]
+fn every_mutation_still_applies() {
+    let dir = root().join("tests/mutations");
+    let entries = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+    let patches: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|it| it == "patch")).collect();
+    assert!(patches.len() >= 3, "{patches:?}");
+    for patch in patches {
+        let text = fs::read_to_string(&patch).unwrap();
+        assert!(text.contains("\nTurns red: --"), "{} names its test", patch.display());
+        let checked = Command::new("git")
+            .current_dir(root())
+            .args(["apply", "--check", "--verbose"])
+            .arg(&patch)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.success(), "{}: {said}", patch.display());
+        assert!(said.contains("Checking patch"), "{} is looked at: {said}", patch.display());
+    }
 }

@@ -6,6 +6,9 @@
 //!
 //! `cargo bench --bench http -- --against PATH` compares with an earlier build of veche instead.
 //!
+//! `cargo bench --bench http -- --logins` says whether unknown users can be told by the time that a
+//! login takes to be refused, and fails if so.
+//!
 //! `cargo bench --bench http -- --quick` is a short version for whoever changes the bench.
 
 mod against;
@@ -14,6 +17,7 @@ mod build;
 mod client;
 mod comparison;
 mod control;
+mod guesses;
 mod loads;
 mod machine;
 mod opening;
@@ -38,6 +42,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Messages in the stores that the plain GET and POST figures are of.
 const SHORT: u64 = 1_000;
+/// Logins that are refused, of each kind and on each store.
+const GUESSES: usize = 5_000;
+const QUICK_GUESSES: usize = 200;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -50,9 +57,13 @@ fn main() -> ExitCode {
         | ["--quick", "--against", earlier, "--bench"] => {
             against::compare(earlier.as_ref(), &Plan::AGAINST_QUICK)
         }
+        ["--logins", "--bench"] => guesses::compare(GUESSES),
+        ["--logins", "--quick", "--bench"] | ["--quick", "--logins", "--bench"] => {
+            guesses::compare(QUICK_GUESSES)
+        }
         // `cargo test --benches` is not asking for minutes of load on a debug build.
         [] => Ok(()),
-        _ => Err("the arguments are --quick and --against PATH".into()),
+        _ => Err("the arguments are --quick, --logins and --against PATH".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -141,7 +141,13 @@ impl Store {
 
     /// Starts veche over it.
     pub(crate) fn open(&self) -> Result<Server> {
+        self.open_with(&[])
+    }
+
+    /// The same with further arguments, which earlier builds need not have.
+    pub(crate) fn open_with(&self, arguments: &[&str]) -> Result<Server> {
         let mut command = self.veche();
+        command.args(arguments);
         command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(self.data_dir());
         match self.kind {
             Kind::Memory => command.args(["--store", "memory"]),

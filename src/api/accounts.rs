@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::{self, Given};
+use super::client::Network;
 use super::contract::{Answer, Field, Operation, Shape, Tag};
+use super::limits::Standing;
 use super::{App, Failure, Job, OpenCall, Outcome, Reply, Resume, to_json};
 use crate::auth::{passwords, tokens};
 use crate::model::{MAX_PASSWORD_BYTES, UserId, Username};
@@ -59,13 +61,16 @@ struct LoggedIn<'a> {
 pub(super) const REGISTER: Operation = Operation {
     body: Some(Shape::of::<Credentials<'static>>()),
     answers: &[Answer::json(201, "The account is made", Shape::of::<Registered>())
-        .with(&[Field::Location])],
+        .with(&[Field::Location])
+        .perhaps_with(&[Field::RateLimit, Field::RateLimitPolicy])],
     problems: &[
         problem::MALFORMED_BODY,
         problem::USERNAME_TAKEN,
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
         problem::INVALID_FIELD,
+        problem::TOO_MANY_REQUESTS,
+        problem::INSUFFICIENT_STORAGE,
     ],
     ..Operation::new("register", Tag::Accounts, "Make an account")
 };
@@ -85,6 +90,7 @@ pub(super) const LOGIN: Operation = Operation {
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
         problem::INVALID_FIELD,
+        problem::TOO_MANY_REQUESTS,
     ],
     ..Operation::new("login", Tag::Accounts, "Log in: get an access token")
 };
@@ -103,26 +109,36 @@ pub(super) fn register(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Fa
     if app.store.user_named(&name)?.is_some() {
         return Err(username_taken().into());
     }
+    let from = Network::of_client(call.request.client);
+    let standing = app.limiters.registrations.count(from, &*app.clock)?;
     let password = password.into_owned();
     let salt = random(&mut *app.entropy);
-    Ok(Outcome::Offload(Box::new(move || -> Resume {
+    let work = move || -> Resume {
         let hash = passwords::hash(&password, salt);
         Box::new(move |app| match hash {
-            Ok(hash) => create(app, name, hash),
+            Ok(hash) => create(app, name, hash, standing),
             Err(error) => {
                 log::error!("hashing a password failed: {error}");
                 Err(Problem::internal().into())
             }
         })
+    };
+    Ok(Outcome::Offload(Job::new(work).or_else(move |app| {
+        app.limiters.registrations.uncount(from, standing, &*app.clock);
     })))
 }
 
-fn create(app: &mut App, name: Username, password_hash: Box<str>) -> Result<Reply, Failure> {
+fn create(
+    app: &mut App,
+    name: Username,
+    password_hash: Box<str>,
+    standing: Option<Standing>,
+) -> Result<Reply, Failure> {
     let created_at = app.clock.now();
     let created = app.store.create_user(NewUser { name, password_hash, created_at })?;
     let id = created.ok_or_else(username_taken)?;
     let reply = Reply::json(201, to_json(&Registered { id }));
-    Ok(reply.with("Location", format!("/api/users/{id}")))
+    Ok(reply.with("Location", format!("/api/users/{id}")).with_standing(standing))
 }
 
 /// The same for an unknown user and for a wrong password: one answer, in the same time.
@@ -132,20 +148,25 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
     let credentials: Credentials<'_> = body::parse(call.request)?;
     let username = credentials.username.required("username")?;
     let password = credentials.password.required("password")?.into_owned();
+    // Before anything is known of the user, and before the hash that it is to spare.
+    let attempt = app.limiters.begin_login(&username, call.request.client, &*app.clock)?;
     let user = match Username::parse(&username) {
         Ok(name) => app.store.user_named(&name)?.map(|user| (user.id, user.password_hash.clone())),
         Err(_) => None,
     };
-    let job: Job = Box::new(move || {
+    let work = move || -> Resume {
         let right = passwords::verify(user.as_ref().map(|(_, hash)| &**hash), &password);
         let id = user.map(|(id, _)| id).filter(|_| right);
         Box::new(move |app| {
             let why = "no user has this name and this password";
             let id = id.ok_or_else(|| Problem::new(problem::WRONG_CREDENTIALS, why))?;
+            app.limiters.login_succeeded(attempt, &*app.clock);
             admit(app, id)
         })
-    });
-    Ok(Outcome::Offload(job))
+    };
+    Ok(Outcome::Offload(Job::new(work).or_else(move |app| {
+        app.limiters.login_declined(attempt, &*app.clock);
+    })))
 }
 
 fn admit(app: &mut App, user: UserId) -> Result<Reply, Failure> {
@@ -172,4 +193,83 @@ fn check_password(password: &str, min_length: usize) -> Result<(), Problem> {
 
 fn username_taken() -> Problem {
     Problem::new(problem::USERNAME_TAKEN, "somebody has this name already, in this or another case")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::api::client::Proxies;
+    use crate::api::cors::Cors;
+    use crate::api::limits::{Limit, Limits};
+    use crate::api::{Body, Request, Settings};
+    use crate::auth::tokens::Tokens;
+    use crate::model::{Epoch, Timestamp};
+    use crate::store::MemoryStore;
+    use crate::sys::{FixedClock, SeededEntropy};
+
+    fn app() -> App {
+        let limit = Limit::parse("2/d").unwrap();
+        let limits = Limits { login: limit, registration: limit, message: limit };
+        let settings = Settings {
+            min_password_length: 3,
+            cors: Cors::default(),
+            limits,
+            proxies: Proxies::default(),
+        };
+        App::new(
+            Box::new(MemoryStore::new(Epoch(1))),
+            Tokens::new(&[7; 32], 3600, Epoch(1)),
+            Box::new(FixedClock(Timestamp::from_millis(1_767_323_045_678))),
+            Box::new(SeededEntropy(1)),
+            settings,
+        )
+    }
+
+    fn post(app: &mut App, path: &str, password: &str) -> Outcome {
+        let body = format!("{{\"username\":\"ann\",\"password\":\"{password}\"}}");
+        let (_, outcome) = app.handle(&Request {
+            method: "POST",
+            path,
+            query: "",
+            client: IpAddr::from(Ipv4Addr::LOCALHOST),
+            authorization: None,
+            content_type: None,
+            accept_encoding: None,
+            if_none_match: None,
+            origin: None,
+            requested_method: None,
+            body: Body::Bytes(body.as_bytes()),
+        });
+        outcome
+    }
+
+    /// With a worker, or without one.
+    fn answered(app: &mut App, outcome: Outcome, by_worker: bool) -> u16 {
+        match outcome {
+            Outcome::Reply(reply) => reply.status,
+            Outcome::Offload(job) if by_worker => app.resume((job.work)()).status,
+            Outcome::Offload(job) => app.resume(job.declined).status,
+        }
+    }
+
+    #[test]
+    fn what_finds_no_worker_does_not_count() {
+        let mut app = app();
+        let mut ask = |path, password, by_worker| {
+            let outcome = post(&mut app, path, password);
+            answered(&mut app, outcome, by_worker)
+        };
+        for _ in 0..10 {
+            assert_eq!(ask("/register", "right", false), 503);
+        }
+        assert_eq!(ask("/register", "right", true), 201);
+        for _ in 0..10 {
+            assert_eq!(ask("/login", "wrong", false), 503);
+            assert_eq!(ask("/login", "right", true), 200);
+        }
+        let guesses = [(); 3].map(|()| ask("/login", "wrong", true));
+        assert_eq!(guesses, [401, 401, 429]);
+    }
 }

@@ -197,6 +197,10 @@ pub enum Field {
     Link,
     /// Where what was created is (RFC 9110, section 10.2.2).
     Location,
+    /// How a client stands with a limit (draft-ietf-httpapi-ratelimit-headers, section 4).
+    RateLimit,
+    /// What the limit is (draft-ietf-httpapi-ratelimit-headers, section 3).
+    RateLimitPolicy,
     /// After how many seconds to try again (RFC 9110, section 10.2.3).
     RetryAfter,
     /// The challenge of RFC 6750, section 3.
@@ -205,12 +209,14 @@ pub enum Field {
 
 impl Field {
     /// All of them.
-    pub const ALL: [Field; 7] = [
+    pub const ALL: [Field; 9] = [
         Field::Allow,
         Field::ContentEncoding,
         Field::ETag,
         Field::Link,
         Field::Location,
+        Field::RateLimit,
+        Field::RateLimitPolicy,
         Field::RetryAfter,
         Field::WwwAuthenticate,
     ];
@@ -224,6 +230,8 @@ impl Field {
             Field::ETag => "ETag",
             Field::Link => "Link",
             Field::Location => "Location",
+            Field::RateLimit => "RateLimit",
+            Field::RateLimitPolicy => "RateLimit-Policy",
             Field::RetryAfter => "Retry-After",
             Field::WwwAuthenticate => "WWW-Authenticate",
         }

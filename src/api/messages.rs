@@ -84,6 +84,8 @@ pub(super) const POST_GENERAL: Operation = Operation {
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
         problem::INVALID_FIELD,
+        problem::TOO_MANY_REQUESTS,
+        problem::INSUFFICIENT_STORAGE,
     ],
     ..Operation::new("postMessage", Tag::Messages, "Write to the general chat")
 };
@@ -121,6 +123,8 @@ pub(super) const POST_PRIVATE: Operation = Operation {
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
         problem::INVALID_FIELD,
+        problem::TOO_MANY_REQUESTS,
+        problem::INSUFFICIENT_STORAGE,
     ],
     ..Operation::new("postPrivateMessage", Tag::PrivateMessages, "Write to a user")
 };
@@ -146,7 +150,8 @@ const PAGE: Answer =
         .with(&[Field::Link]);
 
 const POSTED: Answer = Answer::json(201, "The message is sent, and durable", Shape::of::<Posted>())
-    .with(&[Field::Location]);
+    .with(&[Field::Location])
+    .perhaps_with(&[Field::RateLimit, Field::RateLimitPolicy]);
 
 impl<'a> From<&'a Message> for MessageBody<'a> {
     fn from(message: &'a Message) -> Self {
@@ -283,11 +288,16 @@ fn post(
 ) -> Result<Outcome, Failure> {
     let text = text.required("text")?;
     let text = MessageText::parse(text).map_err(|why| Problem::field("text", why))?;
+    let standing = app.limiters.messages.count(from, &*app.clock)?;
     let sent_at = app.clock.now();
     let posted = app.store.post(NewMessage { from, to, text, sent_at })?;
-    let id = posted.ok_or_else(no_such_user)?;
+    let Some(id) = posted else {
+        app.limiters.messages.uncount(from, standing, &*app.clock);
+        return Err(no_such_user().into());
+    };
     let reply = Reply::json(201, to_json(&Posted { status: "ok", id }));
-    Ok(Outcome::Reply(reply.with("Location", format!("/api/messages/{id}"))))
+    let reply = reply.with("Location", format!("/api/messages/{id}"));
+    Ok(Outcome::Reply(reply.with_standing(standing)))
 }
 
 /// `GET /api/messages/{id}`

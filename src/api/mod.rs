@@ -6,9 +6,11 @@
 
 mod accounts;
 mod body;
+pub mod client;
 mod conditional;
 pub mod contract;
 pub mod cors;
+pub mod limits;
 mod messages;
 pub mod openapi;
 mod paging;
@@ -18,6 +20,7 @@ pub mod routes;
 mod users;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
@@ -28,7 +31,9 @@ use crate::problem::{self, Problem};
 use crate::store::{Backend, StoreError};
 use crate::sys::{Clock, Entropy};
 
+use client::Proxies;
 use cors::Cors;
+use limits::{Limiters, Limits};
 use paging::Query;
 use routes::{Handler, Match, Route};
 
@@ -42,6 +47,7 @@ pub struct App {
     clock: Box<dyn Clock>,
     entropy: Box<dyn Entropy>,
     settings: Settings,
+    limiters: Limiters,
     failure: Option<StoreError>,
 }
 
@@ -52,6 +58,10 @@ pub struct Settings {
     pub min_password_length: usize,
     /// Which pages of other origins may use the API.
     pub cors: Cors,
+    /// How often things may be done.
+    pub limits: Limits,
+    /// Who may say for whom they ask.
+    pub proxies: Proxies,
 }
 
 /// What a handler gets to see of an HTTP request.
@@ -63,6 +73,8 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// The target's query, undecoded; empty if there is none.
     pub query: &'a str,
+    /// Who sent it, as far as it can be believed (see [`Proxies::client`]).
+    pub client: IpAddr,
     /// The `Authorization` field.
     pub authorization: Option<&'a str>,
     /// The `Content-Type` field.
@@ -112,6 +124,8 @@ pub struct Trace {
     pub route: Option<&'static Route>,
     /// Who sent it, where that was asked.
     pub caller: Option<UserId>,
+    /// From where, as far as that is believed.
+    pub client: Option<IpAddr>,
 }
 
 /// What becomes of a request.
@@ -123,7 +137,12 @@ pub enum Outcome {
 }
 
 /// Work that blocks, for a worker; what it returns is run by the loop and answers the request.
-pub type Job = Box<dyn FnOnce() -> Resume + Send>;
+pub struct Job {
+    /// What the worker does.
+    pub work: Box<dyn FnOnce() -> Resume + Send>,
+    /// What the loop does instead if no worker can be had.
+    pub declined: Resume,
+}
 /// The rest of a handler after its job.
 pub type Resume = Box<dyn FnOnce(&mut App) -> Result<Reply, Failure> + Send>;
 
@@ -132,8 +151,23 @@ pub type Resume = Box<dyn FnOnce(&mut App) -> Result<Reply, Failure> + Send>;
 pub enum Failure {
     /// The client is to blame, and told.
     Problem(Problem),
-    /// The store is to blame; the client sees a 500.
+    /// The store is to blame; the client sees a 500, or a 507 where there is no room.
     Store(StoreError),
+}
+
+impl Job {
+    fn new(work: impl FnOnce() -> Resume + Send + 'static) -> Job {
+        Job { work: Box::new(work), declined: Box::new(|_| Err(Problem::overloaded().into())) }
+    }
+
+    /// One that takes back what was done for it, if no worker can be had.
+    fn or_else(self, undo: impl FnOnce(&mut App) + Send + 'static) -> Job {
+        let declined = |app: &mut App| {
+            undo(app);
+            Err(Problem::overloaded().into())
+        };
+        Job { declined: Box::new(declined), ..self }
+    }
 }
 
 impl From<Problem> for Failure {
@@ -192,12 +226,13 @@ impl App {
         entropy: Box<dyn Entropy>,
         settings: Settings,
     ) -> App {
-        App { store, tokens, clock, entropy, settings, failure: None }
+        let limiters = Limiters::new(settings.limits);
+        App { store, tokens, clock, entropy, settings, limiters, failure: None }
     }
 
     /// Routes and handles one request. What it wrote is not durable before [`App::sync`].
     pub fn handle(&mut self, request: &Request<'_>) -> (Trace, Outcome) {
-        let mut trace = Trace::default();
+        let mut trace = Trace { client: Some(request.client), ..Trace::default() };
         let handled = catch_unwind(AssertUnwindSafe(|| self.dispatch(request, &mut trace)));
         let outcome = match handled {
             Ok(Ok(outcome)) => outcome,
@@ -247,6 +282,12 @@ impl App {
         &self.settings.cors
     }
 
+    /// Who may say for whom they ask.
+    #[must_use]
+    pub fn proxies(&self) -> &Proxies {
+        &self.settings.proxies
+    }
+
     fn dispatch(&mut self, request: &Request<'_>, trace: &mut Trace) -> Result<Outcome, Failure> {
         let (route, segment) = match routes::find(request.method, request.path) {
             Match::Route(route, segment) => (route, segment),
@@ -292,6 +333,11 @@ impl App {
     fn reply_to(&mut self, failure: Failure) -> Reply {
         match failure {
             Failure::Problem(problem) => problem.into(),
+            // The store has logged it, once for all that are refused.
+            Failure::Store(StoreError::Full { .. }) => {
+                let why = "there is too little room left for anything new";
+                Problem::new(problem::INSUFFICIENT_STORAGE, why).into()
+            }
             Failure::Store(error) => {
                 log::error!("{error}");
                 if error.is_fatal() {

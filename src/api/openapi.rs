@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 
-use self::terms::{described, problem_field};
-use super::contract::{Answer, Content, Operation, Shape, Tag};
+use self::terms::{described, problem_fields};
+use super::contract::{Answer, Content, Field, Operation, Shape, Tag};
 use super::routes::{self, Match, ROUTES, Route};
 use crate::model::MAX_PAGE_LIMIT;
 use crate::problem::{self, ANYWHERE, Kind, ProblemBody};
@@ -148,10 +148,7 @@ impl Writer<'_> {
 
     fn answer(&mut self, route: &Route, answer: &Answer) -> Value {
         let Answer { status, about, content, fields, optional_fields } = *answer;
-        let mut headers = Map::new();
-        for (fields, required) in [(fields, true), (optional_fields, false)] {
-            headers.extend(fields.iter().map(|field| described(*field, required)));
-        }
+        let headers = headers(fields, optional_fields);
         let types: &[&str] = match content {
             Content::None => &[],
             Content::Json(_) | Content::List(_) => &["application/json"],
@@ -181,8 +178,8 @@ impl Writer<'_> {
         let titles: Vec<_> =
             kinds.iter().map(|kind| format!("* `{}`: {}", kind.slug, kind.title)).collect();
         let types: Vec<_> = kinds.iter().map(|kind| format!("/problems/{}", kind.slug)).collect();
-        let headers: Map<_, _> =
-            problem_field(status).into_iter().map(|field| described(field, true)).collect();
+        let (always, perhaps) = problem_fields(status);
+        let headers = headers(always, perhaps);
         // Types beside what follows from them, and no `const` number: some code generators need it so.
         let schema = json!({ "allOf": [
             self.reference(Shape::of::<ProblemBody<'static>>()),
@@ -226,6 +223,12 @@ impl Writer<'_> {
 
 fn is(found: &Match<'_>, route: &Route) -> bool {
     matches!(found, Match::Route(found, _) if std::ptr::eq(*found, route))
+}
+
+/// Descriptions of response fields: of those that are always there, and of those that may be.
+fn headers(always: &[Field], perhaps: &[Field]) -> Map<String, Value> {
+    let always = always.iter().map(|field| described(*field, true));
+    always.chain(perhaps.iter().map(|field| described(*field, false))).collect()
 }
 
 /// The schema of a whole file.

@@ -62,9 +62,15 @@ pub fn read(path: &Path) -> Result<Vec<u8>, SecretError> {
 /// Reads the secret, or makes one that only its owner can read. It appears whole or not at all,
 /// and is durable before any token is signed with it.
 pub fn read_or_create(path: &Path, entropy: &mut dyn Entropy) -> Result<Vec<u8>, SecretError> {
+    let sync_dir = || File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all();
     match read(path) {
         Err(SecretError::Io(_, error)) if error.kind() == io::ErrorKind::NotFound => {}
-        known => return known,
+        Ok(secret) => {
+            // Who made it may have been killed before its name was durable.
+            sync_dir().map_err(|error| SecretError::Io(path.to_owned(), error))?;
+            return Ok(secret);
+        }
+        unreadable => return unreadable,
     }
     let secret = random::<SECRET_BYTES>(entropy);
     let unfinished = path.with_extension("new");
@@ -78,7 +84,7 @@ pub fn read_or_create(path: &Path, entropy: &mut dyn Entropy) -> Result<Vec<u8>,
         file.write_all(&secret)?;
         file.sync_all()?;
         fs::rename(&unfinished, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+        sync_dir()
     };
     create().map_err(|error| SecretError::Io(path.to_owned(), error))?;
     Ok(secret.to_vec())

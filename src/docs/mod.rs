@@ -50,5 +50,8 @@ pages! {
     paging: "docs/api/paging.md", &[];
     errors: "docs/api/errors.md", &[];
     reference: "docs/api/reference.md", &[];
+    limits: "docs/api/limits.md", &[
+        "--login-limit", "1/d", "--registration-limit", "3/d", "--message-limit", "2/d",
+    ];
     cors: "docs/api/cors.md", &["--cors-origin", "https://chat.example.org"];
 }

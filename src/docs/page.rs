@@ -20,6 +20,8 @@ pub enum Stage {
     HourLater,
     /// The store cannot post.
     FailingStore,
+    /// The disk is as good as full.
+    FullDisk,
     /// As many bodies are on their way as the server reads at once and lets wait.
     FullQueue,
 }
@@ -30,6 +32,7 @@ impl Stage {
         match name {
             "hour-later" => Some(Stage::HourLater),
             "failing-store" => Some(Stage::FailingStore),
+            "full-disk" => Some(Stage::FullDisk),
             "full-queue" => Some(Stage::FullQueue),
             _ => None,
         }
@@ -42,6 +45,7 @@ impl Stage {
             Stage::Plain => None,
             Stage::HourLater => Some("wants a token whose life is over"),
             Stage::FailingStore => Some("wants a server whose disk fails"),
+            Stage::FullDisk => Some("wants a server whose disk is full"),
             Stage::FullQueue => Some("wants a server that is overloaded"),
         }
     }

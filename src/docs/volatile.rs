@@ -11,6 +11,8 @@ const VOLATILE: &[(&str, &[char], &str)] = &[
     ("&epoch=", &['>', '&'], "epoch"),
     ("\nETag: \"", &['"'], "tag"),
     ("\nX-Request-Id: ", &['\n'], "id"),
+    ("\nRetry-After: ", &['\n'], "wait"),
+    (";t=", &['\n'], "wait"),
 ];
 
 /// A member of a JSON object of which only the form is always the same.
@@ -30,12 +32,26 @@ const MEMBERS: &[Member] = &[
 ];
 
 /// Fields of a response that say something of the way it came, or of its volatile parts.
-const FIELDS: &[&str] = &["date", "content-length", "connection", "x-request-id"];
+const FIELDS: &[&str] =
+    &["date", "content-length", "connection", "retry-after", "ratelimit", "x-request-id"];
+
+/// The field with what the server calls the request, up to the number in it.
+const OWN_ID: &str = "\nX-Request-Id: ";
+
+/// The response as that to a server's first request: how many there were before is different every
+/// time, once others are among them.
+#[must_use]
+pub fn settle(response: &str) -> String {
+    let Some((before, rest)) = response.split_once(OWN_ID) else { return response.to_owned() };
+    let (id, behind) = rest.split_at(rest.find('\n').unwrap_or(rest.len()));
+    let name = id.rsplit_once('-').map_or(id, |(process, _)| process);
+    format!("{before}{OWN_ID}{name}-0{behind}")
+}
 
 /// The response with a name and a length in place of each volatile value.
 #[must_use]
 pub fn mask(response: &str) -> String {
-    let mut masked = response.to_owned();
+    let mut masked = settle(response);
     for (before, ends, name) in VOLATILE {
         let mut pieces = masked.split(before);
         let mut result = pieces.next().unwrap_or_default().to_owned();
@@ -89,6 +105,15 @@ mod tests {
                       [{\"id\":1,\"sent_at\":\"<time, 3 bytes>\"},\
                       {\"id\":2,\"sent_at\":\"<time, 4 bytes>\"}]";
         assert_eq!(mask(response), masked);
+    }
+
+    #[test]
+    fn a_server_is_as_if_asked_for_the_first_time() {
+        let response = "HTTP/1.1 200 OK\nX-Request-Id: 2a-1f\nAllow: GET\n\nX-Request-Id: 2a-1f";
+        let settled = "HTTP/1.1 200 OK\nX-Request-Id: 2a-0\nAllow: GET\n\nX-Request-Id: 2a-1f";
+        assert_eq!(settle(response), settled);
+        assert_eq!(settle("[]"), "[]");
+        assert!(mask(response).contains("\nX-Request-Id: <id, 4 bytes>\nAllow"));
     }
 
     #[test]

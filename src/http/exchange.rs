@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tiny_http::{Header, Method};
 
+use crate::api::client::Proxies;
 use crate::api::{Body, Request, Trace};
 
 /// A request that has been received and not been answered.
@@ -69,12 +70,14 @@ const BUFFERED_BYTES: usize = 1024;
 impl Exchange {
     pub(super) fn new(request: tiny_http::Request) -> Exchange {
         let (framing, persistence) = examine(&request);
+        // tiny_http keeps the connection of a request of any version but 1.0.
+        let close = *request.http_version() < (1, 0);
         Exchange {
             request,
             framing,
             persistence,
             content: Content::Empty,
-            close: false,
+            close,
             unread: 0,
             begun: Instant::now(),
             trace: Trace::default(),
@@ -92,7 +95,7 @@ impl Exchange {
     }
 
     /// What the API sees of it.
-    pub(super) fn request(&self) -> Request<'_> {
+    pub(super) fn request(&self, proxies: &Proxies) -> Request<'_> {
         let target = origin_form(self.request.url());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let body = match &self.content {
@@ -105,6 +108,7 @@ impl Exchange {
             method: self.request.method().as_str(),
             path,
             query,
+            client: self.peer().ip(),
             authorization: None,
             content_type: None,
             accept_encoding: None,
@@ -113,6 +117,7 @@ impl Exchange {
             requested_method: None,
             body,
         };
+        let mut forwarded = None;
         for header in self.request.headers() {
             let value = header.value.as_str();
             match name(header) {
@@ -122,9 +127,11 @@ impl Exchange {
                 "content-type" => request.content_type = Some(value),
                 "if-none-match" => join(&mut request.if_none_match, value),
                 "origin" => request.origin = Some(value),
+                "x-forwarded-for" => join(&mut forwarded, value),
                 _ => {}
             }
         }
+        request.client = proxies.client(request.client, forwarded.as_deref());
         request
     }
 
@@ -225,7 +232,7 @@ fn origin_form(target: &str) -> &str {
 
 /// A header's name, if it is one that matters here; names are compared without regard to case.
 fn name(header: &Header) -> &'static str {
-    const KNOWN: [&str; 11] = [
+    const KNOWN: [&str; 12] = [
         "accept-encoding",
         "access-control-request-method",
         "authorization",
@@ -236,6 +243,7 @@ fn name(header: &Header) -> &'static str {
         "if-none-match",
         "origin",
         "transfer-encoding",
+        "x-forwarded-for",
         "x-request-id",
     ];
     let field = header.field.as_str().as_str();

@@ -5,11 +5,12 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that run jobs from one queue of limited length. They end when the pool is dropped and
-/// the queue is empty; nobody waits for that.
+/// Threads that run jobs from one queue of limited length: as many as there is work for, and one.
+/// They end when the pool is dropped and the queue is empty; nobody waits for that.
 pub(super) struct Pool {
     shared: Arc<Shared>,
     /// Jobs that may be under way or waiting, together: were they counted apart, a worker that is
@@ -41,6 +42,8 @@ pub(super) enum Priority {
     Low,
 }
 
+/// After how long without work a worker ends, unless it is the last one.
+const WORKER_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is added to the nice value of [`Priority::Low`].
 const LOW_PRIORITY: i32 = 10;
 
@@ -148,7 +151,13 @@ impl Shared {
             if queue.closed {
                 return None;
             }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.changed.wait_timeout(queue, WORKER_IDLE_TIMEOUT);
+            let waited = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = waited.0;
+            if waited.1.timed_out() && queue.jobs.is_empty() && queue.threads > 1 {
+                queue.threads -= 1;
+                return None;
+            }
         }
     }
 }

@@ -38,8 +38,9 @@ pub struct Pulse {
 
 /// Somebody who goes along with the pulse, in its thread.
 pub trait Attendant: Send + 'static {
-    /// Time has passed. Says what there is to do although nobody makes requests.
-    fn tick(&mut self) -> Need {
+    /// Time has passed. Says what there is to do; it is `busy` if requests came in meanwhile.
+    fn tick(&mut self, busy: bool) -> Need {
+        let _ = busy;
         Need::Round
     }
 
@@ -81,11 +82,10 @@ impl Pulse {
         let its_shared = Arc::clone(&shared);
         let thread = thread::Builder::new().name("pulse".to_owned()).spawn(move || {
             while let Some(busy) = its_shared.rest() {
-                let need = attendant.tick();
-                let round = match need {
-                    Need::Nothing if !busy => continue,
+                let round = match attendant.tick(busy) {
+                    Need::Nothing => continue,
                     Need::Beat => &SINGLE,
-                    _ => &THOROUGH,
+                    Need::Round => &THOROUGH,
                 };
                 attendant.round_ends(round.beat_until_quiet(addr, request.as_bytes()));
             }

@@ -155,7 +155,10 @@ impl Reaper {
             }
             if info.since_sent >= self.idle_timeout {
                 overdue.push((descriptor, Reason::Idle));
-            } else if received - progress.received > MAX_HEAD_BYTES {
+            } else if received - progress.received > MAX_HEAD_BYTES
+                // What lies in the socket may be a body; tiny_http reads no further than a head.
+                && received.saturating_sub(descriptor.unread() + progress.received) > MAX_HEAD_BYTES
+            {
                 overdue.push((descriptor, Reason::EndlessHead));
             } else {
                 // Who was never answered goes first, then who has been silent for longest.

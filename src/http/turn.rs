@@ -256,7 +256,7 @@ impl Loop {
         self.pulse.quicken();
         match self.lanes.admit(request) {
             Admission::Now(mut exchange) => {
-                exchange.close = farewell;
+                exchange.close |= farewell;
                 self.begin(exchange);
             }
             Admission::Later => {}
@@ -330,7 +330,8 @@ impl Loop {
     }
 
     fn handle(&mut self, mut exchange: Exchange) {
-        let (trace, outcome) = self.app.handle(&exchange.request());
+        let request = exchange.request(self.app.proxies());
+        let (trace, outcome) = self.app.handle(&request);
         exchange.trace = trace;
         match outcome {
             Outcome::Reply(reply) => self.answer(exchange, reply),
@@ -346,12 +347,13 @@ impl Loop {
 
     fn offload(&mut self, exchange: Exchange, job: Job) {
         let Some(slot) = self.hashers.slot() else {
-            let reply = self.overloaded("hashes");
+            self.metrics.refuse("hashes");
+            let reply = self.app.resume(job.declined);
             return self.answer(exchange, reply);
         };
         let sender = self.sender.clone();
         slot.submit(move || {
-            let done = catch_unwind(AssertUnwindSafe(job));
+            let done = catch_unwind(AssertUnwindSafe(job.work));
             let resume = done.unwrap_or_else(|_| Box::new(|_| Err(Problem::internal().into())));
             sender.send(Event::Done(exchange, resume));
         });
@@ -439,7 +441,7 @@ impl Loop {
                 access_log.record(Entry {
                     time: now,
                     id: id.clone(),
-                    client: peer.ip(),
+                    client: exchange.trace.client.unwrap_or(peer.ip()),
                     user: exchange.trace.caller,
                     method: exchange.method(),
                     route: exchange.trace.route,

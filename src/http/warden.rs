@@ -96,12 +96,12 @@ impl Warden {
 }
 
 impl Attendant for Warden {
-    fn tick(&mut self) -> Need {
+    fn tick(&mut self, busy: bool) -> Need {
         self.deadlines.iter().for_each(Deadlines::enforce);
         let forgotten = self.sweep();
         if self.stall.is_some() {
             Need::Beat
-        } else if forgotten {
+        } else if forgotten || busy {
             Need::Round
         } else if self.silence.is_some()
             || self.last_answer.elapsed() >= HEARTBEAT

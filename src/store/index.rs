@@ -4,7 +4,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `m` | up to which frame the log is indexed |
+//! | `m` | up to which frame the log is indexed, and the digest |
 //! | `u` user id | position of the account's record |
 //! | `n` folded name | user id |
 //! | `b` mailbox, first message id | postings: ids and positions of up to 128 messages |
@@ -12,11 +12,18 @@
 //!
 //! Only what the log has synced is ever indexed, so an index that knows more than the log proves
 //! that the log has lost something.
+//!
+//! sled's checksums end where its log is cut: after a flipped bit or a power cut it may open with
+//! some entries missing, or as they once were. So `m` also has a digest of all other entries, which
+//! an opening compares with what is there.
+
+mod audit;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::ops::{Deref, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -25,9 +32,10 @@ use ::sled::{Batch, Db, IVec};
 use super::log::Stamp;
 use super::{Counters, StoreError};
 use crate::model::{Epoch, Mailbox, MessageId, UserId, Username};
+pub(super) use audit::IndexAudit;
 
 /// The version of the layout below. Another one is rebuilt, not converted.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 /// What sled keeps of its pages in memory; its own default is a gigabyte.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// How often sled writes in the background. Losing what it did not write costs a catch-up.
@@ -66,9 +74,11 @@ pub(super) struct Posting {
 /// The index of one store.
 #[derive(Debug)]
 pub(super) struct Index {
-    db: Db,
+    db: Handle,
     dir: PathBuf,
     applied: Option<Applied>,
+    /// Of all entries but [`META`].
+    digest: Digest,
     last_mark: Option<u64>,
 }
 
@@ -88,15 +98,32 @@ impl Index {
         let db = catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| unreadable("sled panicked at opening it".to_owned()))?
             .map_err(|e| unreadable(e.to_string()))?;
-        let mut index = Index { db, dir: dir.to_owned(), applied: None, last_mark: None };
-        index.applied = match index.get(META)? {
-            None if index.db.is_empty() => None,
+        let mut index = Index {
+            db: Handle(Some(db)),
+            dir: dir.to_owned(),
+            applied: None,
+            digest: Digest::default(),
+            last_mark: None,
+        };
+        let mut digest = Digest::default();
+        let mut entries = index.entries::<&[u8]>(..);
+        while let Some((key, value)) = entries.next()? {
+            if *key != *META {
+                digest.add(&key, &value);
+            }
+        }
+        index.digest = digest;
+        match index.get(META)? {
+            None if index.digest == Digest::default() => {}
             None => return Err(unreadable("it does not say how far it goes".to_owned())),
             Some(value) => match decode_applied(&value) {
-                Some(applied) => Some(applied),
+                Some((applied, digest)) if digest == index.digest => index.applied = Some(applied),
+                Some(_) => {
+                    return Err(unreadable("its entries are not those it was given".to_owned()));
+                }
                 None => return Err(unreadable("its format is another one".to_owned())),
             },
-        };
+        }
         index.last_mark = index.mark_below(u64::MAX)?.map(|mark| mark.position);
         Ok(index)
     }
@@ -133,16 +160,26 @@ impl Index {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
-        self.db.get(key).map_err(|e| self.broken(e))
+        self.guarded(|| self.db.get(key))
+    }
+
+    /// Asks sled, which panics over some of what it cannot read.
+    fn guarded<T>(&self, ask: impl FnOnce() -> ::sled::Result<T>) -> Result<T, StoreError> {
+        catch_unwind(AssertUnwindSafe(ask))
+            .map_err(|_| self.broken("sled panicked"))?
+            .map_err(|e| self.broken(e))
+    }
+
+    fn entries<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Entries<'_> {
+        Entries { index: self, iter: self.db.range(range) }
     }
 
     fn number(&self, bytes: &[u8]) -> Result<u64, StoreError> {
         number(bytes).ok_or_else(|| self.broken("an entry has the wrong length"))
     }
 
-    fn chunk(&self, entry: ::sled::Result<(IVec, IVec)>) -> Result<Vec<Posting>, StoreError> {
-        let (key, value) = entry.map_err(|e| self.broken(e))?;
-        decode_chunk(&key, &value).ok_or_else(|| self.broken("a list of postings is malformed"))
+    fn chunk(&self, (key, value): &(IVec, IVec)) -> Result<Vec<Posting>, StoreError> {
+        decode_chunk(key, value).ok_or_else(|| self.broken("a list of postings is malformed"))
     }
 
     pub(super) fn applied(&self) -> Option<Applied> {
@@ -156,13 +193,13 @@ impl Index {
         changes: impl IntoIterator<Item = Change>,
         upto: Applied,
     ) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
+        let mut batch = Writes { batch: Batch::default(), digest: self.digest };
         let mut postings: BTreeMap<Mailbox, Vec<Posting>> = BTreeMap::new();
         for change in changes {
             match change {
                 Change::User { id, name, position } => {
-                    batch.insert(user_key(id.get()).as_slice(), &position.to_be_bytes());
-                    batch.insert(name_key(&name), &id.get().to_be_bytes());
+                    batch.insert(&user_key(id.get()), &position.to_be_bytes());
+                    batch.insert(&name_key(&name), &id.get().to_be_bytes());
                 }
                 Change::Message { id, from, to, position } => {
                     let posting = Posting { id: id.get(), position };
@@ -170,7 +207,7 @@ impl Index {
                         postings.entry(mailbox).or_default().push(posting);
                     }
                     if self.last_mark.is_none_or(|mark| position >= mark + MARK_EVERY_BYTES) {
-                        batch.insert(mark_key(id.get()).as_slice(), &position.to_be_bytes());
+                        batch.insert(&mark_key(id.get()), &position.to_be_bytes());
                         self.last_mark = Some(position);
                     }
                 }
@@ -179,11 +216,10 @@ impl Index {
         for (mailbox, new) in postings {
             self.append_postings(mailbox, new, &mut batch)?;
         }
-        batch.insert(META, encode_applied(&upto));
-        // This runs outside of any handler, where a panic would take the whole server along.
-        catch_unwind(AssertUnwindSafe(|| self.db.apply_batch(batch)))
-            .map_err(|_| self.broken("sled panicked at a write"))?
-            .map_err(|e| self.broken(e))?;
+        let Writes { mut batch, digest } = batch;
+        batch.insert(META, encode_applied(&upto, digest));
+        self.guarded(|| self.db.apply_batch(batch))?;
+        self.digest = digest;
         self.applied = Some(upto);
         Ok(())
     }
@@ -192,12 +228,14 @@ impl Index {
         &self,
         mailbox: Mailbox,
         new: Vec<Posting>,
-        batch: &mut Batch,
+        batch: &mut Writes,
     ) -> Result<(), StoreError> {
-        let mut chunk = match self.chunks_below(mailbox, u64::MAX).next() {
-            Some(last) => last?,
+        let last = self.chunks_below(mailbox, u64::MAX).next_back()?;
+        let mut chunk = match &last {
+            Some(entry) => self.chunk(entry)?,
             None => Vec::new(),
         };
+        let mut replaced = last.as_ref();
         let known = chunk.last().map(|posting| posting.id);
         let mut changed = false;
         for posting in new {
@@ -205,13 +243,18 @@ impl Index {
                 continue;
             }
             if chunk.len() >= CHUNK_POSTINGS {
-                write_chunk(mailbox, &chunk, changed, batch);
+                if changed {
+                    batch.insert_chunk(mailbox, &chunk, replaced);
+                }
+                replaced = None;
                 chunk.clear();
             }
             chunk.push(posting);
             changed = true;
         }
-        write_chunk(mailbox, &chunk, changed, batch);
+        if changed {
+            batch.insert_chunk(mailbox, &chunk, replaced);
+        }
         Ok(())
     }
 
@@ -234,24 +277,27 @@ impl Index {
         end: u64,
         limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
-        let range = self.db.range(user_key(start.min(end))..user_key(end));
-        self.positions(range.values().take(limit))
+        let mut entries = self.entries(user_key(start.min(end))..user_key(end));
+        let mut positions = Vec::new();
+        while positions.len() < limit
+            && let Some((_, value)) = entries.next()?
+        {
+            positions.push(self.number(&value)?);
+        }
+        Ok(positions)
     }
 
     /// The positions of the last `limit` accounts below `end`, ascending.
     pub(super) fn users_below(&self, end: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
-        let range = self.db.range(user_key(0)..user_key(end)).rev();
-        let mut positions =
-            self.positions(range.map(|entry| entry.map(|(_, value)| value)).take(limit))?;
+        let mut entries = self.entries(user_key(0)..user_key(end));
+        let mut positions = Vec::new();
+        while positions.len() < limit
+            && let Some((_, value)) = entries.next_back()?
+        {
+            positions.push(self.number(&value)?);
+        }
         positions.reverse();
         Ok(positions)
-    }
-
-    fn positions(
-        &self,
-        values: impl Iterator<Item = ::sled::Result<IVec>>,
-    ) -> Result<Vec<u64>, StoreError> {
-        values.map(|value| self.number(&value.map_err(|e| self.broken(e))?)).collect()
     }
 
     /// The first `limit` messages of a mailbox from `start` on, below `end`.
@@ -267,13 +313,13 @@ impl Index {
             return Ok(found);
         }
         // The chunk that `start` falls into begins at or below it.
-        let first_chunk = match self.chunks_below(mailbox, start.saturating_add(1)).next() {
-            Some(chunk) => chunk?.first().map_or(start, |posting| posting.id),
+        let first_chunk = match self.chunks_below(mailbox, start.saturating_add(1)).next_back()? {
+            Some(entry) => self.chunk(&entry)?.first().map_or(start, |posting| posting.id),
             None => start,
         };
-        let chunks = self.db.range(posting_key(mailbox, first_chunk)..posting_key(mailbox, end));
-        for chunk in chunks {
-            let wanted = self.chunk(chunk)?.into_iter().filter(|it| it.id >= start && it.id < end);
+        let mut chunks = self.entries(posting_key(mailbox, first_chunk)..posting_key(mailbox, end));
+        while let Some(entry) = chunks.next()? {
+            let wanted = self.chunk(&entry)?.into_iter().filter(|it| it.id >= start && it.id < end);
             found.extend(wanted.take(limit - found.len()));
             if found.len() == limit {
                 break;
@@ -290,9 +336,9 @@ impl Index {
         limit: usize,
     ) -> Result<Vec<Posting>, StoreError> {
         let mut found = Vec::new();
-        for chunk in self.chunks_below(mailbox, end) {
-            let chunk = chunk?;
-            let wanted = chunk.into_iter().rev().filter(|posting| posting.id < end);
+        let mut chunks = self.chunks_below(mailbox, end);
+        while let Some(entry) = chunks.next_back()? {
+            let wanted = self.chunk(&entry)?.into_iter().rev().filter(|posting| posting.id < end);
             found.extend(wanted.take(limit - found.len()));
             if found.len() == limit {
                 break;
@@ -304,31 +350,124 @@ impl Index {
 
     /// Whether a mailbox has a message below `end`.
     pub(super) fn any_below(&self, mailbox: Mailbox, end: u64) -> Result<bool, StoreError> {
-        let first = self.db.range(posting_key(mailbox, 0)..posting_key(mailbox, end)).next();
-        first.transpose().map(|first| first.is_some()).map_err(|e| self.broken(e))
+        Ok(self.chunks_below(mailbox, end).next()?.is_some())
     }
 
     /// The last marked message at or below an id: from its position on lies what is sought.
     pub(super) fn mark_below(&self, id: u64) -> Result<Option<Posting>, StoreError> {
-        let mark = self.db.range(mark_key(0)..=mark_key(id)).next_back();
-        let mark = mark.transpose().map_err(|e| self.broken(e))?;
+        let mark = self.entries(mark_key(0)..=mark_key(id)).next_back()?;
         let Some((key, value)) = mark else { return Ok(None) };
         Ok(Some(Posting { id: self.number(&key[1..])?, position: self.number(&value)? }))
     }
 
-    /// The chunks of a mailbox that begin below `end`, newest first.
-    fn chunks_below(
-        &self,
-        mailbox: Mailbox,
-        end: u64,
-    ) -> impl Iterator<Item = Result<Vec<Posting>, StoreError>> {
-        let range = self.db.range(posting_key(mailbox, 0)..posting_key(mailbox, end));
-        range.rev().map(|chunk| self.chunk(chunk))
+    /// The chunks of a mailbox that begin below `end`.
+    fn chunks_below(&self, mailbox: Mailbox, end: u64) -> Entries<'_> {
+        self.entries(posting_key(mailbox, 0)..posting_key(mailbox, end))
     }
 
     /// Hands everything to the operating system; for a clean stop.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
-        self.db.flush().map(drop).map_err(|e| self.broken(e))
+        self.guarded(|| self.db.flush()).map(drop)
+    }
+
+    /// What it all lies in, for who wants to spoil it.
+    #[cfg(test)]
+    pub(super) fn tree(&self) -> &Db {
+        &self.db
+    }
+}
+
+/// sled, which syncs its file when the last handle goes, and panics where that fails.
+#[derive(Debug)]
+struct Handle(Option<Db>);
+
+impl Deref for Handle {
+    type Target = Db;
+
+    fn deref(&self) -> &Db {
+        match &self.0 {
+            Some(db) => db,
+            None => unreachable!("it is there until it is dropped"),
+        }
+    }
+}
+
+impl Drop for Handle {
+    /// What sled could not write costs the next start a catch-up, or a rebuild.
+    fn drop(&mut self) {
+        let db = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+            ::log::warn!("sled panicked at closing the index");
+        }
+    }
+}
+
+/// Entries of the tree in order, from both ends.
+struct Entries<'a> {
+    index: &'a Index,
+    iter: ::sled::Iter,
+}
+
+impl Entries<'_> {
+    fn next(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
+        self.index.guarded(|| self.iter.next().transpose())
+    }
+
+    fn next_back(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
+        self.index.guarded(|| self.iter.next_back().transpose())
+    }
+}
+
+/// The digest of a set of entries, in no order: so that a change to one is a subtraction and an
+/// addition.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Digest(u64);
+
+impl Digest {
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.0 = self.0.wrapping_add(entry_digest(key, value));
+    }
+
+    fn remove(&mut self, key: &[u8], value: &[u8]) {
+        self.0 = self.0.wrapping_sub(entry_digest(key, value));
+    }
+}
+
+/// The checksums of key and value, spread over all bits as `SplitMix64` does it, so that those of
+/// several entries do not cancel each other out.
+fn entry_digest(key: &[u8], value: &[u8]) -> u64 {
+    let checksums = u64::from(crc32c::crc32c(key)) << 32 | u64::from(crc32c::crc32c(value));
+    let mut mixed = checksums.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// A batch, and the digest of the index once it is applied.
+struct Writes {
+    batch: Batch,
+    digest: Digest,
+}
+
+impl Writes {
+    /// An entry that was not there.
+    fn insert(&mut self, key: &[u8], value: &[u8]) {
+        self.digest.add(key, value);
+        self.batch.insert(key, value);
+    }
+
+    /// A chunk, in the place of the one that it goes on from.
+    fn insert_chunk(
+        &mut self,
+        mailbox: Mailbox,
+        chunk: &[Posting],
+        replaced: Option<&(IVec, IVec)>,
+    ) {
+        let Some(first) = chunk.first() else { return };
+        if let Some((key, value)) = replaced {
+            self.digest.remove(key, value);
+        }
+        self.insert(&posting_key(mailbox, first.id), &encode_chunk(chunk));
     }
 }
 
@@ -388,12 +527,6 @@ fn posting_key(mailbox: Mailbox, id: u64) -> [u8; 26] {
     key
 }
 
-fn write_chunk(mailbox: Mailbox, chunk: &[Posting], changed: bool, batch: &mut Batch) {
-    if let (Some(first), true) = (chunk.first(), changed) {
-        batch.insert(posting_key(mailbox, first.id).as_slice(), encode_chunk(chunk));
-    }
-}
-
 /// The first id stands in the key; what follows are differences as LEB128: position, then for
 /// each further posting id and position.
 fn encode_chunk(chunk: &[Posting]) -> Vec<u8> {
@@ -444,29 +577,36 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn encode_applied(applied: &Applied) -> Vec<u8> {
+/// version · checksum of the last frame · its place and the counters · the digest · CRC32C of it all
+fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
     let Applied { epoch, stamp, counters } = applied;
     let mut bytes = Vec::new();
     bytes.extend(FORMAT_VERSION.to_be_bytes());
     bytes.extend(stamp.crc.to_be_bytes());
-    for field in
-        [epoch.0, stamp.position, stamp.end, stamp.lsn, counters.next_user, counters.next_message]
-    {
+    let Counters { next_user, next_message } = *counters;
+    let fields = [epoch.0, stamp.position, stamp.end, stamp.lsn, next_user, next_message, digest.0];
+    for field in fields {
         bytes.extend(field.to_be_bytes());
     }
+    bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
     bytes
 }
 
-fn decode_applied(bytes: &[u8]) -> Option<Applied> {
-    let (version, rest) = bytes.split_first_chunk()?;
+fn decode_applied(bytes: &[u8]) -> Option<(Applied, Digest)> {
+    let (covered, checksum) = bytes.split_last_chunk()?;
+    let (version, rest) = covered.split_first_chunk()?;
     let (crc, rest) = rest.split_first_chunk()?;
-    if u32::from_be_bytes(*version) != FORMAT_VERSION {
+    if u32::from_be_bytes(*version) != FORMAT_VERSION
+        || u32::from_be_bytes(*checksum) != crc32c::crc32c(covered)
+    {
         return None;
     }
     let (fields, []) = rest.as_chunks::<8>() else { return None };
-    let &[epoch, position, end, lsn, next_user, next_message] = fields else { return None };
+    let &[epoch, position, end, lsn, next_user, next_message, digest] = fields else {
+        return None;
+    };
     let field = u64::from_be_bytes;
-    Some(Applied {
+    let applied = Applied {
         epoch: Epoch(field(epoch)),
         stamp: Stamp {
             position: field(position),
@@ -475,7 +615,8 @@ fn decode_applied(bytes: &[u8]) -> Option<Applied> {
             crc: u32::from_be_bytes(*crc),
         },
         counters: Counters { next_user: field(next_user), next_message: field(next_message) },
-    })
+    };
+    Some((applied, Digest(field(digest))))
 }
 
 #[cfg(test)]
@@ -506,9 +647,35 @@ mod tests {
             stamp: Stamp { position: 40, end: 100, lsn: 3, crc: 9 },
             counters: Counters { next_user: 2, next_message: 1 },
         };
-        let mut bytes = encode_applied(&applied);
-        assert_eq!(decode_applied(&bytes), Some(applied));
-        bytes[3] += 1;
-        assert_eq!(decode_applied(&bytes), None);
+        let mut bytes = encode_applied(&applied, Digest(77));
+        assert_eq!(decode_applied(&bytes), Some((applied, Digest(77))));
+        for at in 0..bytes.len() {
+            bytes[at] ^= 4;
+            assert_eq!(decode_applied(&bytes), None, "{at}");
+            bytes[at] ^= 4;
+        }
+        bytes[3] = 1;
+        let covered = bytes.len() - 4;
+        let crc = crc32c::crc32c(&bytes[..covered]);
+        bytes[covered..].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(decode_applied(&bytes), None, "an earlier version's");
+    }
+
+    #[test]
+    fn a_digest_knows_its_entries_whatever_their_order() {
+        let of = |entries: &[(&str, &str)]| {
+            let mut digest = Digest::default();
+            for (key, value) in entries {
+                digest.add(key.as_bytes(), value.as_bytes());
+            }
+            digest
+        };
+        let all = of(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        assert_eq!(all, of(&[("c", "3"), ("a", "1"), ("b", "2")]));
+        assert_ne!(all, of(&[("a", "1"), ("b", "2")]));
+        assert_ne!(all, of(&[("a", "2"), ("b", "1"), ("c", "3")]));
+        let mut fewer = all;
+        fewer.remove(b"c", b"3");
+        assert_eq!(fewer, of(&[("a", "1"), ("b", "2")]));
     }
 }

@@ -7,12 +7,16 @@
 //!
 //! A group is written and synced as a whole before the next one is begun. So only the newest
 //! group can be torn by a crash; a bad frame with anything of a later group behind it was
-//! acknowledged once, and opening such a log is refused rather than cutting it.
+//! acknowledged once, and opening such a log is refused rather than cutting it. A frame of the newest
+//! group that only a single bit is wrong with is put right ([`repair`]).
 //!
 //! Knows bytes and files; what a payload means is `record`'s business.
 
-mod frame;
-mod segment;
+pub(super) mod frame;
+mod repair;
+pub(super) mod segment;
+mod sequence;
+mod stream;
 
 use std::fmt;
 use std::fs::{self, File};
@@ -27,6 +31,8 @@ use crate::model::Epoch;
 use frame::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, u64_at};
 pub(super) use frame::{Frame, Stamp};
 use segment::{HEADER_BYTES, Segment};
+pub(super) use sequence::Sequence;
+pub(super) use stream::Stream;
 
 /// A segment that has reached this length is followed by a new one.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -126,6 +132,22 @@ impl Log {
         Ok(epoch.map(|epoch| Log::over(dir, epoch, segments)))
     }
 
+    /// Whether there is one in `dir`, without touching anything: a segment that is shorter than
+    /// its header is none yet, or none any more.
+    pub(super) fn exists(dir: &Path) -> Result<bool, StoreError> {
+        let failed = |e| StoreError::failed("listing", dir, e);
+        let listing = match segment::files(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            listing => listing.map_err(failed)?,
+        };
+        for (_, path) in listing {
+            if fs::metadata(&path).map_err(failed)?.len() >= HEADER_BYTES as u64 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Makes certain that the disk has what lies behind `durable`, before anything is built on it.
     /// A killed process may have left it in the page cache only; after a failed sync the cache
     /// takes it for written although it is not, so it is written once more.
@@ -140,7 +162,10 @@ impl Log {
                 .map_err(|e| StoreError::failed("writing", &tail.path, e))?;
             position += buffer.len() as u64;
         }
-        tail.file.sync_data().map_err(|e| StoreError::failed("syncing", &tail.path, e))
+        tail.file.sync_data().map_err(|e| StoreError::failed("syncing", &tail.path, e))?;
+        // The same goes for the names of the segment and of the log itself.
+        sync_dir(&self.dir)?;
+        sync_dir(parent(&self.dir))
     }
 
     fn over(dir: &Path, epoch: Epoch, segments: Vec<Segment>) -> Log {
@@ -179,6 +204,11 @@ impl Log {
     /// The position behind everything that is written.
     pub(super) fn end(&self) -> u64 {
         self.tail().end()
+    }
+
+    /// The files in order, with how much of each the disk has.
+    pub(super) fn synced_files(&self) -> impl Iterator<Item = (&Path, u64)> {
+        self.segments.iter().map(|segment| (&*segment.path, segment.len))
     }
 
     fn tail(&self) -> &Segment {
@@ -273,6 +303,51 @@ impl Log {
             }
         }
         Ok(ScanEnd { position, next_lsn: next_lsn.unwrap_or(0) })
+    }
+
+    /// The same, and wherever a single flipped bit is all that is wrong with a frame that would be
+    /// cut off as torn, the bit is put right and the scan goes on. Nothing is changed before
+    /// `durable`, a position up to which the log is known to have been synced.
+    pub(super) fn scan_and_mend(
+        &self,
+        from: u64,
+        durable: u64,
+        mut visit: impl FnMut(Frame<'_>) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<ScanEnd, StoreError> {
+        let mut end = self.scan(from, &mut visit)?;
+        while end.position >= durable && self.mend(end)? {
+            end = self.scan(end.position, &mut visit)?;
+        }
+        Ok(end)
+    }
+
+    /// Puts a single flipped bit right in the frame where a scan to the end stopped, if that is
+    /// what is wrong there. Says whether it was.
+    fn mend(&self, end: ScanEnd) -> Result<bool, StoreError> {
+        let ScanEnd { position, next_lsn } = end;
+        let tail = self.tail();
+        if position < tail.base + HEADER_BYTES as u64 || position >= tail.end() {
+            return Ok(false);
+        }
+        let mut bytes = Vec::new();
+        // A flipped length may hide where the frame ends, but not that it is one.
+        tail.read(position, &mut bytes, MAX_FRAME_BYTES)?;
+        let Some(bit) = repair::flipped_bit(&bytes, position, next_lsn) else { return Ok(false) };
+        if later_group_follows(tail, position, next_lsn)? {
+            return Ok(false);
+        }
+        let offset = position - tail.base + (bit / 8) as u64;
+        let right = bytes[bit / 8] ^ 1 << (bit % 8);
+        ::log::warn!(
+            "{}: one bit was flipped at offset {offset}, in the record at {}; it is put right",
+            tail.path.display(),
+            position - tail.base,
+        );
+        tail.file
+            .write_all_at(&[right], offset)
+            .and_then(|()| tail.file.sync_data())
+            .map_err(|e| StoreError::failed("mending", &tail.path, e))?;
+        Ok(true)
     }
 
     /// Refuses a log whose frames end before `durable`, a position up to which it is known to have
@@ -376,15 +451,19 @@ fn later_group_follows(segment: &Segment, position: u64, lsn: u64) -> Result<boo
 
 /// Makes a directory, and those it lies in, that are still there after a power cut.
 pub(super) fn create_dir_synced(dir: &Path) -> Result<(), StoreError> {
-    let parent = match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = parent(dir);
     if !parent.exists() {
         create_dir_synced(parent)?;
     }
     fs::create_dir_all(dir).map_err(|e| StoreError::failed("creating", dir, e))?;
     sync_dir(parent)
+}
+
+fn parent(dir: &Path) -> &Path {
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Makes the entries of a directory survive a power cut.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::table::Table;
-use super::{Backend, Counters, NewMessage, NewUser, RestoreError, Restored, StoreError};
+use super::{Backend, Counters, NewMessage, NewUser, RestoreError, Restored, Snapshot, StoreError};
 use crate::model::{Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
 
 /// Everything in memory, nothing on disk. `sync` has nothing to do.
@@ -112,5 +112,9 @@ impl Backend for MemoryStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
+        Ok(None)
     }
 }

@@ -7,11 +7,15 @@
 //! Both hold their newest messages in the same in-memory table, so a hot page costs the same on
 //! both. Nothing here knows HTTP, tokens or JSON replies.
 
+mod audit;
+mod backup;
 mod index;
 mod log;
 mod memory;
 mod record;
+mod room;
 mod sled;
+mod snapshot;
 mod table;
 mod transfer;
 
@@ -20,9 +24,14 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use self::audit::Counts;
+pub use self::backup::verify;
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
 pub use self::sled::SledStore;
+pub use self::sled::check::{Check, IndexState, check};
+pub use self::sled::compact::{Compaction, compact};
+pub use self::snapshot::Snapshot;
 pub use self::transfer::{Summary, TransferError, export, import};
 
 use crate::model::{
@@ -96,6 +105,15 @@ pub trait Backend: Send {
 
     /// Makes everything applied so far survive a power cut.
     fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// A copy of what the last `sync` made durable, neither more nor less. It costs the caller no
+    /// more than opening files, is read elsewhere, at any time and at any pace, and stays the same
+    /// while the store goes on.
+    ///
+    /// `None` from a store without a log of its own: one in memory has nothing that is durable,
+    /// and one over a database leaves it to that. `PostgreSQL` has `pg_dump`, which reads in one
+    /// transaction what it sees at its beginning; a server beside it could do it no better.
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError>;
 }
 
 /// Somebody who watches a long task.
@@ -241,7 +259,8 @@ impl fmt::Display for RestoreError {
 
 impl std::error::Error for RestoreError {}
 
-/// Why a store cannot do what it was asked. The message is the operator's; clients see a 500.
+/// Why a store cannot do what it was asked. The message is the operator's; clients see a 500, or
+/// a 507 where there is no room.
 #[derive(Debug)]
 pub enum StoreError {
     /// Writing or syncing failed: nothing since the last sync may be acknowledged, and the store
@@ -260,6 +279,15 @@ pub enum StoreError {
     Index(String),
     /// The store cannot be opened as it is; the text says why and what to do.
     Refused(String),
+    /// Too little room is left on the disk to begin a write; nothing was changed.
+    Full {
+        /// The store's directory.
+        dir: PathBuf,
+        /// What is free there, in bytes.
+        free: u64,
+        /// What has to be.
+        floor: u64,
+    },
     /// All of the ids up to [`crate::model::MAX_ID`] are given out.
     OutOfIds,
 }
@@ -272,7 +300,7 @@ impl StoreError {
     /// Whether the store can go on after it.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, StoreError::Damaged(_) | StoreError::OutOfIds)
+        !matches!(self, StoreError::Damaged(_) | StoreError::Full { .. } | StoreError::OutOfIds)
     }
 }
 
@@ -287,6 +315,9 @@ impl fmt::Display for StoreError {
                 write!(f, "the index is unusable ({what}); the next start rebuilds it from the log")
             }
             StoreError::Refused(why) => f.write_str(why),
+            StoreError::Full { dir, free, floor } => {
+                write!(f, "{free} bytes are free in {}, and {floor} are to be kept", dir.display())
+            }
             StoreError::OutOfIds => f.write_str("no ids are left"),
         }
     }

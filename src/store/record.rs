@@ -4,7 +4,7 @@
 //! rest. A kind's layout never changes: a new layout is a new kind, and a kind this version does
 //! not know means that a newer version wrote the store.
 
-use super::Counters;
+use super::{Counters, Restored};
 use crate::model::{Message, MessageId, MessageText, Timestamp, User, UserId, Username};
 
 const USER: u8 = 1;
@@ -20,6 +20,16 @@ pub(super) enum Record {
     Message(Message),
     /// Ids go on from here; written at the end of an import.
     Counters(Counters),
+}
+
+impl From<Record> for Restored {
+    fn from(record: Record) -> Restored {
+        match record {
+            Record::User(user) => Restored::User(user),
+            Record::Message(message) => Restored::Message(message),
+            Record::Counters(counters) => Restored::Counters(counters),
+        }
+    }
 }
 
 /// Why bytes with a good checksum are no record.

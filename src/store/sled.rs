@@ -5,23 +5,34 @@
 //! that the index does not know yet, and readers ask the table first and the index, which leads
 //! back to the log, for what is older.
 
+pub(super) mod check;
+pub(super) mod compact;
 mod view;
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::index::{Applied, Index, Posting};
 use super::log::{self, Frame, Log};
 use super::record::{DecodeError, Record};
+use super::room::Room;
 use super::table::Table;
-use super::{Backend, Counters, NewMessage, NewUser, Progress, RestoreError, Restored, StoreError};
+use super::{
+    Backend, Counters, NewMessage, NewUser, Progress, RestoreError, Restored, Snapshot, StoreError,
+};
 use crate::model::{
     Cursor, Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window,
 };
 
 use view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
+
+/// What a record takes beside its texts, about.
+const RECORD_BYTES: usize = 60;
 
 /// Accounts and messages on disk, in one directory:
 ///
@@ -32,8 +43,9 @@ use view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
 pub struct SledStore {
     log: Log,
     view: View,
+    room: Room,
     /// Dropped last.
-    _lock: Lock,
+    _lock: Arc<Lock>,
 }
 
 impl SledStore {
@@ -46,7 +58,7 @@ impl SledStore {
     ) -> Result<SledStore, StoreError> {
         log::create_dir_synced(dir)?;
         let lock = Lock::of(dir)?;
-        SledStore::open_locked(dir, lock, new_epoch, progress)
+        SledStore::open_locked(dir, Arc::new(lock), new_epoch, progress)
     }
 
     /// Makes the store in `dir`, which must not exist yet, with what `fill` puts in. It appears
@@ -63,14 +75,14 @@ impl SledStore {
             return Err(StoreError::Refused(why).into());
         }
         let unfinished = dir.join("unfinished-import");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)
-                .map_err(|e| StoreError::failed("removing", &unfinished, e))?;
-        }
+        remove_dir(&unfinished)?;
         let mut store = SledStore::open(&unfinished, new_epoch, &mut ())?;
-        let result = fill(&mut store)?;
-        store.sync()?;
+        let filled = fill(&mut store).and_then(|result| Ok(store.sync().map(|()| result)?));
         drop(store);
+        let result = filled.inspect_err(|_| {
+            // The reason is the error that there is already; what stays is removed the next time.
+            let _ = fs::remove_dir_all(&unfinished);
+        })?;
         // One that remains of a log that was lost says nothing about this one.
         Index::discard(&dir.join("index"))?;
         let moved = dir.join("log");
@@ -83,14 +95,21 @@ impl SledStore {
         Ok(result)
     }
 
-    /// Whether `dir` holds a store.
+    /// Refuses messages and accounts with [`StoreError::Full`] while fewer bytes than these are
+    /// free on the disk. Until it is told so, a store goes on to the last byte.
+    pub fn keep_free(&mut self, bytes: u64) {
+        self.room.keep(bytes);
+    }
+
+    /// Whether `dir` holds a store. Only looks: it may be a running server's, of which an opening
+    /// would take the segment that it is just beginning for one that a crash has left.
     pub fn exists(dir: &Path) -> Result<bool, StoreError> {
-        Ok(Log::open(&dir.join("log"))?.is_some())
+        Log::exists(&dir.join("log"))
     }
 
     fn open_locked(
         dir: &Path,
-        lock: Lock,
+        lock: Arc<Lock>,
         new_epoch: Epoch,
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
@@ -116,18 +135,21 @@ impl SledStore {
                 )));
             }
         };
-        let mut store = SledStore::catch_up(log, index, &index_dir, lock, progress)?;
+        let mut store = SledStore::catch_up(dir, log, index, lock, progress)?;
         store.view.apply(APPLY_EVERY)?;
+        // Only now: what is there is known to be a store.
+        compact::remove_unfinished(dir)?;
         Ok(store)
     }
 
     fn catch_up(
+        dir: &Path,
         mut log: Log,
         mut index: Index,
-        index_dir: &Path,
-        lock: Lock,
+        lock: Arc<Lock>,
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
+        let index_dir = &dir.join("index");
         let mut applied = index.applied().filter(|applied| applied.epoch == log.epoch());
         let durable = applied.map_or(0, |applied| applied.stamp.end);
         if durable > log.end() {
@@ -167,7 +189,7 @@ impl SledStore {
             last: None,
         };
         progress.begin("reading the log", log.end() - start);
-        let end = log.scan(start, |frame| {
+        let end = log.scan_and_mend(start, durable, |frame| {
             let record = decode(&log, &frame)?;
             if applied.is_some_and(|applied| frame.stamp.lsn <= applied.stamp.lsn) {
                 if let Record::Message(message) = record {
@@ -187,7 +209,7 @@ impl SledStore {
         if torn > 0 {
             ::log::warn!("cut {torn} bytes off the log: a write that was never acknowledged");
         }
-        Ok(SledStore { log, view, _lock: lock })
+        Ok(SledStore { log, view, room: Room::in_dir(dir), _lock: lock })
     }
 
     fn write(&mut self, record: Record) -> Result<(), StoreError> {
@@ -263,6 +285,8 @@ impl Backend for SledStore {
         if self.name_is_taken(&new.name)? {
             return Ok(None);
         }
+        let bytes = RECORD_BYTES + new.name.as_str().len() + new.password_hash.len();
+        self.room.admit(bytes, Instant::now())?;
         let user = self.view.counters.user(new)?;
         let id = user.id;
         self.write(Record::User(user))?;
@@ -314,6 +338,7 @@ impl Backend for SledStore {
         {
             return Ok(None);
         }
+        self.room.admit(RECORD_BYTES + new.text.as_str().len(), Instant::now())?;
         let message = self.view.counters.message(new)?;
         let id = message.id;
         self.write(Record::Message(message))?;
@@ -416,6 +441,10 @@ impl Backend for SledStore {
         self.log.sync()?;
         self.view.apply(APPLY_EVERY)
     }
+
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
+        Snapshot::of(self.log.synced_files()).map(Some)
+    }
 }
 
 impl Drop for SledStore {
@@ -459,6 +488,16 @@ fn decode(log: &Log, frame: &Frame<'_>) -> Result<Record, StoreError> {
     })
 }
 
+/// Removes a directory that need not be there.
+fn remove_dir(dir: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::failed("removing", dir, e))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The right to a store's directory, held by one process at a time.
 #[derive(Debug)]
 struct Lock(File);
@@ -466,15 +505,28 @@ struct Lock(File);
 impl Lock {
     fn of(dir: &Path) -> Result<Lock, StoreError> {
         let path = dir.join("LOCK");
-        let failed = |e| StoreError::failed("locking", &path, e);
         let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let file = options.create(true).truncate(false).write(true).open(&path);
+        Lock::by(file.map_err(|e| StoreError::failed("locking", &path, e))?, dir)
+    }
+
+    /// The same without making anything: `None` where no process has had the store open yet.
+    fn of_existing(dir: &Path) -> Result<Option<Lock>, StoreError> {
+        let path = dir.join("LOCK");
+        match File::open(&path) {
+            Ok(file) => Lock::by(file, dir).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(StoreError::failed("locking", &path, e)),
+        }
+    }
+
+    fn by(file: File, dir: &Path) -> Result<Lock, StoreError> {
         match file.try_lock() {
             Ok(()) => Ok(Lock(file)),
             Err(TryLockError::WouldBlock) => {
                 Err(StoreError::Refused(format!("{} is in use by another process", dir.display())))
             }
-            Err(TryLockError::Error(e)) => Err(failed(e)),
+            Err(TryLockError::Error(e)) => Err(StoreError::failed("locking", dir, e)),
         }
     }
 }
@@ -483,6 +535,14 @@ impl Drop for Lock {
     /// Closing the file is not enough: a process forked meanwhile has it open too, until it execs.
     fn drop(&mut self) {
         let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+impl SledStore {
+    /// Has segments end sooner.
+    pub(super) fn end_segments_at(&mut self, bytes: u64) {
+        self.log.segment_bytes = bytes;
     }
 }
 

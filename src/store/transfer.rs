@@ -1,4 +1,5 @@
-//! Export and import: a store as JSON lines, ids and hashes kept.
+//! Export and import: a store as JSON lines, ids and hashes kept. What an import is given may be a
+//! backup too, which is [`backup`]'s to read.
 //!
 //! The first line says what follows, then come all accounts, then all messages, in order of id,
 //! and at last a line with the counts and the SHA-256 of every byte before it. A file that was
@@ -11,7 +12,8 @@ use std::io::{self, BufRead, Read, Write};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Backend, Counters, Progress, RestoreError, Restored, StoreError};
+use super::log::segment::MAGIC;
+use super::{Backend, Counters, Progress, RestoreError, Restored, StoreError, backup};
 use crate::model::{
     Cursor, Epoch, Message, MessageId, MessageText, Timestamp, User, UserId, Username, Window,
 };
@@ -50,6 +52,8 @@ pub enum TransferError {
     Line(u64, String),
     /// The store refused a record.
     Restore(u64, RestoreError),
+    /// What is at an offset of the file is not what a backup holds there.
+    Offset(u64, String),
     /// The store failed.
     Store(StoreError),
 }
@@ -60,6 +64,7 @@ impl fmt::Display for TransferError {
             TransferError::Io(error) => error.fmt(f),
             TransferError::Line(line, why) => write!(f, "line {line}: {why}"),
             TransferError::Restore(line, why) => write!(f, "line {line}: {why}"),
+            TransferError::Offset(offset, why) => write!(f, "offset {offset}: {why}"),
             TransferError::Store(error) => error.fmt(f),
         }
     }
@@ -115,39 +120,27 @@ pub fn export(
     out: &mut dyn Write,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
-    let Counters { next_user, next_message } = store.counters();
-    let mut writer = Writer { out, hasher: Sha256::new(), line: Vec::new() };
-    let epoch = store.epoch().to_string();
-    writer.write(&Line::VecheExport { version: FORMAT_VERSION, epoch: epoch.into() })?;
-    progress.begin("exporting", next_user + next_message);
-    let users = export_users(store, &mut writer, progress)?;
-    let messages = export_messages(store, &mut writer, progress, next_user)?;
+    let counters = store.counters();
+    let mut writer = Writer::begin(out, store.epoch())?;
+    progress.begin("exporting", counters.next_user + counters.next_message);
+    export_users(store, &mut writer, progress)?;
+    export_messages(store, &mut writer, progress, counters.next_user)?;
     progress.end();
-    let digest = hex(writer.hasher.clone());
-    let sha256 = Cow::Borrowed(digest.as_str());
-    writer.write(&Line::End { users, messages, next_user, next_message, sha256 })?;
-    writer.out.flush()?;
-    Ok(Summary { users, messages, digest })
+    writer.end(counters)
 }
 
 fn export_users(
     store: &mut dyn Backend,
-    writer: &mut Writer<'_>,
+    writer: &mut Writer<impl Write>,
     progress: &mut dyn Progress,
-) -> Result<u64, TransferError> {
-    let (mut count, mut next) = (0, 0);
+) -> Result<(), TransferError> {
+    let mut next = 0;
     loop {
         let page = store.users(Window { cursor: Cursor::From(next), limit: BATCH })?;
-        let Some(last) = page.items.last() else { return Ok(count) };
+        let Some(last) = page.items.last() else { return Ok(()) };
         next = last.id.get() + 1;
         for user in &page.items {
-            writer.write(&Line::User {
-                id: user.id,
-                username: user.name.as_str().into(),
-                password_hash: (&*user.password_hash).into(),
-                created_at: user.created_at,
-            })?;
-            count += 1;
+            writer.user(user)?;
         }
         progress.advance(next);
     }
@@ -155,38 +148,35 @@ fn export_users(
 
 fn export_messages(
     store: &mut dyn Backend,
-    writer: &mut Writer<'_>,
+    writer: &mut Writer<impl Write>,
     progress: &mut dyn Progress,
     done_before: u64,
-) -> Result<u64, TransferError> {
-    let (mut count, mut next) = (0, Some(MessageId::FIRST));
+) -> Result<(), TransferError> {
+    let mut next = Some(MessageId::FIRST);
     while let Some(from) = next {
         let page = store.history(from, BATCH)?;
         let Some(last) = page.last() else { break };
         next = MessageId::new(last.id.get() + 1);
         progress.advance(done_before + last.id.get());
         for message in &page {
-            writer.write(&Line::Message {
-                id: message.id,
-                from_user: message.from,
-                to_user: message.to.map_or(0, UserId::get),
-                text: message.text.as_str().into(),
-                sent_at: message.sent_at,
-            })?;
-            count += 1;
+            writer.message(message)?;
         }
     }
-    Ok(count)
+    Ok(())
 }
 
-/// Reads an export into an empty store. `len` is the source's length in bytes, where known. After
-/// an error the store holds a part and must be thrown away.
+/// Reads an export or a backup, whichever it is, into an empty store. `len` is the source's length
+/// in bytes, where known. After an error the store holds a part and must be thrown away.
 pub fn import(
-    source: impl BufRead,
+    mut source: impl BufRead,
     len: Option<u64>,
     store: &mut dyn Backend,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
+    // A pipe may have given one byte only, which is enough: an export begins with a brace.
+    if source.fill_buf()?.first() == MAGIC.first() {
+        return backup::restore(source, len, store, progress);
+    }
     let mut reader =
         Reader { source, hasher: Sha256::new(), line: Vec::new(), number: 0, bytes: 0 };
     match reader.next()? {
@@ -255,13 +245,55 @@ fn restored(line: Line<'_>) -> Result<Restored, String> {
     }
 }
 
-struct Writer<'a> {
-    out: &'a mut dyn Write,
+/// Writes an export, accounts before messages.
+pub(super) struct Writer<W> {
+    out: W,
     hasher: Sha256,
     line: Vec<u8>,
+    users: u64,
+    messages: u64,
 }
 
-impl Writer<'_> {
+impl<W: Write> Writer<W> {
+    pub(super) fn begin(out: W, epoch: Epoch) -> Result<Writer<W>, TransferError> {
+        let mut writer =
+            Writer { out, hasher: Sha256::new(), line: Vec::new(), users: 0, messages: 0 };
+        let epoch = epoch.to_string();
+        writer.write(&Line::VecheExport { version: FORMAT_VERSION, epoch: epoch.into() })?;
+        Ok(writer)
+    }
+
+    pub(super) fn user(&mut self, user: &User) -> Result<(), TransferError> {
+        self.users += 1;
+        self.write(&Line::User {
+            id: user.id,
+            username: user.name.as_str().into(),
+            password_hash: (&*user.password_hash).into(),
+            created_at: user.created_at,
+        })
+    }
+
+    pub(super) fn message(&mut self, message: &Message) -> Result<(), TransferError> {
+        self.messages += 1;
+        self.write(&Line::Message {
+            id: message.id,
+            from_user: message.from,
+            to_user: message.to.map_or(0, UserId::get),
+            text: message.text.as_str().into(),
+            sent_at: message.sent_at,
+        })
+    }
+
+    pub(super) fn end(mut self, counters: Counters) -> Result<Summary, TransferError> {
+        let (users, messages) = (self.users, self.messages);
+        let Counters { next_user, next_message } = counters;
+        let digest = hex(self.hasher.clone());
+        let sha256 = Cow::Borrowed(digest.as_str());
+        self.write(&Line::End { users, messages, next_user, next_message, sha256 })?;
+        self.out.flush()?;
+        Ok(Summary { users, messages, digest })
+    }
+
     fn write(&mut self, line: &Line<'_>) -> Result<(), TransferError> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, line).map_err(io::Error::from)?;

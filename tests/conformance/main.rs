@@ -18,6 +18,7 @@ mod reference;
 mod restarts;
 mod rules;
 mod seed;
+mod snapshot;
 mod subject;
 
 /// Makes a test of every case for every store.
@@ -55,6 +56,7 @@ mod any {
             pages::following_sees_everything_once,
             pages::going_back_sees_everything_once,
             random::every_answer_is_the_references,
+            snapshot::a_snapshot_changes_nothing,
         ]
     }
 }
@@ -68,6 +70,8 @@ mod persisted {
             restarts::what_was_not_synced_is_there_up_to_a_point,
             restarts::identity_and_counters_survive,
             restarts::buried_messages_survive,
+            snapshot::a_snapshot_is_what_was_synced,
+            snapshot::a_snapshot_goes_on_after_a_restart,
         ]
     }
 }

@@ -5,8 +5,9 @@ use veche::problem::KINDS;
 
 use crate::session::Exchange;
 
-/// What any route can answer, and one example shows for all: an internal error, a full queue.
-const FAULTS: [u16; 2] = [500, 503];
+/// What no client brings about, and one example shows for all routes: an internal error, a full
+/// queue, a full disk.
+const FAULTS: [u16; 3] = [500, 503, 507];
 /// What any path can be asked for by a browser, on behalf of a page of another origin.
 const PREFLIGHT: (&str, u16) = ("OPTIONS", 204);
 
@@ -31,7 +32,8 @@ pub(crate) fn complaints(exchanges: &[&Exchange]) -> Vec<String> {
     }
     for route in ROUTES {
         for status in route.operation.statuses() {
-            if !shown.contains(&(route.method, route.path, status)) {
+            let in_its_place = shown.contains(&(route.method, route.path, status));
+            if !in_its_place && !FAULTS.contains(&status) {
                 let (method, path) = (route.method, route.path);
                 complaints.push(format!("no example of {method} {path} answering {status}"));
             }

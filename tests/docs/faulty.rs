@@ -1,21 +1,29 @@
-//! A store that fails when it is told to.
+//! A store that fails, or has no room, when it is told to.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use veche::model::{Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
-use veche::store::{Backend, Counters, NewMessage, NewUser, RestoreError, Restored, StoreError};
+use veche::store::{
+    Backend, Counters, NewMessage, NewUser, RestoreError, Restored, Snapshot, StoreError,
+};
 
-/// Another store, which cannot post while `failing`.
+/// Another store, which cannot post while `failing` or `full`.
 pub(crate) struct FaultyStore {
     store: Box<dyn Backend>,
     failing: Arc<AtomicBool>,
+    full: Arc<AtomicBool>,
 }
 
 impl FaultyStore {
-    pub(crate) fn new(store: Box<dyn Backend>, failing: Arc<AtomicBool>) -> FaultyStore {
-        FaultyStore { store, failing }
+    pub(crate) fn new(
+        store: Box<dyn Backend>,
+        failing: Arc<AtomicBool>,
+        full: Arc<AtomicBool>,
+    ) -> FaultyStore {
+        FaultyStore { store, failing, full }
     }
 }
 
@@ -44,6 +52,9 @@ impl Backend for FaultyStore {
         if self.failing.load(Ordering::SeqCst) {
             // An error after which the server goes on, so that the session can.
             return Err(StoreError::OutOfIds);
+        }
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError::Full { dir: PathBuf::new(), free: 0, floor: 1 });
         }
         self.store.post(new)
     }
@@ -82,5 +93,9 @@ impl Backend for FaultyStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.store.sync()
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
+        self.store.snapshot()
     }
 }

@@ -34,6 +34,7 @@ pub(crate) struct InProcess {
     port: u16,
     now: Arc<AtomicU64>,
     failing: Arc<AtomicBool>,
+    full: Arc<AtomicBool>,
     stopper: Stopper,
     running: Option<JoinHandle<Result<(), ServeError>>>,
     _dir: TempDir,
@@ -50,8 +51,9 @@ impl InProcess {
         };
         let now = Arc::new(AtomicU64::new(NOW));
         let failing = Arc::<AtomicBool>::default();
+        let full = Arc::<AtomicBool>::default();
         let app = App::new(
-            Box::new(FaultyStore::new(store, Arc::clone(&failing))),
+            Box::new(FaultyStore::new(store, Arc::clone(&failing), Arc::clone(&full))),
             Tokens::new(SECRET, TOKEN_TTL_SECONDS, EPOCH),
             Box::new(StagedClock(Arc::clone(&now))),
             Box::new(SeededEntropy(1)),
@@ -60,7 +62,7 @@ impl InProcess {
         let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), Settings::default()).unwrap();
         let (port, stopper) = (server.local_addr().port(), server.stopper());
         let running = Some(thread::spawn(move || server.run(app)));
-        InProcess { port, now, failing, stopper, running, _dir: dir }
+        InProcess { port, now, failing, full, stopper, running, _dir: dir }
     }
 }
 
@@ -81,6 +83,11 @@ impl Host for InProcess {
                 let failing = Arc::clone(&self.failing);
                 failing.store(true, Ordering::SeqCst);
                 Set::until(move || failing.store(false, Ordering::SeqCst))
+            }
+            Stage::FullDisk => {
+                let full = Arc::clone(&self.full);
+                full.store(true, Ordering::SeqCst);
+                Set::until(move || full.store(false, Ordering::SeqCst))
             }
             Stage::FullQueue => {
                 let crowd = Crowd::gather(self.port);

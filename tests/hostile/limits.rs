@@ -23,7 +23,7 @@ const MAX_UNDER_WAY: usize = 128;
 /// A front with the shipped limits, before a server with an account.
 fn set(dir: &std::path::Path) -> Option<(Front, Server, Client)> {
     let nginx = Nginx::find()?;
-    let server = Server::start("memory", dir);
+    let server = Server::start_with("memory", dir, &["--login-limit", "off"]);
     let ann = Client::signed_up(&server, "ann");
     let front = Front::start(&nginx, server.addr(), dir, Limits::Shipped);
     Some((front, server, ann))

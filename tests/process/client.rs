@@ -219,9 +219,11 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// All fields but the one that tells the time.
-    pub(crate) fn headers_but_date(&self) -> Vec<&(String, String)> {
-        self.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("date")).collect()
+    /// Those that are the same when the same is asked for again.
+    pub(crate) fn lasting_headers(&self) -> Vec<&(String, String)> {
+        let passing = ["date", "x-request-id"];
+        let lasts = |name: &str| !passing.iter().any(|it| it.eq_ignore_ascii_case(name));
+        self.headers.iter().filter(|(name, _)| lasts(name)).collect()
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -9,20 +9,20 @@ use crate::export::{close, hex, make_up_export};
 use crate::server::{PATIENCE, Server, run, until, veche};
 use crate::turnstile;
 
-fn export(data: &Path, file: &Path) -> Output {
+pub(crate) fn export(data: &Path, file: &Path) -> Output {
     run(veche().arg("export").arg(file).arg("--data-dir").arg(data))
 }
 
-fn import(data: &Path, file: &Path) -> Output {
+pub(crate) fn import(data: &Path, file: &Path) -> Output {
     run(veche().arg("import").arg(file).arg("--data-dir").arg(data))
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The digest that a command printed.
-fn digest(output: &Output) -> String {
+pub(crate) fn digest(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
     let stderr = stderr(output);
     let digest = stderr.trim_end().rsplit(' ').next().unwrap_or_default();
@@ -31,7 +31,7 @@ fn digest(output: &Output) -> String {
 }
 
 /// A store with something of everything, and what its clients see of it.
-fn lived_in(dir: &Path) -> Vec<Vec<u8>> {
+pub(crate) fn lived_in(dir: &Path) -> Vec<Vec<u8>> {
     let server = Server::start("sled", dir);
     let ann = Client::signed_up(&server, "Ann");
     let bob = Client::signed_up(&server, "bob");
@@ -47,7 +47,7 @@ fn lived_in(dir: &Path) -> Vec<Vec<u8>> {
     seen
 }
 
-fn views(client: &Client) -> Vec<Vec<u8>> {
+pub(crate) fn views(client: &Client) -> Vec<Vec<u8>> {
     let paths =
         ["/api/messages", "/api/messages?limit=2", "/api/users/me/messages?with=2", "/api/users"];
     let view = |path| {

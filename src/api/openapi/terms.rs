@@ -75,13 +75,14 @@ impl Writer<'_> {
     }
 }
 
-/// The field that goes with every problem of a status.
-pub(super) fn problem_field(status: u16) -> Option<Field> {
+/// The fields that go with every problem of a status, and those that may.
+pub(super) fn problem_fields(status: u16) -> (&'static [Field], &'static [Field]) {
     match status {
-        401 => Some(Field::WwwAuthenticate),
-        405 => Some(Field::Allow),
-        503 => Some(Field::RetryAfter),
-        _ => None,
+        401 => (&[Field::WwwAuthenticate], &[]),
+        405 => (&[Field::Allow], &[]),
+        429 => (&[Field::RetryAfter], &[Field::RateLimit, Field::RateLimitPolicy]),
+        503 => (&[Field::RetryAfter], &[]),
+        _ => (&[], &[]),
     }
 }
 
@@ -103,6 +104,14 @@ pub(super) fn described(field: Field, required: bool) -> (String, Value) {
             string,
         ),
         Field::Location => ("Where it is", json!({ "type": "string", "format": "uri-reference" })),
+        Field::RateLimit => {
+            let schema = json!({ "type": "string", "pattern": "^\"[a-z]+\";r=[0-9]+;t=[0-9]+$" });
+            ("How often it can be done again at once, and in how many seconds once more", schema)
+        }
+        Field::RateLimitPolicy => {
+            let schema = json!({ "type": "string", "pattern": "^\"[a-z]+\";q=[0-9]+;w=[0-9]+$" });
+            ("How often it can be done, in how many seconds", schema)
+        }
         Field::RetryAfter => {
             let schema = json!({ "type": "integer", "minimum": 1 });
             ("After how many seconds to try again", schema)

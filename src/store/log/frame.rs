@@ -1,10 +1,10 @@
 //! A record's frame: how the log tells that bytes are what was written.
 
 /// CRC32C of all that follows · payload length · records before it in its group · LSN
-pub(super) const FRAME_HEADER_BYTES: usize = 4 + 4 + 4 + 8;
+pub(in crate::store) const FRAME_HEADER_BYTES: usize = 4 + 4 + 4 + 8;
 /// Longest payload. The longest record there is, a message of 4,096 bytes, is well below.
 pub(super) const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
-pub(super) const MAX_FRAME_BYTES: usize = FRAME_HEADER_BYTES + MAX_PAYLOAD_BYTES;
+pub(in crate::store) const MAX_FRAME_BYTES: usize = FRAME_HEADER_BYTES + MAX_PAYLOAD_BYTES;
 
 /// Which frame, and of which log: no two frames that were ever written share all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(in crate::store) struct Stamp {
 pub(in crate::store) struct Frame<'a> {
     pub(in crate::store) stamp: Stamp,
     /// The LSN of the first record of its group.
-    pub(super) group_start: u64,
+    pub(in crate::store) group_start: u64,
     pub(in crate::store) payload: &'a [u8],
 }
 
@@ -50,7 +50,7 @@ pub(super) fn encode(
 }
 
 /// The frame that `bytes` start with, if they do and it is intact.
-pub(super) fn parse(bytes: &[u8], position: u64) -> Option<Frame<'_>> {
+pub(in crate::store) fn parse(bytes: &[u8], position: u64) -> Option<Frame<'_>> {
     let (header, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
     let len = u32_at(header, 4) as usize;
     if len > MAX_PAYLOAD_BYTES || rest.len() < len {
@@ -66,13 +66,13 @@ pub(super) fn parse(bytes: &[u8], position: u64) -> Option<Frame<'_>> {
     Some(Frame { stamp: Stamp { position, end, lsn, crc }, group_start, payload: &rest[..len] })
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(in crate::store) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let mut value = [0; 4];
     value.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(value)
 }
 
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(in crate::store) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut value = [0; 8];
     value.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(value)

@@ -12,9 +12,55 @@ use crate::store::StoreError;
 
 /// The version of the layout of segments, frames and records. A higher one is refused.
 const FORMAT_VERSION: u32 = 1;
-const MAGIC: &[u8; 8] = b"VECHELOG";
+/// What every segment, and so every log, begins with.
+pub(in crate::store) const MAGIC: &[u8; 8] = b"VECHELOG";
 /// magic · version · epoch · base position · first LSN · CRC32C of all that
-pub(super) const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4;
+pub(in crate::store) const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4;
+
+/// What a segment says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct Header {
+    pub(in crate::store) epoch: Epoch,
+    pub(in crate::store) base: u64,
+    pub(in crate::store) first_lsn: u64,
+}
+
+/// Why bytes are no header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum HeaderError {
+    /// Of a layout that this version does not know.
+    Newer(u32),
+    /// Not what [`Segment::create`] writes.
+    Unreadable,
+}
+
+impl Header {
+    pub(in crate::store) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Header, HeaderError> {
+        let crc_good =
+            crc32c::crc32c(&bytes[..HEADER_BYTES - 4]) == u32_at(bytes, HEADER_BYTES - 4);
+        if bytes[..8] != *MAGIC {
+            return Err(HeaderError::Unreadable);
+        }
+        match u32_at(bytes, 8) {
+            newer if newer > FORMAT_VERSION => Err(HeaderError::Newer(newer)),
+            _ if !crc_good => Err(HeaderError::Unreadable),
+            _ => Ok(Header {
+                epoch: Epoch(u64_at(bytes, 12)),
+                base: u64_at(bytes, 20),
+                first_lsn: u64_at(bytes, 28),
+            }),
+        }
+    }
+}
+
+/// The error for a file whose header has this version.
+pub(in crate::store) fn newer_format(path: &Path, version: u32) -> StoreError {
+    StoreError::Refused(format!(
+        "{} was written by a newer version of veche (format {version}, this one knows {FORMAT_VERSION})",
+        path.display(),
+    ))
+}
+
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) base: u64,
@@ -101,28 +147,19 @@ impl Segment {
             };
         }
         file.read_exact_at(&mut header, 0).map_err(failed)?;
-        let crc_good =
-            crc32c::crc32c(&header[..HEADER_BYTES - 4]) == u32_at(&header, HEADER_BYTES - 4);
-        if header[..8] == *MAGIC && u32_at(&header, 8) > FORMAT_VERSION {
-            return Err(StoreError::Refused(format!(
-                "{} was written by a newer version of veche (format {}, this one knows {FORMAT_VERSION})",
-                path.display(),
-                u32_at(&header, 8),
-            )));
+        match Header::parse(&header) {
+            Ok(Header { epoch, base: its_base, first_lsn }) if its_base == base => {
+                Ok(Some((Segment { base, first_lsn, len, path: path.to_owned(), file }, epoch)))
+            }
+            Err(HeaderError::Newer(version)) => Err(newer_format(path, version)),
+            _ if may_be_torn && len == HEADER_BYTES as u64 => Ok(None),
+            _ => damage(0, "the file's header is unreadable"),
         }
-        if header[..8] != *MAGIC || !crc_good || u64_at(&header, 20) != base {
-            let only_header = len == HEADER_BYTES as u64;
-            let torn = may_be_torn && only_header;
-            return if torn { Ok(None) } else { damage(0, "the file's header is unreadable") };
-        }
-        let epoch = Epoch(u64_at(&header, 12));
-        let first_lsn = u64_at(&header, 28);
-        Ok(Some((Segment { base, first_lsn, len, path: path.to_owned(), file }, epoch)))
     }
 }
 
 /// The segments of a directory by position. Files with other names are left alone.
-pub(super) fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(in crate::store) fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();

@@ -3,13 +3,13 @@
 use super::*;
 
 /// The tree of an index, as soon as the one who had it open has let go.
-fn tree(index: &Path) -> ::sled::Db {
+pub(super) fn tree(index: &Path) -> ::sled::Db {
     File::open(index.join("db")).unwrap().lock().unwrap();
     ::sled::open(index).unwrap()
 }
 
 /// Where an index keeps what belongs to an id.
-fn key(kind: &str, id: u64) -> Vec<u8> {
+pub(super) fn key(kind: &str, id: u64) -> Vec<u8> {
     [kind.as_bytes(), &id.to_be_bytes()].concat()
 }
 
@@ -18,7 +18,7 @@ type Mischief = fn(&Path);
 
 #[test]
 fn an_index_that_is_no_use_is_made_again() {
-    let mischief: [(&str, Mischief); 8] = [
+    let mischief: [(&str, Mischief); 13] = [
         ("gone", |index| fs::remove_dir_all(index).unwrap()),
         ("empty", |index| {
             fs::remove_dir_all(index).unwrap();
@@ -39,6 +39,26 @@ fn an_index_that_is_no_use_is_made_again() {
         ("found broken before", |index| fs::write(index.with_extension("broken"), "").unwrap()),
         ("without its end", |index| {
             tree(index).remove("m").unwrap();
+        }),
+        ("with an end that was tampered with", |index| {
+            let tree = tree(index);
+            let mut end = tree.get("m").unwrap().unwrap();
+            end[60] ^= 1;
+            tree.insert("m", end).unwrap();
+        }),
+        ("without a name", |index| {
+            let gone = tree(index).remove("nu2").unwrap();
+            assert!(gone.is_some());
+        }),
+        ("with a name that leads to somebody else", |index| {
+            tree(index).insert("nu2", &1u64.to_be_bytes()).unwrap();
+        }),
+        ("without the list of a mailbox", |index| {
+            let first = tree(index).scan_prefix("b").keys().next_back().unwrap().unwrap();
+            tree(index).remove(first).unwrap();
+        }),
+        ("with an entry too many", |index| {
+            tree(index).insert(key("u", 4), &40u64.to_be_bytes()).unwrap();
         }),
         ("with a false mark", |index| {
             let third = 302u64;
@@ -124,9 +144,9 @@ fn an_index_that_is_found_wrong_is_made_again_at_the_next_start() {
     ];
     for (what, wrong) in wrongs {
         let sample = Sample::new(30);
-        wrong(&tree(&sample.index()));
         let mut store = sample.open().unwrap();
         forget(&mut store);
+        wrong(store.view.index.tree());
         let told = read_all(&mut store).unwrap_err();
         assert!(matches!(&told, StoreError::Index(why) if why == what), "{told}");
         assert!(told.is_fatal());

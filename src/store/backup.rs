@@ -1,0 +1,189 @@
+//! Reading a backup, whose layout is [`super::snapshot`]'s: nothing of it is believed before its
+//! checksum, its place and its sense are right.
+
+use std::io::{self, Read};
+
+use super::audit::Audit;
+use super::log::frame::{self, FRAME_HEADER_BYTES, MAX_FRAME_BYTES};
+use super::log::segment::{HEADER_BYTES, Header, HeaderError, MAGIC};
+use super::log::{Sequence, Stream};
+use super::record::{DecodeError, Record};
+use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
+use super::transfer::{self, Summary, TransferError, Writer};
+use super::{Backend, Progress, RestoreError};
+use crate::model::Epoch;
+
+/// How much is synced at once. The index takes so much the faster the more it is told at a time.
+const SYNC_BYTES: u64 = 1024 * 1024;
+
+/// Says what is in a backup, or what is wrong with it. `again` gives it a second time, from its
+/// beginning: the digest is an export's, in which all accounts come first.
+pub fn verify<R: Read>(
+    source: impl Read,
+    len: Option<u64>,
+    again: impl FnOnce() -> io::Result<R>,
+    progress: &mut dyn Progress,
+) -> Result<Summary, TransferError> {
+    let mut reader = Reader::begin(source)?;
+    let mut lines = Writer::begin(io::sink(), reader.epoch)?;
+    let mut audit = Audit::default();
+    progress.begin("verifying", len.unwrap_or(0));
+    while let Some((at, record)) = reader.next()? {
+        audit.take(&record).map_err(|why| TransferError::Offset(at, why.to_owned()))?;
+        if let Record::User(user) = &record {
+            lines.user(user)?;
+        }
+        progress.advance(reader.stream.position());
+    }
+    progress.end();
+    let len = reader.stream.position();
+    let mut reader = Reader::begin(again()?)?;
+    progress.begin("reading it back", len);
+    while let Some((_, record)) = reader.next()? {
+        if let Record::Message(message) = &record {
+            lines.message(message)?;
+        }
+        progress.advance(reader.stream.position());
+    }
+    progress.end();
+    lines.end(audit.counters())
+}
+
+/// Puts a backup into an empty store, and says what the store holds then. After an error it holds
+/// a part and must be thrown away.
+pub(super) fn restore(
+    source: impl Read,
+    len: Option<u64>,
+    store: &mut dyn Backend,
+    progress: &mut dyn Progress,
+) -> Result<Summary, TransferError> {
+    let refused = |at, why| match why {
+        RestoreError::Store(error) => TransferError::Store(error),
+        why => TransferError::Offset(at, why.to_string()),
+    };
+    let mut reader = Reader::begin(source)?;
+    store.adopt(reader.epoch).map_err(|why| refused(0, why))?;
+    progress.begin("importing", len.unwrap_or(0));
+    let mut synced = 0;
+    while let Some((at, record)) = reader.next()? {
+        store.restore(record.into()).map_err(|why| refused(at, why))?;
+        if at - synced >= SYNC_BYTES {
+            synced = at;
+            store.sync()?;
+            progress.advance(at);
+        }
+    }
+    store.sync()?;
+    progress.end();
+    transfer::export(store, &mut io::sink(), progress)
+}
+
+/// The records of a backup in order.
+struct Reader<R> {
+    stream: Stream<R>,
+    epoch: Epoch,
+    sequence: Sequence,
+}
+
+impl<R: Read> Reader<R> {
+    fn begin(source: R) -> Result<Reader<R>, TransferError> {
+        let mut stream = Stream::new(source);
+        let header = header(&mut stream)?;
+        let mut sequence = Sequence::default();
+        sequence.begin_segment(header.first_lsn).map_err(|why| wrong(0, why))?;
+        if header.first_lsn != 0 {
+            return Err(wrong(0, "it begins in the midst of a log"));
+        }
+        Ok(Reader { stream, epoch: header.epoch, sequence })
+    }
+
+    /// The next record and where it is; `None` when the backup has ended as it should.
+    fn next(&mut self) -> Result<Option<(u64, Record)>, TransferError> {
+        loop {
+            let at = self.stream.position();
+            let bytes = self.stream.peek(MAX_FRAME_BYTES)?;
+            if bytes.starts_with(MAGIC) {
+                self.segment(at)?;
+                continue;
+            }
+            if bytes.starts_with(TRAILER_MAGIC) {
+                return self.end(at).map(|()| None);
+            }
+            let Some(frame) = frame::parse(bytes, at) else {
+                let cut = is_cut(bytes);
+                let why = if cut { "the backup is cut short" } else { "a record is unreadable" };
+                return Err(wrong(at, why));
+            };
+            self.sequence.take(&frame).map_err(|why| wrong(at, why))?;
+            let record = Record::decode(frame.payload).map_err(|error| match error {
+                DecodeError::Malformed => wrong(at, "a record makes no sense"),
+                DecodeError::UnknownKind(kind) => TransferError::Offset(
+                    at,
+                    format!("a record of kind {kind}: a newer version of veche wrote it"),
+                ),
+            })?;
+            let len = FRAME_HEADER_BYTES + frame.payload.len();
+            self.stream.pass(len);
+            return Ok(Some((at, record)));
+        }
+    }
+
+    fn segment(&mut self, at: u64) -> Result<(), TransferError> {
+        let header = header(&mut self.stream)?;
+        if header.epoch != self.epoch {
+            return Err(wrong(at, "the segment belongs to another store"));
+        }
+        self.sequence.begin_segment(header.first_lsn).map_err(|why| wrong(at, why))
+    }
+
+    fn end(&mut self, at: u64) -> Result<(), TransferError> {
+        let crc = self.stream.crc();
+        let bytes = self.stream.peek(TRAILER_BYTES)?;
+        let bytes = bytes.first_chunk().ok_or_else(|| wrong(at, "the backup is cut short"))?;
+        let trailer = Trailer::parse(bytes).map_err(|why| TransferError::Offset(at, why))?;
+        if trailer != (Trailer { log_bytes: at, crc }) {
+            return Err(wrong(at, "the end mark does not fit what came before"));
+        }
+        self.stream.pass(TRAILER_BYTES);
+        let behind = self.stream.position();
+        if self.stream.peek(1)?.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong(behind, "something follows the end"))
+        }
+    }
+}
+
+/// Passes over a segment's header, which has to be the next.
+fn header(stream: &mut Stream<impl Read>) -> Result<Header, TransferError> {
+    let at = stream.position();
+    let bytes = stream.peek(HEADER_BYTES)?;
+    let bytes = bytes.first_chunk().ok_or_else(|| wrong(at, "the backup is cut short"))?;
+    let header = Header::parse(bytes).map_err(|error| match error {
+        HeaderError::Unreadable if at == 0 => wrong(at, "not the beginning of a backup"),
+        HeaderError::Unreadable => wrong(at, "a segment's header is unreadable"),
+        HeaderError::Newer(version) => TransferError::Offset(
+            at,
+            format!("format {version}: a newer version of veche wrote it"),
+        ),
+    })?;
+    if header.base != at {
+        return Err(wrong(at, "a segment's header belongs elsewhere"));
+    }
+    stream.pass(HEADER_BYTES);
+    Ok(header)
+}
+
+/// Whether a record begins here that does not end any more.
+fn is_cut(rest: &[u8]) -> bool {
+    let Some(len) = rest.get(4..8).map(|len| frame::u32_at(len, 0) as usize) else { return true };
+    let frame = FRAME_HEADER_BYTES + len;
+    frame <= MAX_FRAME_BYTES && rest.len() < frame
+}
+
+fn wrong(at: u64, why: &str) -> TransferError {
+    TransferError::Offset(at, why.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

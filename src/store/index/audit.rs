@@ -1,0 +1,149 @@
+//! Holds an index to the log that it was made from, entry by entry and both ways.
+//!
+//! Keeps a checksum for each mailbox, not its messages.
+
+use std::collections::HashMap;
+
+use super::{
+    Applied, Index, MARK_EVERY_BYTES, META, Mailbox, Posting, decode_chunk, mark_key, number,
+    user_key,
+};
+use crate::model::{Message, User, UserId};
+use crate::store::StoreError;
+use crate::store::log::Stamp;
+use crate::store::record::Record;
+
+/// What an index must hold, as far as the log has been read.
+pub(in crate::store) struct IndexAudit {
+    index: Index,
+    users: u64,
+    marks: u64,
+    last_mark: Option<u64>,
+    mailboxes: HashMap<Mailbox, Postings>,
+}
+
+/// A mailbox's postings in order: how many, and a checksum of them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Postings {
+    count: u64,
+    crc: u32,
+}
+
+impl Postings {
+    fn push(&mut self, posting: Posting) {
+        self.count += 1;
+        for number in [posting.id, posting.position] {
+            self.crc = crc32c::crc32c_append(self.crc, &number.to_le_bytes());
+        }
+    }
+}
+
+impl IndexAudit {
+    pub(in crate::store) fn new(index: Index) -> IndexAudit {
+        IndexAudit { index, users: 0, marks: 0, last_mark: None, mailboxes: HashMap::new() }
+    }
+
+    pub(in crate::store) fn applied(&self) -> Option<Applied> {
+        self.index.applied
+    }
+
+    /// The next record of those that are indexed.
+    pub(in crate::store) fn take(
+        &mut self,
+        record: &Record,
+        stamp: Stamp,
+    ) -> Result<(), StoreError> {
+        match record {
+            Record::User(user) => self.user(user, stamp.position),
+            Record::Message(message) => self.message(message, stamp.position),
+            Record::Counters(_) => Ok(()),
+        }
+    }
+
+    fn user(&mut self, user: &User, position: u64) -> Result<(), StoreError> {
+        self.users += 1;
+        let id = user.id;
+        if self.index.get(&user_key(id.get()))?.as_deref() != Some(&position.to_be_bytes()) {
+            return Err(wrong(format!("user {id} is not where it says")));
+        }
+        if self.index.user_named(&user.name)? != Some(id) {
+            return Err(wrong(format!("the name of user {id} does not lead to it")));
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: &Message, position: u64) -> Result<(), StoreError> {
+        let id = message.id.get();
+        for mailbox in Mailbox::of(message.from, message.to) {
+            self.mailboxes.entry(mailbox).or_default().push(Posting { id, position });
+        }
+        if self.last_mark.is_none_or(|mark| position >= mark + MARK_EVERY_BYTES) {
+            self.last_mark = Some(position);
+            self.marks += 1;
+            if self.index.get(&mark_key(id))?.as_deref() != Some(&position.to_be_bytes()) {
+                return Err(wrong(format!("message {id} is not where it says")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every record that is indexed was taken: the index must hold them, and nothing else.
+    pub(in crate::store) fn finish(mut self) -> Result<(), StoreError> {
+        let (mut users, mut names, mut marks) = (0, 0, 0);
+        let mut found: HashMap<Mailbox, Postings> = HashMap::new();
+        for entry in self.index.db.iter() {
+            let (key, value) = entry.map_err(|e| self.index.broken(e))?;
+            match key.first() {
+                Some(b'u') => users += 1,
+                Some(b'n') => names += 1,
+                Some(b'p') => marks += 1,
+                Some(b'b') => {
+                    let malformed = || wrong("a list of postings is malformed".to_owned());
+                    let mailbox = mailbox(&key).ok_or_else(malformed)?;
+                    let postings = found.entry(mailbox).or_default();
+                    let chunk = decode_chunk(&key, &value).ok_or_else(malformed)?;
+                    for posting in chunk {
+                        postings.push(posting);
+                    }
+                }
+                _ if key == META => {}
+                _ => return Err(wrong("it holds an entry of an unknown kind".to_owned())),
+            }
+        }
+        if (users, names, marks) != (self.users, self.users, self.marks) {
+            return Err(wrong("it holds users or positions that the log does not".to_owned()));
+        }
+        for (mailbox, postings) in found {
+            if self.mailboxes.remove(&mailbox) != Some(postings) {
+                return Err(wrong(format!("{} is not what the log holds", name(mailbox))));
+            }
+        }
+        match self.mailboxes.into_keys().next() {
+            Some(mailbox) => Err(wrong(format!("{} is missing", name(mailbox)))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn wrong(what: String) -> StoreError {
+    StoreError::Index(what)
+}
+
+fn name(mailbox: Mailbox) -> String {
+    match mailbox {
+        Mailbox::General => "the general chat".to_owned(),
+        Mailbox::Private(user) => format!("the mailbox of user {user}"),
+        Mailbox::Conversation(a, b) => format!("the conversation of users {a} and {b}"),
+    }
+}
+
+/// The mailbox of a list of postings' key.
+fn mailbox(key: &[u8]) -> Option<Mailbox> {
+    let user = |at: usize| UserId::new(number(key.get(at..at + 8)?)?);
+    match key.get(1)? {
+        0 => Some(Mailbox::General),
+        1 => user(2).map(Mailbox::Private),
+        2 => Some(Mailbox::Conversation(user(2)?, user(10)?)),
+        _ => None,
+    }
+}

@@ -1,0 +1,133 @@
+//! Room on the disk: writes are refused before there is none left.
+//!
+//! A disk that is full to the last byte fails a write half-way, which ends the server. Refused
+//! early, a write changes nothing, and reading and logging in go on.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::StoreError;
+
+/// How long what the file system said of its free space is taken for true.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How much may be written meanwhile. The index takes about as much as the log, so that a floor
+/// of some times that is never fallen through by this store alone.
+const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How much room there is in a directory, and must be.
+#[derive(Debug)]
+pub(super) struct Room {
+    dir: PathBuf,
+    /// Zero to never ask.
+    floor: u64,
+    free: fn(&Path) -> io::Result<u64>,
+    looked: Option<Instant>,
+    /// Since then.
+    written: u64,
+    /// What was free then, if it was too little.
+    too_little: Option<u64>,
+}
+
+impl Room {
+    /// Of which nothing has to be kept.
+    pub(super) fn in_dir(dir: &Path) -> Room {
+        let dir = dir.to_owned();
+        Room { dir, floor: 0, free, looked: None, written: 0, too_little: None }
+    }
+
+    /// Refuses writes from now on while fewer bytes than these are free.
+    pub(super) fn keep(&mut self, floor: u64) {
+        self.floor = floor;
+        self.looked = None;
+        self.too_little = None;
+    }
+
+    /// Whether a write of about so many bytes may begin.
+    pub(super) fn admit(&mut self, bytes: usize, now: Instant) -> Result<(), StoreError> {
+        if self.floor == 0 {
+            return Ok(());
+        }
+        let fresh = self.looked.is_some_and(|looked| now.duration_since(looked) < LOOK_EVERY);
+        if !fresh || self.written >= LOOK_EVERY_BYTES {
+            self.look();
+            self.looked = Some(now);
+            self.written = 0;
+        }
+        if let Some(free) = self.too_little {
+            return Err(StoreError::Full { dir: self.dir.clone(), free, floor: self.floor });
+        }
+        self.written += bytes as u64;
+        Ok(())
+    }
+
+    fn look(&mut self) {
+        let was_low = self.too_little.is_some();
+        // A file system that cannot say it may well be written to; the write will tell.
+        self.too_little = (self.free)(&self.dir).ok().filter(|free| *free < self.floor);
+        let (dir, floor) = (self.dir.display(), self.floor);
+        match self.too_little {
+            Some(free) if !was_low => ::log::warn!(
+                "{free} bytes are free in {dir}, and {floor} are to be kept: writes are refused"
+            ),
+            None if was_low => ::log::warn!("there is room in {dir} again: writes are taken"),
+            _ => {}
+        }
+    }
+}
+
+/// The bytes that are free to who is not root.
+fn free(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLOOR: u64 = 1000;
+
+    fn room(free: fn(&Path) -> io::Result<u64>) -> Room {
+        let mut room = Room { free, ..Room::in_dir(Path::new("there")) };
+        room.keep(FLOOR);
+        room
+    }
+
+    #[test]
+    fn a_byte_below_the_floor_is_too_little() {
+        let now = Instant::now();
+        assert!(room(|_| Ok(FLOOR)).admit(1, now).is_ok());
+        let refused = room(|_| Ok(FLOOR - 1)).admit(1, now).unwrap_err();
+        assert!(matches!(refused, StoreError::Full { free: 999, floor: FLOOR, .. }), "{refused}");
+        assert!(!refused.is_fatal());
+        let mut without = room(|_| Ok(0));
+        without.keep(0);
+        assert!(without.admit(1, now).is_ok());
+    }
+
+    #[test]
+    fn what_was_free_is_asked_again_after_a_while_and_after_so_much() {
+        let (now, much) = (Instant::now(), usize::try_from(LOOK_EVERY_BYTES).unwrap());
+        let mut room = room(|_| Ok(FLOOR));
+        room.admit(much, now).unwrap();
+        room.free = |_| Ok(0);
+        assert!(room.admit(1, now).is_err(), "as much was written as may be");
+        room.free = |_| Ok(FLOOR);
+        assert!(room.admit(1, now).is_err(), "it was low a moment ago");
+        room.admit(1, now + LOOK_EVERY).unwrap();
+        room.free = |_| Ok(0);
+        room.admit(1, now + LOOK_EVERY).unwrap();
+        assert!(room.admit(1, now + 2 * LOOK_EVERY).is_err());
+    }
+
+    #[test]
+    fn a_file_system_that_cannot_say_is_written_to() {
+        assert!(room(|_| Err(io::Error::other("no"))).admit(1, Instant::now()).is_ok());
+    }
+
+    #[test]
+    fn the_system_knows_how_much_is_free() {
+        assert!(free(&std::env::temp_dir()).unwrap() > 0);
+    }
+}
