@@ -7,22 +7,18 @@ use std::thread;
 use std::time::Instant;
 
 use crate::case::{self, Case};
+use crate::client::{Client, each};
 use crate::neighbour::{self, Neighbour};
 use crate::play::{Played, Scene};
-use crate::server::Server;
+use crate::server::{STORES, Server};
 use crate::stage::{Stage, Way};
 
 /// Cases that are played at once. Most of them wait for a time-out.
 const AT_ONCE: usize = 64;
 
 #[test]
-fn direct_with_memory() {
-    play_all(Way::Direct, "memory");
-}
-
-#[test]
-fn direct_with_sled() {
-    play_all(Way::Direct, "sled");
+fn direct() {
+    each(STORES.len(), |n| play_all(Way::Direct, STORES[n]));
 }
 
 #[test]
@@ -56,7 +52,7 @@ fn play_all(way: Way, store: &str) {
     if store == "sled" {
         // A stop finishes whatever was taken for a request.
         let server = Server::start(store, dir.path());
-        let ann = crate::client::Client::new(&server).with_token(ann.token());
+        let ann = Client::new(&server).with_token(ann.token());
         assert!(ann.follow("/api/messages", 1000).0 == messages, "{what}: the store has changed");
     }
 }
