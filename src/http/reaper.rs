@@ -16,9 +16,12 @@ use super::process::Process;
 /// What a client may send before a request of its is shown to the loop: longer than any head that
 /// an ordinary one sends. Looked at now and then: a fast sender gets further.
 const MAX_HEAD_BYTES: u64 = 64 * 1024;
+/// How long a connection may last whose client has ended it, unless a request is in flight:
+/// tiny_http ends it at once, if its thread is not stuck.
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection that has ended may keep its descriptors. Behind that its thread is taken
-/// to be stuck for good.
-const STRANDED_AFTER: Duration = Duration::from_secs(10);
+/// to be stuck for good. As long as it takes to hash the passwords that wait.
+const STRANDED_AFTER: Duration = Duration::from_secs(5);
 /// How often connections are looked at, at most.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
 /// A look is followed by a rest of so many times its own length, so that with thousands of
@@ -153,7 +156,8 @@ impl Reaper {
             if acknowledged == 0 && received > 0 && descriptor.unread() == received {
                 forgotten += 1;
             }
-            if info.since_sent >= self.idle_timeout {
+            let half_closed = info.is_half_closed() && info.since_received >= HALF_CLOSED_TIMEOUT;
+            if half_closed || info.since_sent >= self.idle_timeout {
                 overdue.push((descriptor, Reason::Idle));
             } else if received - progress.received > MAX_HEAD_BYTES
                 // What lies in the socket may be a body; tiny_http reads no further than a head.

@@ -66,6 +66,11 @@ impl TcpInfo {
         matches!(self.state, 1 | 8)
     }
 
+    /// Whether its peer will send no more.
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.state == 8
+    }
+
     /// Whether nothing is left of it but our descriptors.
     pub(super) fn is_closed(&self) -> bool {
         self.state == 7
@@ -100,6 +105,10 @@ mod tests {
         let used = TcpInfo::of(&server).unwrap();
         assert!(used.is_open());
         assert_eq!((used.received, used.acknowledged), (5, 3));
+        assert!(!used.is_half_closed());
+        client.shutdown(Shutdown::Write).unwrap();
+        server.read_exact(&mut [0]).unwrap_err();
+        assert!(TcpInfo::of(&server).unwrap().is_half_closed());
         server.shutdown(Shutdown::Both).unwrap();
         assert!(!TcpInfo::of(&server).unwrap().is_open());
     }

@@ -13,8 +13,9 @@ use veche::model::Epoch;
 use veche::store::{Backend, SledStore};
 
 use crate::client::Client;
+use crate::export::make_up_export;
 use crate::server::{PATIENCE, Server, run, veche};
-use crate::transfer::{digest, export, import, lived_in, make_up_export, stderr, views};
+use crate::transfer::{digest, export, import, lived_in, stderr, views};
 
 /// How a server answers.
 #[derive(Clone, Copy)]

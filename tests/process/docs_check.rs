@@ -14,8 +14,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::client::Client;
+use crate::export::close;
 use crate::server::{STORES, Server, run_within, until, veche};
-use crate::transfer::close;
 use crate::turnstile;
 
 /// How long a whole run may take, on a busy machine.

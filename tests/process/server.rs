@@ -150,8 +150,8 @@ impl Server {
 
     /// A line of `/proc/PID/status`, in its own unit.
     pub(crate) fn status(&self, key: &str) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = fs::read_to_string(path).expect("a running process has a status");
+        let status = fs::read_to_string(self.process().join("status"));
+        let status = status.expect("a running process has a status");
         let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a known key");
         let digits = line.trim_start_matches(':').split_whitespace().next().expect("a value");
         digits.parse().expect("a number")
@@ -159,8 +159,12 @@ impl Server {
 
     /// How many descriptors it has open.
     pub(crate) fn descriptors(&self) -> usize {
-        let dir = format!("/proc/{}/fd", self.child.id());
-        fs::read_dir(dir).expect("a running process has descriptors").count()
+        fs::read_dir(self.process().join("fd")).expect("a running process has descriptors").count()
+    }
+
+    /// Where the system tells of its process.
+    pub(crate) fn process(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.child.id()))
     }
 
     /// Sends a signal.

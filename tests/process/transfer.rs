@@ -1,57 +1,13 @@
 //! Export and import: a store as a file, and a file as a store.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use serde_json::json;
-use sha2::{Digest, Sha256};
-
 use crate::client::Client;
+use crate::export::{close, hex, make_up_export};
 use crate::server::{PATIENCE, Server, run, until, veche};
 use crate::turnstile;
-
-/// The length of the longest text there can be.
-pub(crate) const MADE_UP_TEXT_BYTES: usize = 4096;
-
-/// An export as veche writes it, of one account and its messages.
-pub(crate) fn make_up_export(messages: usize, text_bytes: usize) -> Vec<u8> {
-    let at = "2025-01-02T03:04:05.678Z";
-    let mut lines = format!(
-        "{}\n{}\n",
-        json!({"veche_export": {"version": 1, "epoch": "0123456789abcdef"}}),
-        json!({"user": {"id": 1, "username": "author", "password_hash": "-", "created_at": at}}),
-    );
-    for id in 0..messages {
-        let mut text = format!("{id} ");
-        text.extend(std::iter::repeat_n('m', text_bytes - text.len()));
-        let message = json!({"id": id, "from_user": 1, "to_user": 0, "text": text, "sent_at": at});
-        let _ = writeln!(lines, "{}", json!({ "message": message }));
-    }
-    close(lines, 1, messages)
-}
-
-/// Adds the last line.
-pub(crate) fn close(mut lines: String, users: usize, messages: usize) -> Vec<u8> {
-    let sha256 = hex(lines.as_bytes());
-    let end = json!({
-        "users": users,
-        "messages": messages,
-        "next_user": users + 1,
-        "next_message": messages,
-        "sha256": sha256,
-    });
-    let _ = writeln!(lines, "{}", json!({ "end": end }));
-    lines.into_bytes()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
 
 pub(crate) fn export(data: &Path, file: &Path) -> Output {
     run(veche().arg("export").arg(file).arg("--data-dir").arg(data))

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Instant;
 
 use crate::client::Client;
+use crate::export::make_up_export;
 use crate::server::{PATIENCE, Server, run, veche};
-use crate::transfer::{digest, import, lived_in, make_up_export, stderr, views};
+use crate::transfer::{digest, import, lived_in, stderr, views};
 use crate::turnstile;
 
 fn check(data: &Path) -> Output {

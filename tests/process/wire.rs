@@ -167,7 +167,8 @@ impl Read for Wire {
     }
 }
 
-fn read_one(stream: &mut impl BufRead, head_only: bool) -> io::Result<Answer> {
+/// One answer from whatever holds it.
+pub(crate) fn read_one(stream: &mut impl BufRead, head_only: bool) -> io::Result<Answer> {
     let status_line = line(stream)?;
     let status = status_line
         .strip_prefix("HTTP/1.1 ")

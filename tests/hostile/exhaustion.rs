@@ -1,0 +1,139 @@
+//! Not enough descriptors, and not enough threads: it passes, and nobody has to restart anything.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::client::{Client, each};
+use crate::levels::thread_names;
+use crate::line::Line;
+use crate::server::{STORES, Server, until, veche};
+use crate::wire::get;
+
+/// How often each is brought about, half of the time on each store.
+const ROUNDS: usize = 100;
+/// Connections in a round: more than there is room for.
+const CONNECTIONS: usize = 100;
+/// How many descriptors there are.
+const DESCRIPTORS: usize = 64;
+/// How many threads a user may have beyond those that the user has already.
+const THREADS: usize = 64;
+/// How long a round lasts at most.
+const ROUND: Duration = Duration::from_millis(500);
+/// Within what everybody is served again.
+const SERVED_WITHIN: Duration = Duration::from_secs(5);
+/// Requests in a row that make it normal service.
+const REQUESTS: usize = 5;
+/// Somebody who runs nothing else, where we are root, whom the limit does not bind.
+const NOBODY: u32 = 64_123;
+
+#[test]
+fn out_of_descriptors() {
+    on_each_store(|store| {
+        let dir = tempfile::tempdir().unwrap();
+        let limit = format!("ulimit -n {DESCRIPTORS}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &limit]).arg(env!("CARGO_BIN_EXE_veche"));
+        let server = start(command, store, dir.path());
+        exhaust(server, store, |server| server.descriptors() + 2 >= DESCRIPTORS);
+    });
+}
+
+#[test]
+fn out_of_threads() {
+    on_each_store(|store| {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut command, most) = if rustix::process::getuid().is_root() {
+            // It has to get at the binary, wherever that is, and at its data.
+            let binary = dir.path().join("veche");
+            fs::copy(env!("CARGO_BIN_EXE_veche"), &binary).unwrap();
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            // One for each store: the limit is on all that a user runs.
+            let user = NOBODY + u32::from(store == "sled");
+            chown(dir.path(), Some(user), Some(user)).unwrap();
+            let user = user.to_string();
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "prlimit"]);
+            command.arg(format!("--nproc={THREADS}")).arg(binary);
+            (command, THREADS)
+        } else {
+            // The limit is on all that the user runs.
+            let most = threads_of_mine() + THREADS;
+            let mut command = Command::new("prlimit");
+            command.arg(format!("--nproc={most}")).arg(env!("CARGO_BIN_EXE_veche"));
+            (command, most)
+        };
+        command.current_dir(dir.path());
+        let server = start(command, store, dir.path());
+        // As root the server is all that its user runs.
+        let is_root = rustix::process::getuid().is_root();
+        let taken = |server: &Server| {
+            if is_root { thread_names(server).len() } else { threads_of_mine() }
+        };
+        exhaust(server, store, |server| taken(server) + 2 >= most);
+    });
+}
+
+/// Most of a round is waiting, so the stores keep each other company.
+fn on_each_store(run: impl Fn(&str) + Sync) {
+    each(STORES.len(), |n| run(STORES[n]));
+}
+
+/// How many threads this user runs.
+fn threads_of_mine() -> usize {
+    let me = rustix::process::getuid().as_raw();
+    let processes = fs::read_dir("/proc").expect("a list of processes").flatten();
+    let mine = processes.filter(|process| process.metadata().is_ok_and(|it| it.uid() == me));
+    let threads =
+        mine.filter_map(|process| Some(fs::read_dir(process.path().join("task")).ok()?.count()));
+    threads.sum()
+}
+
+/// Starts what `command` is to run with the limit, and nothing of our own environment.
+fn start(mut command: Command, store: &str, dir: &Path) -> Server {
+    for (name, value) in veche().get_envs() {
+        assert!(value.is_none(), "they are removed");
+        command.env_remove(name);
+    }
+    command.args(["--listen", "127.0.0.1:0", "--store", store, "--data-dir"]);
+    Server::spawn(command.arg(dir.join("data")), dir)
+}
+
+/// Takes all there is, again and again.
+fn exhaust(mut server: Server, store: &str, is_exhausted: impl Fn(&Server) -> bool) {
+    let ann = Client::signed_up(&server, "ann");
+    let request = get(&ann, "/api/users/me");
+    let (mut slowest, mut exhausted) = (Duration::ZERO, 0);
+    for round in 0..ROUNDS / STORES.len() {
+        let mut lines = Vec::new();
+        for _ in 0..CONNECTIONS {
+            // What does not get in has to wait outside, or is turned away.
+            let Ok(mut line) = Line::open(server.addr()) else { break };
+            let _ = line.send("GET /api/us");
+            lines.push(line);
+        }
+        exhausted += usize::from(until(ROUND, || is_exhausted(&server).then_some(())).is_some());
+        assert!(server.is_alive(), "{store}, round {round}: {}", server.log());
+        drop(lines);
+        let begun = Instant::now();
+        let again = until(SERVED_WITHIN, || is_served(server.addr(), &request).then_some(()));
+        let alive = server.is_alive();
+        assert!(again.is_some() && alive, "{store}, round {round}: {}", server.log());
+        slowest = slowest.max(begun.elapsed());
+    }
+    println!(
+        "{store}: exhausted in {exhausted} rounds, served again within {slowest:?} after each"
+    );
+    assert!(exhausted > 0, "{store}: there was always enough");
+    server.stop();
+}
+
+fn is_served(addr: SocketAddr, request: &str) -> bool {
+    (0..REQUESTS).all(|_| {
+        let answer = Line::open_hastily(addr).and_then(|mut line| line.ask(request));
+        answer.is_ok_and(|answer| answer.status == 200)
+    })
+}

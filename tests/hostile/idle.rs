@@ -1,0 +1,76 @@
+//! Thousands of connections on which nothing happens.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::levels::Levels;
+use crate::line::Line;
+use crate::server::{STORES, until};
+use crate::stage::{Stage, Way};
+use crate::turnstile;
+
+/// How many.
+const CONNECTIONS: usize = 5000;
+/// In seconds; longer than it takes to have them all.
+const IDLE_TIMEOUT: &str = "20";
+/// How many come at once: more than the backlog holds would be told to try again.
+const STEP: usize = 500;
+/// How long the server may take to accept them all.
+const ACCEPTED_WITHIN: Duration = Duration::from_secs(20);
+/// A neighbour's requests meanwhile.
+const REQUESTS: usize = 600;
+/// How long an end may take that the server brings about.
+const ENDED_WITHIN: Duration = Duration::from_secs(75);
+
+/// As many descriptors as may be had.
+pub(crate) fn raise_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("more descriptors can be had");
+}
+
+#[test]
+fn five_thousand_direct() {
+    for store in STORES {
+        be_idle(Way::Direct, store);
+    }
+}
+
+#[test]
+fn five_thousand_behind_nginx() {
+    be_idle(Way::Nginx, "memory");
+}
+
+fn be_idle(way: Way, store: &str) {
+    let _alone = turnstile::alone();
+    raise_limit();
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["--idle-timeout", IDLE_TIMEOUT];
+    let Some(mut stage) = Stage::set_with(way, store, dir.path(), &args) else { return };
+    let what = format!("{way:?}, {store}, {CONNECTIONS} idle connections");
+    let begun = Instant::now();
+    let mut lines = Vec::with_capacity(CONNECTIONS);
+    while lines.len() < CONNECTIONS {
+        for _ in 0..STEP {
+            lines.push(Line::open(stage.addr()).expect("it takes connections"));
+        }
+        // As fast as it can accept them, and no faster.
+        assert_eq!(stage.ann.get("/api/users/me").status, 200);
+    }
+    if way == Way::Direct {
+        // Who has said nothing need not have a thread yet.
+        let most = Levels { threads: 0, descriptors: 2 * CONNECTIONS };
+        let grown = stage.levels.grow(&stage.server, most, ACCEPTED_WITHIN);
+        println!("{what}: {}", Levels::of(&stage.server));
+        assert!(grown, "{what}: {}", Levels::of(&stage.server));
+    }
+    println!("{what}: open after {:?}", begun.elapsed());
+    stage.serves(REQUESTS, &what);
+    // Nobody has to wait for ever to be rid of them.
+    let ended = until(ENDED_WITHIN, || lines.iter_mut().all(Line::has_ended).then_some(()));
+    assert!(ended.is_some(), "{what}: some are still open");
+    println!("{what}: ended after {:?}", begun.elapsed());
+    stage.has_recovered(0, &what);
+    assert!(stage.server.is_alive());
+}

@@ -1,0 +1,110 @@
+//! How much of the front one address may have, with the numbers that are shipped.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::client::Client;
+use crate::front::{Front, Limits, Nginx};
+use crate::line::Line;
+use crate::server::{PATIENCE, Server, until};
+use crate::turnstile;
+use crate::wire::{get, post, request};
+
+/// Attempts at a password, one after another: more than the front lets through at once.
+const GUESSES: usize = 40;
+/// What it lets through: the burst and the one that is always free, and some while they go on.
+const MAX_GUESSED: usize = 21 + 10;
+/// Requests on one connection: more than may come within the time they take.
+const REQUESTS: usize = 1000;
+/// Requests under way at once: more than one address may have.
+const UNDER_WAY: usize = 200;
+const MAX_UNDER_WAY: usize = 128;
+
+/// A front with the shipped limits, before a server with an account.
+fn set(dir: &std::path::Path) -> Option<(Front, Server, Client)> {
+    let nginx = Nginx::find()?;
+    let server = Server::start_with("memory", dir, &["--login-limit", "off"]);
+    let ann = Client::signed_up(&server, "ann");
+    let front = Front::start(&nginx, server.addr(), dir, Limits::Shipped);
+    Some((front, server, ann))
+}
+
+/// How often each status came.
+fn ask_each(addr: SocketAddr, requests: &[String]) -> BTreeMap<u16, usize> {
+    let mut line = Line::open(addr).expect("a connection");
+    let mut statuses = BTreeMap::new();
+    for request in requests {
+        let answer = line.ask(request).expect("an answer");
+        if answer.status == 429 {
+            assert_eq!(answer.header("Content-Type"), Some("application/problem+json"));
+            assert_eq!(answer.header("Retry-After"), Some("2"), "{answer:?}");
+            assert_eq!(answer.header("Cache-Control"), Some("no-store"), "{answer:?}");
+            assert_eq!(answer.json()["status"], 429);
+        }
+        *statuses.entry(answer.status).or_insert(0) += 1;
+    }
+    statuses
+}
+
+#[test]
+fn passwords_are_guessed_slowly() {
+    let _alone = turnstile::alone();
+    let dir = tempfile::tempdir().unwrap();
+    let Some((front, server, ann)) = set(dir.path()) else { return };
+    let nobody = Client::new(&server);
+    let paths = ["/login", "/users/login"];
+    let guess = |n: usize| {
+        let body = format!(r#"{{"username":"ann","password":"guess {n}"}}"#);
+        post(&nobody, paths[n % paths.len()], &body)
+    };
+    let guesses: Vec<String> = (0..GUESSES).map(guess).collect();
+    let statuses = ask_each(front.plain(), &guesses);
+    println!("{GUESSES} guesses: {statuses:?}");
+    assert!(statuses[&401] <= MAX_GUESSED, "{statuses:?}");
+    assert_eq!(statuses[&401] + statuses[&429], GUESSES, "{statuses:?}");
+    // Everything else goes on for the same address.
+    let reads = vec![get(&ann, "/api/users/me"); 20];
+    assert_eq!(ask_each(front.plain(), &reads), BTreeMap::from([(200, 20)]));
+}
+
+#[test]
+fn one_address_cannot_ask_for_everything() {
+    let _alone = turnstile::alone();
+    let dir = tempfile::tempdir().unwrap();
+    let Some((front, _server, ann)) = set(dir.path()) else { return };
+    let reads = vec![get(&ann, "/api/users/me"); REQUESTS];
+    let statuses = ask_each(front.plain(), &reads);
+    println!("{REQUESTS} requests: {statuses:?}");
+    assert!(statuses[&200] >= 200, "the burst is served: {statuses:?}");
+    assert!(statuses.contains_key(&429), "{statuses:?}");
+    // It passes.
+    let served = until(PATIENCE, || {
+        let answer = Line::open(front.plain()).and_then(|mut line| line.ask(&reads[0]));
+        answer.is_ok_and(|answer| answer.status == 200).then_some(())
+    });
+    assert!(served.is_some());
+}
+
+#[test]
+fn one_address_has_so_many_requests_under_way() {
+    let _alone = turnstile::alone();
+    let dir = tempfile::tempdir().unwrap();
+    let Some((front, _server, ann)) = set(dir.path()) else { return };
+    let fields = "Content-Length: 1000\r\n";
+    let begun = request(&ann, "POST /api/messages HTTP/1.1", fields, "{");
+    let mut lines: Vec<Line> = (0..UNDER_WAY)
+        .map(|_| {
+            let mut line = Line::open(front.plain()).expect("a connection");
+            line.send(&begun).expect("it is taken");
+            line
+        })
+        .collect();
+    // Who is refused hears so at once; the others wait for the rest of their bodies.
+    let mut refused =
+        || lines.iter_mut().map(|line| usize::from(line.has_something())).sum::<usize>();
+    let enough = UNDER_WAY - MAX_UNDER_WAY;
+    assert!(until(PATIENCE, || (refused() >= enough).then_some(())).is_some(), "{}", refused());
+    let refused = refused();
+    println!("{refused} of {UNDER_WAY} requests under way at once were refused");
+    assert_eq!(refused, enough);
+}

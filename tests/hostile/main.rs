@@ -1,0 +1,49 @@
+//! Hostile clients, against the real binary and through the supported front.
+//!
+//! What can be said in bytes and pauses is a file in `cases/`: a new case is a new file, and a row
+//! of `docs/security.md`. What takes crowds is a test here. While any of it goes on, a neighbour
+//! who means no harm is served as if nothing were the matter.
+//!
+//! ```sh
+//! VECHE_DOCS=rewrite cargo test --test hostile table
+//! ```
+//!
+//! brings the table in `docs/security.md` up to date with the cases.
+
+#![cfg(test)]
+
+#[path = "../process/asked.rs"]
+mod asked;
+mod case;
+#[expect(dead_code, reason = "tests/process uses more of it")]
+#[path = "../process/client.rs"]
+mod client;
+#[path = "../contract/mod.rs"]
+mod contract;
+mod corpus;
+mod exhaustion;
+#[path = "../process/export.rs"]
+mod export;
+mod front;
+mod idle;
+mod leaks;
+mod levels;
+mod limits;
+mod line;
+mod neighbour;
+mod outcome;
+mod play;
+#[expect(dead_code, reason = "tests/process uses more of it")]
+#[path = "../process/server.rs"]
+mod server;
+mod stage;
+mod stalled;
+mod starvation;
+mod table;
+mod talk;
+mod tls;
+#[path = "../process/turnstile.rs"]
+mod turnstile;
+#[expect(dead_code, reason = "tests/process uses more of it")]
+#[path = "../process/wire.rs"]
+mod wire;

@@ -1,0 +1,83 @@
+//! A server with an account, and the front before it where there is one.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::front::{Front, Limits, Nginx};
+use crate::levels::Levels;
+use crate::neighbour;
+use crate::server::{Server, veche};
+
+/// How clients reach the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Direct,
+    Nginx,
+}
+
+/// After how many seconds veche ends a connection on which nothing happens. Behind the front,
+/// which keeps connections of its own, it is what it is by default.
+pub(crate) const IDLE_TIMEOUT: &str = "5";
+
+pub(crate) struct Stage {
+    // Ends before what it stands before.
+    front: Option<Front>,
+    pub(crate) server: Server,
+    /// Logged in, and connected to the server itself.
+    pub(crate) ann: Client,
+    /// What the server had before anybody came.
+    pub(crate) levels: Levels,
+}
+
+impl Stage {
+    /// Everything in `dir`; `None` where there is no nginx.
+    pub(crate) fn set(way: Way, store: &str, dir: &Path) -> Option<Stage> {
+        Stage::set_with(way, store, dir, &[])
+    }
+
+    /// The same with further arguments for the server.
+    pub(crate) fn set_with(way: Way, store: &str, dir: &Path, args: &[&str]) -> Option<Stage> {
+        let nginx = match way {
+            Way::Direct => None,
+            Way::Nginx => Some(Nginx::find()?),
+        };
+        let mut command = veche();
+        command.args(["--listen", "127.0.0.1:0", "--store", store, "--data-dir"]);
+        command.arg(dir.join("data")).args(args);
+        // The cases guess a password more often than one address may.
+        command.env("VECHE_LOGIN_LIMIT", "off").env("VECHE_TRUST_PROXY", "127.0.0.1");
+        if way == Way::Direct {
+            command.env("VECHE_IDLE_TIMEOUT", IDLE_TIMEOUT);
+        }
+        let server = Server::spawn(&mut command, dir);
+        let ann = Client::signed_up(&server, "ann");
+        let levels = Levels::of(&server);
+        let front = nginx.map(|nginx| Front::start(&nginx, server.addr(), dir, Limits::Raised));
+        Some(Stage { front, server, ann, levels })
+    }
+
+    /// Where clients connect to.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.front.as_ref().map_or_else(|| self.server.addr(), Front::plain)
+    }
+
+    /// Fails the test unless a neighbour is served well in `requests` requests.
+    pub(crate) fn serves(&self, requests: usize, meanwhile: &str) {
+        neighbour::visit(self.addr(), self.ann.token(), requests).check(meanwhile);
+    }
+
+    /// Fails the test unless threads and descriptors come back to what they were.
+    pub(crate) fn has_recovered(&self, leaked: usize, what: &str) {
+        self.levels.return_to(&self.server, leaked, what);
+    }
+
+    /// The general chat.
+    pub(crate) fn messages(&self) -> Vec<Value> {
+        // The connection that she has may have been idle for too long.
+        let ann = Client::new(&self.server).with_token(self.ann.token());
+        ann.follow("/api/messages", 1000).0
+    }
+}

@@ -1,0 +1,166 @@
+//! A connection on which anything is said, and what was heard on it so far.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::client::Answer;
+use crate::wire;
+
+/// Stands for bytes that are no answer, where a status would be.
+pub(crate) const RAW: u16 = 0;
+/// How long the server may take none of what is sent.
+const WRITE_PATIENCE: Duration = Duration::from_secs(40);
+/// The most that is kept of what is heard. Nobody is sent more here.
+const MAX_HEARD: usize = 256 << 20;
+
+/// Somebody else reads while one talks: a server that answers early may hang up, and its answer
+/// would be lost with the next write.
+pub(crate) struct Talk {
+    stream: TcpStream,
+    ears: Arc<Ears>,
+    listener: Option<JoinHandle<()>>,
+    /// Whether it ends without a goodbye.
+    is_abrupt: bool,
+}
+
+#[derive(Default)]
+struct Ears {
+    heard: Mutex<Heard>,
+    changed: Condvar,
+}
+
+/// What came.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Heard {
+    pub(crate) bytes: Vec<u8>,
+    /// Whether the server has ended the connection, by a goodbye or by a reset.
+    pub(crate) has_ended: bool,
+}
+
+impl Talk {
+    pub(crate) fn connect(addr: SocketAddr, is_deaf: bool) -> io::Result<Talk> {
+        let stream = TcpStream::connect_timeout(&addr, WRITE_PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(WRITE_PATIENCE))?;
+        let ears = Arc::new(Ears::default());
+        let mut listener = None;
+        if !is_deaf {
+            let (mut reader, its_ears) = (stream.try_clone()?, Arc::clone(&ears));
+            listener = Some(thread::spawn(move || its_ears.listen(&mut reader)));
+        }
+        Ok(Talk { stream, ears, listener, is_abrupt: false })
+    }
+
+    /// Sends; the server may have hung up.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) fn finish(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Ends the connection without a goodbye. Gives what was heard until then.
+    pub(crate) fn reset(mut self) -> Heard {
+        self.is_abrupt = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).is_ok();
+        self.ears.lock().clone()
+    }
+
+    /// Waits until what was heard is `enough`, and gives it; also if it never is.
+    pub(crate) fn wait<T>(
+        &self,
+        patience: Duration,
+        enough: impl Fn(&Heard) -> Option<T>,
+    ) -> Result<T, Heard> {
+        let deadline = Instant::now() + patience;
+        let mut heard = self.ears.lock();
+        loop {
+            if let Some(found) = enough(&heard) {
+                return Ok(found);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(heard.clone());
+            }
+            let waited = self.ears.changed.wait_timeout(heard, left);
+            heard = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        // The listener holds the socket open otherwise. Only the end of reading is not told.
+        let how = if self.is_abrupt { Shutdown::Read } else { Shutdown::Both };
+        let _ = self.stream.shutdown(how);
+        if let Some(listener) = self.listener.take() {
+            let _ = listener.join();
+        }
+    }
+}
+
+impl Ears {
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen(&self, stream: &mut TcpStream) {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = stream.read(&mut buffer);
+            let mut heard = self.lock();
+            match read {
+                Ok(n @ 1..) if heard.bytes.len() + n <= MAX_HEARD => {
+                    heard.bytes.extend(&buffer[..n]);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                _ => heard.has_ended = true,
+            }
+            self.changed.notify_all();
+            if heard.has_ended {
+                return;
+            }
+        }
+    }
+}
+
+impl Heard {
+    /// The answers that came whole, interim ones included.
+    pub(crate) fn answers(&self) -> Vec<Answer> {
+        let mut rest = self.bytes.as_slice();
+        let mut answers = Vec::new();
+        while let Ok(answer) = wire::read_one(&mut rest, false) {
+            answers.push(answer);
+        }
+        answers
+    }
+
+    /// Their statuses; behind them [`RAW`] if what came does not begin as an answer does.
+    ///
+    /// A bare 400 behind an answer that ends the connection is left out: it is what tiny_http says
+    /// to the rest of a body whose end was not clear, and no client reads on there.
+    pub(crate) fn statuses(&self) -> Vec<u16> {
+        const BEGINNING: &[u8] = b"HTTP/1.";
+        let mut rest = self.bytes.as_slice();
+        let (mut statuses, mut has_closed) = (Vec::new(), false);
+        loop {
+            let begins_well = rest.iter().zip(BEGINNING).all(|(found, expected)| found == expected);
+            if !begins_well {
+                statuses.push(RAW);
+                return statuses;
+            }
+            let Ok(answer) = wire::read_one(&mut rest, false) else { return statuses };
+            let is_bare = answer.status == 400 && answer.body.is_empty();
+            if !(has_closed && is_bare) {
+                statuses.push(answer.status);
+            }
+            has_closed |= answer.header("Connection") == Some("close");
+        }
+    }
+}
