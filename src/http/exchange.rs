@@ -153,7 +153,8 @@ impl Exchange {
 
     /// A field that is there once.
     pub(super) fn only(&self, wanted: &str) -> Option<&str> {
-        let mut found = self.request.headers().iter().filter(|header| name(header) == wanted);
+        let is_it = |header: &&Header| header.field.as_str().as_str().eq_ignore_ascii_case(wanted);
+        let mut found = self.request.headers().iter().filter(is_it);
         let first = found.next().filter(|_| found.next().is_none());
         first.map(|header| header.value.as_str())
     }
@@ -232,7 +233,7 @@ fn origin_form(target: &str) -> &str {
 
 /// A header's name, if it is one that matters here; names are compared without regard to case.
 fn name(header: &Header) -> &'static str {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 11] = [
         "accept-encoding",
         "access-control-request-method",
         "authorization",
@@ -244,7 +245,6 @@ fn name(header: &Header) -> &'static str {
         "origin",
         "transfer-encoding",
         "x-forwarded-for",
-        "x-request-id",
     ];
     let field = header.field.as_str().as_str();
     KNOWN.into_iter().find(|known| field.eq_ignore_ascii_case(known)).unwrap_or_default()

@@ -310,7 +310,9 @@ impl Outbox {
         let _ = write!(out, "Cache-Control: {}\r\n", reply.cache_control);
         // What is JSON is not to be run as a script, whatever is in it.
         out.extend(b"X-Content-Type-Options: nosniff\r\n");
-        let _ = write!(out, "X-Request-Id: {id}\r\n");
+        out.extend(b"X-Request-Id: ");
+        out.extend(id.as_bytes());
+        out.extend(b"\r\n");
         for (name, value) in &reply.headers {
             let _ = write!(out, "{name}: {value}\r\n");
         }

@@ -13,43 +13,72 @@ pub(super) const MAX_REQUEST_ID_BYTES: usize = 128;
 pub(super) enum RequestId {
     /// The client chose it.
     Given(String),
-    /// Nobody else has it: what this process is called, and a number.
-    Own(u64, u64),
+    /// Nobody else has it.
+    Own(OwnId),
+}
+
+/// What a process is called, and a number, in hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OwnId {
+    digits: [u8; 33],
+    len: usize,
+}
+
+impl OwnId {
+    /// With every answer, so that it is not left to the formatter.
+    fn new(process: &[u8; 16], number: u64) -> OwnId {
+        let mut digits = [b'-'; 33];
+        digits[..16].copy_from_slice(process);
+        let places = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1) as usize;
+        for place in 0..places {
+            let digit = (number >> (4 * place)) & 0xf;
+            digits[16 + places - place] = b"0123456789abcdef"[digit as usize];
+        }
+        OwnId { digits, len: 17 + places }
+    }
+}
+
+impl RequestId {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            RequestId::Given(id) => id.as_bytes(),
+            RequestId::Own(OwnId { digits, len }) => &digits[..*len],
+        }
+    }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RequestId::Given(id) => f.write_str(id),
-            RequestId::Own(process, number) => write!(f, "{process:016x}-{number:x}"),
-        }
+        f.write_str(&String::from_utf8_lossy(self.as_bytes()))
     }
 }
 
 /// Gives requests their ids.
 #[derive(Debug)]
 pub(super) struct RequestIds {
-    process: u64,
+    process: [u8; 16],
     next: u64,
 }
 
 impl RequestIds {
     /// `process` should be random.
     pub(super) fn new(process: u64) -> RequestIds {
-        RequestIds { process, next: 0 }
+        let mut digits = [0; 16];
+        digits.copy_from_slice(format!("{process:016x}").as_bytes());
+        RequestIds { process: digits, next: 0 }
     }
 
     /// The id of a request: its client's own, if there is one such field and it is fit to be shown
     /// in a field of the answer and in a log.
     pub(super) fn of(&mut self, exchange: &Exchange) -> RequestId {
-        let given = exchange.only("x-request-id").filter(|id| is_fit(id));
+        let given = exchange.only("X-Request-Id").filter(|id| is_fit(id));
         given.map_or_else(|| self.own(), |id| RequestId::Given(id.to_owned()))
     }
 
     fn own(&mut self) -> RequestId {
         let number = self.next;
         self.next += 1;
-        RequestId::Own(self.process, number)
+        RequestId::Own(OwnId::new(&self.process, number))
     }
 }
 
@@ -79,6 +108,10 @@ mod tests {
         let mut ids = RequestIds::new(0x2a);
         assert_eq!(ids.own().to_string(), "000000000000002a-0");
         assert_eq!(ids.own().to_string(), "000000000000002a-1");
+        for number in [0xf, 0x10, 0x1f3, u64::MAX] {
+            let id = RequestId::Own(OwnId::new(&ids.process, number));
+            assert_eq!(id.to_string(), format!("000000000000002a-{number:x}"));
+        }
         assert_ne!(RequestIds::new(0x2b).own(), RequestIds::new(0x2a).own());
     }
 }
