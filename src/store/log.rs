@@ -13,7 +13,7 @@
 //! Knows bytes and files; what a payload means is `record`'s business.
 
 pub(super) mod frame;
-mod repair;
+pub(super) mod repair;
 pub(super) mod segment;
 mod sequence;
 mod stream;

@@ -19,7 +19,7 @@ const CHECKSUM_BYTES: usize = 4;
 
 /// The bit to turn, counted from the start of `bytes`, so that they begin with the frame `lsn`.
 /// `None` where no single one does it.
-pub(super) fn flipped_bit(bytes: &[u8], position: u64, lsn: u64) -> Option<usize> {
+pub(in crate::store) fn flipped_bit(bytes: &[u8], position: u64, lsn: u64) -> Option<usize> {
     let header: &[u8; FRAME_HEADER_BYTES] = bytes.first_chunk()?;
     let length = u32_at(header, LENGTH_AT);
     let whole = frame_of(bytes, length).and_then(syndrome_bit);

@@ -4,6 +4,7 @@
 //! The index is judged by a copy in the system's directory for temporary files, because sled
 //! writes to what it opens.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
@@ -19,6 +20,7 @@ use crate::model::Epoch;
 use crate::store::audit::{Audit, Counts};
 use crate::store::index::{Applied, Index, IndexAudit};
 use crate::store::log::frame::{self, FRAME_HEADER_BYTES, Frame, u64_at};
+use crate::store::log::repair::flipped_bit;
 use crate::store::log::segment::{self, HEADER_BYTES, Header, HeaderError, newer_format};
 use crate::store::log::{LogDamage, Sequence};
 use crate::store::record::{DecodeError, Record};
@@ -301,6 +303,8 @@ impl Walk {
         last: bool,
         progress: &mut dyn Progress,
     ) -> Result<(), StoreError> {
+        // As a start would mend them.
+        let mut bytes = Cow::Borrowed(bytes);
         let mut at = HEADER_BYTES;
         while at < bytes.len() {
             if let Some(frame) = frame::parse(&bytes[at..], base + at as u64) {
@@ -318,6 +322,14 @@ impl Walk {
             let lsn = self.sequence.next_lsn().unwrap_or(self.next_lsn);
             let behind = || later(&bytes[at..], base + at as u64, lsn);
             if last && !behind().any(|(_, frame)| frame.group_start > lsn) {
+                let position = base + at as u64;
+                let bit = flipped_bit(&bytes[at..], position, lsn);
+                if let Some(bit) = bit.filter(|_| position >= self.durable()) {
+                    let flipped = "one bit of a record is flipped; the next start puts it right";
+                    self.torn(path, (at + bit / 8) as u64, flipped);
+                    bytes.to_mut()[at + bit / 8] ^= 1 << (bit % 8);
+                    continue;
+                }
                 let torn = "a write that was never acknowledged; the next start cuts it off";
                 self.torn(path, at as u64, torn);
                 return Ok(());
@@ -381,12 +393,17 @@ impl Walk {
         }
     }
 
-    fn finish(mut self) -> Check {
-        self.found.counts = self.audit.counts();
-        let durable = match &self.index {
+    /// Up to where the index has seen the log synced.
+    fn durable(&self) -> u64 {
+        match &self.index {
             Candidate::Copy(_, applied) if Some(applied.epoch) == self.epoch => applied.stamp.end,
             _ => 0,
-        };
+        }
+    }
+
+    fn finish(mut self) -> Check {
+        self.found.counts = self.audit.counts();
+        let durable = self.durable();
         if self.readable < durable && !self.lost {
             // The index has seen them synced: so they are not what a torn write leaves.
             self.found.torn = None;

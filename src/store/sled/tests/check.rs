@@ -61,6 +61,33 @@ fn a_good_store_is_counted() {
     assert_eq!(many.counts, whole.counts);
 }
 
+/// A check says of a flipped bit what a start makes of it.
+#[test]
+fn one_flipped_bit_in_the_newest_group_is_no_damage() {
+    let sample = Sample::new(300);
+    let mut store = sample.open().unwrap();
+    store.post(new_message(300)).unwrap();
+    store.sync().unwrap();
+    let killed = sample.root.path().join("killed");
+    fs::create_dir_all(killed.join("log")).unwrap();
+    let log = killed.join("log/00000000000000000000.log");
+    let mut bytes = fs::read(sample.log_file()).unwrap();
+    drop(store);
+    fs::write(&log, &bytes).unwrap();
+    let whole = found(&killed);
+    let last = bytes.len() - 1;
+    bytes[last] ^= 0x10;
+    fs::write(&log, &bytes).unwrap();
+    let flipped = found(&killed);
+    assert!(flipped.is_sound(), "{flipped}");
+    assert_eq!(flipped.counts, whole.counts);
+    assert_eq!(flipped.torn.map(|torn| torn.offset), Some(last as u64));
+    bytes[last] ^= 0x03;
+    fs::write(&log, &bytes).unwrap();
+    let torn = found(&killed);
+    assert_ne!(torn.counts, whole.counts, "{torn}");
+}
+
 /// As a killed server leaves it: behind the log, with a torn tail, with a file just begun.
 #[test]
 fn what_a_crash_leaves_is_no_damage() {
