@@ -5,6 +5,8 @@
 //! take back. Under load turns grow by themselves and share the sync; a lone request waits for
 //! nobody.
 
+mod upkeep;
+
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
@@ -28,11 +30,11 @@ use super::lanes::{Admission, Lanes};
 use super::metrics::{Metrics, Tally};
 use super::pool::{Pool, Priority};
 use super::pulse::Pulse;
-use super::reaper::{Reaper, Reason, Sweep};
+use super::reaper::Reaper;
 use super::reply::{Outbox, Sent};
 use super::request_id::RequestIds;
-use super::warden::Warden;
-use super::{Keeper, ServeError, Server};
+use super::warden::{Counted, Warden};
+use super::{ServeError, Server};
 use crate::api::{App, Job, Outcome, Reply};
 use crate::problem::{self, Problem};
 use crate::store::Counters;
@@ -100,7 +102,7 @@ impl Loop {
         let [reading, writing, showing] = [(); 3].map(|()| Deadlines::new(connections));
         let watched = vec![reading.clone(), writing.clone(), showing.clone()];
         let reaper = Reaper::new(connections, settings.idle_timeout);
-        let keeper = Box::new(Both(Arc::clone(&metrics), keeper));
+        let keeper = Box::new(Counted(Arc::clone(&metrics), keeper));
         let warden = Warden::new(watched, reaper, acceptor.backlog(), sender.clone(), keeper);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
@@ -380,54 +382,6 @@ impl Loop {
         }
     }
 
-    /// Nothing accepts connections any more. To begin anew at once would end the same way.
-    fn mourn(&mut self, error: &io::Error) {
-        if !self.stopping.load(Ordering::SeqCst) {
-            log::warn!("cannot accept connections at the moment: {error}");
-            // It will find that its own connections wait.
-            self.pulse.quicken();
-        }
-    }
-
-    /// Has connections accepted anew, those that wait too as far as there is room for them.
-    fn renew(&mut self, shed: usize) {
-        if self.stopping.load(Ordering::SeqCst) {
-            return;
-        }
-        self.metrics.accept_restarts.inc();
-        match self.acceptor.renew(shed) {
-            Ok(0) => log::warn!("accepting connections anew"),
-            Ok(refused) => log::warn!("accepting connections anew; {refused} that waited are not"),
-            // The pulse will notice, and have it tried again.
-            Err(error) => log::warn!("still cannot accept connections: {error}"),
-        }
-    }
-
-    /// Ends the connections that hold a thread for nothing.
-    fn reap(&mut self, sweep: Sweep) {
-        self.outbox.set_stranded(sweep.stranded);
-        self.metrics.set_writable(self.app.takes_writes());
-        self.metrics.look(sweep.open, sweep.stranded, self.lanes.len());
-        let mut shed = 0;
-        for (descriptor, reason) in sweep.overdue {
-            if self.lanes.is_busy(descriptor.peer) {
-                continue;
-            }
-            self.connections.shut_down(descriptor);
-            self.metrics.close(reason.name());
-            match reason {
-                Reason::Idle => log::debug!("closing {}: it is idle", descriptor.peer),
-                Reason::EndlessHead => {
-                    log::info!("closing {}: its request has no end", descriptor.peer);
-                }
-                Reason::Shed => shed += 1,
-            }
-        }
-        if shed > 0 {
-            log::warn!("closing {shed} connections: descriptors or threads run short");
-        }
-    }
-
     /// Lets the turn's replies go.
     fn release(&mut self) {
         let now = self.app.clock().now();
@@ -480,19 +434,5 @@ impl Loop {
             *reply = Problem::internal().into();
         }
         self.release();
-    }
-}
-
-/// Two who are told how the server is.
-struct Both(Arc<Metrics>, Box<dyn Keeper>);
-
-impl Keeper for Both {
-    fn beat(&mut self) {
-        self.0.beat();
-        self.1.beat();
-    }
-
-    fn give_up(&mut self) {
-        self.1.give_up();
     }
 }

@@ -1,11 +1,13 @@
 //! Watches over a server from the thread of its pulse: has overdue jobs and connections ended,
 //! and sees to it that a server which cannot be reached any more is noticed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::acceptor::Backlog;
 use super::deadlines::Deadlines;
 use super::events::{Event, Sender};
+use super::metrics::Metrics;
 use super::pulse::{Attendant, Need};
 use super::reaper::Reaper;
 use super::{DRAIN_DEADLINE, Keeper};
@@ -132,5 +134,19 @@ impl Attendant for Warden {
             Some(at) if at.elapsed() >= DRAIN_DEADLINE => self.keeper.give_up(),
             _ => {}
         }
+    }
+}
+
+/// A keeper whose server's answers to itself are counted.
+pub(super) struct Counted(pub(super) Arc<Metrics>, pub(super) Box<dyn Keeper>);
+
+impl Keeper for Counted {
+    fn beat(&mut self) {
+        self.0.beat();
+        self.1.beat();
+    }
+
+    fn give_up(&mut self) {
+        self.1.give_up();
     }
 }
