@@ -165,7 +165,9 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u64).range(1..=86_400)
     )]
     pub idle_timeout: u64,
-    /// Answer the operator here too: /healthz, /readyz and /metrics. Not for a public address
+    /// Answer the operator here too: /healthz, /readyz, /metrics and /backup
+    ///
+    /// It asks for no token, and a backup is all there is: not for a public address.
     #[arg(long, env = "VECHE_ADMIN_LISTEN", value_name = "ADDR:PORT")]
     pub admin_listen: Option<SocketAddr>,
     /// Append a line of JSON for each answer to this file; `-` is standard output

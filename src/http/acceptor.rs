@@ -7,12 +7,16 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, RawFd};
 use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 
+use super::connections::inode;
 use super::tcp_info::TcpInfo;
 
 /// How many that are not accepting any more are listened to. Of one more, the oldest is not.
@@ -27,6 +31,8 @@ const MIN_ADMITTED: usize = 4;
 pub(super) struct Acceptor {
     listener: Arc<TcpListener>,
     current: Arc<tiny_http::Server>,
+    /// The descriptor on which the current one accepts.
+    accepting: Arc<AtomicI32>,
     waker: Waker,
     retired: VecDeque<(Instant, Arc<tiny_http::Server>)>,
 }
@@ -44,15 +50,20 @@ pub(super) enum Arrival {
     Dead(io::Error),
 }
 
-/// The connections that wait to be accepted.
+/// A look at the listening socket from elsewhere.
 #[derive(Clone)]
-pub(super) struct Backlog(Arc<TcpListener>);
+pub(super) struct Door {
+    listener: Arc<TcpListener>,
+    accepting: Arc<AtomicI32>,
+}
 
 impl Acceptor {
     pub(super) fn start(listener: TcpListener) -> io::Result<Acceptor> {
-        let current = Arc::new(serve(&listener)?);
+        let (current, fd) = serve(&listener)?;
+        let (current, listener) = (Arc::new(current), Arc::new(listener));
         let waker = Waker(Arc::new(Mutex::new(Arc::clone(&current))));
-        Ok(Acceptor { listener: Arc::new(listener), current, waker, retired: VecDeque::new() })
+        let accepting = Arc::new(AtomicI32::new(fd));
+        Ok(Acceptor { listener, current, accepting, waker, retired: VecDeque::new() })
     }
 
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -63,20 +74,26 @@ impl Acceptor {
         self.waker.clone()
     }
 
-    pub(super) fn backlog(&self) -> Backlog {
-        Backlog(Arc::clone(&self.listener))
+    pub(super) fn door(&self) -> Door {
+        Door { listener: Arc::clone(&self.listener), accepting: Arc::clone(&self.accepting) }
     }
 
-    /// Accepts connections anew, when nobody does any more. What comes on those there are is still
+    /// Accepts connections anew, where nobody does any more. What comes on those there are is still
     /// received. So many have just given way: about as many of those that wait are accepted, lest
     /// it end as it did before. The others are closed, and counted.
     pub(super) fn renew(&mut self, shed: usize) -> io::Result<usize> {
+        let door = self.door();
+        if door.is_attended() {
+            return Ok(0);
+        }
         let mut refused = 0;
-        while self.backlog().len() > shed.max(MIN_ADMITTED) {
+        while door.waiting() > shed.max(MIN_ADMITTED) && is_ready(&self.listener) {
             drop(self.listener.accept()?);
             refused += 1;
         }
-        let fresh = Arc::new(serve(&self.listener)?);
+        let (fresh, fd) = serve(&self.listener)?;
+        let fresh = Arc::new(fresh);
+        self.accepting.store(fd, Ordering::Relaxed);
         *self.waker.server() = Arc::clone(&fresh);
         let old = std::mem::replace(&mut self.current, fresh);
         self.retired.push_back((Instant::now(), old));
@@ -133,13 +150,20 @@ fn arrival(received: io::Result<tiny_http::Request>) -> Option<Arrival> {
     }
 }
 
-/// Starts tiny_http on a socket.
-fn serve(listener: &TcpListener) -> io::Result<tiny_http::Server> {
+/// Starts tiny_http on a socket, and says on which descriptor it accepts.
+fn serve(listener: &TcpListener) -> io::Result<(tiny_http::Server, RawFd)> {
     let listener = listener.try_clone()?;
+    let fd = listener.as_raw_fd();
     // It panics when the system has no thread for it.
     let started = catch_unwind(|| tiny_http::Server::from_listener(listener, None));
     let started = started.map_err(|_| io::Error::other("no thread can be started"))?;
-    started.map_err(io::Error::other)
+    Ok((started.map_err(io::Error::other)?, fd))
+}
+
+/// Whether a connection can be accepted without waiting for one.
+fn is_ready(listener: &TcpListener) -> bool {
+    let mut asked = [PollFd::new(listener, PollFlags::IN)];
+    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready == 1)
 }
 
 impl Waker {
@@ -152,12 +176,45 @@ impl Waker {
     }
 }
 
-impl Backlog {
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
+impl Door {
+    /// Whether somebody accepts. The accept thread has a descriptor of the listening socket to
+    /// itself, which is closed when the thread ends, however it does.
+    pub(super) fn is_attended(&self) -> bool {
+        let inode = inode(self.listener.as_raw_fd());
+        inode.is_some() && inode == self::inode(self.accepting.load(Ordering::Relaxed))
     }
 
-    fn len(&self) -> usize {
-        TcpInfo::of(&*self.0).map_or(0, |info| info.unaccepted as usize)
+    /// How many connections wait to be accepted.
+    fn waiting(&self) -> usize {
+        TcpInfo::of(&*self.listener).map_or(0, |info| info.unaccepted as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_door_that_nobody_attends_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut acceptor = Acceptor::start(listener).unwrap();
+        let door = acceptor.door();
+        assert!(door.is_attended());
+        // However many wait: they are somebody's.
+        let waiting: Vec<_> = (0..20).map(|_| TcpStream::connect(addr).unwrap()).collect();
+        assert_eq!(acceptor.renew(0).unwrap(), 0);
+        assert!(acceptor.retired.is_empty());
+        drop(waiting);
+
+        // Its end of it closes, as when the thread ends.
+        let elsewhere = Door { accepting: Arc::new(AtomicI32::new(0)), ..door.clone() };
+        assert!(!elsewhere.is_attended());
+        acceptor.accepting = elsewhere.accepting;
+        acceptor.renew(0).unwrap();
+        assert_eq!(acceptor.retired.len(), 1);
+        assert!(acceptor.door().is_attended());
     }
 }

@@ -169,8 +169,10 @@ impl Target {
             bytes: entry.bytes,
             micros: entry.took.as_micros(),
         };
-        serde_json::to_writer(&mut self.out, &line)?;
-        self.out.write_all(b"\n")
+        let mut line = serde_json::to_vec(&line)?;
+        line.push(b'\n');
+        // In one piece: where there is no room for it, nothing of it is buffered.
+        self.out.write_all(&line)
     }
 
     fn reopen_if_moved(&mut self) {

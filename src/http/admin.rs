@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -75,11 +75,11 @@ impl Admin {
         let Admin { acceptor, local_addr } = self;
         let (sender, events) = events::channel(acceptor.waker());
         let connections = Connections { local_port: local_addr.port() };
-        let reaper = Reaper::new(connections, IDLE_TIMEOUT);
+        let reaper = Reaper::new(connections, IDLE_TIMEOUT, None);
         let deadlines = Deadlines::new(connections);
         let backups = Backups::start(server, sender.clone(), deadlines.clone(), connections)?;
         let watched = vec![deadlines];
-        let warden = Warden::new(watched, reaper, acceptor.backlog(), sender, Box::new(()));
+        let warden = Warden::new(watched, reaper, acceptor.door(), sender, Box::new(()));
         let pulse = Pulse::start(local_addr, warden)?;
         let busy = HashSet::new();
         let mut desk = Desk { acceptor, connections, pulse, events, metrics, backups, busy };
@@ -108,11 +108,12 @@ impl Desk {
         while let Ok(event) = self.events.try_recv() {
             match event {
                 Event::Swept(sweep) => {
-                    for (descriptor, _) in sweep.overdue {
-                        self.connections.shut_down(descriptor);
+                    let idle = sweep.overdue.iter().map(|(descriptor, _)| descriptor);
+                    for descriptor in idle.filter(|it| !self.busy.contains(&it.peer)) {
+                        self.connections.shut_down(*descriptor);
                     }
                 }
-                Event::Stalled { shed } => {
+                Event::Unattended { shed } => {
                     if let Err(error) = self.acceptor.renew(shed) {
                         log::warn!("still cannot accept the operator's connections: {error}");
                     }
@@ -174,6 +175,11 @@ impl Desk {
             {
                 return Answer::Now(with(plain(405, "only GET and HEAD\n"), "Allow", "GET, HEAD"));
             }
+            // A page that a browser was led to under a name of its own could read all of it.
+            "/backup" if !is_plainly_addressed(exchange) => {
+                let why = "ask for it by an IP address or as localhost\n";
+                return Answer::Now(plain(403, why));
+            }
             "/backup" if *request.method() == Method::Get => return Answer::Backup,
             "/backup" => (200, backup::CONTENT_TYPE, String::new()),
             "/healthz" | "/readyz" if !self.metrics.is_alive() => state(503, "silent"),
@@ -188,6 +194,14 @@ impl Desk {
         let response = Response::from_string(body).with_status_code(status);
         Answer::Now(with(response, "Content-Type", content_type))
     }
+}
+
+/// Whether the host asked for is an address or this machine, and so nobody's to rename.
+fn is_plainly_addressed(exchange: &Exchange) -> bool {
+    let Some(host) = exchange.only("Host") else { return false };
+    let named = |host: &str| host == "localhost" || host.parse::<IpAddr>().is_ok();
+    let without_port = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    host.parse::<SocketAddr>().is_ok() || named(host) || named(without_port)
 }
 
 fn state(status: u16, word: &str) -> (u16, &'static str, String) {

@@ -2,13 +2,14 @@
 //! descriptors of the process.
 //!
 //! A descriptor that is looked at here may be closed, and opened anew for something else, at any
-//! instant. So what is asked of it decides, and what is done to it is never worse than to end a
-//! connection that has just begun.
+//! instant. So what is asked of it decides, and something is done only to a duplicate that has been
+//! asked again; where there is no descriptor left for that, to the descriptor itself, which can end
+//! a connection that has just begun in its place.
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use socket2::SockRef;
 
@@ -106,9 +107,14 @@ impl Connections {
 
     /// The same for a connection that was seen.
     pub(super) fn shut_down(self, seen: Descriptor) {
-        if matches!(self.peer_of(seen.fd), Ok(Some(peer)) if peer == seen.peer) {
+        let is_it = |fd| matches!(self.peer_of(fd), Ok(Some(peer)) if peer == seen.peer);
+        // What is done to a handle of our own cannot happen to another connection, however long
+        // this thread is kept waiting meanwhile.
+        let ours = duplicate(seen.fd);
+        let fd = ours.as_ref().map_or(seen.fd, AsRawFd::as_raw_fd);
+        if is_it(fd) {
             // It fails only if the connection has ended by itself.
-            let _ = look(seen.fd, |socket| socket.shutdown(Shutdown::Both));
+            let _ = look(fd, |socket| socket.shutdown(Shutdown::Both));
         }
     }
 }
@@ -130,7 +136,8 @@ impl Descriptor {
     }
 }
 
-fn inode(fd: RawFd) -> Option<u64> {
+/// What all descriptors of one socket have in common, and no other.
+pub(super) fn inode(fd: RawFd) -> Option<u64> {
     borrow(fd, |fd| rustix::fs::fstat(fd).map(|stat| stat.st_ino)).ok()
 }
 

@@ -21,8 +21,8 @@ pub(super) enum Event {
     Closed(SocketAddr),
     /// The connections were looked at.
     Swept(Sweep),
-    /// Connections wait, and nobody accepts them. So many give way to them.
-    Stalled { shed: usize },
+    /// Nobody accepts connections any more. So many give way to those that wait.
+    Unattended { shed: usize },
     /// The server's own requests have not been answered for too long.
     Silent,
     /// The operator wants a copy of the store.

@@ -196,8 +196,11 @@ fn examine(request: &tiny_http::Request) -> (Framing, Persistence) {
             _ => {}
         }
     }
+    let old = *request.http_version() < (1, 1);
     let framing = match (lengths, codings, request.body_length()) {
         _ if !understood => Framing::Ambiguous,
+        // HTTP/1.0 has no transfer codings (RFC 9112, section 6.1).
+        (_, 1.., _) if old => Framing::Ambiguous,
         (0, 0, _) | (1, 0, Some(0)) => Framing::None,
         // tiny_http hands out the bare socket as the body then.
         _ if connection.contains("upgrade") => Framing::Ambiguous,
@@ -206,7 +209,6 @@ fn examine(request: &tiny_http::Request) -> (Framing, Persistence) {
         // Several of them, or a length that tiny_http cannot count to.
         _ => Framing::Ambiguous,
     };
-    let old = *request.http_version() < (1, 1);
     let persistence = if connection.contains("close") || connection.contains("upgrade") {
         Persistence::Closed
     } else if !old {

@@ -44,9 +44,9 @@ pub trait Attendant: Send + 'static {
         Need::Round
     }
 
-    /// A round is over. It was `answered` if any of its requests was.
-    fn round_ends(&mut self, answered: bool) {
-        let _ = answered;
+    /// A round is over.
+    fn round_ends(&mut self, heard: Heard) {
+        let _ = heard;
     }
 }
 
@@ -127,6 +127,17 @@ impl Shared {
     }
 }
 
+/// What came of a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// A request was answered.
+    Answer,
+    /// Requests were sent, and none was answered.
+    Silence,
+    /// Not even a connection could be made.
+    Nothing,
+}
+
 /// When a round ends.
 struct Round {
     /// So many connections in a row that changed nothing end it.
@@ -139,24 +150,29 @@ const SINGLE: Round = Round { quiet: 1, outstanding: 1 };
 const THOROUGH: Round = Round { quiet: 2, outstanding: 64 };
 
 impl Round {
-    /// Whether anything was answered.
-    fn beat_until_quiet(&self, addr: SocketAddr, request: &[u8]) -> bool {
+    fn beat_until_quiet(&self, addr: SocketAddr, request: &[u8]) -> Heard {
         let mut outstanding: Vec<TcpStream> = Vec::new();
         let mut threads = Process::look().threads;
-        let (mut quiet, mut answered) = (0, false);
+        let (mut quiet, mut heard) = (0, Heard::Nothing);
         for _ in 0..MAX_BEATS {
             let Ok(beat) = open(addr, request) else { break };
+            if heard == Heard::Nothing {
+                heard = Heard::Silence;
+            }
             match answer(&beat) {
                 Answer::None if beat.set_nonblocking(true).is_ok() => {
                     // Reset before it was accepted, it would make tiny_http panic.
                     let _ = SockRef::from(&beat).set_linger(None);
                     outstanding.push(beat);
                 }
-                other => answered |= other == Answer::Some,
+                Answer::Some => heard = Heard::Answer,
+                _ => {}
             }
             outstanding.retain(|beat| {
                 let answer = answer(beat);
-                answered |= answer == Answer::Some;
+                if answer == Answer::Some {
+                    heard = Heard::Answer;
+                }
                 answer == Answer::None
             });
             let threads_now = Process::look().threads;
@@ -167,7 +183,7 @@ impl Round {
                 break;
             }
         }
-        answered
+        heard
     }
 }
 

@@ -11,7 +11,6 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::connections::{Census, Connections, Descriptor};
-use super::process::Process;
 
 /// What a client may send before a request of its is shown to the loop: longer than any head that
 /// an ordinary one sends. Looked at now and then: a fast sender gets further.
@@ -19,6 +18,9 @@ const MAX_HEAD_BYTES: u64 = 64 * 1024;
 /// How long a connection may last whose client has ended it, unless a request is in flight:
 /// tiny_http ends it at once, if its thread is not stuck.
 const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long it must have been time to end a connection before it is ended: what it has sent may be
+/// about to be read, as behind a process that was stopped for long.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long a connection that has ended may keep its descriptors. Behind that its thread is taken
 /// to be stuck for good. As long as it takes to hash the passwords that wait.
 const STRANDED_AFTER: Duration = Duration::from_secs(5);
@@ -42,6 +44,7 @@ pub(super) struct Reaper {
     seen: HashMap<SocketAddr, Progress>,
     /// Connections that have ended, by inode, and since when.
     ended: HashMap<u64, Instant>,
+    last: Instant,
     next: Instant,
 }
 
@@ -52,6 +55,8 @@ struct Progress {
     acknowledged: u64,
     /// What it had sent by then.
     received: u64,
+    /// Since when it has been time to end it.
+    due: Option<Instant>,
 }
 
 /// What a look found.
@@ -59,8 +64,6 @@ struct Progress {
 pub(super) struct Sweep {
     /// Connections that are open.
     pub(super) open: usize,
-    /// Those that were not there at the last look.
-    pub(super) fresh: usize,
     /// Connections that have sent something and been given no thread: tiny_http has queued them
     /// behind others.
     pub(super) forgotten: usize,
@@ -100,13 +103,20 @@ impl Sweep {
 }
 
 impl Reaper {
-    pub(super) fn new(connections: Connections, idle_timeout: Duration) -> Reaper {
+    /// `max_descriptors` is how many the process may have open, if these connections are to give
+    /// way when there are nearly as many.
+    pub(super) fn new(
+        connections: Connections,
+        idle_timeout: Duration,
+        max_descriptors: Option<usize>,
+    ) -> Reaper {
         Reaper {
             connections,
             idle_timeout,
-            max_descriptors: Process::max_descriptors(),
+            max_descriptors: max_descriptors.unwrap_or(usize::MAX),
             seen: HashMap::new(),
             ended: HashMap::new(),
+            last: Instant::now(),
             next: Instant::now(),
         }
     }
@@ -129,11 +139,13 @@ impl Reaper {
     }
 
     fn examine(&mut self, census: &Census, now: Instant, min_shed: usize) -> Sweep {
+        let since_last = now.duration_since(self.last);
+        self.last = now;
         let mut before = std::mem::take(&mut self.seen);
         let mut ended: HashSet<u64> = census.ended.iter().copied().collect();
         let mut overdue = Vec::new();
         let mut idlest = Vec::new();
-        let (mut fresh, mut forgotten) = (0, 0);
+        let mut forgotten = 0;
         for &descriptor in &census.connected {
             let peer = descriptor.peer;
             // The first of its descriptors has said it all.
@@ -146,18 +158,21 @@ impl Reaper {
                 continue;
             }
             let (acknowledged, received) = (info.acknowledged, info.received);
-            let new = Progress { acknowledged: 0, received: 0 };
-            let last = before.remove(&peer);
-            fresh += usize::from(last.is_none());
-            let last = last.filter(|last| last.received <= received).unwrap_or(new);
-            let has_progressed = last.acknowledged != acknowledged;
-            let progress = if has_progressed { Progress { acknowledged, received } } else { last };
+            let new = Progress { acknowledged: 0, received: 0, due: None };
+            let last = before.remove(&peer).filter(|last| last.received <= received);
+            let last = last.unwrap_or(new);
+            // What was sent may not be acknowledged yet.
+            let has_progressed = last.acknowledged != acknowledged || info.since_sent <= since_last;
+            let mut progress =
+                if has_progressed { Progress { acknowledged, received, due: None } } else { last };
+            let half_closed = info.is_half_closed() && info.since_received >= HALF_CLOSED_TIMEOUT;
+            let is_due = half_closed || info.since_sent >= self.idle_timeout;
+            progress.due = if is_due { progress.due.or(Some(now)) } else { None };
             self.seen.insert(peer, progress);
             if acknowledged == 0 && received > 0 && descriptor.unread() == received {
                 forgotten += 1;
             }
-            let half_closed = info.is_half_closed() && info.since_received >= HALF_CLOSED_TIMEOUT;
-            if half_closed || info.since_sent >= self.idle_timeout {
+            if progress.due.is_some_and(|due| now.duration_since(due) >= GRACE) {
                 overdue.push((descriptor, Reason::Idle));
             } else if received - progress.received > MAX_HEAD_BYTES
                 // What lies in the socket may be a body; tiny_http reads no further than a head.
@@ -174,7 +189,7 @@ impl Reaper {
         let shed = idlest.into_iter().take(surplus);
         overdue.extend(shed.map(|(_, _, descriptor)| (descriptor, Reason::Shed)));
         let stranded = self.stranded(&ended, now);
-        Sweep { open: self.seen.len(), fresh, forgotten, stranded, overdue }
+        Sweep { open: self.seen.len(), forgotten, stranded, overdue }
     }
 
     /// How many connections are too many.

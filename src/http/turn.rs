@@ -29,6 +29,7 @@ use super::exchange::{Exchange, Framing};
 use super::lanes::{Admission, Lanes};
 use super::metrics::{Metrics, Tally};
 use super::pool::{Pool, Priority};
+use super::process::Process;
 use super::pulse::Pulse;
 use super::reaper::Reaper;
 use super::reply::{Outbox, Sent};
@@ -101,9 +102,10 @@ impl Loop {
         let connections = Connections { local_port: local_addr.port() };
         let [reading, writing, showing] = [(); 3].map(|()| Deadlines::new(connections));
         let watched = vec![reading.clone(), writing.clone(), showing.clone()];
-        let reaper = Reaper::new(connections, settings.idle_timeout);
+        let reaper =
+            Reaper::new(connections, settings.idle_timeout, Some(Process::max_descriptors()));
         let keeper = Box::new(Counted(Arc::clone(&metrics), keeper));
-        let warden = Warden::new(watched, reaper, acceptor.backlog(), sender.clone(), keeper);
+        let warden = Warden::new(watched, reaper, acceptor.door(), sender.clone(), keeper);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
             let outbox = Outbox::start(writing, showing, connections, sender.clone())?;
@@ -371,7 +373,7 @@ impl Loop {
             Event::Sent(peer) => self.ready.extend(self.lanes.release(peer)),
             Event::Closed(peer) => self.end(peer),
             Event::Swept(sweep) => self.reap(sweep),
-            Event::Stalled { shed } => self.renew(shed),
+            Event::Unattended { shed } => self.renew(shed),
             Event::Snapshot(wanted) => {
                 // Who wanted it may have gone.
                 let _ = wanted.send(self.app.snapshot());

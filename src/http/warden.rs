@@ -4,22 +4,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::acceptor::Backlog;
+use super::acceptor::Door;
 use super::deadlines::Deadlines;
 use super::events::{Event, Sender};
 use super::metrics::Metrics;
-use super::pulse::{Attendant, Need};
+use super::pulse::{Attendant, Heard, Need};
 use super::reaper::Reaper;
 use super::{DRAIN_DEADLINE, Keeper};
 
-/// How long connections may wait to be accepted, while none is, before accepting is taken to have
-/// stopped.
-const STALLED_AFTER: Duration = Duration::from_millis(400);
-/// And how many looks at the connections there have to be meanwhile.
-const STALLED_SWEEPS: u32 = 3;
+/// How long it takes at least from one attempt to accept connections anew to the next.
+const RENEWAL_INTERVAL: Duration = Duration::from_millis(400);
 /// How long the server's own requests may go unanswered before it gives up. Longer than a disk should
 /// ever take for a write.
 const SILENT_AFTER: Duration = Duration::from_secs(30);
+/// The same where they cannot even be sent, because there is no descriptor or no room to wait in:
+/// that passes when clients go, and those that are connected are served meanwhile.
+const UNREACHABLE_AFTER: Duration = Duration::from_mins(5);
 /// And in how many rounds at least, so that a process which was stopped for long is not blamed for it.
 const SILENT_ROUNDS: u32 = 30;
 
@@ -31,24 +31,20 @@ const HEARTBEAT: Duration = Duration::from_secs(6);
 pub(super) struct Warden {
     deadlines: Vec<Deadlines>,
     reaper: Reaper,
-    backlog: Backlog,
+    door: Door,
     sender: Sender,
     keeper: Box<dyn Keeper>,
     last_answer: Instant,
-    stall: Option<Stall>,
+    last_renewal: Option<Instant>,
     silence: Option<Silence>,
-}
-
-/// For how long connections have waited while none was accepted.
-struct Stall {
-    since: Instant,
-    sweeps: u32,
 }
 
 /// For how long nothing was answered.
 struct Silence {
     since: Instant,
     rounds: u32,
+    /// How often there was nobody to ask.
+    unreachable: u32,
     /// When the loop was told to give up.
     given_up: Option<Instant>,
 }
@@ -57,43 +53,33 @@ impl Warden {
     pub(super) fn new(
         deadlines: Vec<Deadlines>,
         reaper: Reaper,
-        backlog: Backlog,
+        door: Door,
         sender: Sender,
         keeper: Box<dyn Keeper>,
     ) -> Warden {
         let last_answer = Instant::now();
-        Warden {
-            deadlines,
-            reaper,
-            backlog,
-            sender,
-            keeper,
-            last_answer,
-            stall: None,
-            silence: None,
-        }
+        let (last_renewal, silence) = (None, None);
+        Warden { deadlines, reaper, door, sender, keeper, last_answer, last_renewal, silence }
     }
 
     /// Whether connections were found that nobody serves.
     fn sweep(&mut self) -> bool {
         let Some(sweep) = self.reaper.sweep() else { return false };
-        let (forgotten, fresh) = (sweep.forgotten > 0, sweep.fresh);
+        let forgotten = sweep.forgotten > 0;
         self.sender.send(Event::Swept(sweep));
-        if fresh > 0 || self.backlog.is_empty() {
-            self.stall = None;
-            return forgotten;
-        }
-        let now = Instant::now();
-        let stall = self.stall.get_or_insert(Stall { since: now, sweeps: 0 });
-        stall.sweeps += 1;
-        if stall.sweeps >= STALLED_SWEEPS && now.duration_since(stall.since) >= STALLED_AFTER {
-            self.stall = None;
-            let sweep = self.reaper.shed();
-            let shed = sweep.shed();
-            self.sender.send(Event::Swept(sweep));
-            self.sender.send(Event::Stalled { shed });
-        }
         forgotten
+    }
+
+    /// Has connections accepted anew, and others give way to them.
+    fn renew(&mut self) {
+        if self.last_renewal.is_some_and(|last| last.elapsed() < RENEWAL_INTERVAL) {
+            return;
+        }
+        self.last_renewal = Some(Instant::now());
+        let sweep = self.reaper.shed();
+        let shed = sweep.shed();
+        self.sender.send(Event::Swept(sweep));
+        self.sender.send(Event::Unattended { shed });
     }
 }
 
@@ -101,32 +87,34 @@ impl Attendant for Warden {
     fn tick(&mut self, busy: bool) -> Need {
         self.deadlines.iter().for_each(Deadlines::enforce);
         let forgotten = self.sweep();
-        if self.stall.is_some() {
+        if !self.door.is_attended() {
+            self.renew();
             Need::Beat
         } else if forgotten || busy {
             Need::Round
-        } else if self.silence.is_some()
-            || self.last_answer.elapsed() >= HEARTBEAT
-            || !self.backlog.is_empty()
-        {
+        } else if self.silence.is_some() || self.last_answer.elapsed() >= HEARTBEAT {
             Need::Beat
         } else {
             Need::Nothing
         }
     }
 
-    fn round_ends(&mut self, answered: bool) {
+    fn round_ends(&mut self, heard: Heard) {
         let now = Instant::now();
-        if answered {
+        if heard == Heard::Answer {
             self.silence = None;
             self.last_answer = now;
             self.keeper.beat();
             return;
         }
-        let silence = self.silence.get_or_insert(Silence { since: now, rounds: 0, given_up: None });
+        let new = Silence { since: now, rounds: 0, unreachable: 0, given_up: None };
+        let silence = self.silence.get_or_insert(new);
         silence.rounds += 1;
+        silence.unreachable += u32::from(heard == Heard::Nothing);
+        let mostly_unreachable = silence.unreachable > silence.rounds / 2;
+        let limit = if mostly_unreachable { UNREACHABLE_AFTER } else { SILENT_AFTER };
         match silence.given_up {
-            None if silence.rounds >= SILENT_ROUNDS && silence.since.elapsed() >= SILENT_AFTER => {
+            None if silence.rounds >= SILENT_ROUNDS && silence.since.elapsed() >= limit => {
                 silence.given_up = Some(now);
                 self.sender.send(Event::Silent);
             }

@@ -127,7 +127,7 @@ fn exhaust(mut server: Server, store: &str, is_exhausted: impl Fn(&Server) -> bo
     println!(
         "{store}: exhausted in {exhausted} rounds, served again within {slowest:?} after each"
     );
-    assert!(exhausted > 0, "{store}: there was always enough");
+    assert!(2 * exhausted > ROUNDS / STORES.len(), "{store}: there was mostly enough");
     server.stop();
 }
 

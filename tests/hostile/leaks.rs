@@ -73,9 +73,14 @@ fn lose(request: &str, status: u16) {
 
 /// How many the server says it has lost.
 fn stranded(admin: SocketAddr) -> usize {
+    figure(admin, "veche_connections_stranded")
+}
+
+/// A figure that the server gives its operator.
+pub(crate) fn figure(admin: SocketAddr, name: &str) -> usize {
     let request = "GET /metrics HTTP/1.0\r\nHost: veche\r\n\r\n";
     let answer = Line::open(admin).and_then(|mut line| line.ask(request)).expect("figures");
     let text = String::from_utf8(answer.body).expect("text");
-    let figure = text.lines().find_map(|line| line.strip_prefix("veche_connections_stranded "));
+    let figure = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     figure.and_then(|figure| figure.parse().ok()).unwrap_or_else(|| panic!("no figure: {text}"))
 }

@@ -7,17 +7,14 @@ use std::time::Duration;
 
 use crate::server::{Server, until};
 
-/// Threads of bounded pools, which stay once they were needed.
-const POOLED: [&str; 4] = ["reader", "writer", "file-writer", "hasher"];
 /// What comes and goes by itself: the pulse's own connections, and tiny_http's spare threads.
 const SPARE: usize = 8;
 /// Longer than anything may keep a connection: 30 s for a body, the same for its answer, and 5 s in
-/// which tiny_http keeps a thread.
+/// which tiny_http and the pools keep a thread.
 const PATIENCE: Duration = Duration::from_secs(75);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Levels {
-    /// But for those of the pools.
     pub(crate) threads: usize,
     pub(crate) descriptors: usize,
 }
@@ -27,10 +24,8 @@ const LEAKED: Levels = Levels { threads: 1, descriptors: 2 };
 
 impl Levels {
     pub(crate) fn of(server: &Server) -> Levels {
-        let names = thread_names(server);
-        let is_pooled = |name: &String| POOLED.iter().any(|pool| pool == name);
-        let pooled = names.iter().filter(|name| is_pooled(name)).count();
-        Levels { threads: names.len() - pooled, descriptors: server.descriptors() }
+        let threads = thread_names(server).len();
+        Levels { threads, descriptors: server.descriptors() }
     }
 
     /// Waits until there are at least so many more.

@@ -33,6 +33,7 @@ mod line;
 mod neighbour;
 mod outcome;
 mod play;
+mod resets;
 #[expect(dead_code, reason = "tests/process uses more of it")]
 #[path = "../process/server.rs"]
 mod server;

@@ -27,7 +27,12 @@ fn ask(addr: SocketAddr, request: &str) -> (String, String) {
 }
 
 fn get(addr: SocketAddr, path: &str) -> (String, String) {
-    ask(addr, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    get_as("localhost", addr, path)
+}
+
+/// The same by a name of the listener's host.
+fn get_as(host: &str, addr: SocketAddr, path: &str) -> (String, String) {
+    ask(addr, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
 }
 
 /// The value of a figure, by its name and labels.
@@ -190,7 +195,7 @@ fn a_busy_server_is_backed_up() {
     copy.stop();
 }
 
-/// One at a time; and a store that has no log says so.
+/// A store that has no log says so, and a name that anybody could have given the host gets nothing.
 #[test]
 fn a_backup_that_cannot_be_had_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -199,6 +204,17 @@ fn a_backup_that_cannot_be_had_is_refused() {
     let (head, why) = get(admin, "/backup");
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     assert!(why.contains("memory store"), "{why}");
+    for (host, status) in [
+        (admin.to_string(), 404),
+        ("[::1]:5001".to_owned(), 404),
+        ("localhost:5001".to_owned(), 404),
+        ("chat.example.org".to_owned(), 403),
+        ("127.0.0.1.example.org:5001".to_owned(), 403),
+        (String::new(), 403),
+    ] {
+        let (head, _) = get_as(&host, admin, "/backup");
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {head}");
+    }
     let file = dir.path().join("backup");
     let output = run(veche().arg("backup").arg(format!("http://{admin}")).arg(&file));
     assert_eq!(output.status.code(), Some(1));

@@ -1,6 +1,9 @@
 //! Connections that hold a thread and two descriptors for nothing.
 
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::client::Client;
 use crate::server::{PATIENCE, STORES, Server, until};
@@ -75,5 +78,29 @@ fn an_endless_head_is_cut() {
         }
     }
     assert!(server.log().contains("has no end"), "{}", server.log());
+    server.stop();
+}
+
+/// A process that was stopped for longer than the timeout finds what its clients have sent
+/// meanwhile, and answers it.
+#[test]
+fn a_stop_is_not_the_clients_idleness() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with("memory", dir.path(), &TIMEOUT);
+    let mut wires: Vec<Wire> = (0..20).map(|_| Wire::connect(server.addr())).collect();
+    let mut ask_all = || {
+        for wire in &mut wires {
+            wire.send("GET /problems/forbidden HTTP/1.1\r\nHost: x\r\n\r\n");
+        }
+    };
+    ask_all();
+    server.signal(Signal::STOP);
+    ask_all();
+    // Twice the timeout, which no condition tells.
+    sleep(Duration::from_secs(2));
+    server.signal(Signal::CONT);
+    for wire in &mut wires {
+        assert_eq!([wire.answer().status, wire.answer().status], [200, 200]);
+    }
     server.stop();
 }

@@ -82,3 +82,20 @@ fn the_units_command_line_is_understood() {
     let output = run(veche().args(args).arg("--version"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// The server that the unit starts is the one that the front asks, and it trusts the front.
+#[test]
+fn the_unit_and_the_front_belong_together() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nginx.conf");
+    let front = fs::read_to_string(path).unwrap();
+    let (_, upstream) = front.split_once("upstream veche {\n        server ").unwrap();
+    let addr = upstream.split([' ', ';']).next().unwrap();
+    let (_, wanted) = front.split_once("#     veche ").unwrap();
+    let wanted = wanted.lines().next().unwrap();
+    assert!(wanted.contains(&format!("--listen {addr}")), "{wanted}");
+    let unit = unit().replace("\\\n", " ");
+    let words: Vec<&str> = unit.split_whitespace().collect();
+    for pair in wanted.split_whitespace().collect::<Vec<_>>().chunks(2) {
+        assert!(words.windows(2).any(|there| there == pair), "{pair:?} is not in the unit");
+    }
+}

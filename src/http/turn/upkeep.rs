@@ -11,7 +11,7 @@ impl Loop {
     pub(super) fn mourn(&mut self, error: &io::Error) {
         if !self.stopping.load(Ordering::SeqCst) {
             log::warn!("cannot accept connections at the moment: {error}");
-            // It will find that its own connections wait.
+            // It will see that nobody accepts.
             self.pulse.quicken();
         }
     }
@@ -23,8 +23,9 @@ impl Loop {
         }
         self.metrics.accept_restarts.inc();
         match self.acceptor.renew(shed) {
-            Ok(0) => log::warn!("accepting connections anew"),
-            Ok(refused) => log::warn!("accepting connections anew; {refused} that waited are not"),
+            Ok(refused) => {
+                log::warn!("accepting connections anew; {refused} that waited are closed");
+            }
             // The pulse will notice, and have it tried again.
             Err(error) => log::warn!("still cannot accept connections: {error}"),
         }
@@ -37,7 +38,9 @@ impl Loop {
         self.metrics.look(sweep.open, sweep.stranded, self.lanes.len());
         let mut shed = 0;
         for (descriptor, reason) in sweep.overdue {
-            if self.lanes.is_busy(descriptor.peer) {
+            // A server that stops accepts nothing, so that nobody need give way.
+            let in_vain = reason == Reason::Shed && self.draining;
+            if in_vain || self.lanes.is_busy(descriptor.peer) {
                 continue;
             }
             self.connections.shut_down(descriptor);
@@ -51,7 +54,7 @@ impl Loop {
             }
         }
         if shed > 0 {
-            log::warn!("closing {shed} connections: descriptors or threads run short");
+            log::warn!("closing {shed} connections, to make room");
         }
     }
 }

@@ -3,10 +3,10 @@
 //! The newest group of a log is the only one that nothing proves to have been acknowledged, so
 //! what is no frame there is taken for a torn write and cut off. Of a torn write whole sectors are
 //! missing. A frame that is right but for a single bit was written as a whole, perhaps
-//! acknowledged, and spoilt later: it is put right instead. That is safe where the guess is wrong,
-//! too, since a write that was never acknowledged may appear. That sectors which are missing look
-//! like one flipped bit happens once in some hundred thousand torn frames: a message of 200 bytes
-//! has 1,600 bits, and the checksum 2^32 values.
+//! acknowledged, and spoilt later: it is put right instead. If it was never acknowledged, it may
+//! appear all the same. That missing sectors look like one flipped bit, and something appears that
+//! nobody wrote, happens once in some two million torn frames: a message of 200 bytes has 1,600
+//! bits, and the checksum 2^32 values.
 
 use super::frame::{self, FRAME_HEADER_BYTES, MAX_PAYLOAD_BYTES, u32_at};
 

@@ -1,0 +1,52 @@
+//! Clients that connect and are gone.
+
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::leaks::figure;
+use crate::server::{STORES, Server};
+use crate::wire::Wire;
+
+/// How long, and by how many.
+const FLOOD: Duration = Duration::from_secs(5);
+const FLOODERS: usize = 4;
+const NEIGHBOURS: usize = 20;
+
+/// Connections that are reset before anybody looks at them are no sign that nobody accepts: nobody
+/// else is cut off for them, and nothing is begun anew.
+#[test]
+fn a_flood_of_resets_cuts_nobody_else() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start_with(store, dir.path(), &["--admin-listen", "127.0.0.1:0"]);
+        let (addr, admin) = (server.addr(), server.admin_addr());
+        let ask = |wire: &mut Wire| {
+            wire.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+            assert_eq!(wire.answer().status, 200, "{store}");
+        };
+        let mut neighbours: Vec<Wire> = (0..NEIGHBOURS).map(|_| Wire::connect(addr)).collect();
+        neighbours.iter_mut().for_each(ask);
+        let floods = thread::scope(|scope| {
+            let floods = [(); FLOODERS].map(|()| {
+                scope.spawn(|| {
+                    let (mut count, begun) = (0, Instant::now());
+                    while begun.elapsed() < FLOOD {
+                        let Ok(stream) = TcpStream::connect(addr) else { continue };
+                        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                        count += 1;
+                    }
+                    count
+                })
+            });
+            floods.map(|flood| flood.join().unwrap())
+        });
+        println!("{store}: {} resets", floods.iter().sum::<usize>());
+        neighbours.iter_mut().for_each(ask);
+        (0..NEIGHBOURS).for_each(|_| ask(&mut Wire::connect(addr)));
+        assert_eq!(figure(admin, "veche_accept_restarts_total"), 0, "{store}");
+        server.stop();
+    }
+}
