@@ -27,7 +27,7 @@ pub(in crate::store) struct Frame<'a> {
 
 /// Appends a frame to `group`; `payload` appends what is in it. The frame will lie at `position`,
 /// behind `before` others of its group.
-pub(super) fn encode(
+pub(in crate::store) fn encode(
     group: &mut Vec<u8>,
     position: u64,
     lsn: u64,
