@@ -9,5 +9,6 @@
 pub mod paging;
 pub mod record;
 pub mod request;
+pub mod settings;
 mod stage;
 pub mod token;

@@ -84,10 +84,15 @@ pub(super) fn store(said: impl Iterator<Item = Said>) -> Box<dyn Backend> {
 /// A server's state around a store.
 pub(super) fn app(store: Box<dyn Backend>) -> App {
     let limit = Limit::parse("4/m").unwrap();
+    limited(store, Limits { login: limit, registration: limit, message: limit })
+}
+
+/// A server's state with these limits.
+pub(super) fn limited(store: Box<dyn Backend>, limits: Limits) -> App {
     let settings = Settings {
         min_password_length: 8,
         cors: Cors::with(vec![Origin::parse("https://chat.example.org").unwrap()]),
-        limits: Limits { login: limit, registration: limit, message: limit },
+        limits,
         proxies: Proxies::with(vec![Network::parse("127.0.0.0/8").unwrap()]),
     };
     App::new(store, tokens(), Box::new(FixedClock(now())), Box::new(SeededEntropy(1)), settings)

@@ -22,7 +22,7 @@ macro_rules! targets {
     };
 }
 
-targets! { paging record request token }
+targets! { paging record request settings token }
 
 /// What a target's corpus may have, so that it stays something to keep in a repository.
 const MAX_FILES: usize = 200;
