@@ -144,7 +144,11 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, 
     if !is_object {
         return Err(Problem::new(problem::MALFORMED_BODY, "it does not begin with '{'"));
     }
-    serde_json::from_slice(bytes).map_err(|error| {
+    // serde_json does not look at the strings of fields that nobody asks for.
+    let Ok(text) = str::from_utf8(bytes) else {
+        return Err(Problem::new(problem::MALFORMED_BODY, "it is not UTF-8"));
+    };
+    serde_json::from_str(text).map_err(|error| {
         let why =
             format!("the JSON is malformed at line {} column {}", error.line(), error.column());
         Problem::new(problem::MALFORMED_BODY, why)

@@ -139,7 +139,12 @@ impl Links<'_> {
         let mut field = String::with_capacity(192);
         let start = self.window.start(ids.map(|(first, _)| first));
         if older {
-            self.push(&mut field, format_args!("before={}", start.min(MAX_ID)), "prev");
+            // Behind the highest id there is no other to end below: the newest page is all of it.
+            if start > MAX_ID {
+                self.push(&mut field, format_args!(""), "prev");
+            } else {
+                self.push(&mut field, format_args!("before={start}&"), "prev");
+            }
             field.push_str(", ");
         }
         let last = match (ids, self.window.cursor) {
@@ -148,18 +153,47 @@ impl Links<'_> {
             (None, Cursor::Before(id) | Cursor::From(id)) => id.checked_sub(1),
         };
         match last {
-            Some(last) => self.push(&mut field, format_args!("after={last}"), "next"),
-            None => self.push(&mut field, format_args!("after=-1"), "next"),
+            Some(last) => self.push(&mut field, format_args!("after={last}&"), "next"),
+            None => self.push(&mut field, format_args!("after=-1&"), "next"),
         }
         field
     }
 
     fn push(&self, field: &mut String, cursor: fmt::Arguments<'_>, rel: &str) {
         let Links { path, with, window, epoch } = self;
-        let _ = write!(field, "<{path}?{cursor}&limit={}", window.limit);
+        let _ = write!(field, "<{path}?{cursor}limit={}", window.limit);
         if let Some(with) = with {
             let _ = write!(field, "&with={with}");
         }
         let _ = write!(field, "&epoch={epoch}>; rel=\"{rel}\"");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn links(cursor: Cursor, ids: Option<(u64, u64)>) -> String {
+        let window = Window { cursor, limit: 2 };
+        let links = Links { path: "/list", with: None, window, epoch: Epoch(1) };
+        links.field(ids, true)
+    }
+
+    fn pair(prev: &str, next: &str) -> String {
+        let common = "limit=2&epoch=0000000000000001";
+        format!("</list?{prev}{common}>; rel=\"prev\", </list?{next}{common}>; rel=\"next\"")
+    }
+
+    #[test]
+    fn links_lead_to_both_neighbours() {
+        assert_eq!(links(Cursor::Newest, Some((5, 6))), pair("before=5&", "after=6&"));
+        assert_eq!(links(Cursor::From(9), None), pair("before=9&", "after=8&"));
+    }
+
+    /// `before` excludes, and there is no id above the highest that could be given.
+    #[test]
+    fn what_lies_below_the_end_of_all_ids_has_the_highest() {
+        let next = format!("after={MAX_ID}&");
+        assert_eq!(links(Cursor::From(MAX_ID + 1), None), pair("", &next));
     }
 }

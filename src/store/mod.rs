@@ -9,6 +9,8 @@
 
 mod audit;
 mod backup;
+#[doc(hidden)]
+pub mod formats;
 mod index;
 mod log;
 mod memory;

@@ -84,7 +84,7 @@ fn encode_user(user: &User, out: &mut Vec<u8>) {
 
 fn decode_user(mut fields: Fields<'_>) -> Result<User, DecodeError> {
     let id = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
-    let created_at = Timestamp::from_millis(fields.u64()?);
+    let created_at = fields.timestamp()?;
     let name_len = usize::from(fields.u8()?);
     let name = text(fields.take(name_len)?)?;
     Ok(User {
@@ -112,7 +112,7 @@ fn decode_message(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
         0 => None,
         to => Some(UserId::new(to).ok_or(DecodeError::Malformed)?),
     };
-    let sent_at = Timestamp::from_millis(fields.u64()?);
+    let sent_at = fields.timestamp()?;
     let text = MessageText::from_store(text(fields.0)?);
     Ok(Message { id, from, to, text, sent_at })
 }
@@ -135,6 +135,13 @@ impl<'a> Fields<'a> {
         let (head, rest) = self.0.split_first_chunk().ok_or(DecodeError::Malformed)?;
         self.0 = rest;
         Ok(u64::from_le_bytes(*head))
+    }
+
+    fn timestamp(&mut self) -> Result<Timestamp, DecodeError> {
+        let millis = self.u64()?;
+        // A clock beyond the last is taken for it, so nothing beyond was written.
+        let timestamp = Timestamp::from_millis(millis);
+        if timestamp.millis() == millis { Ok(timestamp) } else { Err(DecodeError::Malformed) }
     }
 
     fn end(self) -> Result<(), DecodeError> {
@@ -217,5 +224,18 @@ mod tests {
         assert_eq!(Record::decode(&[9, 1, 2]), Err(DecodeError::UnknownKind(9)));
         *bytes.last_mut().unwrap() = 0xff;
         assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed));
+    }
+
+    #[test]
+    fn there_is_nothing_beyond_the_last_timestamp() {
+        for (record, at) in [(user(), 1 + 8), (message(None), 1 + 3 * 8)] {
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes);
+            let last = Timestamp::MAX.millis();
+            bytes[at..at + 8].copy_from_slice(&last.to_le_bytes());
+            assert!(Record::decode(&bytes).is_ok());
+            bytes[at..at + 8].copy_from_slice(&(last + 1).to_le_bytes());
+            assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed));
+        }
     }
 }

@@ -140,7 +140,7 @@ impl Trailer {
                 "it was written by a newer version of veche (format {version}, this one knows {FORMAT_VERSION})"
             ));
         }
-        if crc32c::crc32c(&bytes[..24]) != u32_at(bytes, 24) {
+        if version != FORMAT_VERSION || crc32c::crc32c(&bytes[..24]) != u32_at(bytes, 24) {
             return Err("the end mark is unreadable".to_owned());
         }
         Ok(Trailer { log_bytes: u64_at(bytes, 12), crc: u32_at(bytes, 20) })
@@ -178,6 +178,15 @@ mod tests {
             let newer = (8..12).contains(&at);
             assert_eq!(Trailer::parse(&bad).unwrap_err().contains("newer"), newer, "at {at}");
         }
+    }
+
+    #[test]
+    fn there_is_no_version_before_the_first() {
+        let mut bytes = Trailer { log_bytes: 7, crc: 9 }.encode();
+        bytes[8..12].fill(0);
+        let crc = crc32c::crc32c(&bytes[..24]);
+        bytes[24..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Trailer::parse(&bytes).unwrap_err(), "the end mark is unreadable");
     }
 
     #[test]

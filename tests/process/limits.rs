@@ -343,7 +343,13 @@ fn declared_types() {
     let mut wire = Wire::connect(server.addr());
     wire.send(crate::wire::post(&ann, "/api/messages", body));
     assert_eq!(wire.answer().status, 201, "no type at all");
-    for bytes in [&b"{\"text\":\"\xff\"}"[..], b"\xff\xfe{\x00", b"{\"text\":\"\xed\xa0\x80\"}"] {
+    for bytes in [
+        &b"{\"text\":\"\xff\"}"[..],
+        b"\xff\xfe{\x00",
+        b"{\"text\":\"\xed\xa0\x80\"}",
+        b"{\"text\":\"x\",\"nobody knows this\":\"\xff\"}",
+        b"{\"text\":\"x\",\"to_user\":[\"\xff\"]}",
+    ] {
         let answer = ann.post_as("/api/messages", "application/json", bytes).unwrap();
         assert_eq!(
             (answer.status, answer.problem()),

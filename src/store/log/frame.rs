@@ -27,7 +27,7 @@ pub(in crate::store) struct Frame<'a> {
 
 /// Appends a frame to `group`; `payload` appends what is in it. The frame will lie at `position`,
 /// behind `before` others of its group.
-pub(super) fn encode(
+pub(in crate::store) fn encode(
     group: &mut Vec<u8>,
     position: u64,
     lsn: u64,
@@ -61,7 +61,8 @@ pub(in crate::store) fn parse(bytes: &[u8], position: u64) -> Option<Frame<'_>> 
         return None;
     }
     let lsn = u64_at(header, 12);
-    let group_start = lsn.saturating_sub(u64::from(u32_at(header, 8)));
+    // More before it in its group than there were at all: nobody wrote that.
+    let group_start = lsn.checked_sub(u64::from(u32_at(header, 8)))?;
     let end = position + (FRAME_HEADER_BYTES + len) as u64;
     Some(Frame { stamp: Stamp { position, end, lsn, crc }, group_start, payload: &rest[..len] })
 }
@@ -76,4 +77,20 @@ pub(in crate::store) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut value = [0; 8];
     value.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_begins_with_the_first_record_or_later() {
+        for (lsn, before, begins) in
+            [(0, 0, Some(0)), (7, 7, Some(0)), (7, 2, Some(5)), (7, 8, None)]
+        {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, 0, lsn, before, |out| out.extend(b"payload"));
+            assert_eq!(parse(&bytes, 0).map(|frame| frame.group_start), begins);
+        }
+    }
 }

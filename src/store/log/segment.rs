@@ -30,11 +30,23 @@ pub(in crate::store) struct Header {
 pub(in crate::store) enum HeaderError {
     /// Of a layout that this version does not know.
     Newer(u32),
-    /// Not what [`Segment::create`] writes.
+    /// Not what [`Header::encode`] writes.
     Unreadable,
 }
 
 impl Header {
+    pub(in crate::store) fn encode(self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.epoch.0.to_le_bytes());
+        bytes[20..28].copy_from_slice(&self.base.to_le_bytes());
+        bytes[28..36].copy_from_slice(&self.first_lsn.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..HEADER_BYTES - 4]);
+        bytes[HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
     pub(in crate::store) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Header, HeaderError> {
         let crc_good =
             crc32c::crc32c(&bytes[..HEADER_BYTES - 4]) == u32_at(bytes, HEADER_BYTES - 4);
@@ -43,12 +55,12 @@ impl Header {
         }
         match u32_at(bytes, 8) {
             newer if newer > FORMAT_VERSION => Err(HeaderError::Newer(newer)),
-            _ if !crc_good => Err(HeaderError::Unreadable),
-            _ => Ok(Header {
+            FORMAT_VERSION if crc_good => Ok(Header {
                 epoch: Epoch(u64_at(bytes, 12)),
                 base: u64_at(bytes, 20),
                 first_lsn: u64_at(bytes, 28),
             }),
+            _ => Err(HeaderError::Unreadable),
         }
     }
 }
@@ -103,13 +115,7 @@ impl Segment {
         first_lsn: u64,
     ) -> Result<Segment, StoreError> {
         let path = dir.join(format!("{base:020}.log"));
-        let mut header = Vec::with_capacity(HEADER_BYTES);
-        header.extend(MAGIC);
-        header.extend(FORMAT_VERSION.to_le_bytes());
-        header.extend(epoch.0.to_le_bytes());
-        header.extend(base.to_le_bytes());
-        header.extend(first_lsn.to_le_bytes());
-        header.extend(crc32c::crc32c(&header).to_le_bytes());
+        let header = Header { epoch, base, first_lsn }.encode();
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -174,4 +180,23 @@ pub(in crate::store) fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_comes_back_and_none_of_another_version() {
+        let header = Header { epoch: Epoch(3), base: 5, first_lsn: 7 };
+        let good = header.encode();
+        assert_eq!(Header::parse(&good), Ok(header));
+        for (version, why) in [(0, HeaderError::Unreadable), (2, HeaderError::Newer(2))] {
+            let mut bad = good;
+            bad[8..12].copy_from_slice(&u32::to_le_bytes(version));
+            let crc = crc32c::crc32c(&bad[..HEADER_BYTES - 4]);
+            bad[HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(Header::parse(&bad), Err(why));
+        }
+    }
 }

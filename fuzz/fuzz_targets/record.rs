@@ -1,0 +1,7 @@
+//! See [`properties::record`].
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| properties::record::check(input));

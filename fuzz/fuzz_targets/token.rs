@@ -1,0 +1,7 @@
+//! See [`properties::token`].
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| properties::token::check(input));

@@ -1,0 +1,41 @@
+//! What is on disks, read and written again: each function gives the bytes that would have been
+//! written for what `bytes` begin with, or nothing if they are refused.
+//!
+//! For `fuzz/` and `tests/corpus`, which hold that the two are the same. What is read stays private,
+//! so this is all that they have to know; no part of the program calls it.
+
+use super::log::frame::{self, FRAME_HEADER_BYTES};
+use super::log::segment::Header;
+use super::record::Record;
+use super::snapshot::Trailer;
+
+/// All of `bytes` as a record.
+#[must_use]
+pub fn record(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut again = Vec::with_capacity(bytes.len());
+    Record::decode(bytes).ok()?.encode(&mut again);
+    Some(again)
+}
+
+/// A record's frame.
+#[must_use]
+pub fn frame(bytes: &[u8]) -> Option<Vec<u8>> {
+    let frame = frame::parse(bytes, 0)?;
+    let lsn = frame.stamp.lsn;
+    let before = u32::try_from(lsn - frame.group_start).ok()?;
+    let mut again = Vec::with_capacity(FRAME_HEADER_BYTES + frame.payload.len());
+    frame::encode(&mut again, 0, lsn, before, |out| out.extend(frame.payload));
+    Some(again)
+}
+
+/// A segment's header.
+#[must_use]
+pub fn header(bytes: &[u8]) -> Option<Vec<u8>> {
+    Header::parse(bytes.first_chunk()?).ok().map(|header| header.encode().to_vec())
+}
+
+/// A backup's end mark.
+#[must_use]
+pub fn trailer(bytes: &[u8]) -> Option<Vec<u8>> {
+    Trailer::parse(bytes.first_chunk()?).ok().map(|trailer| trailer.encode().to_vec())
+}
