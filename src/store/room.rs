@@ -77,7 +77,7 @@ impl Room {
 }
 
 /// The bytes that are free to who is not root.
-fn free(dir: &Path) -> io::Result<u64> {
+pub(super) fn free(dir: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

@@ -7,10 +7,11 @@
 
 pub(super) mod check;
 pub(super) mod compact;
+mod lock;
 mod view;
 
 use std::borrow::Cow;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -29,6 +30,7 @@ use crate::model::{
     Cursor, Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window,
 };
 
+use lock::Lock;
 use view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
 
 /// What a record takes beside its texts, about.
@@ -499,46 +501,6 @@ fn remove_dir(dir: &Path) -> Result<(), StoreError> {
             Err(StoreError::failed("removing", dir, e))
         }
         _ => Ok(()),
-    }
-}
-
-/// The right to a store's directory, held by one process at a time.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Lock {
-    fn of(dir: &Path) -> Result<Lock, StoreError> {
-        let path = dir.join("LOCK");
-        let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).open(&path);
-        Lock::by(file.map_err(|e| StoreError::failed("locking", &path, e))?, dir)
-    }
-
-    /// The same without making anything: `None` where no process has had the store open yet.
-    fn of_existing(dir: &Path) -> Result<Option<Lock>, StoreError> {
-        let path = dir.join("LOCK");
-        match File::open(&path) {
-            Ok(file) => Lock::by(file, dir).map(Some),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(StoreError::failed("locking", &path, e)),
-        }
-    }
-
-    fn by(file: File, dir: &Path) -> Result<Lock, StoreError> {
-        match file.try_lock() {
-            Ok(()) => Ok(Lock(file)),
-            Err(TryLockError::WouldBlock) => {
-                Err(StoreError::Refused(format!("{} is in use by another process", dir.display())))
-            }
-            Err(TryLockError::Error(e)) => Err(StoreError::failed("locking", dir, e)),
-        }
-    }
-}
-
-impl Drop for Lock {
-    /// Closing the file is not enough: a process forked meanwhile has it open too, until it execs.
-    fn drop(&mut self) {
-        let _ = self.0.unlock();
     }
 }
 

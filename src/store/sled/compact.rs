@@ -18,12 +18,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with, statvfs};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{Lock, SledStore, decode, remove_dir};
 use crate::model::Epoch;
 use crate::store::log::{self, Log};
 use crate::store::record::Record;
+use crate::store::room::free;
 use crate::store::{Backend, Progress, RestoreError, Restored, StoreError};
 
 /// Where the new store is made, and where the old one ends.
@@ -188,8 +189,7 @@ fn expect_exchange(unfinished: &Path) -> Result<(), StoreError> {
 
 /// Refuses to begin what would fill the disk.
 pub(super) fn expect_room(dir: &Path, copy: u64) -> Result<(), StoreError> {
-    let disk = statvfs(dir).map_err(|e| StoreError::failed("looking at", dir, e.into()))?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let free = free(dir).map_err(|e| StoreError::failed("looking at", dir, e))?;
     match copy.saturating_add(SPARE_BYTES) {
         needed if needed > free => Err(StoreError::Refused(format!(
             "compacting needs {needed} bytes for a second copy, but {} has only {free} free",
