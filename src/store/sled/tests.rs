@@ -5,6 +5,7 @@ mod compact;
 mod flips;
 mod index;
 
+use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 
 use tempfile::TempDir;
