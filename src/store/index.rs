@@ -15,11 +15,12 @@
 //!
 //! sled's checksums end where its log is cut: after a flipped bit or a power cut it may open with
 //! some entries missing, or as they once were. So `m` also has a digest of all other entries, which
-//! an opening compares with what is there.
+//! an opening compares with what is there, unless a seal says that it is what a clean stop left.
 
 mod audit;
 mod digest;
 mod layout;
+mod seal;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -95,6 +96,7 @@ impl Index {
             return Err(unreadable("it was found broken before".to_owned()));
         }
         await_earlier_handle(&dir.join("db"))?;
+        let sealed = seal::take(dir);
         let config = ::sled::Config::new()
             .path(dir)
             .cache_capacity(CACHE_BYTES)
@@ -109,14 +111,10 @@ impl Index {
             digest: Digest::default(),
             last_mark: None,
         };
-        let mut digest = Digest::default();
-        let mut entries = index.entries::<&[u8]>(..);
-        while let Some((key, value)) = entries.next()? {
-            if *key != *META {
-                digest.add(&key, &value);
-            }
-        }
-        index.digest = digest;
+        index.digest = match sealed {
+            Some(digest) => digest,
+            None => index.digest_of_entries()?,
+        };
         match index.get(META)? {
             None if index.digest == Digest::default() => {}
             None => return Err(unreadable("it does not say how far it goes".to_owned())),
@@ -140,6 +138,8 @@ impl Index {
             }
             _ => {}
         }
+        // Without its index it matches nothing.
+        let _ = fs::remove_file(seal::path(dir));
         let marker = broken_marker(dir);
         match fs::remove_file(&marker) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -147,6 +147,14 @@ impl Index {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Moves an index that is closed.
+    pub(super) fn relocate(from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)?;
+        // Without its seal it is compared.
+        let _ = fs::rename(seal::path(from), seal::path(to));
+        Ok(())
     }
 
     /// The error for an index that is not what it should be. Also makes sure that the next start
@@ -161,6 +169,17 @@ impl Index {
             );
         }
         StoreError::Index(why.to_string())
+    }
+
+    fn digest_of_entries(&self) -> Result<Digest, StoreError> {
+        let mut digest = Digest::default();
+        let mut entries = self.entries::<&[u8]>(..);
+        while let Some((key, value)) = entries.next()? {
+            if *key != *META {
+                digest.add(&key, &value);
+            }
+        }
+        Ok(digest)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
@@ -369,9 +388,33 @@ impl Index {
         self.entries(posting_key(mailbox, 0)..posting_key(mailbox, end))
     }
 
-    /// Hands everything to the operating system; for a clean stop.
-    pub(super) fn flush(&self) -> Result<(), StoreError> {
-        self.guarded(|| self.db.flush()).map(drop)
+    /// Hands everything to the disk and seals it; for a clean stop, after which nothing may be
+    /// asked of it.
+    pub(super) fn close(&mut self) -> Result<(), StoreError> {
+        self.guarded(|| self.db.flush())?;
+        if self.db.close() {
+            await_earlier_handle(&self.dir.join("db"))?;
+            if let Err(e) = seal::write(&self.dir, self.digest) {
+                ::log::debug!("no seal for {}: {e}", self.dir.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals what lies in `dir` with the digest of the seal that is there, for who has spoilt it.
+    #[cfg(test)]
+    pub(super) fn seal_again(dir: &Path) {
+        let path = seal::path(dir);
+        let bytes = fs::read(&path).expect("a seal");
+        fs::remove_file(&path).expect("a seal");
+        let digest = number(&bytes[4..12]).expect("a digest");
+        seal::write(dir, Digest(digest)).expect("another seal");
+    }
+
+    /// Whether there was a seal that matches.
+    #[cfg(test)]
+    pub(super) fn take_seal(dir: &Path) -> bool {
+        seal::take(dir).is_some()
     }
 
     /// What it all lies in, for who wants to spoil it.
@@ -391,18 +434,27 @@ impl Deref for Handle {
     fn deref(&self) -> &Db {
         match &self.0 {
             Some(db) => db,
-            None => unreachable!("it is there until it is dropped"),
+            None => unreachable!("it is there until it is closed"),
         }
     }
 }
 
-impl Drop for Handle {
-    /// What sled could not write costs the next start a catch-up, or a rebuild.
-    fn drop(&mut self) {
+impl Handle {
+    /// Whether sled could write everything. What it could not costs the next start a catch-up, or
+    /// a rebuild.
+    fn close(&mut self) -> bool {
         let db = self.0.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(db))).is_err() {
+        let closed = catch_unwind(AssertUnwindSafe(|| drop(db))).is_ok();
+        if !closed {
             ::log::warn!("sled panicked at closing the index");
         }
+        closed
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -40,6 +40,7 @@ const RECORD_BYTES: usize = 60;
 ///
 /// * `log/`: the truth
 /// * `index/`: sled; can be deleted while the server is stopped
+/// * `index.seal`: after a clean stop, says what the index's files are
 /// * `LOCK`: held by the process that has the store open
 #[derive(Debug)]
 pub struct SledStore {
@@ -92,7 +93,7 @@ impl SledStore {
             .map_err(|e| StoreError::failed("moving the log to", &moved, e))?;
         log::sync_dir(dir)?;
         // Without its index the store is complete; what cannot be moved is made again.
-        let _ = fs::rename(unfinished.join("index"), dir.join("index"));
+        let _ = Index::relocate(&unfinished.join("index"), &dir.join("index"));
         let _ = fs::remove_dir_all(&unfinished);
         Ok(result)
     }
@@ -457,7 +458,7 @@ impl Drop for SledStore {
     /// Saves the next start the catching up. What was not synced is not told to the index.
     fn drop(&mut self) {
         let told = if self.log.is_synced() { self.view.apply(1) } else { Ok(()) };
-        if let Err(e) = told.and_then(|()| self.view.index.flush()) {
+        if let Err(e) = told.and_then(|()| self.view.index.close()) {
             ::log::warn!("{e}");
         }
     }

@@ -178,7 +178,7 @@ fn log_of(tree: &mut Tree) -> &mut Vec<u8> {
 }
 
 /// The paths in a data directory whose names are known beforehand.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "",
     "LOCK",
     "log",
@@ -190,6 +190,7 @@ const PATHS: [&str; 11] = [
     "jwt-secret",
     "jwt-secret.new",
     "index.broken",
+    "index.seal",
 ];
 
 /// Fails the first call of a kind, then the second one, until a run gets through untouched.

@@ -239,5 +239,5 @@ fn an_import_that_is_killed_leaves_no_store() {
     let names = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = names.collect();
     names.sort();
-    assert_eq!(names, ["LOCK", "index", "log"], "nothing else is left");
+    assert_eq!(names, ["LOCK", "index", "index.seal", "log"], "nothing else is left");
 }

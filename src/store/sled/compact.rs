@@ -22,6 +22,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{Lock, SledStore, decode, remove_dir};
 use crate::model::Epoch;
+use crate::store::index::Index;
 use crate::store::log::{self, Log};
 use crate::store::record::Record;
 use crate::store::room::free;
@@ -164,7 +165,7 @@ pub(super) fn switch(dir: &Path) -> Result<(), StoreError> {
     exchange(&dir.join("log"), &unfinished.join("log"))?;
     both_synced()?;
     // Without its index the store is complete; what cannot be moved is made again.
-    if fs::rename(unfinished.join("index"), &index).is_ok() {
+    if Index::relocate(&unfinished.join("index"), &index).is_ok() {
         let _ = fs::remove_file(dir.join("index.broken"));
     }
     log::sync_dir(dir)

@@ -4,6 +4,7 @@ mod check;
 mod compact;
 mod flips;
 mod index;
+mod seal;
 
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
@@ -46,6 +47,10 @@ impl Sample {
 
     fn index(&self) -> PathBuf {
         self.dir().join("index")
+    }
+
+    fn seal(&self) -> PathBuf {
+        self.dir().join("index.seal")
     }
 
     fn expect_damage(&self, offset: u64, what: &str) {

@@ -17,6 +17,8 @@ struct Spoilt {
     sample: Sample,
     files: Vec<(PathBuf, Vec<u8>)>,
     expected: Vec<String>,
+    /// Whether a bit flips before the stop, which then seals it.
+    sealed: bool,
 }
 
 impl Spoilt {
@@ -34,10 +36,8 @@ impl Spoilt {
         store.view.pending.clear();
         store.view.last = None;
         drop(store);
-        // sled lets go of its file a little later.
-        File::open(sample.index().join("db")).unwrap().lock().unwrap();
         let files = files_below(&sample.dir());
-        Spoilt { sample, files, expected }
+        Spoilt { sample, files, expected, sealed: false }
     }
 
     /// Puts every file back but for one bit of one.
@@ -50,6 +50,9 @@ impl Spoilt {
                 bytes[offset] ^= 1 << bit;
             }
             fs::write(path, bytes).unwrap();
+        }
+        if self.sealed {
+            Index::seal_again(&self.sample.index());
         }
     }
 
@@ -148,7 +151,7 @@ fn of_log(path: &Path) -> bool {
 }
 
 fn of_index(path: &Path) -> bool {
-    path.components().any(|it| it.as_os_str() == "index")
+    path.components().any(|it| it.as_os_str() == "index" || it.as_os_str() == "index.seal")
 }
 
 #[test]
@@ -169,6 +172,15 @@ fn a_bit_of_a_small_index() {
 #[test]
 fn a_bit_of_a_larger_index() {
     sweep(&Spoilt::new(INDEXED, BEHIND), of_index, 31);
+}
+
+/// The stop reads what the disk has, and not what sled once wrote.
+#[test]
+fn a_bit_of_an_index_that_is_sealed_with_it() {
+    for (indexed, behind, step) in [(3, 0, 1), (INDEXED, BEHIND, 31)] {
+        let spoilt = Spoilt { sealed: true, ..Spoilt::new(indexed, behind) };
+        sweep(&spoilt, |path| of_index(path) && path != spoilt.sample.seal(), step);
+    }
 }
 
 /// Wherever the log is cut: what the index or a clean stop has seen synced is missed, with the
