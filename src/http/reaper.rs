@@ -7,10 +7,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::connections::{Census, Connections, Descriptor};
+use super::tcp_info::TcpInfo;
 
 /// What a client may send before a request of its is shown to the loop: longer than any head that
 /// an ordinary one sends. Looked at now and then: a fast sender gets further.
@@ -48,8 +50,8 @@ pub(super) struct Reaper {
     next: Instant,
 }
 
-/// How far a connection had got.
-#[derive(Debug, Clone, Copy)]
+/// How far a connection had got when something was sent on it last.
+#[derive(Debug, Clone, Copy, Default)]
 struct Progress {
     /// What the client had acknowledged.
     acknowledged: u64,
@@ -57,6 +59,24 @@ struct Progress {
     received: u64,
     /// Since when it has been time to end it.
     due: Option<Instant>,
+}
+
+impl Progress {
+    /// How far it has got now, if it was there at the last look.
+    fn at(self, info: &TcpInfo, since_last: Duration) -> Progress {
+        let TcpInfo { acknowledged, received, .. } = *info;
+        // What was sent may not be acknowledged yet.
+        let has_progressed = self.acknowledged != acknowledged || info.since_sent <= since_last;
+        if has_progressed { Progress { acknowledged, received, due: None } } else { self }
+    }
+
+    /// Whether it sends a head of more than [`MAX_HEAD_BYTES`].
+    fn is_endless_head(self, received: u64, unread: impl FnOnce() -> u64) -> bool {
+        let since = received.saturating_sub(self.received);
+        since > MAX_HEAD_BYTES
+            // What lies in the socket may be a body; tiny_http reads no further than a head.
+            && since.saturating_sub(unread()) > MAX_HEAD_BYTES
+    }
 }
 
 /// What a look found.
@@ -141,11 +161,10 @@ impl Reaper {
     fn examine(&mut self, census: &Census, now: Instant, min_shed: usize) -> Sweep {
         let since_last = now.duration_since(self.last);
         self.last = now;
-        let mut before = std::mem::take(&mut self.seen);
+        let mut before = mem::take(&mut self.seen);
         let mut ended: HashSet<u64> = census.ended.iter().copied().collect();
-        let mut overdue = Vec::new();
+        let mut sweep = Sweep::default();
         let mut idlest = Vec::new();
-        let mut forgotten = 0;
         for &descriptor in &census.connected {
             let peer = descriptor.peer;
             // The first of its descriptors has said it all.
@@ -157,39 +176,35 @@ impl Reaper {
                 ended.extend(descriptor.inode());
                 continue;
             }
-            let (acknowledged, received) = (info.acknowledged, info.received);
-            let new = Progress { acknowledged: 0, received: 0, due: None };
-            let last = before.remove(&peer).filter(|last| last.received <= received);
-            let last = last.unwrap_or(new);
-            // What was sent may not be acknowledged yet.
-            let has_progressed = last.acknowledged != acknowledged || info.since_sent <= since_last;
-            let mut progress =
-                if has_progressed { Progress { acknowledged, received, due: None } } else { last };
-            let half_closed = info.is_half_closed() && info.since_received >= HALF_CLOSED_TIMEOUT;
-            let is_due = half_closed || info.since_sent >= self.idle_timeout;
-            progress.due = if is_due { progress.due.or(Some(now)) } else { None };
+            let last = before.remove(&peer).filter(|last| last.received <= info.received);
+            let mut progress = last.unwrap_or_default().at(&info, since_last);
+            progress.due = if self.is_due(&info) { progress.due.or(Some(now)) } else { None };
             self.seen.insert(peer, progress);
-            if acknowledged == 0 && received > 0 && descriptor.unread() == received {
-                forgotten += 1;
+            let unanswered = info.acknowledged == 0;
+            if unanswered && info.received > 0 && descriptor.unread() == info.received {
+                sweep.forgotten += 1;
             }
             if progress.due.is_some_and(|due| now.duration_since(due) >= GRACE) {
-                overdue.push((descriptor, Reason::Idle));
-            } else if received - progress.received > MAX_HEAD_BYTES
-                // What lies in the socket may be a body; tiny_http reads no further than a head.
-                && received.saturating_sub(descriptor.unread() + progress.received) > MAX_HEAD_BYTES
-            {
-                overdue.push((descriptor, Reason::EndlessHead));
+                sweep.overdue.push((descriptor, Reason::Idle));
+            } else if progress.is_endless_head(info.received, || descriptor.unread()) {
+                sweep.overdue.push((descriptor, Reason::EndlessHead));
             } else {
                 // Who was never answered goes first, then who has been silent for longest.
-                idlest.push((acknowledged > 0, Reverse(info.since_received), descriptor));
+                idlest.push((!unanswered, Reverse(info.since_received), descriptor));
             }
         }
-        let surplus = self.surplus(census.open).max(min_shed);
         idlest.sort_by_key(|(answered, silent, _)| (*answered, *silent));
-        let shed = idlest.into_iter().take(surplus);
-        overdue.extend(shed.map(|(_, _, descriptor)| (descriptor, Reason::Shed)));
-        let stranded = self.stranded(&ended, now);
-        Sweep { open: self.seen.len(), forgotten, stranded, overdue }
+        let shed = idlest.into_iter().take(self.surplus(census.open).max(min_shed));
+        sweep.overdue.extend(shed.map(|(_, _, descriptor)| (descriptor, Reason::Shed)));
+        sweep.open = self.seen.len();
+        sweep.stranded = self.stranded(&ended, now);
+        sweep
+    }
+
+    /// Whether it is time to end a connection.
+    fn is_due(&self, info: &TcpInfo) -> bool {
+        let half_closed = info.is_half_closed() && info.since_received >= HALF_CLOSED_TIMEOUT;
+        half_closed || info.since_sent >= self.idle_timeout
     }
 
     /// How many connections are too many.

@@ -19,7 +19,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::acceptor::{Acceptor, Arrival};
+use super::acceptor::{Acceptor, Afterwards, Arrival};
 use super::access_log::{AccessLog, Entry};
 use super::connections::Connections;
 use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYTES};
@@ -204,8 +204,7 @@ impl Loop {
         let mut first = first;
         for _ in 0..MAX_TURN {
             match first.take().or_else(|| self.acceptor.next()) {
-                Some(Arrival::Request(request)) => self.admit(request, false),
-                Some(Arrival::Farewell(request)) => self.admit(request, true),
+                Some(Arrival::Request(request, afterwards)) => self.admit(request, afterwards),
                 Some(Arrival::Dead(error)) => self.mourn(&error),
                 None => break,
             }
@@ -251,8 +250,8 @@ impl Loop {
         self.replies.push((exchange, reply));
     }
 
-    /// Takes a request in. With a `farewell` its connection ends with the reply.
-    fn admit(&mut self, request: tiny_http::Request, farewell: bool) {
+    /// Takes a request in.
+    fn admit(&mut self, request: tiny_http::Request, afterwards: Afterwards) {
         if self.pulse.is_beat(request.url()) {
             let _ = request.respond(tiny_http::Response::empty(204));
             return;
@@ -260,7 +259,7 @@ impl Loop {
         self.pulse.quicken();
         match self.lanes.admit(request) {
             Admission::Now(mut exchange) => {
-                exchange.close |= farewell;
+                exchange.close |= afterwards == Afterwards::Ends;
                 self.begin(exchange);
             }
             Admission::Later => {}
@@ -274,7 +273,7 @@ impl Loop {
                 let peer = super::exchange::peer(&request);
                 if self.connections.is_open(peer) {
                     self.lanes.reopen(peer);
-                    self.admit(request, farewell);
+                    self.admit(request, afterwards);
                 } else {
                     self.outbox.discard(Exchange::new(request));
                 }
