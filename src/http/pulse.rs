@@ -81,13 +81,15 @@ impl Pulse {
         let shared = Arc::new(Shared::default());
         let its_shared = Arc::clone(&shared);
         let thread = thread::Builder::new().name("pulse".to_owned()).spawn(move || {
+            let mut awaited = None;
             while let Some(busy) = its_shared.rest() {
                 let round = match attendant.tick(busy) {
                     Need::Nothing => continue,
                     Need::Beat => &SINGLE,
                     Need::Round => &THOROUGH,
                 };
-                attendant.round_ends(round.beat_until_quiet(addr, request.as_bytes()));
+                let heard = round.beat_until_quiet(addr, request.as_bytes(), &mut awaited);
+                attendant.round_ends(heard);
             }
         })?;
         Ok(Pulse { path, shared, thread: thread.thread().clone() })
@@ -130,9 +132,9 @@ impl Shared {
 /// What came of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// A request was answered.
+    /// A request was answered, of this round or of an earlier one.
     Answer,
-    /// Requests were sent, and none was answered.
+    /// Requests were sent, and none was answered yet.
     Silence,
     /// Not even a connection could be made.
     Nothing,
@@ -150,7 +152,14 @@ const SINGLE: Round = Round { quiet: 1, outstanding: 1 };
 const THOROUGH: Round = Round { quiet: 2, outstanding: 64 };
 
 impl Round {
-    fn beat_until_quiet(&self, addr: SocketAddr, request: &[u8]) -> Heard {
+    /// What was `awaited` is still listened to, and of what is not answered in this round something
+    /// is awaited: a server that is far behind answers all the same.
+    fn beat_until_quiet(
+        &self,
+        addr: SocketAddr,
+        request: &[u8],
+        awaited: &mut Option<TcpStream>,
+    ) -> Heard {
         let mut outstanding: Vec<TcpStream> = Vec::new();
         let mut threads = Process::look().threads;
         let (mut quiet, mut heard) = (0, Heard::Nothing);
@@ -182,6 +191,16 @@ impl Round {
             if quiet == self.quiet || outstanding.len() == self.outstanding {
                 break;
             }
+        }
+        match awaited.as_ref().map(answer) {
+            Some(Answer::Some) => heard = Heard::Answer,
+            Some(Answer::None) => {}
+            Some(Answer::End) | None => *awaited = None,
+        }
+        if heard == Heard::Answer {
+            *awaited = None;
+        } else if awaited.is_none() {
+            *awaited = outstanding.into_iter().next();
         }
         heard
     }
@@ -224,4 +243,38 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, addr.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc::{self, Sender};
+    use std::time::Instant;
+
+    use super::*;
+
+    struct Told(Sender<Heard>);
+
+    impl Attendant for Told {
+        fn round_ends(&mut self, heard: Heard) {
+            let _ = self.0.send(heard);
+        }
+    }
+
+    /// A server that is rounds behind is not silent.
+    #[test]
+    fn a_late_answer_is_heard() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (told, heard) = mpsc::channel();
+        let _pulse = Pulse::start(listener.local_addr().unwrap(), Told(told)).unwrap();
+        let (mut first, _) = listener.accept().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        for _ in 0..2 {
+            assert_eq!(heard.recv().unwrap(), Heard::Silence);
+        }
+        first.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+        while heard.recv().unwrap() != Heard::Answer {
+            assert!(Instant::now() < deadline, "the answer is not heard");
+        }
+    }
 }
