@@ -266,6 +266,7 @@ impl Loop {
             Admission::Refused(request) => {
                 let peer = super::exchange::peer(&request);
                 log::info!("cutting {peer} off: it pipelines too many requests");
+                self.connections.sever(peer);
                 self.end(peer);
                 self.outbox.discard(Exchange::new(request));
             }
@@ -418,14 +419,22 @@ impl Loop {
         }
     }
 
-    /// Forgets a connection that has ended, and what it sent.
+    /// Forgets a connection that has ended, and what it sent. What came from the same port since,
+    /// on another connection, goes on.
     fn end(&mut self, peer: SocketAddr) {
-        let waiting = self.lanes.end(peer);
-        if !waiting.is_empty() {
+        let leftover = self.lanes.end(peer);
+        if leftover.is_empty() {
+            return;
+        }
+        let (old, new) = leftover.part(self.connections.unanswered_since(peer));
+        if new.is_empty() {
             self.connections.sever(peer);
         }
-        for request in waiting {
+        for request in old {
             self.outbox.discard(Exchange::new(request));
+        }
+        for request in new {
+            self.admit(request, Afterwards::GoesOn);
         }
     }
 
