@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -133,7 +133,10 @@ impl Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
     /// A request was answered, of this round or of an earlier one.
-    Answer,
+    Answer {
+        /// When it was sent, or a little earlier.
+        asked: Instant,
+    },
     /// Requests were sent, and none was answered yet.
     Silence,
     /// Not even a connection could be made.
@@ -158,8 +161,9 @@ impl Round {
         &self,
         addr: SocketAddr,
         request: &[u8],
-        awaited: &mut Option<TcpStream>,
+        awaited: &mut Option<(Instant, TcpStream)>,
     ) -> Heard {
+        let begun = Instant::now();
         let mut outstanding: Vec<TcpStream> = Vec::new();
         let mut threads = Process::look().threads;
         let (mut quiet, mut heard) = (0, Heard::Nothing);
@@ -174,13 +178,13 @@ impl Round {
                     let _ = SockRef::from(&beat).set_linger(None);
                     outstanding.push(beat);
                 }
-                Answer::Some => heard = Heard::Answer,
+                Answer::Some => heard = Heard::Answer { asked: begun },
                 _ => {}
             }
             outstanding.retain(|beat| {
                 let answer = answer(beat);
                 if answer == Answer::Some {
-                    heard = Heard::Answer;
+                    heard = Heard::Answer { asked: begun };
                 }
                 answer == Answer::None
             });
@@ -192,15 +196,17 @@ impl Round {
                 break;
             }
         }
-        match awaited.as_ref().map(answer) {
-            Some(Answer::Some) => heard = Heard::Answer,
-            Some(Answer::None) => {}
-            Some(Answer::End) | None => *awaited = None,
-        }
-        if heard == Heard::Answer {
+        if matches!(heard, Heard::Answer { .. }) {
             *awaited = None;
-        } else if awaited.is_none() {
-            *awaited = outstanding.into_iter().next();
+            return heard;
+        }
+        let earlier = awaited.take();
+        match earlier.as_ref().map(|(asked, beat)| (*asked, answer(beat))) {
+            Some((asked, Answer::Some)) => return Heard::Answer { asked },
+            Some((_, Answer::None)) => *awaited = earlier,
+            Some((_, Answer::End)) | None => {
+                *awaited = outstanding.into_iter().next().map(|beat| (begun, beat));
+            }
         }
         heard
     }
@@ -249,7 +255,6 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 mod tests {
     use std::net::TcpListener;
     use std::sync::mpsc::{self, Sender};
-    use std::time::Instant;
 
     use super::*;
 
@@ -273,7 +278,7 @@ mod tests {
             assert_eq!(heard.recv().unwrap(), Heard::Silence);
         }
         first.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
-        while heard.recv().unwrap() != Heard::Answer {
+        while !matches!(heard.recv().unwrap(), Heard::Answer { .. }) {
             assert!(Instant::now() < deadline, "the answer is not heard");
         }
     }

@@ -4,6 +4,9 @@
 //! it is doing it does not say, but the system says of each connection what came and went, and
 //! when. The reaper names those that should end; the loop, which knows where a request is in
 //! flight, ends them.
+//!
+//! A loop that is behind has not seen the requests that wait for it, and they look like none. So a
+//! connection is judged only when a request of our own has been answered that was made later.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -46,6 +49,8 @@ pub(super) struct Reaper {
     seen: HashMap<SocketAddr, Progress>,
     /// Connections that have ended, by inode, and since when.
     ended: HashMap<u64, Instant>,
+    /// What was asked for before this has been taken in.
+    caught_up: Instant,
     last: Instant,
     next: Instant,
 }
@@ -136,6 +141,7 @@ impl Reaper {
             max_descriptors: max_descriptors.unwrap_or(usize::MAX),
             seen: HashMap::new(),
             ended: HashMap::new(),
+            caught_up: Instant::now(),
             last: Instant::now(),
             next: Instant::now(),
         }
@@ -149,6 +155,19 @@ impl Reaper {
     /// Looks, and has a share of the connections give way to others.
     pub(super) fn shed(&mut self) -> Sweep {
         self.look(self.seen.len().div_ceil(SHED_FRACTION))
+    }
+
+    /// What was asked for before `then` has been taken in.
+    pub(super) fn has_caught_up(&mut self, then: Instant) {
+        self.caught_up = self.caught_up.max(then);
+    }
+
+    /// Whether it would judge, if it knew that the loop is not behind.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let due = self.seen.values().filter_map(|progress| progress.due);
+        let ended = self.ended.values().map(|since| *since + STRANDED_AFTER);
+        let now = Instant::now();
+        due.chain(ended).any(|time| self.caught_up < time && time <= now)
     }
 
     fn look(&mut self, min_shed: usize) -> Sweep {
@@ -184,7 +203,8 @@ impl Reaper {
             if unanswered && info.received > 0 && descriptor.unread() == info.received {
                 sweep.forgotten += 1;
             }
-            if progress.due.is_some_and(|due| now.duration_since(due) >= GRACE) {
+            let caught_up = self.caught_up;
+            if progress.due.is_some_and(|due| due < caught_up && now.duration_since(due) >= GRACE) {
                 sweep.overdue.push((descriptor, Reason::Idle));
             } else if progress.is_endless_head(info.received, || descriptor.unread()) {
                 sweep.overdue.push((descriptor, Reason::EndlessHead));
@@ -222,6 +242,59 @@ impl Reaper {
         for &inode in ended {
             self.ended.entry(inode).or_insert(now);
         }
-        self.ended.values().filter(|since| now.duration_since(**since) >= STRANDED_AFTER).count()
+        let is_stranded = |since: &&Instant| **since + STRANDED_AFTER <= self.caught_up;
+        self.ended.values().filter(is_stranded).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use super::*;
+
+    /// From one look to the next.
+    const STEP: Duration = Duration::from_millis(10);
+
+    fn reaper(local_port: u16) -> Reaper {
+        Reaper::new(Connections { local_port }, Duration::ZERO, None)
+    }
+
+    #[test]
+    fn a_loop_that_is_behind_ends_no_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let client = TcpStream::connect(addr).unwrap();
+        let _server = listener.accept().unwrap();
+        let mut reaper = reaper(addr.port());
+        let mut census = reaper.connections.census();
+        census.connected.retain(|found| found.peer == client.local_addr().unwrap());
+        // So that it was not made since the last look.
+        while census.connected[0].info().unwrap().since_sent < 2 * STEP {
+            thread::yield_now();
+        }
+        let due = Instant::now();
+        let looks = (0..).map(|n| due + n * STEP).take_while(|now| *now < due + 2 * GRACE);
+        for now in looks {
+            assert!(reaper.examine(&census, now, 0).overdue.is_empty(), "it may have asked");
+        }
+        assert!(reaper.is_in_doubt());
+        reaper.has_caught_up(due + 2 * STEP);
+        assert!(!reaper.is_in_doubt());
+        assert_eq!(reaper.examine(&census, due + 2 * GRACE, 0).overdue.len(), 1);
+    }
+
+    #[test]
+    fn a_loop_that_is_behind_strands_nobody() {
+        let mut reaper = reaper(0);
+        let ended = Instant::now();
+        let census = Census { ended: vec![1, 2], ..Census::default() };
+        for seconds in [0, 60] {
+            let sweep = reaper.examine(&census, ended + Duration::from_secs(seconds), 0);
+            assert_eq!(sweep.stranded, 0, "what they asked for may be waiting");
+        }
+        reaper.has_caught_up(ended + STRANDED_AFTER);
+        assert_eq!(reaper.examine(&census, ended + STRANDED_AFTER, 0).stranded, 2);
     }
 }
