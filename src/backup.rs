@@ -19,9 +19,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How much of what a server says instead of a backup is told.
 const MAX_REFUSAL_BYTES: u64 = 512;
 
-/// Fetches `GET /backup` from the admin address `url`, without a slash at its end, into `file`, which must not exist. It
-/// appears there when it is complete, verified, and on the disk. `patience` is [`PATIENCE`] but in
-/// tests.
+/// Fetches `GET /backup` from the admin address `url`, without a slash at its end, into `file`,
+/// which must not exist. It appears there when it is complete, verified, and on the disk.
+/// `patience` is [`PATIENCE`] but in tests.
 pub fn fetch(
     url: &str,
     file: &Path,

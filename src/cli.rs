@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
@@ -102,7 +103,16 @@ pub struct StoreArgs {
     )]
     pub data_dir: PathBuf,
     /// How much is logged, on standard error
-    #[arg(long, env = "VECHE_LOG", value_name = "LEVEL", default_value = "info", global = true)]
+    #[arg(
+        long,
+        env = "VECHE_LOG",
+        value_name = "LEVEL",
+        default_value = "info",
+        ignore_case = true,
+        value_parser = PossibleValuesParser::new(["off", "error", "warn", "info", "debug", "trace"])
+            .try_map(|level| level.parse::<LevelFilter>()),
+        global = true
+    )]
     pub log: LevelFilter,
 }
 

@@ -43,11 +43,17 @@ pub(super) struct Waker(Arc<Mutex<Arc<tiny_http::Server>>>);
 
 /// What comes of waiting.
 pub(super) enum Arrival {
-    Request(tiny_http::Request),
-    /// It came on a connection that should end: who accepted it accepts no more.
-    Farewell(tiny_http::Request),
+    Request(tiny_http::Request, Afterwards),
     /// Nothing accepts connections any more.
     Dead(io::Error),
+}
+
+/// What becomes of a connection when a request of it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    GoesOn,
+    /// Who accepted it accepts no more.
+    Ends,
 }
 
 /// A look at the listening socket from elsewhere.
@@ -127,7 +133,7 @@ impl Acceptor {
         }
         let mut servers = self.retired.iter();
         let found = servers.find_map(|(_, server)| server.try_recv().ok().flatten());
-        found.map(Arrival::Farewell)
+        found.map(|request| Arrival::Request(request, Afterwards::Ends))
     }
 
     fn forget_oldest(&mut self) {
@@ -143,7 +149,7 @@ impl Acceptor {
 
 fn arrival(received: io::Result<tiny_http::Request>) -> Option<Arrival> {
     match received {
-        Ok(request) => Some(Arrival::Request(request)),
+        Ok(request) => Some(Arrival::Request(request, Afterwards::GoesOn)),
         // An error without a number is the nudge of `unblock`.
         Err(error) if error.raw_os_error().is_none() => None,
         Err(error) => Some(Arrival::Dead(error)),

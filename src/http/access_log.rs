@@ -6,7 +6,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::mem;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -81,7 +83,7 @@ pub(super) struct AccessLog {
 impl AccessLog {
     /// Begins to write. `dropped` counts what is not written.
     pub(super) fn start(destination: Destination, dropped: Counter) -> io::Result<AccessLog> {
-        let mut target = Target::open(destination)?;
+        let target = Target::open(destination)?;
         let (entries, queue) = mpsc::sync_channel(QUEUE);
         let (closing, closed) = mpsc::channel();
         let lost = dropped.clone();
@@ -110,48 +112,45 @@ impl Drop for AccessLog {
 /// What is written to.
 struct Target {
     path: Option<PathBuf>,
-    out: BufWriter<Box<dyn Write + Send>>,
+    /// Unbuffered below, so that what it still holds is what was not written.
+    out: BufWriter<File>,
     inode: u64,
     looked: Instant,
+    failing: bool,
 }
 
 impl Target {
     fn open(destination: Destination) -> io::Result<Target> {
-        let looked = Instant::now();
-        match destination {
-            Destination::Stdout => {
-                let out = BufWriter::new(Box::new(io::stdout()) as Box<dyn Write + Send>);
-                Ok(Target { path: None, out, inode: 0, looked })
-            }
-            Destination::File(path) => {
-                let file = append_to(&path)?;
-                let inode = file.metadata()?.ino();
-                let out = BufWriter::new(Box::new(file) as Box<dyn Write + Send>);
-                Ok(Target { path: Some(path), out, inode, looked })
-            }
-        }
+        let (file, path) = match destination {
+            Destination::Stdout => (File::from(io::stdout().as_fd().try_clone_to_owned()?), None),
+            Destination::File(path) => (append_to(&path)?, Some(path)),
+        };
+        let inode = file.metadata()?.ino();
+        let (out, looked) = (BufWriter::new(file), Instant::now());
+        Ok(Target { path, out, inode, looked, failing: false })
     }
 
     /// Writes until nobody sends any more.
-    fn write_all(&mut self, queue: &Receiver<Entry>, dropped: &Counter) {
-        let mut failing = false;
+    fn write_all(mut self, queue: &Receiver<Entry>, dropped: &Counter) {
         loop {
             let entry = queue.try_recv().or_else(|_| {
                 // Nothing is left for the moment: what there is can be read now.
-                failing = is_failing(failing, &self.out.flush());
+                self.flush();
                 queue.recv_timeout(REOPEN_INTERVAL)
             });
             match entry {
                 Ok(entry) => {
-                    self.reopen_if_moved();
-                    let written = self.write(&entry);
-                    if written.is_err() {
+                    dropped.inc_by(self.reopen_if_moved());
+                    if let Err(error) = self.write(&entry) {
+                        self.complain(&error);
                         dropped.inc();
                     }
-                    failing = is_failing(failing, &written);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    dropped.inc_by(self.close());
+                    return;
+                }
             }
         }
     }
@@ -175,29 +174,48 @@ impl Target {
         self.out.write_all(&line)
     }
 
-    fn reopen_if_moved(&mut self) {
-        let Some(path) = &self.path else { return };
+    /// Writes what is held back. What cannot be written yet goes on being held back.
+    fn flush(&mut self) {
+        match self.out.flush() {
+            Ok(()) => self.failing = false,
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// Says once that writing fails, until it no longer does.
+    fn complain(&mut self, error: &io::Error) {
+        if !self.failing {
+            log::warn!("writing the access log failed: {error}");
+        }
+        self.failing = true;
+    }
+
+    /// Says how many lines are lost by it.
+    fn reopen_if_moved(&mut self) -> u64 {
+        let Some(path) = &self.path else { return 0 };
         if self.looked.elapsed() < REOPEN_INTERVAL {
-            return;
+            return 0;
         }
         self.looked = Instant::now();
         if path.metadata().is_ok_and(|there| there.ino() == self.inode) {
-            return;
+            return 0;
         }
-        if let Ok(moved_to) = Target::open(Destination::File(path.clone())) {
+        match Target::open(Destination::File(path.clone())) {
             // What was buffered still belongs into the old one.
-            let _ = self.out.flush();
-            *self = moved_to;
+            Ok(moved_to) => mem::replace(self, moved_to).close(),
+            Err(_) => 0,
         }
     }
-}
 
-/// Whether writing fails, which is said once.
-fn is_failing(already: bool, written: &io::Result<()>) -> bool {
-    if let (false, Err(error)) = (already, written) {
-        log::warn!("writing the access log failed: {error}");
+    /// Says how many lines cannot be written.
+    fn close(mut self) -> u64 {
+        self.flush();
+        // Taken out, because to drop it would try again and tell nobody. A line of which only a
+        // part was written is lost too, and its end is here.
+        let (_, held_back) = self.out.into_parts();
+        let held_back = held_back.unwrap_or_default();
+        held_back.split_inclusive(|byte| *byte == b'\n').count() as u64
     }
-    written.is_err()
 }
 
 fn append_to(path: &Path) -> io::Result<File> {

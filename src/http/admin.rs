@@ -97,7 +97,7 @@ impl Desk {
         let mut arrival = self.acceptor.wait();
         while let Some(arrived) = arrival {
             match arrived {
-                Arrival::Request(request) | Arrival::Farewell(request) => self.take(request),
+                Arrival::Request(request, _) => self.take(request),
                 Arrival::Dead(error) => {
                     log::warn!("cannot accept the operator's connections at the moment: {error}");
                     self.pulse.quicken();

@@ -10,11 +10,15 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
 use super::process::Process;
 use super::tcp_info::TcpInfo;
+
+/// How exactly the system knows times: a tick takes 10 ms at most.
+const GRANULARITY: Duration = Duration::from_millis(10);
 
 /// The connections of one listening socket. To go through them takes a fraction of a microsecond
 /// for each descriptor that is open.
@@ -96,6 +100,15 @@ impl Connections {
     /// not, also while its descriptors are still open.
     pub(super) fn is_open(self, peer: SocketAddr) -> bool {
         self.descriptors_with(peer).any(|found| found.info().is_some_and(|info| info.is_open()))
+    }
+
+    /// When the connection with `peer` was made, or a little earlier, if it is open and nothing was
+    /// sent on it so far.
+    pub(super) fn unanswered_since(self, peer: SocketAddr) -> Option<Instant> {
+        let info = self.descriptors_with(peer).find_map(Descriptor::info)?;
+        let is_unanswered = info.is_open() && info.acknowledged == 0;
+        let age = info.since_sent + GRANULARITY;
+        is_unanswered.then(|| Instant::now().checked_sub(age)).flatten()
     }
 
     /// Ends a connection from outside: whoever reads or writes it is woken, and never waits again.

@@ -22,10 +22,25 @@ const CLOSED_MEMORY: Duration = Duration::from_secs(2);
 /// The connections that have a request in flight, and what they have sent behind it.
 #[derive(Default)]
 pub(super) struct Lanes {
-    busy: HashMap<SocketAddr, VecDeque<tiny_http::Request>>,
+    busy: HashMap<SocketAddr, Lane>,
     /// Connections that we ended, and in what order.
     closed: HashMap<SocketAddr, Instant>,
     closed_at: VecDeque<(Instant, SocketAddr)>,
+}
+
+/// A connection with a request in flight.
+struct Lane {
+    /// Since when that one is.
+    begun: Instant,
+    /// What was kept back, and when.
+    waiting: VecDeque<(Instant, tiny_http::Request)>,
+}
+
+/// What was kept back of a connection that has ended.
+#[derive(Default)]
+pub(super) struct Leftover {
+    begun: Option<Instant>,
+    waiting: VecDeque<(Instant, tiny_http::Request)>,
 }
 
 /// What becomes of a request at its arrival.
@@ -40,6 +55,25 @@ pub(super) enum Admission {
     Ended(tiny_http::Request),
 }
 
+impl Leftover {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Parts what came before a connection from the same port was `made` from what came on that
+    /// one. It is another one only if it was made while the last request was in flight.
+    pub(super) fn part(
+        self,
+        made: Option<Instant>,
+    ) -> (Vec<tiny_http::Request>, Vec<tiny_http::Request>) {
+        let made = made.filter(|made| self.begun.is_some_and(|begun| begun < *made));
+        let (old, new): (Vec<_>, Vec<_>) =
+            self.waiting.into_iter().partition(|(came, _)| made.is_none_or(|made| *came < made));
+        let requests = |of: Vec<(Instant, _)>| of.into_iter().map(|(_, request)| request).collect();
+        (requests(old), requests(new))
+    }
+}
+
 impl Lanes {
     pub(super) fn admit(&mut self, request: tiny_http::Request) -> Admission {
         if self.has_ended(peer(&request)) {
@@ -47,11 +81,11 @@ impl Lanes {
         }
         match self.busy.entry(peer(&request)) {
             Entry::Vacant(lane) => {
-                lane.insert(VecDeque::new());
+                lane.insert(Lane { begun: Instant::now(), waiting: VecDeque::new() });
                 Admission::Now(Exchange::new(request))
             }
-            Entry::Occupied(mut lane) if lane.get().len() < MAX_WAITING => {
-                lane.get_mut().push_back(request);
+            Entry::Occupied(mut lane) if lane.get().waiting.len() < MAX_WAITING => {
+                lane.get_mut().waiting.push_back((Instant::now(), request));
                 Admission::Later
             }
             Entry::Occupied(_) => Admission::Refused(request),
@@ -60,19 +94,25 @@ impl Lanes {
 
     /// A connection's reply is out: its next request, if it sent one, is in flight.
     pub(super) fn release(&mut self, peer: SocketAddr) -> Option<Exchange> {
-        let next = self.busy.get_mut(&peer)?.pop_front();
-        if next.is_none() {
+        let lane = self.busy.get_mut(&peer)?;
+        let Some((_, next)) = lane.waiting.pop_front() else {
             self.busy.remove(&peer);
-        }
-        next.map(Exchange::new)
+            return None;
+        };
+        lane.begun = Instant::now();
+        Some(Exchange::new(next))
     }
 
     /// We have ended a connection: what it sent behind its last request is nobody's.
-    pub(super) fn end(&mut self, peer: SocketAddr) -> VecDeque<tiny_http::Request> {
+    pub(super) fn end(&mut self, peer: SocketAddr) -> Leftover {
         let now = Instant::now();
         self.closed.insert(peer, now);
         self.closed_at.push_back((now, peer));
-        self.busy.remove(&peer).unwrap_or_default()
+        let lane = self.busy.remove(&peer);
+        lane.map_or_else(Leftover::default, |Lane { begun, waiting }| Leftover {
+            begun: Some(begun),
+            waiting,
+        })
     }
 
     /// There is a new connection where one was that we ended.

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -81,13 +81,15 @@ impl Pulse {
         let shared = Arc::new(Shared::default());
         let its_shared = Arc::clone(&shared);
         let thread = thread::Builder::new().name("pulse".to_owned()).spawn(move || {
+            let mut awaited = None;
             while let Some(busy) = its_shared.rest() {
                 let round = match attendant.tick(busy) {
                     Need::Nothing => continue,
                     Need::Beat => &SINGLE,
                     Need::Round => &THOROUGH,
                 };
-                attendant.round_ends(round.beat_until_quiet(addr, request.as_bytes()));
+                let heard = round.beat_until_quiet(addr, request.as_bytes(), &mut awaited);
+                attendant.round_ends(heard);
             }
         })?;
         Ok(Pulse { path, shared, thread: thread.thread().clone() })
@@ -130,9 +132,12 @@ impl Shared {
 /// What came of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// A request was answered.
-    Answer,
-    /// Requests were sent, and none was answered.
+    /// A request was answered, of this round or of an earlier one.
+    Answer {
+        /// When it was sent, or a little earlier.
+        asked: Instant,
+    },
+    /// Requests were sent, and none was answered yet.
     Silence,
     /// Not even a connection could be made.
     Nothing,
@@ -150,7 +155,15 @@ const SINGLE: Round = Round { quiet: 1, outstanding: 1 };
 const THOROUGH: Round = Round { quiet: 2, outstanding: 64 };
 
 impl Round {
-    fn beat_until_quiet(&self, addr: SocketAddr, request: &[u8]) -> Heard {
+    /// What was `awaited` is still listened to, and of what is not answered in this round something
+    /// is awaited: a server that is far behind answers all the same.
+    fn beat_until_quiet(
+        &self,
+        addr: SocketAddr,
+        request: &[u8],
+        awaited: &mut Option<(Instant, TcpStream)>,
+    ) -> Heard {
+        let begun = Instant::now();
         let mut outstanding: Vec<TcpStream> = Vec::new();
         let mut threads = Process::look().threads;
         let (mut quiet, mut heard) = (0, Heard::Nothing);
@@ -165,13 +178,13 @@ impl Round {
                     let _ = SockRef::from(&beat).set_linger(None);
                     outstanding.push(beat);
                 }
-                Answer::Some => heard = Heard::Answer,
+                Answer::Some => heard = Heard::Answer { asked: begun },
                 _ => {}
             }
             outstanding.retain(|beat| {
                 let answer = answer(beat);
                 if answer == Answer::Some {
-                    heard = Heard::Answer;
+                    heard = Heard::Answer { asked: begun };
                 }
                 answer == Answer::None
             });
@@ -181,6 +194,18 @@ impl Round {
             threads = threads_now;
             if quiet == self.quiet || outstanding.len() == self.outstanding {
                 break;
+            }
+        }
+        if matches!(heard, Heard::Answer { .. }) {
+            *awaited = None;
+            return heard;
+        }
+        let earlier = awaited.take();
+        match earlier.as_ref().map(|(asked, beat)| (*asked, answer(beat))) {
+            Some((asked, Answer::Some)) => return Heard::Answer { asked },
+            Some((_, Answer::None)) => *awaited = earlier,
+            Some((_, Answer::End)) | None => {
+                *awaited = outstanding.into_iter().next().map(|beat| (begun, beat));
             }
         }
         heard
@@ -224,4 +249,37 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, addr.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc::{self, Sender};
+
+    use super::*;
+
+    struct Told(Sender<Heard>);
+
+    impl Attendant for Told {
+        fn round_ends(&mut self, heard: Heard) {
+            let _ = self.0.send(heard);
+        }
+    }
+
+    /// A server that is rounds behind is not silent.
+    #[test]
+    fn a_late_answer_is_heard() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (told, heard) = mpsc::channel();
+        let _pulse = Pulse::start(listener.local_addr().unwrap(), Told(told)).unwrap();
+        let (mut first, _) = listener.accept().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        for _ in 0..2 {
+            assert_eq!(heard.recv().unwrap(), Heard::Silence);
+        }
+        first.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+        while !matches!(heard.recv().unwrap(), Heard::Answer { .. }) {
+            assert!(Instant::now() < deadline, "the answer is not heard");
+        }
+    }
 }

@@ -4,13 +4,18 @@
 //! it is doing it does not say, but the system says of each connection what came and went, and
 //! when. The reaper names those that should end; the loop, which knows where a request is in
 //! flight, ends them.
+//!
+//! A loop that is behind has not seen the requests that wait for it, and they look like none. So a
+//! connection is judged only when a request of our own has been answered that was made later.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::connections::{Census, Connections, Descriptor};
+use super::tcp_info::TcpInfo;
 
 /// What a client may send before a request of its is shown to the loop: longer than any head that
 /// an ordinary one sends. Looked at now and then: a fast sender gets further.
@@ -44,12 +49,14 @@ pub(super) struct Reaper {
     seen: HashMap<SocketAddr, Progress>,
     /// Connections that have ended, by inode, and since when.
     ended: HashMap<u64, Instant>,
+    /// What was asked for before this has been taken in.
+    caught_up: Instant,
     last: Instant,
     next: Instant,
 }
 
-/// How far a connection had got.
-#[derive(Debug, Clone, Copy)]
+/// How far a connection had got when something was sent on it last.
+#[derive(Debug, Clone, Copy, Default)]
 struct Progress {
     /// What the client had acknowledged.
     acknowledged: u64,
@@ -57,6 +64,24 @@ struct Progress {
     received: u64,
     /// Since when it has been time to end it.
     due: Option<Instant>,
+}
+
+impl Progress {
+    /// How far it has got now, if it was there at the last look.
+    fn at(self, info: &TcpInfo, since_last: Duration) -> Progress {
+        let TcpInfo { acknowledged, received, .. } = *info;
+        // What was sent may not be acknowledged yet.
+        let has_progressed = self.acknowledged != acknowledged || info.since_sent <= since_last;
+        if has_progressed { Progress { acknowledged, received, due: None } } else { self }
+    }
+
+    /// Whether it sends a head of more than [`MAX_HEAD_BYTES`].
+    fn is_endless_head(self, received: u64, unread: impl FnOnce() -> u64) -> bool {
+        let since = received.saturating_sub(self.received);
+        since > MAX_HEAD_BYTES
+            // What lies in the socket may be a body; tiny_http reads no further than a head.
+            && since.saturating_sub(unread()) > MAX_HEAD_BYTES
+    }
 }
 
 /// What a look found.
@@ -116,6 +141,7 @@ impl Reaper {
             max_descriptors: max_descriptors.unwrap_or(usize::MAX),
             seen: HashMap::new(),
             ended: HashMap::new(),
+            caught_up: Instant::now(),
             last: Instant::now(),
             next: Instant::now(),
         }
@@ -131,6 +157,19 @@ impl Reaper {
         self.look(self.seen.len().div_ceil(SHED_FRACTION))
     }
 
+    /// What was asked for before `then` has been taken in.
+    pub(super) fn has_caught_up(&mut self, then: Instant) {
+        self.caught_up = self.caught_up.max(then);
+    }
+
+    /// Whether it would judge, if it knew that the loop is not behind.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let due = self.seen.values().filter_map(|progress| progress.due);
+        let ended = self.ended.values().map(|since| *since + STRANDED_AFTER);
+        let now = Instant::now();
+        due.chain(ended).any(|time| self.caught_up < time && time <= now)
+    }
+
     fn look(&mut self, min_shed: usize) -> Sweep {
         let begun = Instant::now();
         let sweep = self.examine(&self.connections.census(), begun, min_shed);
@@ -141,11 +180,10 @@ impl Reaper {
     fn examine(&mut self, census: &Census, now: Instant, min_shed: usize) -> Sweep {
         let since_last = now.duration_since(self.last);
         self.last = now;
-        let mut before = std::mem::take(&mut self.seen);
+        let mut before = mem::take(&mut self.seen);
         let mut ended: HashSet<u64> = census.ended.iter().copied().collect();
-        let mut overdue = Vec::new();
+        let mut sweep = Sweep::default();
         let mut idlest = Vec::new();
-        let mut forgotten = 0;
         for &descriptor in &census.connected {
             let peer = descriptor.peer;
             // The first of its descriptors has said it all.
@@ -157,39 +195,36 @@ impl Reaper {
                 ended.extend(descriptor.inode());
                 continue;
             }
-            let (acknowledged, received) = (info.acknowledged, info.received);
-            let new = Progress { acknowledged: 0, received: 0, due: None };
-            let last = before.remove(&peer).filter(|last| last.received <= received);
-            let last = last.unwrap_or(new);
-            // What was sent may not be acknowledged yet.
-            let has_progressed = last.acknowledged != acknowledged || info.since_sent <= since_last;
-            let mut progress =
-                if has_progressed { Progress { acknowledged, received, due: None } } else { last };
-            let half_closed = info.is_half_closed() && info.since_received >= HALF_CLOSED_TIMEOUT;
-            let is_due = half_closed || info.since_sent >= self.idle_timeout;
-            progress.due = if is_due { progress.due.or(Some(now)) } else { None };
+            let last = before.remove(&peer).filter(|last| last.received <= info.received);
+            let mut progress = last.unwrap_or_default().at(&info, since_last);
+            progress.due = if self.is_due(&info) { progress.due.or(Some(now)) } else { None };
             self.seen.insert(peer, progress);
-            if acknowledged == 0 && received > 0 && descriptor.unread() == received {
-                forgotten += 1;
+            let unanswered = info.acknowledged == 0;
+            if unanswered && info.received > 0 && descriptor.unread() == info.received {
+                sweep.forgotten += 1;
             }
-            if progress.due.is_some_and(|due| now.duration_since(due) >= GRACE) {
-                overdue.push((descriptor, Reason::Idle));
-            } else if received - progress.received > MAX_HEAD_BYTES
-                // What lies in the socket may be a body; tiny_http reads no further than a head.
-                && received.saturating_sub(descriptor.unread() + progress.received) > MAX_HEAD_BYTES
-            {
-                overdue.push((descriptor, Reason::EndlessHead));
+            let caught_up = self.caught_up;
+            if progress.due.is_some_and(|due| due < caught_up && now.duration_since(due) >= GRACE) {
+                sweep.overdue.push((descriptor, Reason::Idle));
+            } else if progress.is_endless_head(info.received, || descriptor.unread()) {
+                sweep.overdue.push((descriptor, Reason::EndlessHead));
             } else {
                 // Who was never answered goes first, then who has been silent for longest.
-                idlest.push((acknowledged > 0, Reverse(info.since_received), descriptor));
+                idlest.push((!unanswered, Reverse(info.since_received), descriptor));
             }
         }
-        let surplus = self.surplus(census.open).max(min_shed);
         idlest.sort_by_key(|(answered, silent, _)| (*answered, *silent));
-        let shed = idlest.into_iter().take(surplus);
-        overdue.extend(shed.map(|(_, _, descriptor)| (descriptor, Reason::Shed)));
-        let stranded = self.stranded(&ended, now);
-        Sweep { open: self.seen.len(), forgotten, stranded, overdue }
+        let shed = idlest.into_iter().take(self.surplus(census.open).max(min_shed));
+        sweep.overdue.extend(shed.map(|(_, _, descriptor)| (descriptor, Reason::Shed)));
+        sweep.open = self.seen.len();
+        sweep.stranded = self.stranded(&ended, now);
+        sweep
+    }
+
+    /// Whether it is time to end a connection.
+    fn is_due(&self, info: &TcpInfo) -> bool {
+        let half_closed = info.is_half_closed() && info.since_received >= HALF_CLOSED_TIMEOUT;
+        half_closed || info.since_sent >= self.idle_timeout
     }
 
     /// How many connections are too many.
@@ -207,6 +242,59 @@ impl Reaper {
         for &inode in ended {
             self.ended.entry(inode).or_insert(now);
         }
-        self.ended.values().filter(|since| now.duration_since(**since) >= STRANDED_AFTER).count()
+        let is_stranded = |since: &&Instant| **since + STRANDED_AFTER <= self.caught_up;
+        self.ended.values().filter(is_stranded).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use super::*;
+
+    /// From one look to the next.
+    const STEP: Duration = Duration::from_millis(10);
+
+    fn reaper(local_port: u16) -> Reaper {
+        Reaper::new(Connections { local_port }, Duration::ZERO, None)
+    }
+
+    #[test]
+    fn a_loop_that_is_behind_ends_no_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let client = TcpStream::connect(addr).unwrap();
+        let _server = listener.accept().unwrap();
+        let mut reaper = reaper(addr.port());
+        let mut census = reaper.connections.census();
+        census.connected.retain(|found| found.peer == client.local_addr().unwrap());
+        // So that it was not made since the last look.
+        while census.connected[0].info().unwrap().since_sent < 2 * STEP {
+            thread::yield_now();
+        }
+        let due = Instant::now();
+        let looks = (0..).map(|n| due + n * STEP).take_while(|now| *now < due + 2 * GRACE);
+        for now in looks {
+            assert!(reaper.examine(&census, now, 0).overdue.is_empty(), "it may have asked");
+        }
+        assert!(reaper.is_in_doubt());
+        reaper.has_caught_up(due + 2 * STEP);
+        assert!(!reaper.is_in_doubt());
+        assert_eq!(reaper.examine(&census, due + 2 * GRACE, 0).overdue.len(), 1);
+    }
+
+    #[test]
+    fn a_loop_that_is_behind_strands_nobody() {
+        let mut reaper = reaper(0);
+        let ended = Instant::now();
+        let census = Census { ended: vec![1, 2], ..Census::default() };
+        for seconds in [0, 60] {
+            let sweep = reaper.examine(&census, ended + Duration::from_secs(seconds), 0);
+            assert_eq!(sweep.stranded, 0, "what they asked for may be waiting");
+        }
+        reaper.has_caught_up(ended + STRANDED_AFTER);
+        assert_eq!(reaper.examine(&census, ended + STRANDED_AFTER, 0).stranded, 2);
     }
 }

@@ -19,7 +19,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::acceptor::{Acceptor, Arrival};
+use super::acceptor::{Acceptor, Afterwards, Arrival};
 use super::access_log::{AccessLog, Entry};
 use super::connections::Connections;
 use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYTES};
@@ -204,8 +204,7 @@ impl Loop {
         let mut first = first;
         for _ in 0..MAX_TURN {
             match first.take().or_else(|| self.acceptor.next()) {
-                Some(Arrival::Request(request)) => self.admit(request, false),
-                Some(Arrival::Farewell(request)) => self.admit(request, true),
+                Some(Arrival::Request(request, afterwards)) => self.admit(request, afterwards),
                 Some(Arrival::Dead(error)) => self.mourn(&error),
                 None => break,
             }
@@ -251,8 +250,8 @@ impl Loop {
         self.replies.push((exchange, reply));
     }
 
-    /// Takes a request in. With a `farewell` its connection ends with the reply.
-    fn admit(&mut self, request: tiny_http::Request, farewell: bool) {
+    /// Takes a request in.
+    fn admit(&mut self, request: tiny_http::Request, afterwards: Afterwards) {
         if self.pulse.is_beat(request.url()) {
             let _ = request.respond(tiny_http::Response::empty(204));
             return;
@@ -260,13 +259,14 @@ impl Loop {
         self.pulse.quicken();
         match self.lanes.admit(request) {
             Admission::Now(mut exchange) => {
-                exchange.close |= farewell;
+                exchange.close |= afterwards == Afterwards::Ends;
                 self.begin(exchange);
             }
             Admission::Later => {}
             Admission::Refused(request) => {
                 let peer = super::exchange::peer(&request);
                 log::info!("cutting {peer} off: it pipelines too many requests");
+                self.connections.sever(peer);
                 self.end(peer);
                 self.outbox.discard(Exchange::new(request));
             }
@@ -274,7 +274,7 @@ impl Loop {
                 let peer = super::exchange::peer(&request);
                 if self.connections.is_open(peer) {
                     self.lanes.reopen(peer);
-                    self.admit(request, farewell);
+                    self.admit(request, afterwards);
                 } else {
                     self.outbox.discard(Exchange::new(request));
                 }
@@ -419,14 +419,22 @@ impl Loop {
         }
     }
 
-    /// Forgets a connection that has ended, and what it sent.
+    /// Forgets a connection that has ended, and what it sent. What came from the same port since,
+    /// on another connection, goes on.
     fn end(&mut self, peer: SocketAddr) {
-        let waiting = self.lanes.end(peer);
-        if !waiting.is_empty() {
+        let leftover = self.lanes.end(peer);
+        if leftover.is_empty() {
+            return;
+        }
+        let (old, new) = leftover.part(self.connections.unanswered_since(peer));
+        if new.is_empty() {
             self.connections.sever(peer);
         }
-        for request in waiting {
+        for request in old {
             self.outbox.discard(Exchange::new(request));
+        }
+        for request in new {
+            self.admit(request, Afterwards::GoesOn);
         }
     }
 

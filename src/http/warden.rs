@@ -17,8 +17,9 @@ const RENEWAL_INTERVAL: Duration = Duration::from_millis(400);
 /// How long the server's own requests may go unanswered before it gives up. Longer than a disk should
 /// ever take for a write.
 const SILENT_AFTER: Duration = Duration::from_secs(30);
-/// The same where they cannot even be sent, because there is no descriptor or no room to wait in:
-/// that passes when clients go, and those that are connected are served meanwhile.
+/// The same where they cannot even be sent, because there is no descriptor or no room to wait in,
+/// or where those of others are taken in, so that they only wait their turn: that passes when clients
+/// go, and those that are connected are served meanwhile.
 const UNREACHABLE_AFTER: Duration = Duration::from_mins(5);
 /// And in how many rounds at least, so that a process which was stopped for long is not blamed for it.
 const SILENT_ROUNDS: u32 = 30;
@@ -35,6 +36,8 @@ pub(super) struct Warden {
     sender: Sender,
     keeper: Box<dyn Keeper>,
     last_answer: Instant,
+    /// When requests of others were taken in last.
+    last_busy: Option<Instant>,
     last_renewal: Option<Instant>,
     silence: Option<Silence>,
 }
@@ -58,8 +61,17 @@ impl Warden {
         keeper: Box<dyn Keeper>,
     ) -> Warden {
         let last_answer = Instant::now();
-        let (last_renewal, silence) = (None, None);
-        Warden { deadlines, reaper, door, sender, keeper, last_answer, last_renewal, silence }
+        Warden {
+            deadlines,
+            reaper,
+            door,
+            sender,
+            keeper,
+            last_answer,
+            last_busy: None,
+            last_renewal: None,
+            silence: None,
+        }
     }
 
     /// Whether connections were found that nobody serves.
@@ -85,14 +97,20 @@ impl Warden {
 
 impl Attendant for Warden {
     fn tick(&mut self, busy: bool) -> Need {
+        if busy {
+            self.last_busy = Some(Instant::now());
+        }
         self.deadlines.iter().for_each(Deadlines::enforce);
         let forgotten = self.sweep();
         if !self.door.is_attended() {
             self.renew();
             Need::Beat
-        } else if forgotten || busy {
+        } else if forgotten || (busy && self.silence.is_none()) {
             Need::Round
-        } else if self.silence.is_some() || self.last_answer.elapsed() >= HEARTBEAT {
+        } else if self.silence.is_some()
+            || self.reaper.is_in_doubt()
+            || self.last_answer.elapsed() >= HEARTBEAT
+        {
             Need::Beat
         } else {
             Need::Nothing
@@ -101,7 +119,8 @@ impl Attendant for Warden {
 
     fn round_ends(&mut self, heard: Heard) {
         let now = Instant::now();
-        if heard == Heard::Answer {
+        if let Heard::Answer { asked } = heard {
+            self.reaper.has_caught_up(asked);
             self.silence = None;
             self.last_answer = now;
             self.keeper.beat();
@@ -110,9 +129,15 @@ impl Attendant for Warden {
         let new = Silence { since: now, rounds: 0, unreachable: 0, given_up: None };
         let silence = self.silence.get_or_insert(new);
         silence.rounds += 1;
-        silence.unreachable += u32::from(heard == Heard::Nothing);
+        if heard == Heard::Nothing {
+            silence.unreachable += 1;
+            // Connections have to end for that to change.
+            self.reaper.has_caught_up(now);
+        }
         let mostly_unreachable = silence.unreachable > silence.rounds / 2;
-        let limit = if mostly_unreachable { UNREACHABLE_AFTER } else { SILENT_AFTER };
+        let only_behind = self.last_busy.is_some_and(|last| last.elapsed() < SILENT_AFTER);
+        let is_patient = mostly_unreachable || only_behind;
+        let limit = if is_patient { UNREACHABLE_AFTER } else { SILENT_AFTER };
         match silence.given_up {
             None if silence.rounds >= SILENT_ROUNDS && silence.since.elapsed() >= limit => {
                 silence.given_up = Some(now);

@@ -4,12 +4,13 @@
 use std::io::{self, Read};
 
 use super::audit::Audit;
+use super::export::{self, Writer};
 use super::log::frame::{self, FRAME_HEADER_BYTES, MAX_FRAME_BYTES};
 use super::log::segment::{HEADER_BYTES, Header, HeaderError, MAGIC};
 use super::log::{Sequence, Stream};
 use super::record::{DecodeError, Record};
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
-use super::transfer::{self, Summary, TransferError, Writer};
+use super::transfer::{Summary, TransferError};
 use super::{Backend, Progress, RestoreError};
 use crate::model::Epoch;
 
@@ -75,7 +76,7 @@ pub(super) fn restore(
     }
     store.sync()?;
     progress.end();
-    transfer::export(store, &mut io::sink(), progress)
+    export::export(store, &mut io::sink(), progress)
 }
 
 /// The records of a backup in order.

@@ -9,8 +9,10 @@
 
 mod audit;
 mod backup;
+mod export;
 #[doc(hidden)]
 pub mod formats;
+mod import;
 mod index;
 mod log;
 mod memory;
@@ -28,13 +30,15 @@ use std::path::{Path, PathBuf};
 
 pub use self::audit::Counts;
 pub use self::backup::verify;
+pub use self::export::export;
+pub use self::import::import;
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
 pub use self::sled::SledStore;
 pub use self::sled::check::{Check, IndexState, check};
 pub use self::sled::compact::{Compaction, compact};
 pub use self::snapshot::Snapshot;
-pub use self::transfer::{Summary, TransferError, export, import};
+pub use self::transfer::{Summary, TransferError};
 
 use crate::model::{
     Epoch, MAX_ID, Mailbox, Message, MessageId, MessageText, Page, Timestamp, User, UserId,

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -40,6 +40,8 @@ pub(crate) enum Limits {
 pub(crate) struct Front {
     child: Child,
     ports: [u16; 3],
+    /// Whether it listens on the IPv6 loopback address too.
+    has_v6: bool,
     log: PathBuf,
 }
 
@@ -76,9 +78,10 @@ impl Front {
         nginx.certify(&dir);
         for _ in 0..ATTEMPTS {
             let ports = free_ports();
-            fs::write(dir.join("nginx.conf"), adapted(&dir, ports, upstream, limits))
+            let has_v6 = TcpListener::bind(at_v6(0)).is_ok();
+            fs::write(dir.join("nginx.conf"), adapted(&dir, ports, has_v6, upstream, limits))
                 .expect("a configuration");
-            if let Some(front) = nginx.spawn(&dir, ports) {
+            if let Some(front) = nginx.spawn(&dir, ports, has_v6) {
                 return front;
             }
         }
@@ -100,10 +103,19 @@ impl Front {
     pub(crate) fn redirecting(&self) -> SocketAddr {
         at(self.ports[2])
     }
+
+    /// The IPv6 addresses of [`Front::tls`] and [`Front::redirecting`], where there is IPv6.
+    pub(crate) fn v6(&self) -> Option<[SocketAddr; 2]> {
+        self.has_v6.then(|| [at_v6(self.ports[1]), at_v6(self.ports[2])])
+    }
 }
 
 fn at(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn at_v6(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv6Addr::LOCALHOST, port))
 }
 
 impl Nginx {
@@ -118,7 +130,7 @@ impl Nginx {
     }
 
     /// `None` if it does not start.
-    fn spawn(&self, dir: &Path, ports: [u16; 3]) -> Option<Front> {
+    fn spawn(&self, dir: &Path, ports: [u16; 3], has_v6: bool) -> Option<Front> {
         let log = dir.join("error.log");
         let stderr = File::options().create(true).append(true).open(&log).expect("a log file");
         let child = Command::new(&self.nginx)
@@ -136,7 +148,7 @@ impl Nginx {
             .spawn()
             .expect("nginx starts");
         // From here on it is ended whatever happens.
-        let mut front = Front { child, ports, log };
+        let mut front = Front { child, ports, has_v6, log };
         let started = until(PATIENCE, || {
             if front.child.try_wait().expect("a child can be asked").is_some() {
                 return Some(false);
@@ -149,8 +161,16 @@ impl Nginx {
 }
 
 /// The shipped file with what a test has to have for itself.
-fn adapted(dir: &Path, ports: [u16; 3], upstream: SocketAddr, limits: Limits) -> String {
+fn adapted(
+    dir: &Path,
+    ports: [u16; 3],
+    has_v6: bool,
+    upstream: SocketAddr,
+    limits: Limits,
+) -> String {
     let [plain, tls, redirecting] = ports.map(at);
+    let [_, tls_v6, redirecting_v6] = ports.map(at_v6);
+    let v6 = |line: String| if has_v6 { line } else { String::new() };
     let dir = dir.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|what| format!("    {what}_temp_path {dir}/{what};\n"))
@@ -164,6 +184,8 @@ fn adapted(dir: &Path, ports: [u16; 3], upstream: SocketAddr, limits: Limits) ->
         ("http {\n", format!("http {{\n{temporary}")),
         ("server 127.0.0.1:5000", format!("server {upstream}")),
         ("listen 80;", format!("listen {redirecting};")),
+        ("listen [::]:80;", v6(format!("listen {redirecting_v6};"))),
+        ("listen [::]:443 ssl http2;", v6(format!("listen {tls_v6} ssl http2;"))),
         ("listen 443 ssl http2;", format!("listen {tls} ssl http2; listen {plain};")),
         ("/etc/nginx/veche.crt", format!("{dir}/veche.crt")),
         ("/etc/nginx/veche.key", format!("{dir}/veche.key")),

@@ -76,6 +76,20 @@ fn who_comes_without_tls_is_sent_on() {
     assert!(head.contains("Server: nginx\r\n"), "no version: {head}");
 }
 
+#[test]
+fn who_comes_over_ipv6() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some((front, _server)) = set(dir.path()) else { return };
+    let Some([tls, redirecting]) = front.v6() else { return };
+    let (_, said) = curl(&[&format!("http://{redirecting}/")]);
+    assert!(said.starts_with("1.1 308 "), "{said}");
+    let codes: Vec<String> =
+        (0..30).map(|_| curl(&["--data", "{}", &format!("https://{tls}/login")]).1).collect();
+    let refused = "2 429 application/problem+json";
+    assert_eq!(codes[0], "2 422 application/problem+json");
+    assert!(codes.iter().any(|code| code == refused), "an address has a limit: {codes:?}");
+}
+
 /// A front whose server is gone says so in the same way.
 #[test]
 fn a_server_that_is_gone() {

@@ -111,6 +111,44 @@ fn a_log_that_cannot_be_written_is_said_at_once() {
     assert!(stderr.contains("veche: cannot write the access log: "), "{stderr}");
 }
 
+/// Each answer is a line or is counted, those too that waited for a full disk to have room again.
+#[test]
+fn what_a_failing_file_loses_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("access.log");
+    std::os::unix::fs::symlink("/dev/full", &file).unwrap();
+    let args = ["--admin-listen", "127.0.0.1:0", "--access-log", file.to_str().unwrap()];
+    let server = Server::start_with("memory", dir.path(), &args);
+    let client = Client::new(&server);
+    let mut answers = 0;
+    let mut ask = |times: usize| {
+        for _ in 0..times {
+            client.get("/problems/forbidden");
+            answers += 1;
+        }
+        answers
+    };
+    // More than is held back, and then a few that are.
+    ask(200);
+    fs::rename(&file, dir.path().join("access.log.1")).unwrap();
+    let begun = until(PATIENCE, || {
+        ask(1);
+        file.exists().then_some(())
+    });
+    begun.expect("another file is begun");
+    let answers = ask(1);
+    let dropped = || figure(server.admin_addr(), "veche_access_log_dropped_total").unwrap();
+    let accounted = until(PATIENCE, || {
+        let written = u32::try_from(lines(&file).len()).unwrap();
+        let missing = f64::from(answers) - f64::from(written) - dropped();
+        (missing.abs() < 0.5).then_some(())
+    });
+    assert!(accounted.is_some(), "{} + {} of {answers}", lines(&file).len(), dropped());
+    let log = server.log();
+    assert_eq!(log.matches("writing the access log failed").count(), 1, "{log}");
+    server.stop();
+}
+
 /// Nobody waits for a log that cannot be written: here it is a pipe that nobody reads.
 #[test]
 fn a_log_that_does_not_keep_up_stops_nobody() {

@@ -65,3 +65,34 @@ fn a_reset_at_any_stage_harms_nobody() {
     let left = until(PATIENCE, left);
     assert!(left.is_some(), "{} descriptors, {before} before", server.descriptors());
 }
+
+/// Whoever makes thousands of connections comes from the same port again soon. What is asked then
+/// has nothing to do with what the connection that was there before had asked for.
+#[test]
+fn a_port_that_is_used_again_is_somebody_else() {
+    let _alone = turnstile::alone();
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let ann = Client::signed_up(&server, "ann");
+    let login = post(&ann, "/login", &credentials("ann", PASSWORD).to_string());
+    let mut first: Vec<Wire> = (0..8).map(|_| Wire::connect(server.addr())).collect();
+    for wire in &mut first {
+        wire.send(&login);
+    }
+    let mut old = Wire::connect(server.addr());
+    let port = old.local_addr();
+    old.send(&login);
+    old.wait_until_read();
+    // The server has it in flight before the answer to what was asked later.
+    ann.get("/problems");
+    old.reset();
+    let mut new = Wire::connect_from(port, server.addr());
+    for _ in 0..2 {
+        new.send(get(&ann, "/api/users/me"));
+        assert_eq!(new.answer().status, 200);
+    }
+    for wire in &mut first {
+        assert_eq!(wire.answer().status, 200);
+    }
+    server.stop();
+}

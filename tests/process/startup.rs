@@ -308,3 +308,16 @@ fn senseless_flags_are_refused() {
         }
     }
 }
+
+#[test]
+fn the_levels_of_the_log_are_named() {
+    let output = run(veche().args(["--log", "loud"]));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let levels = "[possible values: off, error, warn, info, debug, trace]";
+    assert!(stderr.contains(levels), "{stderr}");
+    // Nothing is served with it: it ends before.
+    for level in ["WARN", "trace"] {
+        let output = run(veche().args(["--log", level, "--data-dir", "/dev/null", "check"]));
+        assert_eq!(output.status.code(), Some(1), "{level}: it is understood");
+    }
+}

@@ -42,6 +42,20 @@ impl Wire {
         Wire::over(socket.into()).expect("a connected socket")
     }
 
+    /// One that comes from where a connection was that has been reset.
+    pub(crate) fn connect_from(from: SocketAddr, addr: SocketAddr) -> Wire {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_address(true).expect("a socket option");
+        socket.bind(&from.into()).expect("the port is free again");
+        socket.connect(&addr.into()).expect("the server takes connections");
+        Wire::over(socket.into()).expect("a connected socket")
+    }
+
+    /// Where it comes from.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
     fn over(stream: TcpStream) -> io::Result<Wire> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;

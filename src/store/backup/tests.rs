@@ -9,7 +9,7 @@ use super::*;
 use crate::model::{Message, MessageId, MessageText, Timestamp, User, UserId, Username};
 use crate::store::log::Log;
 use crate::store::log::frame::u32_at;
-use crate::store::{Counters, MemoryStore, SledStore, Snapshot, StoreError};
+use crate::store::{Counters, MemoryStore, SledStore, Snapshot, StoreError, import};
 
 const EPOCH: Epoch = Epoch(0x0123_4567_89ab_cdef);
 
@@ -89,13 +89,13 @@ fn verified(bytes: &[u8]) -> Result<Summary, TransferError> {
 
 fn export(store: &mut dyn Backend) -> (Vec<u8>, Summary) {
     let mut lines = Vec::new();
-    let summary = transfer::export(store, &mut lines, &mut ()).unwrap();
+    let summary = export::export(store, &mut lines, &mut ()).unwrap();
     (lines, summary)
 }
 
 /// Where a backup is refused, and why, which must be the same for who verifies and who imports.
 fn refused(bytes: &[u8]) -> (u64, String) {
-    let imported = transfer::import(bytes, None, &mut MemoryStore::new(Epoch(1)), &mut ());
+    let imported = import(bytes, None, &mut MemoryStore::new(Epoch(1)), &mut ());
     let Err(TransferError::Offset(at, why)) = verified(bytes) else { panic!("it is accepted") };
     match imported {
         Err(TransferError::Offset(its_at, _)) => assert_eq!(its_at, at, "{why}"),
@@ -127,13 +127,12 @@ fn what_is_restored_is_what_was_there() {
     assert_eq!(verified(&bytes).unwrap(), summary);
 
     let mut memory = MemoryStore::new(Epoch(1));
-    assert_eq!(transfer::import(&*bytes, None, &mut memory, &mut ()).unwrap(), summary);
+    assert_eq!(import(&*bytes, None, &mut memory, &mut ()).unwrap(), summary);
     assert!(export(&mut memory).0 == lines);
     assert_eq!(memory.counters(), Counters { next_user: 20, next_message: 50 });
 
     let again = dir.path().join("again");
-    let built =
-        SledStore::build(&again, Epoch(1), |store| transfer::import(&*bytes, None, store, &mut ()));
+    let built = SledStore::build(&again, Epoch(1), |store| import(&*bytes, None, store, &mut ()));
     assert_eq!(built.unwrap(), summary);
     let mut again = SledStore::open(&again, Epoch(2), &mut ()).unwrap();
     assert_eq!((again.epoch(), again.counters()), (EPOCH, store.counters()));
@@ -259,7 +258,7 @@ fn records_that_do_not_fit_together_are_refused() {
         let (told, _) = refused(&bytes);
         assert_eq!(told, at(&ann), "{why}");
         let mut store = MemoryStore::new(Epoch(1));
-        let error = transfer::import(&*bytes, None, &mut store, &mut ()).unwrap_err();
+        let error = import(&*bytes, None, &mut store, &mut ()).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
     }
     for (payload, why) in [(&b"\x09what?"[..], "kind 9"), (b"\x02short", "makes no sense")] {
@@ -291,13 +290,12 @@ fn a_copy_that_changes_while_it_is_verified_is_refused() {
 fn a_refused_backup_leaves_no_store() {
     let (dir, mut store) = sample();
     let bytes = backup(&mut store);
-    let into_full = transfer::import(&*bytes, None, &mut store, &mut ()).unwrap_err();
+    let into_full = import(&*bytes, None, &mut store, &mut ()).unwrap_err();
     assert!(into_full.to_string().contains("not empty"), "{into_full}");
     let data = dir.path().join("data");
     for part in [40, bytes.len() / 2, bytes.len() - 1] {
         let cut = &bytes[..part];
-        let built =
-            SledStore::build(&data, Epoch(1), |store| transfer::import(cut, None, store, &mut ()));
+        let built = SledStore::build(&data, Epoch(1), |store| import(cut, None, store, &mut ()));
         assert!(matches!(built, Err(TransferError::Offset(..))));
         let names: Vec<_> =
             fs::read_dir(&data).unwrap().map(|it| it.unwrap().file_name()).collect();

@@ -3,7 +3,7 @@
 use super::super::check::{IndexState, check};
 use super::super::compact::{UNFINISHED, compact, exchange, expect_room, rewrite, switch};
 use super::*;
-use crate::store::transfer::{Summary, export};
+use crate::store::{Summary, export};
 
 fn exported(store: &mut SledStore) -> Summary {
     export(store, &mut io::sink(), &mut ()).unwrap()

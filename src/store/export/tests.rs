@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::MAX_TEXT_BYTES;
-use crate::store::{MemoryStore, NewMessage, NewUser};
+use crate::store::{MemoryStore, NewMessage, NewUser, RestoreError, import};
 
 const EPOCH: Epoch = Epoch(0xfeed);
 
