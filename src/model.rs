@@ -82,6 +82,38 @@ impl fmt::Display for MessageId {
     }
 }
 
+/// An event's number. One sequence counts all that happens to messages; a message's id is the
+/// number of its creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(u64);
+
+impl EventId {
+    /// `None` above [`MAX_ID`].
+    #[must_use]
+    pub fn new(id: u64) -> Option<EventId> {
+        (id <= MAX_ID).then_some(EventId(id))
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<MessageId> for EventId {
+    fn from(id: MessageId) -> EventId {
+        EventId(id.0)
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Milliseconds since 1970-01-01T00:00:00Z; in JSON and in words as RFC 3339 in UTC, with three
 /// decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -214,7 +246,7 @@ impl MessageText {
         MessageText(text.into())
     }
 
-    /// The text as it was sent.
+    /// The text itself.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -243,13 +275,83 @@ pub struct Message {
     pub from: UserId,
     /// The receiver of a private message; `None` is the general chat.
     pub to: Option<UserId>,
-    /// What was said.
-    pub text: MessageText,
+    /// What it says.
+    pub content: Content,
     /// When the server took it.
     pub sent_at: Timestamp,
 }
 
+/// What a message says. As large as the text alone: nearly all are never revised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// What was sent.
+    Original(MessageText),
+    /// What the last revision left of it.
+    Revised(Box<Revision>),
+}
+
+/// A message was edited or deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// Its own number.
+    pub event: EventId,
+    /// Who did it.
+    pub by: UserId,
+    /// When.
+    pub at: Timestamp,
+    /// The new text; `None` if the message was deleted.
+    pub text: Option<MessageText>,
+}
+
 impl Message {
+    /// What it says; nothing once it is deleted.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match &self.content {
+            Content::Original(text) => text.as_str(),
+            Content::Revised(revision) => revision.text.as_ref().map_or("", MessageText::as_str),
+        }
+    }
+
+    /// The last time that it was edited or deleted.
+    #[must_use]
+    pub fn revision(&self) -> Option<&Revision> {
+        match &self.content {
+            Content::Original(_) => None,
+            Content::Revised(revision) => Some(revision),
+        }
+    }
+
+    /// Whether it is a tombstone.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.revision().is_some_and(|revision| revision.text.is_none())
+    }
+
+    /// When its text was last changed, if it was and still is there.
+    #[must_use]
+    pub fn edited_at(&self) -> Option<Timestamp> {
+        self.revision().filter(|revision| revision.text.is_some()).map(|revision| revision.at)
+    }
+
+    /// The event that made it what it is.
+    #[must_use]
+    pub fn event(&self) -> EventId {
+        self.revision().map_or(self.id.into(), |revision| revision.event)
+    }
+
+    /// Leaves an empty text in the place of one that a later revision has taken the place of.
+    pub(crate) fn erase_text(&mut self) {
+        let text = match &mut self.content {
+            Content::Original(text) => text,
+            Content::Revised(revision) => match &mut revision.text {
+                Some(text) => text,
+                None => return,
+            },
+        };
+        *text = MessageText::from_store("");
+    }
+
     /// Whether `user` may read it: everybody the general chat, its two parties a private message.
     #[must_use]
     pub fn is_visible_to(&self, user: UserId) -> bool {
@@ -257,6 +359,56 @@ impl Message {
             None => true,
             Some(to) => self.from == user || to == user,
         }
+    }
+}
+
+/// Something that happened to a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Its number.
+    pub id: EventId,
+    /// What happened.
+    pub change: Change,
+    /// Who did it.
+    pub by: UserId,
+    /// When.
+    pub at: Timestamp,
+    /// The message as it is now, whatever has happened to it since.
+    pub message: Cow<'a, Message>,
+}
+
+/// What can happen to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It was posted.
+    Created,
+    /// Its text is another one.
+    Edited,
+    /// It is a tombstone from now on.
+    Deleted,
+}
+
+impl<'a> Event<'a> {
+    /// That a message was posted.
+    #[must_use]
+    pub fn created(message: Cow<'a, Message>) -> Event<'a> {
+        let (id, by, at) = (message.id.into(), message.from, message.sent_at);
+        Event { id, change: Change::Created, by, at, message }
+    }
+
+    /// The event that made a message what it is.
+    #[must_use]
+    pub fn latest(message: Cow<'a, Message>) -> Event<'a> {
+        let Some(revision) = message.revision() else { return Event::created(message) };
+        let change = if revision.text.is_some() { Change::Edited } else { Change::Deleted };
+        let (id, by, at) = (revision.event, revision.by, revision.at);
+        Event { id, change, by, at, message }
+    }
+
+    /// Whether nothing has happened to the message since.
+    #[must_use]
+    pub fn is_latest(&self) -> bool {
+        self.message.event() == self.id
     }
 }
 
@@ -289,6 +441,11 @@ impl Mailbox {
             ],
         };
         [a, b, c].into_iter().flatten()
+    }
+
+    /// Those of them that make up what a user may see: the general chat, and each party's own.
+    pub fn feeds(from: UserId, to: Option<UserId>) -> impl Iterator<Item = Mailbox> {
+        Mailbox::of(from, to).filter(|mailbox| !matches!(mailbox, Mailbox::Conversation(..)))
     }
 }
 
@@ -332,3 +489,6 @@ pub struct Page<T> {
     /// Whether the list holds anything below the page.
     pub older: bool,
 }
+
+// A message that was never revised costs no more than its text.
+const _: () = assert!(size_of::<Content>() == size_of::<MessageText>());

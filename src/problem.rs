@@ -60,6 +60,9 @@ kinds! {
     FORBIDDEN = 403 "forbidden": "This is not yours to see",
         "Private messages are for their two parties only.",
         "Nothing: another token would be needed.";
+    NOT_THE_AUTHOR = 403 "not-the-author": "Only its author may change it",
+        "A message is edited and deleted by who wrote it, and by nobody else.",
+        "Nothing: it is somebody else's.";
     NOT_FOUND = 404 "not-found": "There is nothing here",
         "There is no such path, or nothing has the id in it.",
         "Correct the path or the id in it.";
@@ -69,9 +72,16 @@ kinds! {
     USERNAME_TAKEN = 409 "username-taken": "The user name is taken",
         "Somebody has registered this name already, in this or another case.",
         "Choose another name; case makes no difference.";
+    MESSAGE_DELETED = 409 "message-deleted": "The message is deleted",
+        "What is deleted cannot be edited any more.",
+        "Write another message.";
     CURSOR_LOST = 410 "cursor-lost": "The cursor belongs to another store",
         "The link that was followed comes from a store that is not served any more.",
         "Forget what you have: the store was reset. Start again without a cursor.";
+    PRECONDITION_FAILED = 412 "precondition-failed": "It was changed meanwhile",
+        "The `If-Match` field names another version than the one there is (RFC 9110, section \
+         13.1.1).",
+        "Read it again, and decide anew with its `ETag`. Nothing was changed.";
     BODY_TOO_LARGE = 413 "body-too-large": "The body is too large",
         "No request needs a body of more than 32 KiB.",
         "Send at most 32 KiB.";

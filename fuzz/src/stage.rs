@@ -9,7 +9,7 @@ use veche::api::limits::{Limit, Limits};
 use veche::api::{App, Body, Request, Settings};
 use veche::auth::tokens::Tokens;
 use veche::model::{
-    Epoch, MAX_ID, Message, MessageId, MessageText, Timestamp, User, UserId, Username,
+    Content, Epoch, MAX_ID, Message, MessageId, MessageText, Timestamp, User, UserId, Username,
 };
 use veche::store::{Backend, MemoryStore, Restored};
 use veche::sys::{FixedClock, SeededEntropy};
@@ -73,7 +73,7 @@ pub(super) fn store(said: impl Iterator<Item = Said>) -> Box<dyn Backend> {
             id: MessageId::new(id).unwrap(),
             from: UserId::new(from).unwrap(),
             to: UserId::new(to),
-            text: MessageText::parse(format!("number {id}").into()).unwrap(),
+            content: Content::Original(MessageText::parse(format!("number {id}").into()).unwrap()),
             sent_at: now(),
         };
         store.restore(Restored::Message(message)).unwrap();
@@ -119,6 +119,7 @@ pub(super) fn request<'a>(method: &'a str, target: &'a str) -> Request<'a> {
         authorization: None,
         content_type: None,
         accept_encoding: None,
+        if_match: None,
         if_none_match: None,
         origin: None,
         requested_method: None,

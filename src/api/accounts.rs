@@ -237,6 +237,7 @@ mod tests {
             authorization: None,
             content_type: None,
             accept_encoding: None,
+            if_match: None,
             if_none_match: None,
             origin: None,
             requested_method: None,

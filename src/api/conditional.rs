@@ -1,10 +1,12 @@
-//! Entity tags, and requests that are for news only (RFC 9110, sections 8.8.3 and 13.1.2).
+//! Entity tags, requests that are for news only, and changes to what is still as it was seen
+//! (RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2).
 
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
 use super::{Reply, Request};
+use crate::problem::{self, Problem};
 
 /// How much of a content's digest is in its tag, in bytes.
 const TAG_BYTES: usize = 16;
@@ -30,9 +32,21 @@ pub(super) fn is_known(request: &Request<'_>, tag: &str) -> bool {
     request.if_none_match.as_deref().is_some_and(|list| names(list, tag))
 }
 
+/// 412 if there is an `If-Match` field that has neither this tag, by strong comparison, nor is `*`.
+pub(super) fn expect_match(request: &Request<'_>, tag: &str) -> Result<(), Problem> {
+    if request.if_match.as_deref().is_none_or(|list| names_strongly(list, tag)) {
+        return Ok(());
+    }
+    Err(Problem::new(problem::PRECONDITION_FAILED, "it is not any more what If-Match names"))
+}
+
 fn names(list: &str, tag: &str) -> bool {
     let mut known = list.split(',').map(str::trim);
     known.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+fn names_strongly(list: &str, tag: &str) -> bool {
+    list.split(',').map(str::trim).any(|known| known == "*" || known == tag)
 }
 
 impl Reply {
@@ -53,6 +67,16 @@ mod tests {
         }
         for list in ["", "\"a\"", "a-1", "\"A-1\"", "w/\"a-1\"", "W/ \"a-1\"", "\"a-1", "**"] {
             assert!(!names(list, "\"a-1\""), "{list}");
+        }
+    }
+
+    #[test]
+    fn a_weak_tag_allows_no_change() {
+        for list in ["\"a-1\"", "*", "\"b\", \"a-1\""] {
+            assert!(names_strongly(list, "\"a-1\""), "{list}");
+        }
+        for list in ["", "W/\"a-1\"", "\"b\"", "a-1", "\"b\" \"a-1\""] {
+            assert!(!names_strongly(list, "\"a-1\""), "{list}");
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Operation {
     pub body: Option<Shape>,
     /// Whether it heeds `If-None-Match` (RFC 9110, section 13.1.2).
     pub conditional: bool,
+    /// Whether it heeds `If-Match` (RFC 9110, section 13.1.1).
+    pub guarded: bool,
     /// How it answers when all is well.
     pub answers: &'static [Answer],
     /// How it answers otherwise, beside what [anything can](crate::problem::ANYWHERE).
@@ -46,6 +48,7 @@ impl Operation {
             query: &[],
             body: None,
             conditional: false,
+            guarded: false,
             answers: &[],
             problems: &[],
         }
@@ -72,6 +75,8 @@ pub enum Tag {
     Messages,
     /// Messages between two users.
     PrivateMessages,
+    /// What happens, in order.
+    Events,
     /// Who is who.
     Users,
     /// The documentation itself.
@@ -82,10 +87,11 @@ pub enum Tag {
 
 impl Tag {
     /// All of them, in the order in which a reader meets them.
-    pub const ALL: [Tag; 6] = [
+    pub const ALL: [Tag; 7] = [
         Tag::Accounts,
         Tag::Messages,
         Tag::PrivateMessages,
+        Tag::Events,
         Tag::Users,
         Tag::Reference,
         Tag::Health,
@@ -98,6 +104,7 @@ impl Tag {
             Tag::Accounts => "Accounts",
             Tag::Messages => "The general chat",
             Tag::PrivateMessages => "Private messages",
+            Tag::Events => "Events",
             Tag::Users => "Users",
             Tag::Reference => "Reference",
             Tag::Health => "Health",
@@ -111,6 +118,7 @@ impl Tag {
             Tag::Accounts => "Registering and logging in",
             Tag::Messages => "What everybody reads and writes",
             Tag::PrivateMessages => "What only its two parties read",
+            Tag::Events => "What happens, in one sequence",
             Tag::Users => "Who is who",
             Tag::Reference => "This documentation",
             Tag::Health => "How the server is",
@@ -161,6 +169,9 @@ impl Answer {
     pub(super) const fn file(about: &'static str, types: &'static [&'static str]) -> Answer {
         Answer::new(200, about, Content::File(types))
     }
+
+    /// 204: it is done, and there is nothing to say.
+    pub(super) const NO_CONTENT: Answer = Answer::new(204, "It is done", Content::None);
 
     /// 304 to who has it already.
     pub(super) const NOT_MODIFIED: Answer = Answer {

@@ -17,11 +17,11 @@ use crate::store::NewMessage;
 
 /// A message for everybody.
 #[derive(Deserialize, ToSchema)]
-struct GeneralDraft<'a> {
+pub(super) struct GeneralDraft<'a> {
     /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
     #[serde(default, borrow)]
     #[schema(value_type = String, required, min_length = 1, max_length = 4096, example = "hello")]
-    text: Given<Cow<'a, str>>,
+    pub(super) text: Given<Cow<'a, str>>,
 }
 
 /// A message for one user.
@@ -51,15 +51,24 @@ struct Posted {
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Message)]
-struct MessageBody<'a> {
+pub(super) struct MessageBody<'a> {
     id: MessageId,
     from_user: UserId,
     /// The receiver; 0 is the general chat.
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991u64)]
     to_user: u64,
-    #[schema(min_length = 1, max_length = 4096)]
+    /// Empty once the message is deleted.
+    #[schema(max_length = 4096)]
     text: &'a str,
     sent_at: Timestamp,
+    /// When the text was last changed, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    edited_at: Option<Timestamp>,
+    /// `true` of what is left of a message that was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    deleted: Option<bool>,
 }
 
 pub(super) const LIST_GENERAL: Operation = Operation {
@@ -159,8 +168,10 @@ impl<'a> From<&'a Message> for MessageBody<'a> {
             id: message.id,
             from_user: message.from,
             to_user: message.to.map_or(0, UserId::get),
-            text: message.text.as_str(),
+            text: message.text(),
             sent_at: message.sent_at,
+            edited_at: message.edited_at(),
+            deleted: message.is_deleted().then_some(true),
         }
     }
 }
@@ -199,10 +210,25 @@ impl MessageWriter {
         self.number(b",\"to_user\":", message.to.map_or(0, UserId::get));
         self.json.extend(b",\"text\":");
         // Writing to a Vec does not fail.
-        let _ = serde_json::to_writer(&mut self.json, message.text.as_str());
+        let _ = serde_json::to_writer(&mut self.json, message.text());
         self.json.extend(b",\"sent_at\":\"");
         self.timestamp(message.sent_at);
-        self.json.extend(b"\"}");
+        self.json.push(b'"');
+        if message.revision().is_some() {
+            self.revision(message);
+        }
+        self.json.push(b'}');
+    }
+
+    fn revision(&mut self, message: &Message) {
+        match message.edited_at() {
+            Some(at) => {
+                self.json.extend(b",\"edited_at\":\"");
+                self.timestamp(at);
+                self.json.push(b'"');
+            }
+            None => self.json.extend(b",\"deleted\":true"),
+        }
     }
 
     fn number(&mut self, before: &[u8], number: u64) {
@@ -302,32 +328,60 @@ fn post(
 
 /// `GET /api/messages/{id}`
 pub(super) fn show(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let not_found = || Problem::not_found("there is no message with this id");
-    let id = number(call.segment).and_then(MessageId::new).ok_or_else(not_found)?;
-    let message = app.store.message(id)?.ok_or_else(not_found)?;
-    if !message.is_visible_to(call.caller) {
-        let why = "private messages are for their two parties only";
-        return Err(Problem::new(problem::FORBIDDEN, why).into());
-    }
-    let body = to_json(&MessageBody::from(&*message));
-    let tag = tag_of(&body, "");
+    let Shown { body, tag, .. } = Shown::of(app, call)?;
     let is_known = is_known(call.request, &tag);
     let reply = if is_known { Reply::empty(304) } else { Reply::json(200, body) };
     Ok(Outcome::Reply(reply.revalidated_by(tag)))
 }
 
+/// The message in a path, as who asks may see it.
+pub(super) struct Shown<'a> {
+    pub(super) message: Cow<'a, Message>,
+    pub(super) body: Vec<u8>,
+    /// The entity tag of `body`.
+    pub(super) tag: String,
+}
+
+impl Shown<'_> {
+    /// 404 if there is none, 403 if it is not the caller's to see.
+    pub(super) fn of<'a>(app: &'a mut App, call: &Call<'_>) -> Result<Shown<'a>, Failure> {
+        let not_found = || Problem::not_found("there is no message with this id");
+        let id = number(call.segment).and_then(MessageId::new).ok_or_else(not_found)?;
+        let message = app.store.message(id)?.ok_or_else(not_found)?;
+        if !message.is_visible_to(call.caller) {
+            let why = "private messages are for their two parties only";
+            return Err(Problem::new(problem::FORBIDDEN, why).into());
+        }
+        let body = to_json(&MessageBody::from(&*message));
+        let tag = tag_of(&body, "");
+        Ok(Shown { message, body, tag })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Content, EventId, Revision};
 
     fn message(id: u64, to: Option<u64>, text: &str, sent_at: u64) -> Message {
         Message {
             id: MessageId::new(id).unwrap(),
             from: UserId::FIRST,
             to: to.and_then(UserId::new),
-            text: MessageText::parse(text.into()).unwrap(),
+            content: Content::Original(MessageText::parse(text.into()).unwrap()),
             sent_at: Timestamp::from_millis(sent_at),
         }
+    }
+
+    fn revised(text: Option<&str>) -> Message {
+        let mut message = message(3, None, "before", 1_700_000_000_007);
+        message.content = Content::Revised(Box::new(Revision {
+            event: EventId::new(4).unwrap(),
+            by: UserId::FIRST,
+            at: Timestamp::from_millis(1_700_000_060_008),
+            text: text.map(|text| MessageText::parse(text.into()).unwrap()),
+        }));
+        message
     }
 
     #[test]
@@ -338,6 +392,8 @@ mod tests {
             message(2, None, "same second", 1_700_000_000_999),
             message(3, None, "next second", 1_700_000_001_000),
             message(4, None, "same millisecond, another day", 1_700_086_401_000),
+            revised(Some("\"edited\"")),
+            revised(None),
             message(crate::model::MAX_ID, None, "last", Timestamp::MAX.millis()),
         ];
         for count in 0..=messages.len() {

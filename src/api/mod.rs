@@ -10,6 +10,7 @@ pub mod client;
 mod conditional;
 pub mod contract;
 pub mod cors;
+mod events;
 mod health;
 pub mod limits;
 mod messages;
@@ -17,6 +18,7 @@ pub mod openapi;
 mod paging;
 mod problems;
 mod reference;
+mod revisions;
 pub mod routes;
 mod users;
 
@@ -82,6 +84,8 @@ pub struct Request<'a> {
     pub content_type: Option<&'a str>,
     /// The `Accept-Encoding` field.
     pub accept_encoding: Option<Cow<'a, str>>,
+    /// The `If-Match` field.
+    pub if_match: Option<Cow<'a, str>>,
     /// The `If-None-Match` field.
     pub if_none_match: Option<Cow<'a, str>>,
     /// The `Origin` field.

@@ -99,7 +99,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn operation(&mut self, route: &'static Route) -> Value {
-        let Operation { id, tag, summary, segment, query, body, conditional, .. } =
+        let Operation { id, tag, summary, segment, query, body, conditional, guarded, .. } =
             *route.operation;
         let mut parameters = Vec::new();
         parameters.extend(segment.map(|segment| self.segment(segment)));
@@ -109,6 +109,14 @@ impl Writer<'_> {
                 "name": "If-None-Match",
                 "in": "header",
                 "description": "The `ETag` of what the client has: 304 if that is still good",
+                "schema": { "type": "string" },
+            }));
+        }
+        if guarded {
+            parameters.push(json!({
+                "name": "If-Match",
+                "in": "header",
+                "description": "The `ETag` of what is to be changed: 412 if it is not that any more",
                 "schema": { "type": "string" },
             }));
         }

@@ -3,7 +3,7 @@
 
 use super::contract::Operation;
 use super::{App, Call, Failure, OpenCall, Outcome};
-use super::{accounts, health, messages, problems, reference, users};
+use super::{accounts, events, health, messages, problems, reference, revisions, users};
 
 /// An endpoint.
 pub struct Route {
@@ -65,6 +65,9 @@ pub static ROUTES: &[Route] = &[
     authenticated("GET", "/api/messages", &messages::LIST_GENERAL, messages::list_general),
     authenticated("POST", "/api/messages", &messages::POST_GENERAL, messages::post_general),
     authenticated("GET", "/api/messages/{id}", &messages::SHOW, messages::show),
+    authenticated("PATCH", "/api/messages/{id}", &revisions::EDIT, revisions::edit),
+    authenticated("DELETE", "/api/messages/{id}", &revisions::DELETE, revisions::delete),
+    authenticated("GET", "/api/events", &events::LIST, events::list),
     authenticated("GET", "/api/users", &users::LIST, users::list),
     authenticated("GET", "/api/users/{id}", &users::SHOW, users::show),
     authenticated("GET", "/api/users/{id}/messages", &messages::LIST_PRIVATE, messages::list_private),

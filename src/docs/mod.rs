@@ -46,6 +46,8 @@ pages! {
     aliases: "docs/api/aliases.md", &[];
     messages: "docs/api/messages.md", &[];
     private_messages: "docs/api/private-messages.md", &[];
+    editing: "docs/api/editing.md", &[];
+    events: "docs/api/events.md", &[];
     users: "docs/api/users.md", &[];
     paging: "docs/api/paging.md", &[];
     errors: "docs/api/errors.md", &[];

@@ -8,6 +8,8 @@ const VOLATILE: &[(&str, &[char], &str)] = &[
     ("\nDate: ", &['\n'], "date"),
     ("\"token\":\"", &['"'], "token"),
     ("\"sent_at\":\"", &['"'], "time"),
+    ("\"edited_at\":\"", &['"'], "time"),
+    ("\"at\":\"", &['"'], "time"),
     ("&epoch=", &['>', '&'], "epoch"),
     ("\nETag: \"", &['"'], "tag"),
     ("\nX-Request-Id: ", &['\n'], "id"),
@@ -29,6 +31,8 @@ pub struct Member {
 const MEMBERS: &[Member] = &[
     Member { name: "token", what: "a token", fits: is_token },
     Member { name: "sent_at", what: "a time", fits: is_time },
+    Member { name: "edited_at", what: "a time", fits: is_time },
+    Member { name: "at", what: "a time", fits: is_time },
 ];
 
 /// Fields of a response that say something of the way it came, or of its volatile parts.

@@ -43,7 +43,7 @@ pub(super) struct Metrics {
     pub(super) accept_restarts: Counter,
     pub(super) access_log_dropped: Counter,
     accounts: Gauge,
-    messages: Gauge,
+    events: Gauge,
     store_bytes: Gauge,
     queued: Family<Labels, Gauge>,
     depths: Mutex<Vec<(&'static str, Depth)>>,
@@ -138,7 +138,7 @@ impl Metrics {
                 Counter::default(),
             ),
             accounts: add(all, "accounts", "Accounts registered", Gauge::default()),
-            messages: add(all, "messages", "Messages posted", Gauge::default()),
+            events: add(all, "events", "Messages posted, edited and deleted", Gauge::default()),
             store_bytes: add(all, "store_bytes", "Bytes of the log", Gauge::default()),
             queued: add(
                 all,
@@ -197,7 +197,7 @@ impl Metrics {
     /// What the store holds.
     pub(super) fn count(&self, counters: Counters, bytes: u64) {
         self.accounts.set(signed(counters.next_user - 1));
-        self.messages.set(signed(counters.next_message));
+        self.events.set(signed(counters.next_event));
         self.store_bytes.set(signed(bytes));
     }
 
@@ -312,7 +312,7 @@ mod tests {
             tally.count(route, status, Duration::from_micros(300));
         }
         metrics.refuse("bodies");
-        metrics.count(Counters { next_user: 3, next_message: 9 }, 70);
+        metrics.count(Counters { next_user: 3, next_event: 9 }, 70);
         let text = metrics.text();
         for line in [
             "veche_requests_total{method=\"POST\",route=\"/login\",status=\"429\"} 1",
@@ -321,7 +321,7 @@ mod tests {
             "veche_logins_throttled_total 1",
             "veche_refused_total{queue=\"bodies\"} 1",
             "veche_accounts 2",
-            "veche_messages 9",
+            "veche_events 9",
             "veche_store_bytes 70",
         ] {
             assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");

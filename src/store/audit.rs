@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use super::Counters;
 use super::record::Record;
-use super::{Counters, Restored};
 use crate::model::{Message, UserId};
 
 /// How much there is of everything.
@@ -18,13 +18,16 @@ pub struct Counts {
     pub general: u64,
     /// Messages between two users.
     pub private: u64,
+    /// Edits and deletions.
+    pub revisions: u64,
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { users, general, private } = self;
+        let Counts { users, general, private, revisions } = self;
         let messages = general + private;
-        write!(f, "{users} users, {messages} messages ({general} general, {private} private)")
+        write!(f, "{users} users, {messages} messages ({general} general, {private} private)")?;
+        write!(f, ", {revisions} edits and deletions")
     }
 }
 
@@ -41,11 +44,7 @@ pub(super) struct Audit {
 impl Audit {
     /// The next record. What is refused here no store takes, and no store has written.
     pub(super) fn take(&mut self, record: &Record) -> Result<(), &'static str> {
-        let admitted = match record {
-            Record::User(user) => self.counters.admit(&Restored::User(user.clone())),
-            Record::Message(message) => self.counters.admit(&Restored::Message(message.clone())),
-            Record::Counters(counters) => self.counters.admit(&Restored::Counters(*counters)),
-        };
+        let admitted = self.counters.admit(&record.clone().into());
         admitted.map_err(|_| "an id is out of order")?;
         match record {
             Record::User(user) => {
@@ -58,6 +57,7 @@ impl Audit {
             Record::Message(Message { to: None, .. }) => self.counts.general += 1,
             Record::Message(_) => self.counts.private += 1,
             Record::Counters(_) => {}
+            Record::Revision(_) => self.counts.revisions += 1,
         }
         Ok(())
     }
@@ -90,7 +90,7 @@ impl Audit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MessageId, MessageText, Timestamp, User, Username};
+    use crate::model::{Content, MessageId, MessageText, Timestamp, User, Username};
 
     fn user(id: u64, name: &str) -> Record {
         Record::User(User {
@@ -106,7 +106,7 @@ mod tests {
             id: MessageId::new(id).unwrap(),
             from: UserId::new(from).unwrap(),
             to: UserId::new(to),
-            text: MessageText::parse("x".into()).unwrap(),
+            content: Content::Original(MessageText::parse("x".into()).unwrap()),
             sent_at: Timestamp::from_millis(1),
         }
     }
@@ -119,18 +119,18 @@ mod tests {
         for (id, to) in [(0, 0), (5, 3), (6, 0)] {
             audit.take(&Record::Message(message(id, 1, to))).unwrap();
         }
-        assert_eq!(audit.counts(), Counts { users: 2, general: 2, private: 1 });
-        assert_eq!(audit.counters(), Counters { next_user: 4, next_message: 7 });
+        assert_eq!(audit.counts(), Counts { users: 2, general: 2, private: 1, revisions: 0 });
+        assert_eq!(audit.counters(), Counters { next_user: 4, next_event: 7 });
         for (refused, why) in [
             (user(3, "carol"), "an id is out of order"),
             (Record::Message(message(6, 1, 0)), "an id is out of order"),
-            (Record::Counters(Counters { next_user: 4, next_message: 6 }), "an id is out of order"),
+            (Record::Counters(Counters { next_user: 4, next_event: 6 }), "an id is out of order"),
             (user(4, "BOB"), "the user's name is taken"),
         ] {
             assert_eq!(audit.take(&refused), Err(why));
         }
-        audit.take(&Record::Counters(Counters { next_user: 9, next_message: 9 })).unwrap();
-        assert_eq!(audit.counters(), Counters { next_user: 9, next_message: 9 });
+        audit.take(&Record::Counters(Counters { next_user: 9, next_event: 9 })).unwrap();
+        assert_eq!(audit.counters(), Counters { next_user: 9, next_event: 9 });
     }
 
     #[test]

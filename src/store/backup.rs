@@ -1,6 +1,8 @@
 //! Reading a backup, whose layout is [`super::snapshot`]'s: nothing of it is believed before its
 //! checksum, its place and its sense are right.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io::{self, Read};
 
 use super::audit::Audit;
@@ -12,7 +14,7 @@ use super::record::{DecodeError, Record};
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
 use super::transfer::{Summary, TransferError};
 use super::{Backend, Progress, RestoreError};
-use crate::model::Epoch;
+use crate::model::{Epoch, Event, EventId, MessageId};
 
 /// How much is synced at once. The index takes so much the faster the more it is told at a time.
 const SYNC_BYTES: u64 = 1024 * 1024;
@@ -28,11 +30,16 @@ pub fn verify<R: Read>(
     let mut reader = Reader::begin(source)?;
     let mut lines = Writer::begin(io::sink(), reader.epoch)?;
     let mut audit = Audit::default();
+    let mut revised: HashMap<MessageId, EventId> = HashMap::new();
     progress.begin("verifying", len.unwrap_or(0));
     while let Some((at, record)) = reader.next()? {
         audit.take(&record).map_err(|why| TransferError::Offset(at, why.to_owned()))?;
-        if let Record::User(user) = &record {
-            lines.user(user)?;
+        match &record {
+            Record::User(user) => lines.user(user)?,
+            Record::Revision(message) => {
+                revised.insert(message.id, message.event());
+            }
+            Record::Message(_) | Record::Counters(_) => {}
         }
         progress.advance(reader.stream.position());
     }
@@ -41,8 +48,11 @@ pub fn verify<R: Read>(
     let mut reader = Reader::begin(again()?)?;
     progress.begin("reading it back", len);
     while let Some((_, record)) = reader.next()? {
-        if let Record::Message(message) = &record {
-            lines.message(message)?;
+        if let Record::Message(mut message) | Record::Revision(mut message) = record {
+            if revised.get(&message.id).is_some_and(|last| *last != message.event()) {
+                message.erase_text();
+            }
+            lines.event(&Event::latest(Cow::Owned(message)))?;
         }
         progress.advance(reader.stream.position());
     }

@@ -1,10 +1,14 @@
 //! A store as JSON lines, ids and hashes kept.
 //!
-//! The first line says what follows, then come all accounts, then all messages, in order of id,
-//! and at last a line with the counts and the SHA-256 of every byte before it. A file that was
-//! cut short or changed is refused.
+//! The first line says what follows, then come all accounts in order of id, then all that happened
+//! to messages in order, and at last a line with the counts and the SHA-256 of every byte before it.
+//! A file that was cut short or changed is refused.
+//!
+//! A text that was replaced or deleted is not in an export: of a message's lines only the last has
+//! its text, those before it an empty one.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Read, Write};
 
@@ -14,11 +18,12 @@ use sha2::{Digest, Sha256};
 use super::transfer::{Summary, TransferError};
 use super::{Backend, Counters, Progress, Restored};
 use crate::model::{
-    Cursor, Epoch, Message, MessageId, MessageText, Timestamp, User, UserId, Username, Window,
+    Change, Content, Cursor, Epoch, Event, EventId, Message, MessageId, MessageText, Revision,
+    Timestamp, User, UserId, Username, Window,
 };
 
-/// The version of the lines below. A higher one is refused.
-const FORMAT_VERSION: u32 = 1;
+/// The version of the lines below. A higher one is refused. The first had no revisions.
+const FORMAT_VERSION: u32 = 2;
 /// Records read from the store, or synced to it, at once.
 const BATCH: usize = 1000;
 /// Longest line, in bytes. The longest text takes six times its length when JSON escapes it all.
@@ -45,10 +50,22 @@ enum Line<'a> {
         text: Cow<'a, str>,
         sent_at: Timestamp,
     },
+    Revision {
+        event: EventId,
+        message: MessageId,
+        by_user: UserId,
+        at: Timestamp,
+        /// `None` deletes the message.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<Cow<'a, str>>,
+    },
     End {
         users: u64,
         messages: u64,
+        #[serde(default)]
+        revisions: u64,
         next_user: u64,
+        /// The next event, among which messages were once alone.
         next_message: u64,
         sha256: Cow<'a, str>,
     },
@@ -62,9 +79,9 @@ pub fn export(
 ) -> Result<Summary, TransferError> {
     let counters = store.counters();
     let mut writer = Writer::begin(out, store.epoch())?;
-    progress.begin("exporting", counters.next_user + counters.next_message);
+    progress.begin("exporting", counters.next_user + counters.next_event);
     export_users(store, &mut writer, progress)?;
-    export_messages(store, &mut writer, progress, counters.next_user)?;
+    export_events(store, &mut writer, progress, counters.next_user)?;
     progress.end();
     writer.end(counters)
 }
@@ -86,20 +103,20 @@ fn export_users(
     }
 }
 
-fn export_messages(
+fn export_events(
     store: &mut dyn Backend,
     writer: &mut Writer<impl Write>,
     progress: &mut dyn Progress,
     done_before: u64,
 ) -> Result<(), TransferError> {
-    let mut next = Some(MessageId::FIRST);
+    let mut next = Some(EventId::from(MessageId::FIRST));
     while let Some(from) = next {
         let page = store.history(from, BATCH)?;
         let Some(last) = page.last() else { break };
-        next = MessageId::new(last.id.get() + 1);
+        next = EventId::new(last.id.get() + 1);
         progress.advance(done_before + last.id.get());
-        for message in &page {
-            writer.message(message)?;
+        for event in &page {
+            writer.event(event)?;
         }
     }
     Ok(())
@@ -116,7 +133,7 @@ pub(super) fn restore(
     let mut reader =
         Reader { source, hasher: Sha256::new(), line: Vec::new(), number: 0, bytes: 0 };
     match reader.next()? {
-        Line::VecheExport { version: FORMAT_VERSION, epoch } => {
+        Line::VecheExport { version: 1..=FORMAT_VERSION, epoch } => {
             let epoch = Epoch::parse(&epoch);
             let epoch = epoch.ok_or_else(|| TransferError::Line(1, "a bad epoch".to_owned()))?;
             store.adopt(epoch).map_err(|e| TransferError::Restore(1, e))?;
@@ -128,38 +145,78 @@ pub(super) fn restore(
         _ => return Err(TransferError::Line(1, "not the beginning of an export".to_owned())),
     }
     progress.begin("importing", len.unwrap_or(0));
-    let (mut users, mut messages) = (0, 0);
+    let mut counts = Counts::default();
+    let mut erased = HashSet::new();
     loop {
         let digest_before = reader.hasher.clone();
         let record = match reader.next()? {
-            Line::End { users: u, messages: m, next_user, next_message, sha256 } => {
+            Line::End { users, messages, revisions, next_user, next_message, sha256 } => {
                 let digest = hex(digest_before);
-                if (u, m) != (users, messages) || sha256 != digest {
+                if (Counts { users, messages, revisions }) != counts || sha256 != digest {
                     let why = "the counts or the digest do not fit what came before".to_owned();
                     return Err(TransferError::Line(reader.number, why));
                 }
-                let counters = Restored::Counters(Counters { next_user, next_message });
-                store.restore(counters).map_err(|e| TransferError::Restore(reader.number, e))?;
+                if let Some(id) = erased.into_iter().next() {
+                    let why = format!("message {id} has no text, and nothing took its place");
+                    return Err(TransferError::Line(reader.number, why));
+                }
+                let counters = Counters { next_user, next_event: next_message };
+                let restored = store.restore(Restored::Counters(counters));
+                restored.map_err(|e| TransferError::Restore(reader.number, e))?;
                 reader.expect_end()?;
                 store.sync()?;
                 progress.end();
-                return Ok(Summary { users, messages, digest });
+                return Ok(counts.summary(digest));
             }
-            line => restored(line).map_err(|why| TransferError::Line(reader.number, why))?,
+            line => {
+                let restored = restored(line, store, &mut erased);
+                restored.map_err(|why| TransferError::Line(reader.number, why))?
+            }
         };
-        match record {
-            Restored::Message(_) => messages += 1,
-            _ => users += 1,
-        }
+        counts.add(&record);
         store.restore(record).map_err(|e| TransferError::Restore(reader.number, e))?;
-        if (users + messages) % BATCH as u64 == 0 {
+        if counts.sum() % BATCH as u64 == 0 {
             store.sync()?;
             progress.advance(reader.bytes);
         }
     }
 }
 
-fn restored(line: Line<'_>) -> Result<Restored, String> {
+/// What was moved so far.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    users: u64,
+    messages: u64,
+    revisions: u64,
+}
+
+impl Counts {
+    fn add(&mut self, record: &Restored) {
+        match record {
+            Restored::User(_) => self.users += 1,
+            Restored::Message(_) => self.messages += 1,
+            Restored::Revision(_) => self.revisions += 1,
+            Restored::Counters(_) => {}
+        }
+    }
+
+    fn sum(self) -> u64 {
+        self.users + self.messages + self.revisions
+    }
+
+    fn summary(self, digest: String) -> Summary {
+        let Counts { users, messages, revisions } = self;
+        Summary { users, messages, revisions, digest }
+    }
+}
+
+/// What a line puts back into `store`. `erased` are the messages without a text so far: a later
+/// revision has to say what became of them.
+fn restored(
+    line: Line<'_>,
+    store: &mut dyn Backend,
+    erased: &mut HashSet<MessageId>,
+) -> Result<Restored, String> {
     match line {
         Line::User { id, username, password_hash, created_at } => {
             let id = UserId::new(id.get()).ok_or("the id is out of range")?;
@@ -174,11 +231,34 @@ fn restored(line: Line<'_>) -> Result<Restored, String> {
                 0 => None,
                 to => Some(UserId::new(to).ok_or("to_user is out of range")?),
             };
-            let text = MessageText::parse(text).map_err(|why| format!("the text {why}"))?;
-            Ok(Restored::Message(Message { id, from, to, text, sent_at }))
+            let content = Content::Original(text_of(text, id, erased)?);
+            Ok(Restored::Message(Message { id, from, to, content, sent_at }))
+        }
+        Line::Revision { event, message: id, by_user, at, text } => {
+            let event = EventId::new(event.get()).ok_or("the event is out of range")?;
+            let id = MessageId::new(id.get()).ok_or("the id is out of range")?;
+            let by = UserId::new(by_user.get()).ok_or("by_user is out of range")?;
+            erased.remove(&id);
+            let text = text.map(|text| text_of(text, id, erased)).transpose()?;
+            let there = store.message(id).map_err(|error| error.to_string())?;
+            let mut message = there.ok_or("there is no such message")?.into_owned();
+            message.content = Content::Revised(Box::new(Revision { event, by, at, text }));
+            Ok(Restored::Revision(message))
         }
         Line::VecheExport { .. } | Line::End { .. } => Err("a second beginning".to_owned()),
     }
+}
+
+fn text_of(
+    text: Cow<'_, str>,
+    id: MessageId,
+    erased: &mut HashSet<MessageId>,
+) -> Result<MessageText, String> {
+    if text.is_empty() {
+        erased.insert(id);
+        return Ok(MessageText::from_store(""));
+    }
+    MessageText::parse(text).map_err(|why| format!("the text {why}"))
 }
 
 /// Writes an export, accounts before messages.
@@ -186,21 +266,20 @@ pub(super) struct Writer<W> {
     out: W,
     hasher: Sha256,
     line: Vec<u8>,
-    users: u64,
-    messages: u64,
+    counts: Counts,
 }
 
 impl<W: Write> Writer<W> {
     pub(super) fn begin(out: W, epoch: Epoch) -> Result<Writer<W>, TransferError> {
-        let mut writer =
-            Writer { out, hasher: Sha256::new(), line: Vec::new(), users: 0, messages: 0 };
+        let (hasher, counts) = (Sha256::new(), Counts::default());
+        let mut writer = Writer { out, hasher, line: Vec::new(), counts };
         let epoch = epoch.to_string();
         writer.write(&Line::VecheExport { version: FORMAT_VERSION, epoch: epoch.into() })?;
         Ok(writer)
     }
 
     pub(super) fn user(&mut self, user: &User) -> Result<(), TransferError> {
-        self.users += 1;
+        self.counts.users += 1;
         self.write(&Line::User {
             id: user.id,
             username: user.name.as_str().into(),
@@ -209,25 +288,37 @@ impl<W: Write> Writer<W> {
         })
     }
 
-    pub(super) fn message(&mut self, message: &Message) -> Result<(), TransferError> {
-        self.messages += 1;
-        self.write(&Line::Message {
-            id: message.id,
-            from_user: message.from,
-            to_user: message.to.map_or(0, UserId::get),
-            text: message.text.as_str().into(),
-            sent_at: message.sent_at,
+    pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), TransferError> {
+        let message = &event.message;
+        let text = if event.is_latest() { message.text() } else { "" };
+        if event.change == Change::Created {
+            self.counts.messages += 1;
+            return self.write(&Line::Message {
+                id: message.id,
+                from_user: message.from,
+                to_user: message.to.map_or(0, UserId::get),
+                text: text.into(),
+                sent_at: message.sent_at,
+            });
+        }
+        self.counts.revisions += 1;
+        self.write(&Line::Revision {
+            event: event.id,
+            message: message.id,
+            by_user: event.by,
+            at: event.at,
+            text: (event.change == Change::Edited).then(|| text.into()),
         })
     }
 
     pub(super) fn end(mut self, counters: Counters) -> Result<Summary, TransferError> {
-        let (users, messages) = (self.users, self.messages);
-        let Counters { next_user, next_message } = counters;
+        let Counts { users, messages, revisions } = self.counts;
+        let Counters { next_user, next_event: next_message } = counters;
         let digest = hex(self.hasher.clone());
         let sha256 = Cow::Borrowed(digest.as_str());
-        self.write(&Line::End { users, messages, next_user, next_message, sha256 })?;
+        self.write(&Line::End { users, messages, revisions, next_user, next_message, sha256 })?;
         self.out.flush()?;
-        Ok(Summary { users, messages, digest })
+        Ok(self.counts.summary(digest))
     }
 
     fn write(&mut self, line: &Line<'_>) -> Result<(), TransferError> {

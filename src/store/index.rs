@@ -9,6 +9,8 @@
 //! | `n` folded name | user id |
 //! | `b` mailbox, first message id | postings: ids and positions of up to 128 messages |
 //! | `p` message id | position of that message; one in every 16 KiB of log |
+//! | `e` feed, first event | postings: edits and deletions that the feed's readers may see |
+//! | `r` message id | position of the message's last edit or deletion |
 //!
 //! Only what the log has synced is ever indexed, so an index that knows more than the log proves
 //! that the log has lost something.
@@ -34,13 +36,13 @@ use ::sled::{Batch, Db, IVec};
 
 use super::log::Stamp;
 use super::{Counters, StoreError};
-use crate::model::{Epoch, Mailbox, MessageId, UserId, Username};
+use crate::model::{Epoch, EventId, Mailbox, MessageId, UserId, Username};
 pub(super) use audit::IndexAudit;
 
 use digest::Digest;
 use layout::{
     META, decode_applied, decode_chunk, encode_applied, encode_chunk, mark_key, name_key, number,
-    posting_key, user_key,
+    posting_key, revision_key, user_key,
 };
 
 /// What sled keeps of its pages in memory; its own default is a gigabyte.
@@ -67,9 +69,19 @@ pub(super) struct Applied {
 pub(super) enum Change {
     User { id: UserId, name: Username, position: u64 },
     Message { id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
+    Revision { event: EventId, id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
 }
 
-/// A message of a mailbox and where it lies.
+/// A list of postings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum List {
+    /// The messages of a mailbox.
+    Messages(Mailbox),
+    /// What was edited and deleted in a mailbox.
+    Revisions(Mailbox),
+}
+
+/// An entry of a list and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Posting {
     pub(super) id: u64,
@@ -85,6 +97,9 @@ pub(super) struct Index {
     /// Of all entries but [`META`].
     digest: Digest,
     last_mark: Option<u64>,
+    /// The lowest and the highest message that was ever revised: what lies outside need not be
+    /// looked up.
+    revised: Option<(u64, u64)>,
 }
 
 impl Index {
@@ -110,6 +125,7 @@ impl Index {
             applied: None,
             digest: Digest::default(),
             last_mark: None,
+            revised: None,
         };
         index.digest = match sealed {
             Some(digest) => digest,
@@ -127,6 +143,7 @@ impl Index {
             },
         }
         index.last_mark = index.mark_below(u64::MAX)?.map(|mark| mark.position);
+        index.revised = index.revised_bounds()?;
         Ok(index)
     }
 
@@ -217,7 +234,8 @@ impl Index {
         upto: Applied,
     ) -> Result<(), StoreError> {
         let mut batch = Writes { batch: Batch::default(), digest: self.digest };
-        let mut postings: BTreeMap<Mailbox, Vec<Posting>> = BTreeMap::new();
+        let mut postings: BTreeMap<List, Vec<Posting>> = BTreeMap::new();
+        let mut revised: BTreeMap<u64, u64> = BTreeMap::new();
         for change in changes {
             match change {
                 Change::User { id, name, position } => {
@@ -227,38 +245,57 @@ impl Index {
                 Change::Message { id, from, to, position } => {
                     let posting = Posting { id: id.get(), position };
                     for mailbox in Mailbox::of(from, to) {
-                        postings.entry(mailbox).or_default().push(posting);
+                        postings.entry(List::Messages(mailbox)).or_default().push(posting);
                     }
                     if self.last_mark.is_none_or(|mark| position >= mark + MARK_EVERY_BYTES) {
                         batch.insert(&mark_key(id.get()), &position.to_be_bytes());
                         self.last_mark = Some(position);
                     }
                 }
+                Change::Revision { event, id, from, to, position } => {
+                    let posting = Posting { id: event.get(), position };
+                    for feed in Mailbox::feeds(from, to) {
+                        postings.entry(List::Revisions(feed)).or_default().push(posting);
+                    }
+                    revised.insert(id.get(), position);
+                }
             }
         }
-        for (mailbox, new) in postings {
-            self.append_postings(mailbox, new, &mut batch)?;
+        for (list, new) in postings {
+            self.append_postings(list, new, &mut batch)?;
         }
+        for (&id, position) in &revised {
+            let key = revision_key(id);
+            if let Some(before) = self.get(&key)? {
+                batch.digest.remove(&key, &before);
+            }
+            batch.insert(&key, &position.to_be_bytes());
+        }
+        let bounds = revised.first_key_value().zip(revised.last_key_value());
         let Writes { mut batch, digest } = batch;
         batch.insert(META, encode_applied(&upto, digest));
         self.guarded(|| self.db.apply_batch(batch))?;
         self.digest = digest;
         self.applied = Some(upto);
+        if let Some(((&first, _), (&last, _))) = bounds {
+            let (low, high) = self.revised.unwrap_or((first, last));
+            self.revised = Some((low.min(first), high.max(last)));
+        }
         Ok(())
     }
 
     fn append_postings(
         &self,
-        mailbox: Mailbox,
+        list: List,
         new: Vec<Posting>,
         batch: &mut Writes,
     ) -> Result<(), StoreError> {
-        let last = self.chunks_below(mailbox, u64::MAX).next_back()?;
-        let mut chunk = match &last {
+        let newest = self.chunks_below(list, u64::MAX).next_back()?;
+        let mut chunk = match &newest {
             Some(entry) => self.chunk(entry)?,
             None => Vec::new(),
         };
-        let mut replaced = last.as_ref();
+        let mut replaced = newest.as_ref();
         let known = chunk.last().map(|posting| posting.id);
         let mut changed = false;
         for posting in new {
@@ -267,7 +304,7 @@ impl Index {
             }
             if chunk.len() >= CHUNK_POSTINGS {
                 if changed {
-                    batch.insert_chunk(mailbox, &chunk, replaced);
+                    batch.insert_chunk(list, &chunk, replaced);
                 }
                 replaced = None;
                 chunk.clear();
@@ -276,7 +313,7 @@ impl Index {
             changed = true;
         }
         if changed {
-            batch.insert_chunk(mailbox, &chunk, replaced);
+            batch.insert_chunk(list, &chunk, replaced);
         }
         Ok(())
     }
@@ -323,10 +360,10 @@ impl Index {
         Ok(positions)
     }
 
-    /// The first `limit` messages of a mailbox from `start` on, below `end`.
+    /// The first `limit` postings of a list from `start` on, below `end`.
     pub(super) fn postings_from(
         &self,
-        mailbox: Mailbox,
+        list: List,
         start: u64,
         end: u64,
         limit: usize,
@@ -336,11 +373,11 @@ impl Index {
             return Ok(found);
         }
         // The chunk that `start` falls into begins at or below it.
-        let first_chunk = match self.chunks_below(mailbox, start.saturating_add(1)).next_back()? {
+        let first_chunk = match self.chunks_below(list, start.saturating_add(1)).next_back()? {
             Some(entry) => self.chunk(&entry)?.first().map_or(start, |posting| posting.id),
             None => start,
         };
-        let mut chunks = self.entries(posting_key(mailbox, first_chunk)..posting_key(mailbox, end));
+        let mut chunks = self.entries(posting_key(list, first_chunk)..posting_key(list, end));
         while let Some(entry) = chunks.next()? {
             let wanted = self.chunk(&entry)?.into_iter().filter(|it| it.id >= start && it.id < end);
             found.extend(wanted.take(limit - found.len()));
@@ -351,15 +388,15 @@ impl Index {
         Ok(found)
     }
 
-    /// The last `limit` messages of a mailbox below `end`, ascending.
+    /// The last `limit` postings of a list below `end`, ascending.
     pub(super) fn postings_below(
         &self,
-        mailbox: Mailbox,
+        list: List,
         end: u64,
         limit: usize,
     ) -> Result<Vec<Posting>, StoreError> {
         let mut found = Vec::new();
-        let mut chunks = self.chunks_below(mailbox, end);
+        let mut chunks = self.chunks_below(list, end);
         while let Some(entry) = chunks.next_back()? {
             let wanted = self.chunk(&entry)?.into_iter().rev().filter(|posting| posting.id < end);
             found.extend(wanted.take(limit - found.len()));
@@ -371,9 +408,57 @@ impl Index {
         Ok(found)
     }
 
-    /// Whether a mailbox has a message below `end`.
-    pub(super) fn any_below(&self, mailbox: Mailbox, end: u64) -> Result<bool, StoreError> {
-        Ok(self.chunks_below(mailbox, end).next()?.is_some())
+    /// Whether a list has a posting below `end`.
+    pub(super) fn any_below(&self, list: List, end: u64) -> Result<bool, StoreError> {
+        Ok(self.chunks_below(list, end).next()?.is_some())
+    }
+
+    /// The position of a message's last revision.
+    pub(super) fn revision(&self, id: MessageId) -> Result<Option<u64>, StoreError> {
+        if self.revised.is_none_or(|(low, high)| id.get() < low || id.get() > high) {
+            return Ok(None);
+        }
+        self.get(&revision_key(id.get()))?.map(|value| self.number(&value)).transpose()
+    }
+
+    /// Has postings of messages lead to the last revision of those that have one.
+    pub(super) fn redirect(&self, postings: &mut [Posting]) -> Result<(), StoreError> {
+        let Some((first, last)) = postings.first().zip(postings.last()) else { return Ok(()) };
+        let (first, last) = (first.id, last.id);
+        if self.revised.is_none_or(|(low, high)| last < low || first > high) {
+            return Ok(());
+        }
+        let mut entries = self.entries(revision_key(first)..=revision_key(last));
+        let mut revised = Vec::new();
+        while let Some((key, value)) = entries.next()? {
+            revised.push((self.number(&key[1..])?, self.number(&value)?));
+            // Too much of what lies between is another mailbox's.
+            if revised.len() > postings.len() {
+                return self.redirect_each(postings);
+            }
+        }
+        for (id, position) in revised {
+            if let Ok(place) = postings.binary_search_by_key(&id, |posting| posting.id) {
+                postings[place].position = position;
+            }
+        }
+        Ok(())
+    }
+
+    fn redirect_each(&self, postings: &mut [Posting]) -> Result<(), StoreError> {
+        for posting in postings {
+            if let Some(value) = self.get(&revision_key(posting.id))? {
+                posting.position = self.number(&value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn revised_bounds(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        let mut entries = self.entries(revision_key(0)..=revision_key(u64::MAX));
+        let Some((first, _)) = entries.next()? else { return Ok(None) };
+        let last = entries.next_back()?.map_or_else(|| first.clone(), |(last, _)| last);
+        Ok(Some((self.number(&first[1..])?, self.number(&last[1..])?)))
     }
 
     /// The last marked message at or below an id: from its position on lies what is sought.
@@ -383,9 +468,9 @@ impl Index {
         Ok(Some(Posting { id: self.number(&key[1..])?, position: self.number(&value)? }))
     }
 
-    /// The chunks of a mailbox that begin below `end`.
-    fn chunks_below(&self, mailbox: Mailbox, end: u64) -> Entries<'_> {
-        self.entries(posting_key(mailbox, 0)..posting_key(mailbox, end))
+    /// The chunks of a list that begin below `end`.
+    fn chunks_below(&self, list: List, end: u64) -> Entries<'_> {
+        self.entries(posting_key(list, 0)..posting_key(list, end))
     }
 
     /// Hands everything to the disk and seals it; for a clean stop, after which nothing may be
@@ -488,17 +573,12 @@ impl Writes {
     }
 
     /// A chunk, in the place of the one that it goes on from.
-    fn insert_chunk(
-        &mut self,
-        mailbox: Mailbox,
-        chunk: &[Posting],
-        replaced: Option<&(IVec, IVec)>,
-    ) {
+    fn insert_chunk(&mut self, list: List, chunk: &[Posting], replaced: Option<&(IVec, IVec)>) {
         let Some(first) = chunk.first() else { return };
         if let Some((key, value)) = replaced {
             self.digest.remove(key, value);
         }
-        self.insert(&posting_key(mailbox, first.id), &encode_chunk(chunk));
+        self.insert(&posting_key(list, first.id), &encode_chunk(chunk));
     }
 }
 

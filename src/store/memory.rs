@@ -2,9 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::table::Table;
-use super::{Backend, Counters, NewMessage, NewUser, RestoreError, Restored, Snapshot, StoreError};
-use crate::model::{Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
+use super::events::merged;
+use super::table::{Entry, Table};
+use super::{
+    Backend, Counters, NewMessage, NewRevision, NewUser, RestoreError, Restored, Snapshot,
+    StoreError,
+};
+use crate::model::{
+    Epoch, Event, EventId, Mailbox, Message, MessageId, Page, User, UserId, Username, Window,
+};
 
 /// Everything in memory, nothing on disk. `sync` has nothing to do.
 #[derive(Debug)]
@@ -62,6 +68,20 @@ impl Backend for MemoryStore {
         Ok(Some(id))
     }
 
+    fn revise(
+        &mut self,
+        id: MessageId,
+        seen: EventId,
+        new: NewRevision,
+    ) -> Result<Option<EventId>, StoreError> {
+        let Some(message) = self.table.message(id).filter(|message| message.event() == seen) else {
+            return Ok(None);
+        };
+        let revised = self.counters.revision(message, new)?;
+        self.table.revise(&revised);
+        Ok(Some(revised.event()))
+    }
+
     fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
         Ok(self.table.message(id).map(Cow::Borrowed))
     }
@@ -75,12 +95,24 @@ impl Backend for MemoryStore {
         Ok(Page { items: items.into_iter().map(Cow::Borrowed).collect(), older })
     }
 
-    fn history(
-        &mut self,
-        from: MessageId,
-        limit: usize,
-    ) -> Result<Vec<Cow<'_, Message>>, StoreError> {
-        Ok(self.table.history(from).take(limit).map(Cow::Borrowed).collect())
+    fn events(&mut self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError> {
+        let table = &self.table;
+        let parts = [Mailbox::General, Mailbox::Private(reader)].map(|feed| {
+            let (messages, older) = table.mailbox(feed, window);
+            let created = messages.into_iter().map(Cow::Borrowed).map(Event::created).collect();
+            let (revised, older_revised) = table.revisions(feed, window);
+            let revised = revised.into_iter().filter_map(|it| table.event_of(it)).collect();
+            [(created, older), (revised, older_revised)]
+        });
+        Ok(merged(parts.into_iter().flatten(), window))
+    }
+
+    fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
+        let events = self.table.history(from.get()).filter_map(|entry| match entry {
+            Entry::Posted(message) => Some(Event::created(Cow::Borrowed(message))),
+            Entry::Revised(revised) => self.table.event_of(revised),
+        });
+        Ok(events.take(limit).collect())
     }
 
     fn counters(&self) -> Counters {
@@ -109,10 +141,14 @@ impl Backend for MemoryStore {
         {
             return Err(RestoreError::name_taken(user));
         }
+        if let Restored::Revision(revised) = &record {
+            RestoreError::expect_revision_of(self.table.message(revised.id), revised)?;
+        }
         self.counters.admit(&record)?;
         match record {
             Restored::User(user) => self.table.insert_user(user),
             Restored::Message(message) => self.table.push(message),
+            Restored::Revision(message) => self.table.revise(&message),
             Restored::Counters(_) => {}
         }
         Ok(())

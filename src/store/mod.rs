@@ -9,6 +9,7 @@
 
 mod audit;
 mod backup;
+mod events;
 mod export;
 #[doc(hidden)]
 pub mod formats;
@@ -41,16 +42,17 @@ pub use self::snapshot::Snapshot;
 pub use self::transfer::{Summary, TransferError};
 
 use crate::model::{
-    Epoch, MAX_ID, Mailbox, Message, MessageId, MessageText, Page, Timestamp, User, UserId,
-    Username, Window,
+    Content, Epoch, Event, EventId, MAX_ID, Mailbox, Message, MessageId, MessageText, Page,
+    Revision, Timestamp, User, UserId, Username, Window,
 };
 
 /// The state of the chat, owned by one thread.
 ///
 /// The contract, which `tests/conformance` holds every implementation to:
 ///
-/// * **Ids are the store's.** Users count from 1, messages from 0, each one higher than any
-///   before it; neither is ever given out twice, not after a crash either.
+/// * **Ids are the store's.** Users count from 1, what happens to messages from 0, each one higher
+///   than any before it; neither is ever given out twice, not after a crash either. A message's id
+///   is the number of the event that it was posted.
 /// * **Uniqueness is the store's.** Whether a name is free and whether a receiver exists is
 ///   decided in the call that writes, so that several servers can share a store.
 /// * **Read your turn.** What a call applied, every later call sees.
@@ -78,7 +80,16 @@ pub trait Backend: Send {
     /// Posts a message; `None` when its receiver does not exist.
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError>;
 
-    /// The message with this id, whoever may read it.
+    /// Edits or deletes a message, and says by which event. `None` if it is not any more what
+    /// `seen` made it: whoever decides by what it was has to look again.
+    fn revise(
+        &mut self,
+        id: MessageId,
+        seen: EventId,
+        new: NewRevision,
+    ) -> Result<Option<EventId>, StoreError>;
+
+    /// The message with this id, whoever may read it, as its last revision left it.
     fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError>;
 
     /// A page of a mailbox.
@@ -88,12 +99,11 @@ pub trait Backend: Send {
         window: Window,
     ) -> Result<Page<Cow<'_, Message>>, StoreError>;
 
-    /// Up to `limit` messages of all mailboxes, in order of id, from `from` on. For export.
-    fn history(
-        &mut self,
-        from: MessageId,
-        limit: usize,
-    ) -> Result<Vec<Cow<'_, Message>>, StoreError>;
+    /// A page of what happened in the general chat and to `reader`'s private messages.
+    fn events(&mut self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError>;
+
+    /// Up to `limit` events of all mailboxes, in order, from `from` on.
+    fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
 
     /// The ids that will be given out next.
     fn counters(&self) -> Counters;
@@ -164,18 +174,29 @@ pub struct NewMessage {
     pub sent_at: Timestamp,
 }
 
+/// What is to become of a message.
+#[derive(Debug, Clone)]
+pub struct NewRevision {
+    /// Who does it; must exist.
+    pub by: UserId,
+    /// When.
+    pub at: Timestamp,
+    /// The new text; `None` deletes the message.
+    pub text: Option<MessageText>,
+}
+
 /// The ids a store gives out next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {
     /// The next account's id.
     pub next_user: u64,
-    /// The next message's id.
-    pub next_message: u64,
+    /// The next event's number, and so the next message's id.
+    pub next_event: u64,
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Counters { next_user: UserId::FIRST.get(), next_message: MessageId::FIRST.get() }
+        Counters { next_user: UserId::FIRST.get(), next_event: MessageId::FIRST.get() }
     }
 }
 
@@ -190,22 +211,33 @@ impl Counters {
 
     /// Gives `new` the next id.
     fn message(&mut self, new: NewMessage) -> Result<Message, StoreError> {
-        let id = MessageId::new(self.next_message).ok_or(StoreError::OutOfIds)?;
-        self.next_message += 1;
+        let id = MessageId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
+        self.next_event += 1;
         let NewMessage { from, to, text, sent_at } = new;
-        Ok(Message { id, from, to, text, sent_at })
+        Ok(Message { id, from, to, content: Content::Original(text), sent_at })
+    }
+
+    /// Gives `new` the next number: what it makes of `message`.
+    fn revision(&mut self, message: &Message, new: NewRevision) -> Result<Message, StoreError> {
+        let event = EventId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
+        self.next_event += 1;
+        let NewRevision { by, at, text } = new;
+        let content = Content::Revised(Box::new(Revision { event, by, at, text }));
+        let &Message { id, from, to, sent_at, .. } = message;
+        Ok(Message { id, from, to, content, sent_at })
     }
 
     /// Moves on past a record that brings its own id, which must not be given out yet.
     fn admit(&mut self, record: &Restored) -> Result<(), RestoreError> {
         let (what, next, id) = match record {
             Restored::User(user) => ("user", &mut self.next_user, user.id.get()),
-            Restored::Message(message) => ("message", &mut self.next_message, message.id.get()),
+            Restored::Message(message) => ("message", &mut self.next_event, message.id.get()),
+            Restored::Revision(message) => ("event", &mut self.next_event, message.event().get()),
             Restored::Counters(to) => {
-                if to.next_user < self.next_user || to.next_message < self.next_message {
+                if to.next_user < self.next_user || to.next_event < self.next_event {
                     return Err(RestoreError::Conflict("the counters would go back".to_owned()));
                 }
-                if to.next_user.max(to.next_message) > MAX_ID + 1 {
+                if to.next_user.max(to.next_event) > MAX_ID + 1 {
                     return Err(RestoreError::Conflict("the counters are out of range".to_owned()));
                 }
                 *self = *to;
@@ -227,6 +259,8 @@ pub enum Restored {
     User(User),
     /// A message with its id.
     Message(Message),
+    /// A message that was there before, as a revision left it.
+    Revision(Message),
     /// The ids to go on with: never lower than what the store already reached.
     Counters(Counters),
 }
@@ -245,6 +279,19 @@ pub enum RestoreError {
 impl RestoreError {
     fn name_taken(user: &User) -> RestoreError {
         RestoreError::Conflict(format!("the name of user {} is taken", user.id))
+    }
+
+    /// Refuses what cannot be made of the message that is there.
+    fn expect_revision_of(there: Option<&Message>, revised: &Message) -> Result<(), RestoreError> {
+        let unchanged = |message: &&Message| {
+            (message.from, message.to, message.sent_at)
+                == (revised.from, revised.to, revised.sent_at)
+        };
+        if there.as_ref().is_some_and(unchanged) && revised.revision().is_some() {
+            return Ok(());
+        }
+        let what = format!("event {} is of another message", revised.event());
+        Err(RestoreError::Conflict(what))
     }
 }
 

@@ -5,11 +5,14 @@
 //! not know means that a newer version wrote the store.
 
 use super::{Counters, Restored};
-use crate::model::{Message, MessageId, MessageText, Timestamp, User, UserId, Username};
+use crate::model::{
+    Content, EventId, Message, MessageId, MessageText, Revision, Timestamp, User, UserId, Username,
+};
 
 const USER: u8 = 1;
 const MESSAGE: u8 = 2;
 const COUNTERS: u8 = 3;
+const REVISION: u8 = 4;
 
 /// One change to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub(super) enum Record {
     Message(Message),
     /// Ids go on from here; written at the end of an import.
     Counters(Counters),
+    /// A message was edited or deleted: what it is from then on.
+    Revision(Message),
 }
 
 impl From<Record> for Restored {
@@ -28,6 +33,7 @@ impl From<Record> for Restored {
             Record::User(user) => Restored::User(user),
             Record::Message(message) => Restored::Message(message),
             Record::Counters(counters) => Restored::Counters(counters),
+            Record::Revision(message) => Restored::Revision(message),
         }
     }
 }
@@ -47,10 +53,11 @@ impl Record {
         match self {
             Record::User(user) => encode_user(user, out),
             Record::Message(message) => encode_message(message, out),
+            Record::Revision(message) => encode_revision(message, out),
             Record::Counters(counters) => {
                 out.push(COUNTERS);
                 out.extend(counters.next_user.to_le_bytes());
-                out.extend(counters.next_message.to_le_bytes());
+                out.extend(counters.next_event.to_le_bytes());
             }
         }
     }
@@ -62,8 +69,9 @@ impl Record {
         match kind {
             USER => decode_user(fields).map(Record::User),
             MESSAGE => decode_message(fields).map(Record::Message),
+            REVISION => decode_revision(fields).map(Record::Revision),
             COUNTERS => {
-                let counters = Counters { next_user: fields.u64()?, next_message: fields.u64()? };
+                let counters = Counters { next_user: fields.u64()?, next_event: fields.u64()? };
                 fields.end().map(|()| Record::Counters(counters))
             }
             unknown => Err(DecodeError::UnknownKind(unknown)),
@@ -95,26 +103,80 @@ fn decode_user(mut fields: Fields<'_>) -> Result<User, DecodeError> {
     })
 }
 
-/// kind · id · from · to (0: the general chat) · time of sending · text
+/// kind · what does not change · text. A text that a revision has taken the place of may have been
+/// erased, and is empty then.
 fn encode_message(message: &Message, out: &mut Vec<u8>) {
     out.push(MESSAGE);
+    encode_fixed(message, out);
+    out.extend(message.text().as_bytes());
+}
+
+fn decode_message(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
+    let fixed = Fixed::decode(&mut fields)?;
+    let text = MessageText::from_store(text(fields.0)?);
+    Ok(fixed.with(Content::Original(text)))
+}
+
+/// kind · what does not change · the event's number · who · when · whether it was deleted · text
+fn encode_revision(message: &Message, out: &mut Vec<u8>) {
+    // Only a revised message is ever put into this record.
+    let Some(revision) = message.revision() else { return };
+    out.push(REVISION);
+    encode_fixed(message, out);
+    out.extend(revision.event.get().to_le_bytes());
+    out.extend(revision.by.get().to_le_bytes());
+    out.extend(revision.at.millis().to_le_bytes());
+    out.push(u8::from(revision.text.is_none()));
+    out.extend(message.text().as_bytes());
+}
+
+fn decode_revision(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
+    let fixed = Fixed::decode(&mut fields)?;
+    let event = EventId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
+    let by = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
+    let at = fields.timestamp()?;
+    let text = match fields.u8()? {
+        0 => Some(MessageText::from_store(text(fields.0)?)),
+        1 => fields.end().map(|()| None)?,
+        _ => return Err(DecodeError::Malformed),
+    };
+    if event <= fixed.id.into() {
+        return Err(DecodeError::Malformed);
+    }
+    Ok(fixed.with(Content::Revised(Box::new(Revision { event, by, at, text }))))
+}
+
+/// id · from · to (0: the general chat) · time of sending
+fn encode_fixed(message: &Message, out: &mut Vec<u8>) {
     out.extend(message.id.get().to_le_bytes());
     out.extend(message.from.get().to_le_bytes());
     out.extend(message.to.map_or(0, UserId::get).to_le_bytes());
     out.extend(message.sent_at.millis().to_le_bytes());
-    out.extend(message.text.as_str().as_bytes());
 }
 
-fn decode_message(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
-    let id = MessageId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
-    let from = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
-    let to = match fields.u64()? {
-        0 => None,
-        to => Some(UserId::new(to).ok_or(DecodeError::Malformed)?),
-    };
-    let sent_at = fields.timestamp()?;
-    let text = MessageText::from_store(text(fields.0)?);
-    Ok(Message { id, from, to, text, sent_at })
+/// What no revision changes of a message.
+struct Fixed {
+    id: MessageId,
+    from: UserId,
+    to: Option<UserId>,
+    sent_at: Timestamp,
+}
+
+impl Fixed {
+    fn decode(fields: &mut Fields<'_>) -> Result<Fixed, DecodeError> {
+        let id = MessageId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
+        let from = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
+        let to = match fields.u64()? {
+            0 => None,
+            to => Some(UserId::new(to).ok_or(DecodeError::Malformed)?),
+        };
+        Ok(Fixed { id, from, to, sent_at: fields.timestamp()? })
+    }
+
+    fn with(self, content: Content) -> Message {
+        let Fixed { id, from, to, sent_at } = self;
+        Message { id, from, to, content, sent_at }
+    }
 }
 
 /// The bytes of a record that are still to be read.
@@ -171,9 +233,20 @@ mod tests {
             id: MessageId::new(0x0403_0201).unwrap(),
             from: UserId::new(1).unwrap(),
             to: to.map(|to| UserId::new(to).unwrap()),
-            text: MessageText::parse("привет".into()).unwrap(),
+            content: Content::Original(MessageText::parse("привет".into()).unwrap()),
             sent_at: Timestamp::from_millis(1_700_000_000_123),
         })
+    }
+
+    fn revision(text: Option<&str>) -> Record {
+        let Record::Message(mut message) = message(Some(7)) else { unreachable!() };
+        message.content = Content::Revised(Box::new(Revision {
+            event: EventId::new(0x0403_0205).unwrap(),
+            by: UserId::new(1).unwrap(),
+            at: Timestamp::from_millis(0x0102),
+            text: text.map(MessageText::from_store),
+        }));
+        Record::Revision(message)
     }
 
     fn hex(record: &Record) -> String {
@@ -201,14 +274,21 @@ mod tests {
             "02010203040000000001000000000000000b0a000000000000\
              7b68e5cf8b010000d0bfd180d0b8d0b2d0b5d182"
         );
-        let counters = Record::Counters(Counters { next_user: 5, next_message: 6 });
+        let counters = Record::Counters(Counters { next_user: 5, next_event: 6 });
         assert_eq!(hex(&counters), "0305000000000000000600000000000000");
+        let fixed = "0102030400000000010000000000000007000000000000007b68e5cf8b010000";
+        let made = "0502030400000000010000000000000002010000000000 00".replace(' ', "");
+        assert_eq!(hex(&revision(Some("hi"))), format!("04{fixed}{made}006869"));
+        assert_eq!(hex(&revision(None)), format!("04{fixed}{made}01"));
     }
 
     #[test]
     fn every_kind_comes_back() {
-        let counters = Record::Counters(Counters { next_user: 5, next_message: 6 });
-        for record in [user(), message(None), message(Some(7)), counters] {
+        let counters = Record::Counters(Counters { next_user: 5, next_event: 6 });
+        let revisions = [Some("hi"), Some(""), None].map(revision);
+        for record in
+            [user(), message(None), message(Some(7)), counters].into_iter().chain(revisions)
+        {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
             assert_eq!(Record::decode(&bytes), Ok(record));
@@ -224,11 +304,21 @@ mod tests {
         assert_eq!(Record::decode(&[9, 1, 2]), Err(DecodeError::UnknownKind(9)));
         *bytes.last_mut().unwrap() = 0xff;
         assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed));
+        let mut bytes = Vec::new();
+        revision(None).encode(&mut bytes);
+        bytes.push(b'x');
+        assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed), "a tombstone with a text");
+        bytes.pop();
+        // A revision cannot be older than what it revises.
+        bytes[33] = 1;
+        assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed));
     }
 
     #[test]
     fn there_is_nothing_beyond_the_last_timestamp() {
-        for (record, at) in [(user(), 1 + 8), (message(None), 1 + 3 * 8)] {
+        for (record, at) in
+            [(user(), 1 + 8), (message(None), 1 + 3 * 8), (revision(None), 1 + 6 * 8)]
+        {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
             let last = Timestamp::MAX.millis();

@@ -8,9 +8,11 @@
 pub(super) mod check;
 pub(super) mod compact;
 mod lock;
+mod reading;
 mod view;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
@@ -18,21 +20,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::events::merged;
 use super::index::{Applied, Index, Posting};
 use super::log::{self, Frame, Log};
 use super::record::{DecodeError, Record};
 use super::room::Room;
 use super::table::Table;
 use super::{
-    Backend, Counters, NewMessage, NewUser, Progress, RestoreError, Restored, Snapshot, StoreError,
+    Backend, Counters, NewMessage, NewRevision, NewUser, Progress, RestoreError, Restored,
+    Snapshot, StoreError,
 };
 use crate::model::{
-    Cursor, Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window,
+    Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, User, UserId, Username,
+    Window,
 };
 
 use lock::Lock;
 use view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
 
+/// The first event there can be, and where a log has it at the earliest.
+const BEGINNING: Posting = Posting { id: 0, position: Log::START };
 /// What a record takes beside its texts, about.
 const RECORD_BYTES: usize = 60;
 
@@ -182,21 +189,27 @@ impl SledStore {
             index = Index::open(index_dir)?;
             applied = None;
         }
-        let start = start.unwrap_or(Log::START);
+        let start = start.unwrap_or(BEGINNING);
+        let mut table = Table::default();
+        table.begin_at(start.id);
+        let start = start.position;
         let mut view = View {
             epoch: log.epoch(),
             counters: applied.map_or(Counters::default(), |applied| applied.counters),
-            table: Table::default(),
+            table,
             index,
             pending: Vec::new(),
+            revised: BTreeMap::new(),
             last: None,
         };
         progress.begin("reading the log", log.end() - start);
         let end = log.scan_and_mend(start, durable, |frame| {
             let record = decode(&log, &frame)?;
             if applied.is_some_and(|applied| frame.stamp.lsn <= applied.stamp.lsn) {
-                if let Record::Message(message) = record {
-                    view.table.push(message);
+                match record {
+                    Record::Message(message) => view.table.push(message),
+                    Record::Revision(message) => view.table.revise(&message),
+                    Record::User(_) | Record::Counters(_) => {}
                 }
             } else {
                 view.replay(record, frame.stamp)
@@ -228,54 +241,6 @@ impl SledStore {
     fn name_is_taken(&self, name: &Username) -> Result<bool, StoreError> {
         let view = &self.view;
         Ok(view.table.user_named(name).is_some() || view.index.user_named(name)?.is_some())
-    }
-
-    fn read_users(&self, positions: &[u64]) -> Result<Vec<Cow<'_, User>>, StoreError> {
-        let mut users = Vec::with_capacity(positions.len());
-        self.log.read(positions, |frame| match decode(&self.log, &frame)? {
-            Record::User(user) => {
-                users.push(Cow::Owned(user));
-                Ok(())
-            }
-            _ => Err(self.view.index.broken("an account's position holds something else")),
-        })?;
-        Ok(users)
-    }
-
-    fn read_messages(&self, postings: &[Posting]) -> Result<Vec<Cow<'_, Message>>, StoreError> {
-        let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
-        let mut messages: Vec<Cow<'_, Message>> = Vec::with_capacity(postings.len());
-        self.log.read(&positions, |frame| match decode(&self.log, &frame)? {
-            Record::Message(message) if message.id.get() == postings[messages.len()].id => {
-                messages.push(Cow::Owned(message));
-                Ok(())
-            }
-            _ => Err(self.view.index.broken("a message's position holds something else")),
-        })?;
-        Ok(messages)
-    }
-
-    /// Messages from `from` on as the log has them, at most `limit`.
-    fn scan_messages(&self, from: MessageId, limit: usize) -> Result<Vec<Message>, StoreError> {
-        let start = match self.view.index.mark_below(from.get())? {
-            Some(mark) => mark.position,
-            None => Log::START,
-        };
-        let mut found = Vec::new();
-        let end = self.log.scan(start, |frame| {
-            if let Record::Message(message) = decode(&self.log, &frame)?
-                && message.id >= from
-                && found.len() < limit
-            {
-                found.push(message);
-            }
-            let done = found.len() >= limit;
-            Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
-        if found.len() < limit && end.position != self.log.end() {
-            return Err(self.log.damage_at(end.position, "a record is unreadable"));
-        }
-        Ok(found)
     }
 }
 
@@ -348,12 +313,26 @@ impl Backend for SledStore {
         Ok(Some(id))
     }
 
+    fn revise(
+        &mut self,
+        id: MessageId,
+        seen: EventId,
+        new: NewRevision,
+    ) -> Result<Option<EventId>, StoreError> {
+        let Some(message) = self.find_message(id)?.filter(|message| message.event() == seen) else {
+            return Ok(None);
+        };
+        let message = message.into_owned();
+        let text_bytes = new.text.as_ref().map_or(0, |text| text.as_str().len());
+        self.room.admit(RECORD_BYTES + text_bytes, Instant::now())?;
+        let revised = self.view.counters.revision(&message, new)?;
+        let event = revised.event();
+        self.write(Record::Revision(revised))?;
+        Ok(Some(event))
+    }
+
     fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
-        if id.get() >= self.view.table_start() {
-            return Ok(self.view.table.message(id).map(Cow::Borrowed));
-        }
-        let found = self.scan_messages(id, 1)?.pop();
-        Ok(found.filter(|message| message.id == id).map(Cow::Owned))
+        self.find_message(id)
     }
 
     fn messages(
@@ -361,51 +340,21 @@ impl Backend for SledStore {
         mailbox: Mailbox,
         window: Window,
     ) -> Result<Page<Cow<'_, Message>>, StoreError> {
-        let View { index, table, .. } = &self.view;
-        let boundary = self.view.table_start();
-        let (postings, older) = match window.cursor {
-            Cursor::From(start) => {
-                let postings = index.postings_from(mailbox, start, boundary, window.limit)?;
-                let older_indexed = index.any_below(mailbox, start.min(boundary))?;
-                (postings, older_indexed || table.mailbox(mailbox, window).1)
-            }
-            Cursor::Newest | Cursor::Before(_) => {
-                let (newer, older) = table.mailbox(mailbox, window);
-                if older {
-                    (Vec::new(), true)
-                } else {
-                    // One more than wanted tells whether the page is the first.
-                    let missing = window.limit - newer.len();
-                    let end = boundary.min(window.start(None));
-                    let mut postings = index.postings_below(mailbox, end, missing + 1)?;
-                    let older = postings.len() > missing;
-                    postings.drain(..postings.len().saturating_sub(missing));
-                    (postings, older)
-                }
-            }
-        };
-        let mut items = self.read_messages(&postings)?;
-        let rest = Window { limit: window.limit - items.len(), ..window };
-        items.extend(table.mailbox(mailbox, rest).0.into_iter().map(Cow::Borrowed));
-        Ok(Page { items, older })
+        self.mailbox(mailbox, window)
     }
 
-    fn history(
-        &mut self,
-        from: MessageId,
-        limit: usize,
-    ) -> Result<Vec<Cow<'_, Message>>, StoreError> {
-        let mut found: Vec<Cow<'_, Message>> = Vec::new();
-        if from.get() < self.view.table_start() {
-            found.extend(self.scan_messages(from, limit)?.into_iter().map(Cow::Owned));
+    fn events(&mut self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError> {
+        let mut parts = Vec::new();
+        for feed in [Mailbox::General, Mailbox::Private(reader)] {
+            let Page { items, older } = self.mailbox(feed, window)?;
+            parts.push((items.into_iter().map(Event::created).collect(), older));
+            parts.push(self.revisions(feed, window)?);
         }
-        // Behind what the log has synced, the table goes on.
-        let behind = found.last().map_or(Some(from), |last| MessageId::new(last.id.get() + 1));
-        if let Some(behind) = behind {
-            let rest = self.view.table.history(behind).take(limit - found.len());
-            found.extend(rest.map(Cow::Borrowed));
-        }
-        Ok(found)
+        Ok(merged(parts, window))
+    }
+
+    fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
+        self.events_from(from, limit)
     }
 
     fn counters(&self) -> Counters {
@@ -435,10 +384,15 @@ impl Backend for SledStore {
         {
             return Err(RestoreError::name_taken(user));
         }
+        if let Restored::Revision(revised) = &restored {
+            let there = self.find_message(revised.id)?;
+            RestoreError::expect_revision_of(there.as_deref(), revised)?;
+        }
         self.view.counters.admit(&restored)?;
         self.write(match restored {
             Restored::User(user) => Record::User(user),
             Restored::Message(message) => Record::Message(message),
+            Restored::Revision(message) => Record::Revision(message),
             Restored::Counters(counters) => Record::Counters(counters),
         })?;
         Ok(())
@@ -466,7 +420,7 @@ impl Drop for SledStore {
 
 /// Where to begin reading a log that is indexed up to `applied`, so that the newest messages come
 /// back into memory. `None` if the index does not fit the log.
-fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<u64>, StoreError> {
+fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<Posting>, StoreError> {
     let mut fits = false;
     let last = log.read(&[applied.stamp.position], |frame| {
         fits = frame.stamp == applied.stamp;
@@ -475,15 +429,15 @@ fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<u64
     if !fits || last.is_err() {
         return Ok(None);
     }
-    let recent = applied.counters.next_message.saturating_sub(RECENT_MESSAGES as u64);
-    let Some(mark) = index.mark_below(recent)? else { return Ok(Some(Log::START)) };
+    let recent = applied.counters.next_event.saturating_sub(RECENT_MESSAGES as u64);
+    let Some(mark) = index.mark_below(recent)? else { return Ok(Some(BEGINNING)) };
     let mut fits = false;
     let marked = log.read(&[mark.position], |frame| {
         fits =
             matches!(decode(log, &frame)?, Record::Message(message) if message.id.get() == mark.id);
         Ok(())
     });
-    Ok((fits && marked.is_ok()).then_some(mark.position))
+    Ok((fits && marked.is_ok()).then_some(mark))
 }
 
 fn decode(log: &Log, frame: &Frame<'_>) -> Result<Record, StoreError> {

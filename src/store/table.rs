@@ -3,10 +3,18 @@
 //!
 //! Knows nothing of durability. Ids only ever grow, so every list is kept sorted by appending.
 
+use std::borrow::Cow;
+use std::collections::hash_map;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
-use crate::model::{Cursor, Mailbox, Message, MessageId, User, UserId, Username, Window};
+use crate::model::{
+    Change, Cursor, Event, EventId, Mailbox, Message, MessageId, Timestamp, User, UserId, Username,
+    Window,
+};
+
+/// So far behind a message its mailbox's next is looked for before it is searched for.
+const NEAR: usize = 8;
 
 /// Ordered accounts and messages, with the mailboxes they lie in.
 #[derive(Debug, Default)]
@@ -16,6 +24,56 @@ pub(super) struct Table {
     messages: VecDeque<Message>,
     mailboxes: HashMap<Mailbox, VecDeque<MessageId>>,
     text_bytes: usize,
+    /// In order of event.
+    revisions: VecDeque<Revised>,
+    /// Events, by who may see them: everybody, or a user.
+    feeds: HashMap<Mailbox, VecDeque<EventId>>,
+    /// The event from which on every revision is held here.
+    revisions_start: u64,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Entry<'a> {
+    /// A message was posted; this is what it is now.
+    Posted(&'a Message),
+    /// A message was revised, which may not be held here.
+    Revised(Revised),
+}
+
+/// That a message was edited or deleted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Revised {
+    pub(super) event: EventId,
+    pub(super) change: Change,
+    pub(super) message: MessageId,
+    from: UserId,
+    to: Option<UserId>,
+    by: UserId,
+    at: Timestamp,
+}
+
+impl Revised {
+    /// `None` for a message that is as it was posted.
+    pub(super) fn of(message: &Message) -> Option<Revised> {
+        let revision = message.revision()?;
+        let change = if revision.text.is_some() { Change::Edited } else { Change::Deleted };
+        Some(Revised {
+            event: revision.event,
+            change,
+            message: message.id,
+            from: message.from,
+            to: message.to,
+            by: revision.by,
+            at: revision.at,
+        })
+    }
+
+    /// Says it of the message as it is now.
+    pub(super) fn of_present(self, message: Cow<'_, Message>) -> Event<'_> {
+        let Revised { event: id, change, by, at, .. } = self;
+        Event { id, change, by, at, message }
+    }
 }
 
 impl Table {
@@ -75,22 +133,69 @@ impl Table {
         for mailbox in Mailbox::of(message.from, message.to) {
             self.mailboxes.entry(mailbox).or_default().push_back(message.id);
         }
-        self.text_bytes += message.text.as_str().len();
+        self.text_bytes += message.text().len();
         self.messages.push_back(message);
     }
 
     /// Forgets the oldest message.
     pub(super) fn evict_oldest(&mut self) {
         let Some(message) = self.messages.pop_front() else { return };
-        self.text_bytes -= message.text.as_str().len();
+        self.text_bytes -= message.text().len();
         for mailbox in Mailbox::of(message.from, message.to) {
-            if let Some(ids) = self.mailboxes.get_mut(&mailbox) {
-                ids.pop_front();
-                if ids.is_empty() {
-                    self.mailboxes.remove(&mailbox);
-                }
-            }
+            forget_first(&mut self.mailboxes, mailbox);
         }
+    }
+
+    /// Takes in what a revision made of a message, whether it is held here or not. Its event must
+    /// be higher than any before it.
+    pub(super) fn revise(&mut self, message: &Message) {
+        let Some(revised) = Revised::of(message) else { return };
+        debug_assert!(self.revisions.back().is_none_or(|last| last.event < revised.event));
+        for feed in Mailbox::feeds(message.from, message.to) {
+            self.feeds.entry(feed).or_default().push_back(revised.event);
+        }
+        self.revisions.push_back(revised);
+        if let Some(place) = self.place(message.id) {
+            let held = &mut self.messages[place];
+            self.text_bytes = self.text_bytes - held.text().len() + message.text().len();
+            held.content = message.content.clone();
+        }
+    }
+
+    /// Forgets the oldest revision as an event. What it made of its message stays.
+    pub(super) fn evict_oldest_revision(&mut self) {
+        let Some(revised) = self.revisions.pop_front() else { return };
+        self.revisions_start = revised.event.get() + 1;
+        for feed in Mailbox::feeds(revised.from, revised.to) {
+            forget_first(&mut self.feeds, feed);
+        }
+    }
+
+    /// How many revisions there are.
+    pub(super) fn revision_count(&self) -> usize {
+        self.revisions.len()
+    }
+
+    /// The event from which on every revision is held here.
+    pub(super) fn revisions_start(&self) -> u64 {
+        self.revisions_start
+    }
+
+    /// Nothing before this event will be told of.
+    pub(super) fn begin_at(&mut self, event: u64) {
+        self.revisions_start = event;
+    }
+
+    /// The revisions of a feed in a window, ascending, and whether there are older ones here.
+    pub(super) fn revisions(&self, feed: Mailbox, window: Window) -> (Vec<Revised>, bool) {
+        let Some(events) = self.feeds.get(&feed) else { return (Vec::new(), false) };
+        let range = window_of(events, window, EventId::get);
+        let older = range.start > 0;
+        let found = |event: &EventId| {
+            let place = self.revisions.binary_search_by_key(event, |revised| revised.event).ok()?;
+            self.revisions.get(place).copied()
+        };
+        (events.range(range).filter_map(found).collect(), older)
     }
 
     /// How many messages there are, and how many bytes of text in them.
@@ -104,47 +209,95 @@ impl Table {
     }
 
     pub(super) fn message(&self, id: MessageId) -> Option<&Message> {
-        let first = self.messages.front()?.id;
-        // Without gaps, which is the rule, the place is the distance from the first.
-        let guess = usize::try_from(id.get().checked_sub(first.get())?).ok()?;
-        if let Some(message) = self.messages.get(guess).filter(|message| message.id == id) {
-            return Some(message);
-        }
-        let place = self.messages.binary_search_by_key(&id, |message| message.id).ok()?;
-        self.messages.get(place)
+        self.messages.get(self.place(id)?)
     }
 
-    /// Messages of all mailboxes from `from` on.
-    pub(super) fn history(&self, from: MessageId) -> impl Iterator<Item = &Message> {
-        let start = self.messages.partition_point(|message| message.id < from);
-        self.messages.range(start..)
+    fn place(&self, id: MessageId) -> Option<usize> {
+        let first = self.messages.front()?.id;
+        // As long as nothing was revised, the place is the distance from the first.
+        let guess = usize::try_from(id.get().checked_sub(first.get())?).ok()?;
+        if self.messages.get(guess).is_some_and(|message| message.id == id) {
+            return Some(guess);
+        }
+        self.messages.binary_search_by_key(&id, |message| message.id).ok()
+    }
+
+    /// These messages, which ascend. Neighbours are mostly near each other, so that most need no
+    /// search.
+    fn messages_of<'a>(
+        &'a self,
+        ids: impl Iterator<Item = &'a MessageId>,
+    ) -> impl Iterator<Item = &'a Message> {
+        let mut next = usize::MAX;
+        ids.filter_map(move |id| {
+            let near = (next..next.saturating_add(NEAR))
+                .find(|&place| self.messages.get(place).is_some_and(|message| message.id == *id));
+            let place = near.or_else(|| self.place(*id))?;
+            next = place + 1;
+            self.messages.get(place)
+        })
+    }
+
+    /// What happened in all mailboxes from `from` on, in order, as far as it is held here.
+    pub(super) fn history(&self, from: u64) -> impl Iterator<Item = Entry<'_>> {
+        let start = self.messages.partition_point(|message| message.id.get() < from);
+        let mut posted = self.messages.range(start..).peekable();
+        let start = self.revisions.partition_point(|revised| revised.event.get() < from);
+        let mut revised = self.revisions.range(start..).copied().peekable();
+        std::iter::from_fn(move || match (posted.peek(), revised.peek()) {
+            (Some(message), Some(next)) if next.event < message.id.into() => {
+                revised.next().map(Entry::Revised)
+            }
+            (Some(_), _) => posted.next().map(Entry::Posted),
+            (None, _) => revised.next().map(Entry::Revised),
+        })
+    }
+
+    /// A revision with its message, if that is held here.
+    pub(super) fn event_of(&self, revised: Revised) -> Option<Event<'_>> {
+        let message = self.message(revised.message)?;
+        Some(revised.of_present(Cow::Borrowed(message)))
     }
 
     /// The messages of a mailbox in a window, ascending, and whether the mailbox holds older ones
     /// here.
     pub(super) fn mailbox(&self, mailbox: Mailbox, window: Window) -> (Vec<&Message>, bool) {
         let Some(ids) = self.mailboxes.get(&mailbox) else { return (Vec::new(), false) };
-        let below = |id: u64| ids.partition_point(|it| it.get() < id);
-        let (start, end) = match window.cursor {
-            Cursor::Newest => (ids.len().saturating_sub(window.limit), ids.len()),
-            Cursor::Before(id) => {
-                let end = below(id);
-                (end.saturating_sub(window.limit), end)
-            }
-            Cursor::From(id) => {
-                let start = below(id);
-                (start, ids.len().min(start.saturating_add(window.limit)))
-            }
-        };
-        let items = ids.range(start..end).filter_map(|id| self.message(*id)).collect();
-        (items, start > 0)
+        let range = window_of(ids, window, MessageId::get);
+        let older = range.start > 0;
+        (self.messages_of(ids.range(range)).collect(), older)
+    }
+}
+
+/// Where in a list of ids a window lies.
+fn window_of<T: Copy>(ids: &VecDeque<T>, window: Window, number: fn(T) -> u64) -> Range<usize> {
+    let below = |id: u64| ids.partition_point(|it| number(*it) < id);
+    match window.cursor {
+        Cursor::Newest => ids.len().saturating_sub(window.limit)..ids.len(),
+        Cursor::Before(id) => {
+            let end = below(id);
+            end.saturating_sub(window.limit)..end
+        }
+        Cursor::From(id) => {
+            let start = below(id);
+            start..ids.len().min(start.saturating_add(window.limit))
+        }
+    }
+}
+
+/// Forgets the first of a list, and the list with the last.
+fn forget_first<T>(lists: &mut HashMap<Mailbox, VecDeque<T>>, of: Mailbox) {
+    let hash_map::Entry::Occupied(mut list) = lists.entry(of) else { return };
+    list.get_mut().pop_front();
+    if list.get().is_empty() {
+        list.remove();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{MessageText, Timestamp};
+    use crate::model::{Content, MessageText};
 
     /// General messages and private ones, with an id in every three.
     fn table(messages: u64) -> Table {
@@ -154,7 +307,7 @@ mod tests {
                 id: MessageId::new(3 * n).unwrap(),
                 from: UserId::new(1 + n % 3).unwrap(),
                 to: UserId::new(n % 4),
-                text: MessageText::parse("five!".into()).unwrap(),
+                content: Content::Original(MessageText::parse("five!".into()).unwrap()),
                 sent_at: Timestamp::from_millis(n),
             });
         }

@@ -12,14 +12,20 @@ pub struct Summary {
     pub users: u64,
     /// How many messages.
     pub messages: u64,
+    /// How many edits and deletions.
+    pub revisions: u64,
     /// SHA-256, in hexadecimal, of everything but the last line.
     pub digest: String,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { users, messages, digest } = self;
-        write!(f, "{users} users, {messages} messages, sha256 {digest}")
+        let Summary { users, messages, revisions, digest } = self;
+        write!(f, "{users} users, {messages} messages, ")?;
+        if *revisions > 0 {
+            write!(f, "{revisions} edits and deletions, ")?;
+        }
+        write!(f, "sha256 {digest}")
     }
 }
 

@@ -20,7 +20,7 @@ fn sample<S: Subject>() -> Pair<S> {
     }
     chatter(&mut pair, 2500, &mut random);
     pair.post(new_message(1, 2, &"\u{1}".repeat(4096)));
-    pair.restore(Restored::Counters(Counters { next_user: 20, next_message: 5000 }));
+    pair.restore(Restored::Counters(Counters { next_user: 20, next_event: 5000 }));
     pair.sync();
     pair
 }
@@ -39,7 +39,8 @@ fn import(bytes: &[u8], store: &mut dyn Backend) -> Result<store::Summary, Trans
 fn from_memory_to_sled_and_back_it_is_the_same() {
     let mut first = sample::<Memory>();
     let (bytes, summary) = export(first.store());
-    assert_eq!((summary.users, summary.messages), (4, 2504));
+    assert_eq!((summary.users, summary.messages + summary.revisions), (4, 2504));
+    assert!(summary.revisions > 100);
 
     let dir = tempfile::tempdir().unwrap();
     let built = SledStore::build(dir.path(), Epoch(1), |store| import(&bytes, store)).unwrap();

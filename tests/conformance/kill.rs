@@ -34,17 +34,17 @@ fn message(id: u64) -> NewMessage {
 fn child() {
     let Ok(dir) = env::var(DIR) else { return };
     let mut store = SledStore::open(Path::new(&dir), EPOCH, &mut ()).unwrap();
-    let mut random = Random::new(store.counters().next_message);
+    let mut random = Random::new(store.counters().next_event);
     for id in store.counters().next_user..=USERS {
         assert_eq!(store.create_user(new_user(&format!("u{id}"))).unwrap(), Some(user_id(id)));
     }
     loop {
         for _ in 0..=random.low_below(40) {
-            let next = store.counters().next_message;
+            let next = store.counters().next_event;
             assert_eq!(store.post(message(next)).unwrap(), Some(message_id(next)));
         }
         store.sync().unwrap();
-        println!("{ACKNOWLEDGED}{}", store.counters().next_message);
+        println!("{ACKNOWLEDGED}{}", store.counters().next_event);
     }
 }
 
@@ -56,14 +56,15 @@ fn whatever_was_acknowledged_survives_a_kill() {
         let enough = 1 + random.low_below(150);
         let acknowledged = run_and_kill(dir.path(), enough);
         let mut store = SledStore::open(dir.path(), EPOCH, &mut ()).unwrap();
-        let next = store.counters().next_message;
+        let next = store.counters().next_event;
         assert!(next >= acknowledged, "{acknowledged} were acknowledged, {next} are there");
-        let all = store.history(MessageId::FIRST, usize::MAX).unwrap();
+        let all = store.history(MessageId::FIRST.into(), usize::MAX).unwrap();
         assert_eq!(all.len() as u64, next);
-        for (found, id) in all.iter().zip(0..) {
+        for (event, id) in all.iter().zip(0..) {
+            let found = &event.message;
             let expected = message(id);
             assert_eq!((found.id.get(), found.from, found.to), (id, expected.from, expected.to));
-            assert_eq!(found.text, expected.text);
+            assert_eq!(found.text(), expected.text.as_str());
         }
         let general: Vec<u64> = (0..next).filter(|id| message(*id).to.is_none()).collect();
         let (mut found, mut from) = (Vec::new(), 0);

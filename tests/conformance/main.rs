@@ -43,6 +43,8 @@ mod any {
             rules::every_value_comes_back_as_it_was_given,
             rules::what_does_not_exist_is_not_found,
             rules::history_is_every_message_in_order,
+            rules::a_revision_is_an_event_of_its_own,
+            rules::revisions_that_are_buried_are_found,
             rules::an_identity_is_adopted_only_while_empty,
             rules::restored_records_keep_their_ids,
             rules::a_refused_record_changes_nothing,

@@ -4,7 +4,7 @@
 use veche::model::{Cursor, MAX_PAGE_LIMIT, Mailbox, Window};
 
 use crate::pair::{
-    Pair, message_id, new_message, restored_message, restored_user, user_id, windows,
+    Pair, event_id, message_id, new_message, restored_message, restored_user, user_id, windows,
 };
 use crate::seed::Random;
 use crate::subject::Subject;
@@ -22,6 +22,13 @@ pub(crate) fn mailboxes(users: u64) -> Vec<Mailbox> {
 /// Some messages among three users, to themselves as well.
 pub(crate) fn chatter<S: Subject>(pair: &mut Pair<S>, count: u64, random: &mut Random) {
     for _ in 0..count {
+        if random.once_in(8) {
+            let id = random.below(pair.reference.counters().next_event + 1);
+            let text = if random.once_in(3) { None } else { Some("other words") };
+            if pair.revise(id, text).is_some() {
+                continue;
+            }
+        }
         let (from, to) = (1 + random.below(3), random.below(4));
         pair.post(new_message(from, to, "some words"));
     }
@@ -136,7 +143,7 @@ pub(crate) fn buried_messages_are_found<S: Subject>() {
 
 /// Windows around the ends of what was buried.
 pub(crate) fn expect_buried<S: Subject>(pair: &mut Pair<S>) {
-    let next = pair.reference.counters().next_message;
+    let next = pair.reference.counters().next_event;
     let limits = [1, 2, 30, MAX_PAGE_LIMIT];
     for mailbox in mailboxes(3) {
         let ids = (0..420).step_by(7).chain([next - 40, next - 2, next, next + 1]);
@@ -152,9 +159,7 @@ pub(crate) fn expect_buried<S: Subject>(pair: &mut Pair<S>) {
         let found = pair.subject.store().message(message_id(id)).unwrap();
         assert_eq!(found.as_deref(), pair.reference.message(message_id(id)));
         for limit in [0, 1, 7] {
-            let found = pair.subject.store().history(message_id(id), limit).unwrap();
-            let expected = pair.reference.history(message_id(id), limit);
-            assert!(found.iter().map(AsRef::as_ref).eq(expected), "from {id}, {limit}");
+            pair.reference.expect_history(pair.subject.store(), event_id(id), limit);
         }
     }
 }

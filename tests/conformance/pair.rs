@@ -2,9 +2,10 @@
 //! expected of the other.
 
 use veche::model::{
-    Cursor, Mailbox, Message, MessageId, MessageText, Timestamp, User, UserId, Username, Window,
+    Content, Cursor, EventId, Mailbox, Message, MessageId, MessageText, Timestamp, User, UserId,
+    Username, Window,
 };
-use veche::store::{Backend, NewMessage, NewUser, Restored};
+use veche::store::{Backend, NewMessage, NewRevision, NewUser, Restored};
 
 use crate::reference::Reference;
 use crate::seed::Random;
@@ -52,7 +53,21 @@ pub(crate) fn restored_user(id: u64, user: &str) -> Restored {
 
 pub(crate) fn restored_message(id: u64, from: u64, to: u64) -> Restored {
     let NewMessage { from, to, text, sent_at } = new_message(from, to, &format!("restored {id}"));
-    Restored::Message(Message { id: message_id(id), from, to, text, sent_at })
+    let content = Content::Original(text);
+    Restored::Message(Message { id: message_id(id), from, to, content, sent_at })
+}
+
+pub(crate) fn event_id(id: u64) -> EventId {
+    EventId::new(id).unwrap()
+}
+
+/// `None` deletes.
+pub(crate) fn new_revision(by: u64, text: Option<&str>) -> NewRevision {
+    NewRevision {
+        by: user_id(by),
+        at: Timestamp::from_millis(1_700_000_100_000),
+        text: text.map(|text| MessageText::parse(text.into()).unwrap()),
+    }
 }
 
 impl<S: Subject> Pair<S> {
@@ -86,6 +101,24 @@ impl<S: Subject> Pair<S> {
         id
     }
 
+    /// Edits or deletes a message as it is, if there is one.
+    pub(crate) fn revise(&mut self, id: u64, text: Option<&str>) -> Option<EventId> {
+        let message = self.reference.message(message_id(id));
+        let seen = message.map_or(event_id(id), Message::event);
+        self.revise_seen(id, seen, new_revision(1, text))
+    }
+
+    pub(crate) fn revise_seen(
+        &mut self,
+        id: u64,
+        seen: EventId,
+        new: NewRevision,
+    ) -> Option<EventId> {
+        let event = self.store().revise(message_id(id), seen, new.clone()).unwrap();
+        assert_eq!(event, self.reference.revise(message_id(id), seen, new));
+        event
+    }
+
     pub(crate) fn restore(&mut self, record: Restored) {
         self.store().restore(record.clone()).unwrap();
         self.reference.restore(record);
@@ -114,6 +147,9 @@ impl<S: Subject> Pair<S> {
         for &mailbox in mailboxes {
             for window in windows(ids) {
                 self.reference.expect_messages(self.subject.store(), mailbox, window);
+                if let Mailbox::Private(user) = mailbox {
+                    self.reference.expect_events(self.subject.store(), user, window);
+                }
             }
         }
     }

@@ -3,14 +3,22 @@
 //! It shares no code with the stores it is compared with but the types of the model, and decides
 //! nothing by an index, a boundary or a cache.
 
-use veche::model::{Cursor, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
-use veche::store::{Backend, Counters, NewMessage, NewUser, Restored};
+use std::borrow::Cow;
 
-/// What a store should answer. Ids ascend, so that both lists are sorted.
+use veche::model::{
+    Change, Content, Cursor, Event, EventId, Mailbox, Message, MessageId, Page, Revision, User,
+    UserId, Username, Window,
+};
+use veche::store::{Backend, Counters, NewMessage, NewRevision, NewUser, Restored};
+
+/// What a store should answer. Ids ascend, so that the lists are sorted.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Reference {
     users: Vec<User>,
+    /// As they are now.
     messages: Vec<Message>,
+    /// What each event made of its message.
+    versions: Vec<Message>,
     counters: Counters,
 }
 
@@ -34,11 +42,34 @@ impl Reference {
         if new.to.is_some_and(|to| self.user(to).is_none()) {
             return None;
         }
-        let id = MessageId::new(self.counters.next_message)?;
-        self.counters.next_message += 1;
+        let id = MessageId::new(self.counters.next_event)?;
+        self.counters.next_event += 1;
         let NewMessage { from, to, text, sent_at } = new;
-        self.messages.push(Message { id, from, to, text, sent_at });
+        self.add(Message { id, from, to, content: Content::Original(text), sent_at });
         Some(id)
+    }
+
+    pub(crate) fn revise(
+        &mut self,
+        id: MessageId,
+        seen: EventId,
+        new: NewRevision,
+    ) -> Option<EventId> {
+        let mut message = self.message(id).filter(|message| message.event() == seen)?.clone();
+        let event = EventId::new(self.counters.next_event)?;
+        self.counters.next_event += 1;
+        let NewRevision { by, at, text } = new;
+        message.content = Content::Revised(Box::new(Revision { event, by, at, text }));
+        self.add(message);
+        Some(event)
+    }
+
+    fn add(&mut self, message: Message) {
+        match self.messages.binary_search_by_key(&message.id, |message| message.id) {
+            Ok(place) => self.messages[place] = message.clone(),
+            Err(place) => self.messages.insert(place, message.clone()),
+        }
+        self.versions.push(message);
     }
 
     /// Takes in a record that a store accepted.
@@ -49,8 +80,12 @@ impl Reference {
                 self.users.push(user);
             }
             Restored::Message(message) => {
-                self.counters.next_message = message.id.get() + 1;
-                self.messages.push(message);
+                self.counters.next_event = message.id.get() + 1;
+                self.add(message);
+            }
+            Restored::Revision(message) => {
+                self.counters.next_event = message.event().get() + 1;
+                self.add(message);
             }
             Restored::Counters(counters) => self.counters = counters,
         }
@@ -59,7 +94,12 @@ impl Reference {
     /// Forgets what came after `counters` had been reached.
     pub(crate) fn go_back(&mut self, counters: Counters) {
         self.users.retain(|user| user.id.get() < counters.next_user);
-        self.messages.retain(|message| message.id.get() < counters.next_message);
+        self.messages.clear();
+        let mut versions = std::mem::take(&mut self.versions);
+        versions.retain(|message| message.event().get() < counters.next_event);
+        for message in versions {
+            self.add(message);
+        }
         self.counters = counters;
     }
 
@@ -76,9 +116,38 @@ impl Reference {
         self.messages.get(place)
     }
 
-    pub(crate) fn history(&self, from: MessageId, limit: usize) -> Vec<&Message> {
-        let start = self.messages.partition_point(|message| message.id < from);
-        self.messages[start..].iter().take(limit).collect()
+    pub(crate) fn history(&self, from: EventId, limit: usize) -> Vec<Event<'_>> {
+        let start = self.versions.partition_point(|message| message.event() < from);
+        self.versions[start..].iter().take(limit).map(|version| self.event(version)).collect()
+    }
+
+    fn event(&self, version: &Message) -> Event<'_> {
+        let message = Cow::Borrowed(self.message(version.id).unwrap());
+        let (change, by, at) = match version.revision() {
+            None => (Change::Created, version.from, version.sent_at),
+            Some(Revision { by, at, text: Some(_), .. }) => (Change::Edited, *by, *at),
+            Some(Revision { by, at, text: None, .. }) => (Change::Deleted, *by, *at),
+        };
+        Event { id: version.event(), change, by, at, message }
+    }
+
+    pub(crate) fn events(&self, reader: UserId, window: Window) -> Page<Event<'_>> {
+        let visible = |message: &Message| message.is_visible_to(reader);
+        let Page { items, older } =
+            page(&self.versions, |version| version.event().get(), visible, window);
+        Page { items: items.into_iter().map(|version| self.event(version)).collect(), older }
+    }
+
+    /// Asks `store` for a page of events and expects it to be as it should.
+    pub(crate) fn expect_events(&self, store: &mut dyn Backend, reader: UserId, window: Window) {
+        let found = store.events(reader, window).unwrap();
+        assert_eq!(found, self.events(reader, window), "{reader}, {window:?}");
+    }
+
+    /// Asks `store` for what happened and expects it to be as it should.
+    pub(crate) fn expect_history(&self, store: &mut dyn Backend, from: EventId, limit: usize) {
+        let found = store.history(from, limit).unwrap();
+        assert!(found == self.history(from, limit), "from {from}, {limit}");
     }
 
     pub(crate) fn users(&self, window: Window) -> Page<&User> {
@@ -113,11 +182,11 @@ impl Reference {
             self.expect_users(store, Window { cursor: Cursor::From(from), limit: STEP });
             from += STEP as u64;
         }
-        let mut next = Some(MessageId::FIRST);
+        let mut next = Some(EventId::from(MessageId::FIRST));
         while let Some(from) = next {
-            let found = store.history(from, STEP).unwrap();
-            assert!(found.iter().map(AsRef::as_ref).eq(self.history(from, STEP)), "from {from}");
-            next = found.last().and_then(|last| MessageId::new(last.id.get() + 1));
+            self.expect_history(store, from, STEP);
+            let found = self.history(from, STEP);
+            next = found.last().and_then(|last| EventId::new(last.id.get() + 1));
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn what_was_synced_survives<S: Subject>() {
         let next = pair.reference.counters();
         assert_eq!(pair.create_user("next"), Some(user_id(next.next_user)));
         let id = pair.post(new_message(next.next_user, 1, "hello"));
-        assert_eq!(id, Some(message_id(next.next_message)));
+        assert_eq!(id, Some(message_id(next.next_event)));
         pair.expect_all();
     }
 }
@@ -71,7 +71,7 @@ pub(crate) fn identity_and_counters_survive<S: Subject>() {
         pair.sync();
         pair.store().adopt(Epoch(99)).unwrap();
         for counters in
-            [Counters { next_user: 1, next_message: 8 }, Counters { next_user: 9, next_message: 8 }]
+            [Counters { next_user: 1, next_event: 8 }, Counters { next_user: 9, next_event: 8 }]
         {
             pair.restore(Restored::Counters(counters));
             pair.sync();
@@ -81,7 +81,7 @@ pub(crate) fn identity_and_counters_survive<S: Subject>() {
         }
         assert!(pair.store().adopt(Epoch(5)).is_err());
         pair.restore(restored_user(10, "ten"));
-        pair.restore(Restored::Counters(Counters { next_user: 20, next_message: 30 }));
+        pair.restore(Restored::Counters(Counters { next_user: 20, next_event: 30 }));
         pair.sync();
         pair.restart(restart, &mut random);
         assert_eq!(pair.store().epoch(), Epoch(99));

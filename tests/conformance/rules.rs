@@ -1,10 +1,14 @@
 //! Who gets which id, which name, and what is refused.
 
-use veche::model::{Cursor, Epoch, MAX_ID, MAX_TEXT_BYTES, Mailbox, Page, Timestamp, Window};
+use veche::model::{
+    Change, Cursor, Epoch, EventId, MAX_ID, MAX_TEXT_BYTES, Mailbox, MessageId, Page, Timestamp,
+    Window,
+};
 use veche::store::{Counters, NewMessage, NewUser, RestoreError, Restored, StoreError};
 
 use crate::pair::{
-    Pair, message_id, name, new_message, new_user, restored_message, restored_user, user_id,
+    Pair, event_id, message_id, name, new_message, new_revision, new_user, restored_message,
+    restored_user, user_id,
 };
 use crate::subject::{EPOCH, Subject};
 
@@ -14,7 +18,7 @@ const NEWEST: Window = Window { cursor: Cursor::Newest, limit: 100 };
 pub(crate) fn ids_ascend_without_gaps<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
-    assert_eq!(store.counters(), Counters { next_user: 1, next_message: 0 });
+    assert_eq!(store.counters(), Counters { next_user: 1, next_event: 0 });
     for next in 1..=5 {
         let id = store.create_user(new_user(&format!("user{next}"))).unwrap();
         assert_eq!(id, Some(user_id(next)));
@@ -25,7 +29,7 @@ pub(crate) fn ids_ascend_without_gaps<S: Subject>() {
         let id = store.post(new_message(1, to, "hello")).unwrap();
         assert_eq!(id, Some(message_id(next)), "one sequence for all mailboxes");
         assert_eq!(store.post(new_message(1, 6, "hello")).unwrap(), None);
-        assert_eq!(store.counters(), Counters { next_user: 6, next_message: next + 1 });
+        assert_eq!(store.counters(), Counters { next_user: 6, next_event: next + 1 });
         store.sync().unwrap();
     }
 }
@@ -80,11 +84,11 @@ pub(crate) fn what_was_written_is_read_before_the_sync<S: Subject>() {
         let page = store.messages(mailbox, NEWEST).unwrap();
         assert_eq!((page.items.len(), page.older), (1, false), "{mailbox:?}");
     }
-    assert_eq!(store.history(message_id(0), 10).unwrap().len(), 2);
+    assert_eq!(store.history(event_id(0), 10).unwrap().len(), 2);
     // A sync of nothing is one as well.
     store.sync().unwrap();
     store.sync().unwrap();
-    assert_eq!(store.history(message_id(0), 10).unwrap().len(), 2);
+    assert_eq!(store.history(event_id(0), 10).unwrap().len(), 2);
 }
 
 pub(crate) fn every_value_comes_back_as_it_was_given<S: Subject>() {
@@ -124,7 +128,7 @@ pub(crate) fn what_does_not_exist_is_not_found<S: Subject>() {
         }
         for id in [users, users + 1, 1000, MAX_ID] {
             assert_eq!(pair.store().message(message_id(id)).unwrap(), None);
-            assert!(pair.store().history(message_id(id), 10).unwrap().is_empty());
+            assert!(pair.store().history(event_id(id), 10).unwrap().is_empty());
         }
         assert_eq!(pair.store().user_named(&name("nobody")).unwrap(), None);
         assert!(pair.create_user(&format!("u{users}")).is_some());
@@ -143,13 +147,86 @@ pub(crate) fn history_is_every_message_in_order<S: Subject>() {
     }
     for from in 0..32 {
         for limit in [0, 1, 2, 10, 30, 31, 1000] {
-            let found = pair.subject.store().history(message_id(from), limit).unwrap();
-            let expected = pair.reference.history(message_id(from), limit);
-            assert!(found.iter().map(AsRef::as_ref).eq(expected), "from {from}, {limit}");
+            pair.reference.expect_history(pair.subject.store(), event_id(from), limit);
         }
         let message = pair.subject.store().message(message_id(from)).unwrap();
         assert_eq!(message.as_deref(), pair.reference.message(message_id(from)));
     }
+}
+
+/// The rule itself, spelled out.
+pub(crate) fn a_revision_is_an_event_of_its_own<S: Subject>() {
+    let mut pair = Pair::<S>::with_users(3);
+    pair.post(new_message(1, 0, "first"));
+    pair.post(new_message(1, 2, "private"));
+    assert_eq!(pair.revise(0, Some("edited")), EventId::new(2));
+    assert_eq!(pair.revise(1, None), EventId::new(3));
+    assert_eq!(pair.post(new_message(3, 0, "next")), MessageId::new(4));
+    assert_eq!(pair.revise(9, None), None, "there is no such message");
+    assert_eq!(pair.revise(2, None), None, "an event is no message");
+    assert_eq!(pair.revise_seen(0, event_id(0), new_revision(1, None)), None, "edited meanwhile");
+    assert_eq!(pair.revise_seen(0, event_id(3), new_revision(1, None)), None, "another's event");
+
+    let store = pair.store();
+    let shown = store.message(message_id(0)).unwrap().unwrap();
+    assert_eq!((shown.text(), shown.event()), ("edited", event_id(2)));
+    assert_eq!((shown.from, shown.sent_at), (user_id(1), new_message(1, 0, "first").sent_at));
+    let listed = store.messages(Mailbox::between(user_id(1), user_id(2)), NEWEST).unwrap().items;
+    assert_eq!((listed[0].text(), listed[0].revision().unwrap().text.as_ref()), ("", None));
+
+    let mut seen_by = |reader, window| {
+        let Page { items, older } = store.events(user_id(reader), window).unwrap();
+        let ids: Vec<u64> = items.iter().map(|event| event.id.get()).collect();
+        (ids, older)
+    };
+    assert_eq!(seen_by(1, NEWEST), (vec![0, 1, 2, 3, 4], false));
+    assert_eq!(seen_by(2, NEWEST), (vec![0, 1, 2, 3, 4], false));
+    assert_eq!(seen_by(3, NEWEST), (vec![0, 2, 4], false));
+    assert_eq!(seen_by(1, Window { cursor: Cursor::From(1), limit: 3 }), (vec![1, 2, 3], true));
+    assert_eq!(seen_by(3, Window { cursor: Cursor::Before(4), limit: 1 }), (vec![2], true));
+    let Page { items, .. } = store.events(user_id(1), NEWEST).unwrap();
+    let changes: Vec<Change> = items.iter().map(|event| event.change).collect();
+    assert_eq!(
+        changes,
+        [Change::Created, Change::Created, Change::Edited, Change::Deleted, Change::Created]
+    );
+    assert_eq!(items[0].message.text(), "edited", "events show what is now");
+    pair.expect_all();
+    pair.sync();
+    pair.expect_all();
+}
+
+/// A busy message, revised more often than a store keeps in memory.
+pub(crate) fn revisions_that_are_buried_are_found<S: Subject>() {
+    let mut pair = Pair::<S>::with_users(3);
+    for to in [0, 2, 3, 1] {
+        pair.post(new_message(1, to, "to be changed"));
+    }
+    pair.revise(1, None);
+    for round in 0..20_000_u64 {
+        pair.revise(round % 4 / 3 * 3, Some(&format!("round {round}")));
+        if round % 500 == 0 {
+            pair.sync();
+        }
+    }
+    pair.sync();
+    let next = pair.reference.counters().next_event;
+    let near = |at: u64| at.saturating_sub(3)..at + 3;
+    for at in
+        near(0).chain(near(6)).chain(near(3000)).chain(near(next - 16 * 1024)).chain(near(next))
+    {
+        for cursor in [Cursor::From(at), Cursor::Before(at), Cursor::Newest] {
+            for limit in [1, 2, 50] {
+                let window = Window { cursor, limit };
+                for reader in 1..=3 {
+                    pair.reference.expect_events(pair.subject.store(), user_id(reader), window);
+                }
+            }
+        }
+        pair.reference.expect_history(pair.subject.store(), event_id(at), 40);
+    }
+    pair.expect_every_window(&[Mailbox::General, Mailbox::Private(user_id(2))], 5);
+    pair.expect_all();
 }
 
 pub(crate) fn an_identity_is_adopted_only_while_empty<S: Subject>() {
@@ -172,7 +249,7 @@ pub(crate) fn an_identity_is_adopted_only_while_empty<S: Subject>() {
 
     // What moved the counters is not empty either.
     let mut subject = S::begin();
-    let counters = Counters { next_user: 1, next_message: 1 };
+    let counters = Counters { next_user: 1, next_event: 1 };
     subject.store().restore(Restored::Counters(counters)).unwrap();
     let refused = subject.store().adopt(Epoch(7));
     assert!(matches!(refused, Err(RestoreError::NotEmpty)), "{refused:?}");
@@ -193,9 +270,9 @@ pub(crate) fn restored_records_keep_their_ids<S: Subject>() {
     }
     assert_eq!(pair.create_user("eight"), Some(user_id(8)));
     assert_eq!(pair.post(new_message(8, 0, "hello")), Some(message_id(21)));
-    pair.restore(Restored::Counters(Counters { next_user: 9, next_message: 22 }));
-    pair.restore(Restored::Counters(Counters { next_user: 12, next_message: 22 }));
-    pair.restore(Restored::Counters(Counters { next_user: 12, next_message: 30 }));
+    pair.restore(Restored::Counters(Counters { next_user: 9, next_event: 22 }));
+    pair.restore(Restored::Counters(Counters { next_user: 12, next_event: 22 }));
+    pair.restore(Restored::Counters(Counters { next_user: 12, next_event: 30 }));
     pair.sync();
     assert_eq!(pair.create_user("twelve"), Some(user_id(12)));
     assert_eq!(pair.post(new_message(12, 0, "hello")), Some(message_id(30)));
@@ -208,8 +285,7 @@ pub(crate) fn a_refused_record_changes_nothing<S: Subject>() {
     let mut pair = Pair::<S>::begin();
     pair.restore(restored_user(5, "five"));
     pair.restore(restored_message(5, 5, 0));
-    let counters =
-        |next_user, next_message| Restored::Counters(Counters { next_user, next_message });
+    let counters = |next_user, next_event| Restored::Counters(Counters { next_user, next_event });
     for (refused, why) in [
         (restored_user(4, "four"), "user 4 is out of order"),
         (restored_user(5, "other"), "user 5 is out of order"),
@@ -238,7 +314,7 @@ pub(crate) fn a_refused_record_changes_nothing<S: Subject>() {
 pub(crate) fn the_last_id_is_given_out_once<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
-    let last = Counters { next_user: MAX_ID, next_message: MAX_ID };
+    let last = Counters { next_user: MAX_ID, next_event: MAX_ID };
     store.restore(Restored::Counters(last)).unwrap();
     assert_eq!(store.create_user(new_user("last")).unwrap(), Some(user_id(MAX_ID)));
     assert_eq!(store.post(new_message(MAX_ID, 0, "bye")).unwrap(), Some(message_id(MAX_ID)));
@@ -252,6 +328,6 @@ pub(crate) fn the_last_id_is_given_out_once<S: Subject>() {
         assert_eq!((items.len(), older), (1, false));
         let Page { items, older } = store.users(NEWEST).unwrap();
         assert_eq!((items.len(), older), (1, false));
-        assert_eq!(store.history(message_id(MAX_ID), 10).unwrap().len(), 1);
+        assert_eq!(store.history(event_id(MAX_ID), 10).unwrap().len(), 1);
     }
 }

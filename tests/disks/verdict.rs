@@ -76,8 +76,8 @@ pub(crate) fn go_on(dir: &Path, before: Vec<Message>) -> Result<(), String> {
     expected.extend(id);
     drop(store);
     let mut store = open(dir)?;
-    let found = store.history(MessageId::FIRST, usize::MAX).map_err(|e| e.to_string())?;
-    let found: Vec<MessageId> = found.iter().map(|message| message.id).collect();
+    let found = store.history(MessageId::FIRST.into(), usize::MAX).map_err(|e| e.to_string())?;
+    let found: Vec<MessageId> = found.iter().map(|event| event.message.id).collect();
     if found == expected { Ok(()) } else { Err(format!("{found:?} after {expected:?}")) }
 }
 
@@ -100,21 +100,21 @@ impl From<StoreError> for Wrong {
 fn inspect(store: &mut SledStore, told: &[Told], ledger: &Ledger) -> Result<Vec<Message>, Wrong> {
     let wrong = |what: String| Err(Wrong::Is(what));
     let all: Vec<Message> = store
-        .history(MessageId::FIRST, usize::MAX)?
+        .history(MessageId::FIRST.into(), usize::MAX)?
         .into_iter()
-        .map(std::borrow::Cow::into_owned)
+        .map(|event| event.message.into_owned())
         .collect();
     if !all.is_sorted_by_key(|message| message.id) {
         return wrong("messages are out of order".to_owned());
     }
     let found: BTreeMap<u64, &Message> =
         all.iter().map(|message| (message.id.get(), message)).collect();
-    let texts: BTreeSet<&str> = all.iter().map(|message| message.text.as_str()).collect();
+    let texts: BTreeSet<&str> = all.iter().map(Message::text).collect();
     if texts.len() != found.len() || found.len() != all.len() {
         return wrong("a message is there twice".to_owned());
     }
     for (id, message) in &found {
-        let text = message.text.as_str();
+        let text = message.text();
         let to = message.to.map(UserId::get);
         if ledger.sent.get(text) != Some(&to) {
             return wrong(format!("message {id} was never sent: {message:?}"));
@@ -129,7 +129,7 @@ fn inspect(store: &mut SledStore, told: &[Told], ledger: &Ledger) -> Result<Vec<
             Told::Message(id) if !found.contains_key(id) => {
                 return wrong(format!("message {id} was told and is gone"));
             }
-            Told::Message(id) if *id >= counters.next_message => {
+            Told::Message(id) if *id >= counters.next_event => {
                 return wrong(format!("the id {id} would be given again"));
             }
             Told::User(id) => {

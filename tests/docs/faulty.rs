@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use veche::model::{Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
+use veche::model::{
+    Epoch, Event, EventId, Mailbox, Message, MessageId, Page, User, UserId, Username, Window,
+};
 use veche::store::{
-    Backend, Counters, NewMessage, NewUser, RestoreError, Restored, Snapshot, StoreError,
+    Backend, Counters, NewMessage, NewRevision, NewUser, RestoreError, Restored, Snapshot,
+    StoreError,
 };
 
 /// Another store, which cannot post while `failing` or `full`.
@@ -71,11 +74,20 @@ impl Backend for FaultyStore {
         self.store.messages(mailbox, window)
     }
 
-    fn history(
+    fn revise(
         &mut self,
-        from: MessageId,
-        limit: usize,
-    ) -> Result<Vec<Cow<'_, Message>>, StoreError> {
+        id: MessageId,
+        seen: EventId,
+        new: NewRevision,
+    ) -> Result<Option<EventId>, StoreError> {
+        self.store.revise(id, seen, new)
+    }
+
+    fn events(&mut self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError> {
+        self.store.events(reader, window)
+    }
+
+    fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
         self.store.history(from, limit)
     }
 

@@ -101,7 +101,7 @@ mod tests {
             )
         };
         checked("PUT", "/api/messages", &refused("GET, HEAD, POST")).unwrap();
-        checked("PUT", "/api/messages/7", &refused("HEAD, GET")).unwrap();
+        checked("PUT", "/api/users/7", &refused("HEAD, GET")).unwrap();
         for allow in ["GET, HEAD", "GET, POST", "GET, HEAD, POST, PUT", "GET, GET, HEAD, POST", ""]
         {
             assert!(checked("PUT", "/api/messages", &refused(allow)).is_err(), "{allow}");

@@ -57,7 +57,7 @@ fn the_operator_sees_inside() {
             ("veche_requests_total{method=\"none\",route=\"none\",status=\"404\"}", 1.0),
             ("veche_request_duration_seconds_count{method=\"POST\",route=\"/login\"}", 1.0),
             ("veche_accounts", 1.0),
-            ("veche_messages", 1.0),
+            ("veche_events", 1.0),
             ("veche_connections_stranded", 0.0),
         ] {
             assert_eq!(figure(admin, name), Some(expected), "{store}: {name}");

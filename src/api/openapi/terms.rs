@@ -9,7 +9,9 @@ use super::Writer;
 use crate::api::contract::{Field, Segment, Shape};
 use crate::api::paging::Parameter;
 use crate::api::reference;
-use crate::model::{DEFAULT_PAGE_LIMIT, MAX_ID, MAX_PAGE_LIMIT, MessageId, Timestamp, UserId};
+use crate::model::{
+    DEFAULT_PAGE_LIMIT, EventId, MAX_ID, MAX_PAGE_LIMIT, MessageId, Timestamp, UserId,
+};
 use crate::problem::KINDS;
 
 impl Writer<'_> {
@@ -153,6 +155,13 @@ schemas! {
         "minimum": MessageId::FIRST.get(),
         "maximum": MAX_ID,
         "description": "A message, of either kind. The first is 0.",
+    };
+    EventId: {
+        "type": "integer",
+        "format": "int64",
+        "minimum": MessageId::FIRST.get(),
+        "maximum": MAX_ID,
+        "description": "Something that happened. A message's id is the number of its creation.",
     };
     Timestamp: {
         "type": "string",

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Message, MessageId, MessageText, Timestamp, User, UserId, Username};
+use crate::model::{Content, Message, MessageText, Timestamp, User, UserId, Username};
 use crate::store::log::Log;
 use crate::store::log::frame::u32_at;
 use crate::store::{Counters, MemoryStore, SledStore, Snapshot, StoreError, import};
@@ -27,13 +27,13 @@ fn message(id: u64, from: u64, to: u64) -> Record {
         id: MessageId::new(id).unwrap(),
         from: UserId::new(from).unwrap(),
         to: UserId::new(to),
-        text: MessageText::parse(format!("message {id}").into()).unwrap(),
+        content: Content::Original(MessageText::parse(format!("message {id}").into()).unwrap()),
         sent_at: Timestamp::from_millis(id),
     })
 }
 
-fn counters(next_user: u64, next_message: u64) -> Record {
-    Record::Counters(Counters { next_user, next_message })
+fn counters(next_user: u64, next_event: u64) -> Record {
+    Record::Counters(Counters { next_user, next_event })
 }
 
 /// In several segments, with gaps between the ids and ids that nothing has any more.
@@ -129,7 +129,7 @@ fn what_is_restored_is_what_was_there() {
     let mut memory = MemoryStore::new(Epoch(1));
     assert_eq!(import(&*bytes, None, &mut memory, &mut ()).unwrap(), summary);
     assert!(export(&mut memory).0 == lines);
-    assert_eq!(memory.counters(), Counters { next_user: 20, next_message: 50 });
+    assert_eq!(memory.counters(), Counters { next_user: 20, next_event: 50 });
 
     let again = dir.path().join("again");
     let built = SledStore::build(&again, Epoch(1), |store| import(&*bytes, None, store, &mut ()));

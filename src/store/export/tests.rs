@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::MAX_TEXT_BYTES;
-use crate::store::{MemoryStore, NewMessage, NewUser, RestoreError, import};
+use crate::store::{MemoryStore, NewMessage, NewRevision, NewUser, RestoreError, import};
 
 const EPOCH: Epoch = Epoch(0xfeed);
 
@@ -27,6 +27,19 @@ fn sample() -> MemoryStore {
     store
 }
 
+/// The sample after its general message was edited twice and its last one deleted.
+fn revised() -> MemoryStore {
+    let mut store = sample();
+    for (id, text) in [(0, Some("hello, all")), (2, None), (0, Some("hello, all!"))] {
+        let id = MessageId::new(id).unwrap();
+        let seen = store.message(id).unwrap().unwrap().event();
+        let text = text.map(|text| MessageText::parse(text.into()).unwrap());
+        let (by, at) = (UserId::FIRST, Timestamp::from_millis(1_700_000_000_300));
+        store.revise(id, seen, NewRevision { by, at, text }).unwrap().unwrap();
+    }
+    store
+}
+
 fn exported(store: &mut dyn Backend) -> String {
     let mut bytes = Vec::new();
     export(store, &mut bytes, &mut ()).unwrap();
@@ -46,7 +59,29 @@ fn line_behind(bytes: &[u8]) -> usize {
 /// In files out there: what is here is read for ever.
 #[test]
 fn golden() {
-    let expected = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}
+    let expected = r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}
+{"user":{"id":1,"username":"ann","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
+{"user":{"id":2,"username":"Bob","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
+{"message":{"id":0,"from_user":1,"to_user":0,"text":"","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"message":{"id":1,"from_user":1,"to_user":2,"text":"\u0001я\n","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"message":{"id":2,"from_user":1,"to_user":1,"text":"","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"revision":{"event":3,"message":0,"by_user":1,"at":"2023-11-14T22:13:20.300Z","text":""}}
+{"revision":{"event":4,"message":2,"by_user":1,"at":"2023-11-14T22:13:20.300Z"}}
+{"revision":{"event":5,"message":0,"by_user":1,"at":"2023-11-14T22:13:20.300Z","text":"hello, all!"}}
+{"end":{"users":2,"messages":3,"revisions":3,"next_user":3,"next_message":6,"sha256":"2056fa4d3865370c0fb1b83f301a256e379b9427aff5c3b341ce668d8fa16152"}}
+"#;
+    assert_eq!(exported(&mut revised()), expected);
+    let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
+    assert_eq!(
+        summary.to_string(),
+        "2 users, 3 messages, 3 edits and deletions, sha256 2056fa4d3865370c0fb1b83f301a256e379b9427aff5c3b341ce668d8fa16152"
+    );
+}
+
+/// What earlier versions wrote.
+#[test]
+fn the_first_format_is_still_read() {
+    let lines = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}
 {"user":{"id":1,"username":"ann","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
 {"user":{"id":2,"username":"Bob","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
 {"message":{"id":0,"from_user":1,"to_user":0,"text":"hello all","sent_at":"2023-11-14T22:13:20.200Z"}}
@@ -54,8 +89,9 @@ fn golden() {
 {"message":{"id":2,"from_user":1,"to_user":1,"text":"to myself","sent_at":"2023-11-14T22:13:20.200Z"}}
 {"end":{"users":2,"messages":3,"next_user":3,"next_message":3,"sha256":"423021c0b6762d03c588bdcd98003d91ea8c00480e068afcdacb993db01f4504"}}
 "#;
-    assert_eq!(exported(&mut sample()), expected);
-    let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
+    let mut store = empty();
+    let summary = import(lines.as_bytes(), None, &mut store, &mut ()).unwrap();
+    assert_eq!(exported(&mut store), exported(&mut sample()));
     assert_eq!(
         summary.to_string(),
         "2 users, 3 messages, sha256 423021c0b6762d03c588bdcd98003d91ea8c00480e068afcdacb993db01f4504"
@@ -64,7 +100,7 @@ fn golden() {
 
 #[test]
 fn what_is_imported_is_exported_again() {
-    for mut store in [empty(), sample()] {
+    for mut store in [empty(), sample(), revised()] {
         let lines = exported(&mut store);
         let mut copy = empty();
         import(lines.as_bytes(), None, &mut copy, &mut ()).unwrap();
@@ -150,13 +186,17 @@ fn lines_that_are_no_records_are_told_by_number() {
         let rest = format!(r#""text":"{text}","sent_at":"2023-11-14T22:13:20.000Z""#);
         format!(r#"{{"message":{{"id":{id},"from_user":{from},"to_user":{to},{rest}}}}}"#)
     };
+    let revision = |event: &str, of: &str| {
+        let rest = r#""by_user":1,"at":"2023-11-14T22:13:20.000Z""#;
+        format!(r#"{{"revision":{{"event":{event},"message":{of},{rest}}}}}"#)
+    };
     let ann = user("1", "ann");
     let far = (crate::model::MAX_ID + 1).to_string();
     for (lines, why) in [
         (vec![&*ann], "line 1: not the beginning of an export"),
         (
-            vec![r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}"#],
-            "line 1: format 2, but this version of veche reads 1",
+            vec![r#"{"veche_export":{"version":3,"epoch":"000000000000feed"}}"#],
+            "line 1: format 3, but this version of veche reads 2",
         ),
         (vec![r#"{"veche_export":{"version":1,"epoch":"feed"}}"#], "line 1: a bad epoch"),
         (vec![head, head], "line 2: a second beginning"),
@@ -178,12 +218,29 @@ fn lines_that_are_no_records_are_told_by_number() {
             vec![head, &message("1", "1", "0", "x"), &message("1", "1", "0", "x")],
             "line 3: message 1 is out of order",
         ),
+        (vec![head, &ann, &revision("1", "0")], "line 3: there is no such message"),
+        (vec![head, &ann, &message("0", "1", "0", "x"), &revision("0", "0")], "line 4: event 0 is"),
         (vec![head, &" ".repeat(70_000)], "line 2: the line is cut short or too long"),
     ] {
         let lines = lines.join("\n") + "\n";
         let refused = refusal(lines.as_bytes());
         assert!(refused.starts_with(why), "{refused}\n{why}");
     }
+}
+
+/// An empty text says that a later line has another.
+#[test]
+fn a_text_that_nothing_takes_the_place_of_is_missed() {
+    let lines = exported(&mut revised());
+    let kept = |line: &&str| !line.contains("hello, all!") && !line.starts_with("{\"end\"");
+    let mut lines = lines.lines().filter(kept).fold(String::new(), |all, line| all + line + "\n");
+    let digest = hex(Sha256::new_with_prefix(&lines));
+    let _ = writeln!(
+        lines,
+        r#"{{"end":{{"users":2,"messages":3,"revisions":2,"next_user":3,"next_message":6,"sha256":"{digest}"}}}}"#
+    );
+    let refused = refusal(lines.as_bytes());
+    assert_eq!(refused, "line 9: message 0 has no text, and nothing took its place");
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Holds an index to the log that it was made from, entry by entry and both ways.
 //!
-//! Keeps a checksum for each mailbox, not its messages.
+//! Keeps a checksum for each list, not what is in it, and of messages only those that were revised.
 
 use std::collections::HashMap;
 
 use super::{
-    Applied, Index, MARK_EVERY_BYTES, META, Mailbox, Posting, decode_chunk, mark_key, number,
+    Applied, Index, List, MARK_EVERY_BYTES, META, Mailbox, Posting, decode_chunk, mark_key, number,
     user_key,
 };
-use crate::model::{Message, User, UserId};
+use crate::model::{Message, MessageId, User, UserId};
 use crate::store::StoreError;
 use crate::store::log::Stamp;
 use crate::store::record::Record;
@@ -19,10 +19,12 @@ pub(in crate::store) struct IndexAudit {
     users: u64,
     marks: u64,
     last_mark: Option<u64>,
-    mailboxes: HashMap<Mailbox, Postings>,
+    lists: HashMap<List, Postings>,
+    /// Where the last revision of each lies.
+    revised: HashMap<MessageId, u64>,
 }
 
-/// A mailbox's postings in order: how many, and a checksum of them.
+/// A list's postings in order: how many, and a checksum of them.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Postings {
     count: u64,
@@ -40,7 +42,8 @@ impl Postings {
 
 impl IndexAudit {
     pub(in crate::store) fn new(index: Index) -> IndexAudit {
-        IndexAudit { index, users: 0, marks: 0, last_mark: None, mailboxes: HashMap::new() }
+        let (lists, revised) = (HashMap::new(), HashMap::new());
+        IndexAudit { index, users: 0, marks: 0, last_mark: None, lists, revised }
     }
 
     pub(in crate::store) fn applied(&self) -> Option<Applied> {
@@ -57,7 +60,19 @@ impl IndexAudit {
             Record::User(user) => self.user(user, stamp.position),
             Record::Message(message) => self.message(message, stamp.position),
             Record::Counters(_) => Ok(()),
+            Record::Revision(message) => {
+                self.revision(message, stamp.position);
+                Ok(())
+            }
         }
+    }
+
+    fn revision(&mut self, message: &Message, position: u64) {
+        let posting = Posting { id: message.event().get(), position };
+        for feed in Mailbox::feeds(message.from, message.to) {
+            self.lists.entry(List::Revisions(feed)).or_default().push(posting);
+        }
+        self.revised.insert(message.id, position);
     }
 
     fn user(&mut self, user: &User, position: u64) -> Result<(), StoreError> {
@@ -75,7 +90,8 @@ impl IndexAudit {
     fn message(&mut self, message: &Message, position: u64) -> Result<(), StoreError> {
         let id = message.id.get();
         for mailbox in Mailbox::of(message.from, message.to) {
-            self.mailboxes.entry(mailbox).or_default().push(Posting { id, position });
+            let list = List::Messages(mailbox);
+            self.lists.entry(list).or_default().push(Posting { id, position });
         }
         if self.last_mark.is_none_or(|mark| position >= mark + MARK_EVERY_BYTES) {
             self.last_mark = Some(position);
@@ -90,17 +106,24 @@ impl IndexAudit {
     /// Every record that is indexed was taken: the index must hold them, and nothing else.
     pub(in crate::store) fn finish(mut self) -> Result<(), StoreError> {
         let (mut users, mut names, mut marks) = (0, 0, 0);
-        let mut found: HashMap<Mailbox, Postings> = HashMap::new();
+        let mut found: HashMap<List, Postings> = HashMap::new();
         for entry in self.index.db.iter() {
             let (key, value) = entry.map_err(|e| self.index.broken(e))?;
             match key.first() {
                 Some(b'u') => users += 1,
                 Some(b'n') => names += 1,
                 Some(b'p') => marks += 1,
-                Some(b'b') => {
+                Some(b'r') => {
+                    let id = number(&key[1..]).and_then(MessageId::new);
+                    let position = id.and_then(|id| self.revised.remove(&id));
+                    if position.is_none() || position != number(&value) {
+                        return Err(wrong("a message is said to be revised elsewhere".to_owned()));
+                    }
+                }
+                Some(b'b' | b'e') => {
                     let malformed = || wrong("a list of postings is malformed".to_owned());
-                    let mailbox = mailbox(&key).ok_or_else(malformed)?;
-                    let postings = found.entry(mailbox).or_default();
+                    let list = list(&key).ok_or_else(malformed)?;
+                    let postings = found.entry(list).or_default();
                     let chunk = decode_chunk(&key, &value).ok_or_else(malformed)?;
                     for posting in chunk {
                         postings.push(posting);
@@ -113,13 +136,16 @@ impl IndexAudit {
         if (users, names, marks) != (self.users, self.users, self.marks) {
             return Err(wrong("it holds users or positions that the log does not".to_owned()));
         }
-        for (mailbox, postings) in found {
-            if self.mailboxes.remove(&mailbox) != Some(postings) {
-                return Err(wrong(format!("{} is not what the log holds", name(mailbox))));
+        if let Some(id) = self.revised.into_keys().next() {
+            return Err(wrong(format!("the last revision of message {id} is missing")));
+        }
+        for (list, postings) in found {
+            if self.lists.remove(&list) != Some(postings) {
+                return Err(wrong(format!("{} is not what the log holds", name(list))));
             }
         }
-        match self.mailboxes.into_keys().next() {
-            Some(mailbox) => Err(wrong(format!("{} is missing", name(mailbox)))),
+        match self.lists.into_keys().next() {
+            Some(list) => Err(wrong(format!("{} is missing", name(list)))),
             None => Ok(()),
         }
     }
@@ -129,21 +155,30 @@ fn wrong(what: String) -> StoreError {
     StoreError::Index(what)
 }
 
-fn name(mailbox: Mailbox) -> String {
+fn name(list: List) -> String {
+    let (what, mailbox) = match list {
+        List::Messages(mailbox) => ("", mailbox),
+        List::Revisions(mailbox) => ("what was revised in ", mailbox),
+    };
     match mailbox {
-        Mailbox::General => "the general chat".to_owned(),
-        Mailbox::Private(user) => format!("the mailbox of user {user}"),
-        Mailbox::Conversation(a, b) => format!("the conversation of users {a} and {b}"),
+        Mailbox::General => format!("{what}the general chat"),
+        Mailbox::Private(user) => format!("{what}the mailbox of user {user}"),
+        Mailbox::Conversation(a, b) => format!("{what}the conversation of users {a} and {b}"),
     }
 }
 
-/// The mailbox of a list of postings' key.
-fn mailbox(key: &[u8]) -> Option<Mailbox> {
+/// The list of a chunk's key.
+fn list(key: &[u8]) -> Option<List> {
     let user = |at: usize| UserId::new(number(key.get(at..at + 8)?)?);
-    match key.get(1)? {
-        0 => Some(Mailbox::General),
-        1 => user(2).map(Mailbox::Private),
-        2 => Some(Mailbox::Conversation(user(2)?, user(10)?)),
+    let mailbox = match key.get(1)? {
+        0 => Mailbox::General,
+        1 => Mailbox::Private(user(2)?),
+        2 => Mailbox::Conversation(user(2)?, user(10)?),
+        _ => return None,
+    };
+    match key.first()? {
+        b'b' => Some(List::Messages(mailbox)),
+        b'e' => Some(List::Revisions(mailbox)),
         _ => None,
     }
 }

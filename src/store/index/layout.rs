@@ -1,13 +1,13 @@
 //! How the entries of the index look as bytes: keys that sort as what they name, and values.
 
 use super::digest::Digest;
-use super::{Applied, CHUNK_POSTINGS, Posting};
+use super::{Applied, CHUNK_POSTINGS, List, Posting};
 use crate::model::{Epoch, Mailbox, Username};
 use crate::store::Counters;
 use crate::store::log::Stamp;
 
 /// The version of this layout. Another one is rebuilt, not converted.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 /// The key of up to where the log is indexed.
 pub(super) const META: &[u8] = b"m";
 
@@ -29,17 +29,25 @@ pub(super) fn mark_key(id: u64) -> [u8; 9] {
     id_key(b'p', id)
 }
 
+pub(super) fn revision_key(message: u64) -> [u8; 9] {
+    id_key(b'r', message)
+}
+
 pub(super) fn name_key(name: &Username) -> Vec<u8> {
     [b"n", name.folded().as_bytes()].concat()
 }
 
-pub(super) fn posting_key(mailbox: Mailbox, id: u64) -> [u8; 26] {
+pub(super) fn posting_key(list: List, id: u64) -> [u8; 26] {
+    let (first, mailbox) = match list {
+        List::Messages(mailbox) => (b'b', mailbox),
+        List::Revisions(mailbox) => (b'e', mailbox),
+    };
     let (kind, a, b) = match mailbox {
         Mailbox::General => (0, 0, 0),
         Mailbox::Private(user) => (1, user.get(), 0),
         Mailbox::Conversation(a, b) => (2, a.get(), b.get()),
     };
-    let mut key = [b'b'; 26];
+    let mut key = [first; 26];
     key[1] = kind;
     key[2..10].copy_from_slice(&a.to_be_bytes());
     key[10..18].copy_from_slice(&b.to_be_bytes());
@@ -103,8 +111,8 @@ pub(super) fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(FORMAT_VERSION.to_be_bytes());
     bytes.extend(stamp.crc.to_be_bytes());
-    let Counters { next_user, next_message } = *counters;
-    let fields = [epoch.0, stamp.position, stamp.end, stamp.lsn, next_user, next_message, digest.0];
+    let Counters { next_user, next_event } = *counters;
+    let fields = [epoch.0, stamp.position, stamp.end, stamp.lsn, next_user, next_event, digest.0];
     for field in fields {
         bytes.extend(field.to_be_bytes());
     }
@@ -122,7 +130,7 @@ pub(super) fn decode_applied(bytes: &[u8]) -> Option<(Applied, Digest)> {
         return None;
     }
     let (fields, []) = rest.as_chunks::<8>() else { return None };
-    let &[epoch, position, end, lsn, next_user, next_message, digest] = fields else {
+    let &[epoch, position, end, lsn, next_user, next_event, digest] = fields else {
         return None;
     };
     let field = u64::from_be_bytes;
@@ -134,7 +142,7 @@ pub(super) fn decode_applied(bytes: &[u8]) -> Option<(Applied, Digest)> {
             lsn: field(lsn),
             crc: u32::from_be_bytes(*crc),
         },
-        counters: Counters { next_user: field(next_user), next_message: field(next_message) },
+        counters: Counters { next_user: field(next_user), next_event: field(next_event) },
     };
     Some((applied, Digest(field(digest))))
 }
@@ -147,14 +155,14 @@ mod tests {
     fn chunks_come_back() {
         let chunk: Vec<Posting> =
             (0..200u64).map(|i| Posting { id: 5 + i * i, position: 40 + i * 1_000_003 }).collect();
-        let key = posting_key(Mailbox::General, 5);
+        let key = posting_key(List::Messages(Mailbox::General), 5);
         assert_eq!(decode_chunk(&key, &encode_chunk(&chunk)), Some(chunk));
     }
 
     #[test]
     fn a_cut_chunk_is_noticed() {
         let chunk = [Posting { id: 1, position: 40 }, Posting { id: 2, position: 1_000_000 }];
-        let key = posting_key(Mailbox::General, 1);
+        let key = posting_key(List::Messages(Mailbox::General), 1);
         let mut bytes = encode_chunk(&chunk);
         bytes.pop();
         assert_eq!(decode_chunk(&key, &bytes), None);
@@ -165,7 +173,7 @@ mod tests {
         let applied = Applied {
             epoch: Epoch(7),
             stamp: Stamp { position: 40, end: 100, lsn: 3, crc: 9 },
-            counters: Counters { next_user: 2, next_message: 1 },
+            counters: Counters { next_user: 2, next_event: 1 },
         };
         let mut bytes = encode_applied(&applied, Digest(77));
         assert_eq!(decode_applied(&bytes), Some((applied, Digest(77))));

@@ -365,7 +365,9 @@ impl Walk {
             }
         };
         let admitted = self.audit.take(&record).and_then(|()| match &record {
-            Record::Message(message) if !self.lost => self.audit.parties(message),
+            Record::Message(message) | Record::Revision(message) if !self.lost => {
+                self.audit.parties(message)
+            }
             _ => Ok(()),
         });
         if let Err(why) = admitted {

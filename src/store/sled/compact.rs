@@ -44,16 +44,23 @@ pub struct Compaction {
     pub after: u64,
 }
 
-/// What of a record stays in the log. This is the one place that decides it: all that a record
-/// says is gone from the disk when nothing is returned for it.
+/// What of a record of `store` stays in its log. This is the one place that decides it: all that a
+/// record says is gone from the disk when nothing is returned for it.
 ///
-/// An account and a message stay: nothing can erase them yet. The ids that were reached need no
-/// record while there are any records that say so; where there are none, [`rewrite`] adds one.
-fn kept(record: Record) -> Option<Record> {
-    match record {
-        Record::User(_) | Record::Message(_) => Some(record),
-        Record::Counters(_) => None,
+/// What happened stays, but of texts only the newest of each message: one that was edited or
+/// deleted since is gone. The ids that were reached need no record while there are any records that
+/// say so; where there are none, [`rewrite`] adds one.
+fn kept(store: &SledStore, mut record: Record) -> Result<Option<Record>, StoreError> {
+    match &mut record {
+        Record::Message(message) | Record::Revision(message) => {
+            if store.is_superseded(message)? {
+                message.erase_text();
+            }
+        }
+        Record::User(_) => {}
+        Record::Counters(_) => return Ok(None),
     }
+    Ok(Some(record))
 }
 
 /// Compacts the store in `dir`, which no server may have open. Ids, epoch, counters and the order
@@ -84,7 +91,7 @@ fn make_new(store: &SledStore, dir: &Path, progress: &mut dyn Progress) -> Resul
     let unfinished = dir.join(UNFINISHED);
     expect_exchange(&unfinished)?;
     let mut new = SledStore::open(&unfinished, store.epoch(), &mut ())?;
-    rewrite(store, &mut new, kept, progress)?;
+    rewrite(store, &mut new, |record| kept(store, record), progress)?;
     Ok(log_bytes(&new.log))
 }
 
@@ -102,14 +109,14 @@ pub(super) fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
 pub(super) fn rewrite(
     old: &SledStore,
     new: &mut SledStore,
-    kept: impl Fn(Record) -> Option<Record>,
+    kept: impl Fn(Record) -> Result<Option<Record>, StoreError>,
     progress: &mut dyn Progress,
 ) -> Result<(), StoreError> {
     progress.begin("compacting", old.log.end());
     let mut written = Trace::default();
     let mut unsynced = 0;
     let end = old.log.scan(Log::START, |frame| {
-        if let Some(record) = kept(decode(&old.log, &frame)?) {
+        if let Some(record) = kept(decode(&old.log, &frame)?)? {
             unsynced += written.add(&record);
             restore(new, record)?;
         }

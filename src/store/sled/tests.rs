@@ -140,7 +140,7 @@ fn read_all(store: &mut dyn Backend) -> Result<Vec<String>, StoreError> {
     }
     let window = Window { cursor: Cursor::From(0), limit: 1000 };
     all.push(format!("{:?}", store.users(window)?));
-    all.push(format!("{:?}", store.history(MessageId::FIRST, 1000)?));
+    all.push(format!("{:?}", store.history(MessageId::FIRST.into(), 1000)?));
     let pairs = (1..=USERS).flat_map(|a| (a..=USERS).map(move |b| (user_id(a), user_id(b))));
     let private = (1..=USERS).map(|id| Mailbox::Private(user_id(id)));
     let between = pairs.map(|(a, b)| Mailbox::between(a, b));

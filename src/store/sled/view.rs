@@ -1,12 +1,14 @@
 //! What a log says, so that it can be asked: the newest part in memory, all of it through the
 //! index.
 
+use std::collections::BTreeMap;
+
 use crate::model::{Epoch, Message, MessageId, UserId};
 use crate::store::index::{Applied, Change, Index};
 use crate::store::log::Stamp;
 use crate::store::record::Record;
 use crate::store::table::Table;
-use crate::store::{Counters, RestoreError, Restored, StoreError};
+use crate::store::{Counters, RestoreError, StoreError};
 
 /// So many records wait before the index takes them in, so that a busy mailbox's list is written
 /// once for many. What waits is what a start after a crash reads again.
@@ -15,6 +17,8 @@ pub(super) const APPLY_EVERY: usize = 256;
 pub(super) const REPLAY_APPLY_EVERY: usize = 16 * 1024;
 /// Newest messages kept in memory: at least sixteen of the longest pages.
 pub(super) const RECENT_MESSAGES: usize = 16 * 1024;
+/// Newest edits and deletions kept in memory.
+const RECENT_REVISIONS: usize = 16 * 1024;
 /// Text in those messages, in bytes.
 const RECENT_TEXT_BYTES: usize = 16 * 1024 * 1024;
 
@@ -27,6 +31,8 @@ pub(super) struct View {
     pub(super) index: Index,
     /// What the index does not know yet, and the last frame of it.
     pub(super) pending: Vec<Change>,
+    /// The messages that were revised in what the index does not know yet, as they are now.
+    pub(super) revised: BTreeMap<MessageId, Message>,
     pub(super) last: Option<Stamp>,
 }
 
@@ -46,18 +52,25 @@ impl View {
                 self.pending.push(Change::Message { id, from, to, position });
                 self.table.push(message);
             }
+            Record::Revision(message) => {
+                let Message { id, from, to, .. } = message;
+                self.pending.push(Change::Revision {
+                    event: message.event(),
+                    id,
+                    from,
+                    to,
+                    position,
+                });
+                self.table.revise(&message);
+                self.revised.insert(id, message);
+            }
             Record::Counters(_) => {}
         }
     }
 
     /// Takes in a record that was read from the log: its ids are not ours to give.
     pub(super) fn replay(&mut self, record: Record, stamp: Stamp) -> Result<(), RestoreError> {
-        let restored = match record {
-            Record::User(ref user) => Restored::User(user.clone()),
-            Record::Message(ref message) => Restored::Message(message.clone()),
-            Record::Counters(counters) => Restored::Counters(counters),
-        };
-        self.counters.admit(&restored)?;
+        self.counters.admit(&record.clone().into())?;
         self.absorb(record, stamp);
         Ok(())
     }
@@ -70,6 +83,7 @@ impl View {
         let applied = Applied { epoch: self.epoch, stamp, counters: self.counters };
         self.index.apply(self.pending.drain(..), applied)?;
         self.last = None;
+        self.revised.clear();
         if let Some(newest) = UserId::new(self.counters.next_user.saturating_sub(1)) {
             self.table.evict_users(newest);
         }
@@ -77,9 +91,12 @@ impl View {
         Ok(())
     }
 
-    /// Forgets old messages, but none that the index does not know.
+    /// Forgets old messages and revisions, but none that the index does not know.
     pub(super) fn trim(&mut self) {
         let unindexed = self.pending.len();
+        while self.table.revision_count() > RECENT_REVISIONS.max(unindexed) {
+            self.table.evict_oldest_revision();
+        }
         loop {
             let (messages, text_bytes) = self.table.size();
             let too_many = messages > RECENT_MESSAGES || text_bytes > RECENT_TEXT_BYTES;
@@ -90,9 +107,19 @@ impl View {
         }
     }
 
+    /// The message as it is now, if the index does not know it so.
+    pub(super) fn newest(&self, id: MessageId) -> Option<&Message> {
+        self.table.message(id).or_else(|| self.revised.get(&id))
+    }
+
     /// The id from which on the table holds every message.
     pub(super) fn table_start(&self) -> u64 {
-        self.table.first_message().map_or(self.counters.next_message, MessageId::get)
+        self.table.first_message().map_or(self.counters.next_event, MessageId::get)
+    }
+
+    /// The event from which on the table holds every revision.
+    pub(super) fn revisions_start(&self) -> u64 {
+        self.table.revisions_start()
     }
 
     /// The id from which on the table holds every account.

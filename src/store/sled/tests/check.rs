@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use super::super::check::{Check, IndexState, check};
 use super::index::{key, tree};
 use super::*;
-use crate::model::Message;
+use crate::model::{Content, Message};
 use crate::store::Counts;
 
 /// Every file with its bytes and the time of its last change.
@@ -47,7 +47,7 @@ fn damages(found: &Check) -> Vec<(u64, &str)> {
 fn a_good_store_is_counted() {
     let sample = Sample::new(400);
     let whole = found(&sample.dir());
-    assert_eq!(whole.counts, Counts { users: 3, general: 100, private: 300 });
+    assert_eq!(whole.counts, Counts { users: 3, general: 100, private: 300, revisions: 0 });
     assert_eq!((whole.segments, whole.index), (1, IndexState::Agrees { behind: 0 }));
     assert_eq!(whole.bytes, fs::metadata(sample.log_file()).unwrap().len());
 
@@ -218,7 +218,7 @@ fn records_are_held_to_each_other() {
         id: MessageId::new(70).unwrap(),
         from: user_id(9),
         to: None,
-        text: MessageText::parse("from nobody".into()).unwrap(),
+        content: Content::Original(MessageText::parse("from nobody".into()).unwrap()),
         sent_at: Timestamp::from_millis(1),
     };
     let bad = [

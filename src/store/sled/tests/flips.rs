@@ -60,7 +60,7 @@ impl Spoilt {
     fn outcome(&self, what: &str) -> Outcome {
         let read = |store: &mut SledStore| {
             let mut found = read_all(store)?;
-            for id in 0..store.counters().next_message {
+            for id in 0..store.counters().next_event {
                 found.push(format!("{:?}", store.message(MessageId::new(id).unwrap())?));
             }
             Ok::<_, StoreError>(found)
@@ -131,7 +131,7 @@ fn files_below(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// Flips one bit of every `step`th byte in the files that `of` chooses.
 fn sweep(spoilt: &Spoilt, of: impl Fn(&Path) -> bool, step: usize) {
-    let mut counts = std::collections::BTreeMap::new();
+    let mut counts = BTreeMap::new();
     for (file, (path, bytes)) in spoilt.files.iter().enumerate() {
         if !of(path) {
             continue;

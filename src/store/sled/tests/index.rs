@@ -205,6 +205,6 @@ fn a_start_reads_little_more_than_the_newest() {
     assert_eq!(store.view.table.size().0, RECENT_MESSAGES);
     for id in [0, 1, count / 2, count - 1] {
         let found = store.message(MessageId::new(id).unwrap()).unwrap().unwrap();
-        assert_eq!(found.text, new_message(id).text);
+        assert_eq!(found.text(), new_message(id).text.as_str());
     }
 }

@@ -1,0 +1,71 @@
+//! What happened, in the order in which it did.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::contract::{Answer, Field, Operation, Shape, Tag};
+use super::messages::MessageBody;
+use super::paging::{Links, Parameter};
+use super::{App, Call, Failure, Outcome, Reply, to_json};
+use crate::model::{Change, Event, EventId, Page, Timestamp, UserId};
+use crate::problem;
+
+/// Something that happened to a message.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Event)]
+struct EventBody<'a> {
+    /// From the same sequence as messages' ids.
+    id: EventId,
+    #[schema(pattern = "^message\\.(created|edited|deleted)$")]
+    r#type: &'static str,
+    /// Who did it.
+    by_user: UserId,
+    at: Timestamp,
+    /// As it is now, whatever has happened to it since.
+    #[schema(inline = false)]
+    message: MessageBody<'a>,
+}
+
+pub(super) const LIST: Operation = Operation {
+    query: &Parameter::OF_LISTS,
+    answers: &[Answer::list(
+        "A page of events, in the order in which they happened",
+        Shape::of::<EventBody<'static>>(),
+    )
+    .with(&[Field::Link])],
+    problems: &[
+        problem::INVALID_PARAMETER,
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::CURSOR_LOST,
+    ],
+    ..Operation::new("listEvents", Tag::Events, "Follow all that one may see")
+};
+
+impl<'a> From<&'a Event<'_>> for EventBody<'a> {
+    fn from(event: &'a Event<'_>) -> Self {
+        EventBody {
+            id: event.id,
+            r#type: match event.change {
+                Change::Created => "message.created",
+                Change::Edited => "message.edited",
+                Change::Deleted => "message.deleted",
+            },
+            by_user: event.by,
+            at: event.at,
+            message: (&*event.message).into(),
+        }
+    }
+}
+
+/// `GET /api/events`
+pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let window = call.query()?.window(app)?;
+    let links = Links { path: call.request.path, with: None, window, epoch: app.store.epoch() };
+    let Page { items, older } = app.store.events(call.caller, window)?;
+    let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
+    let bodies: Vec<EventBody<'_>> = items.iter().map(Into::into).collect();
+    let reply = Reply::json(200, to_json(&bodies)).with("Link", links.field(ids, older));
+    Ok(Outcome::Reply(reply))
+}

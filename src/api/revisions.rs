@@ -1,0 +1,106 @@
+//! Changing what was said.
+
+use super::conditional::expect_match;
+use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
+use super::messages::{GeneralDraft, MessageBody, Shown};
+use super::{App, Call, Failure, Outcome, Reply, body};
+use crate::model::{Message, MessageText, UserId};
+use crate::problem::{self, Problem};
+use crate::store::NewRevision;
+
+pub(super) const EDIT: Operation = Operation {
+    segment: Some(Segment::Message),
+    body: Some(Shape::of::<GeneralDraft<'static>>()),
+    guarded: true,
+    answers: &[Answer::json(200, "The message as it is now", Shape::of::<MessageBody<'static>>())
+        .with(&[Field::ETag])
+        .perhaps_with(&[Field::RateLimit, Field::RateLimitPolicy])],
+    problems: &[
+        problem::MALFORMED_BODY,
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::FORBIDDEN,
+        problem::NOT_THE_AUTHOR,
+        problem::NOT_FOUND,
+        problem::MESSAGE_DELETED,
+        problem::PRECONDITION_FAILED,
+        problem::BODY_TOO_LARGE,
+        problem::UNSUPPORTED_MEDIA_TYPE,
+        problem::INVALID_FIELD,
+        problem::TOO_MANY_REQUESTS,
+        problem::INSUFFICIENT_STORAGE,
+    ],
+    ..Operation::new("editMessage", Tag::Messages, "Edit a message, of either kind")
+};
+
+pub(super) const DELETE: Operation = Operation {
+    segment: Some(Segment::Message),
+    guarded: true,
+    answers: &[Answer::NO_CONTENT],
+    problems: &[
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::FORBIDDEN,
+        problem::NOT_THE_AUTHOR,
+        problem::NOT_FOUND,
+        problem::PRECONDITION_FAILED,
+        problem::INSUFFICIENT_STORAGE,
+    ],
+    ..Operation::new("deleteMessage", Tag::Messages, "Delete a message, of either kind")
+};
+
+/// Saying the same once more changes nothing, so that an edit can be sent again.
+///
+/// `PATCH /api/messages/{id}`
+pub(super) fn edit(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let draft: GeneralDraft<'_> = body::parse(call.request)?;
+    let text = draft.text.required("text")?;
+    let text = MessageText::parse(text).map_err(|why| Problem::field("text", why))?;
+    let seen = authored(app, call)?;
+    if seen.is_deleted() {
+        return Err(Problem::new(problem::MESSAGE_DELETED, "there is no text to edit").into());
+    }
+    let mut standing = None;
+    if seen.text() != text.as_str() {
+        let taken = app.limiters.messages.count(call.caller, &*app.clock)?;
+        revise(app, call.caller, &seen, Some(text))?;
+        standing = taken;
+    }
+    let Shown { body, tag, .. } = Shown::of(app, call)?;
+    let reply = Reply::json(200, body).with("ETag", tag);
+    Ok(Outcome::Reply(reply.with_standing(standing)))
+}
+
+/// What is deleted stays so, whoever says it again.
+///
+/// `DELETE /api/messages/{id}`
+pub(super) fn delete(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let seen = authored(app, call)?;
+    if !seen.is_deleted() {
+        revise(app, call.caller, &seen, None)?;
+    }
+    Ok(Outcome::Reply(Reply::empty(204)))
+}
+
+/// The message in the path, if the caller may change it, and wants to as it is.
+fn authored(app: &mut App, call: &Call<'_>) -> Result<Message, Failure> {
+    let Shown { message, tag, .. } = Shown::of(app, call)?;
+    if message.from != call.caller {
+        let why = "somebody else wrote the message";
+        return Err(Problem::new(problem::NOT_THE_AUTHOR, why).into());
+    }
+    expect_match(call.request, &tag)?;
+    Ok(message.into_owned())
+}
+
+fn revise(
+    app: &mut App,
+    by: UserId,
+    seen: &Message,
+    text: Option<MessageText>,
+) -> Result<(), Failure> {
+    let new = NewRevision { by, at: app.clock.now(), text };
+    let revised = app.store.revise(seen.id, seen.event(), new)?;
+    let outrun = || Problem::new(problem::PRECONDITION_FAILED, "somebody was faster").into();
+    revised.map(drop).ok_or_else(outrun)
+}

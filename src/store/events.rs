@@ -1,0 +1,25 @@
+//! One list of what happened, out of several.
+
+use crate::model::{Cursor, Event, Page, Window};
+
+/// A page of lists that were each asked for this window, and whether each has older events.
+pub(super) fn merged<'a>(
+    parts: impl IntoIterator<Item = (Vec<Event<'a>>, bool)>,
+    window: Window,
+) -> Page<Event<'a>> {
+    let (mut items, mut older) = (Vec::new(), false);
+    for (events, has_older) in parts {
+        items.extend(events);
+        older |= has_older;
+    }
+    items.sort_unstable_by_key(|event| event.id);
+    let surplus = items.len().saturating_sub(window.limit);
+    match window.cursor {
+        Cursor::From(_) => items.truncate(window.limit),
+        Cursor::Newest | Cursor::Before(_) => {
+            items.drain(..surplus);
+            older |= surplus > 0;
+        }
+    }
+    Page { items, older }
+}

@@ -1,0 +1,233 @@
+//! What is older than memory: looked up in the index, read from the log, and shown as it is now.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use super::{SledStore, View, decode};
+use crate::model::{
+    Change, Cursor, Event, EventId, Mailbox, Message, MessageId, Page, User, Window,
+};
+use crate::store::StoreError;
+use crate::store::index::{List, Posting};
+use crate::store::log::Log;
+use crate::store::record::Record;
+use crate::store::table::{Entry, Revised};
+
+impl SledStore {
+    pub(super) fn read_users(&self, positions: &[u64]) -> Result<Vec<Cow<'_, User>>, StoreError> {
+        let mut users = Vec::with_capacity(positions.len());
+        self.log.read(positions, |frame| match decode(&self.log, &frame)? {
+            Record::User(user) => {
+                users.push(Cow::Owned(user));
+                Ok(())
+            }
+            _ => Err(self.view.index.broken("an account's position holds something else")),
+        })?;
+        Ok(users)
+    }
+
+    /// The messages of a list's postings, as they are now.
+    fn read_messages(
+        &self,
+        mut postings: Vec<Posting>,
+    ) -> Result<Vec<Cow<'_, Message>>, StoreError> {
+        self.view.index.redirect(&mut postings)?;
+        // A message that was revised lies behind those that follow it.
+        postings.sort_unstable_by_key(|posting| posting.position);
+        let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
+        let mut messages: Vec<Cow<'_, Message>> = Vec::with_capacity(postings.len());
+        self.log.read(&positions, |frame| match decode(&self.log, &frame)? {
+            Record::Message(message) | Record::Revision(message)
+                if message.id.get() == postings[messages.len()].id =>
+            {
+                messages.push(Cow::Owned(message));
+                Ok(())
+            }
+            _ => Err(self.view.index.broken("a message's position holds something else")),
+        })?;
+        messages.sort_unstable_by_key(|message| message.id);
+        if !self.view.revised.is_empty() {
+            for message in &mut messages {
+                if let Some(newest) = self.view.revised.get(&message.id) {
+                    *message = Cow::Borrowed(newest);
+                }
+            }
+        }
+        Ok(messages)
+    }
+
+    pub(super) fn find_message(
+        &self,
+        id: MessageId,
+    ) -> Result<Option<Cow<'_, Message>>, StoreError> {
+        if let Some(message) = self.view.newest(id) {
+            return Ok(Some(Cow::Borrowed(message)));
+        }
+        if id.get() >= self.view.table_start() {
+            return Ok(None);
+        }
+        if let Some(position) = self.view.index.revision(id)? {
+            return Ok(self.read_messages(vec![Posting { id: id.get(), position }])?.pop());
+        }
+        let found = self.scan(id.into(), 1)?.pop();
+        // A number that is an event's other than a posting is nobody's id.
+        Ok(found.map(|event| event.message).filter(|message| message.id == id))
+    }
+
+    pub(super) fn mailbox(
+        &self,
+        mailbox: Mailbox,
+        window: Window,
+    ) -> Result<Page<Cow<'_, Message>>, StoreError> {
+        let View { table, .. } = &self.view;
+        let newer = |window| table.mailbox(mailbox, window);
+        let list = List::Messages(mailbox);
+        let (postings, older) = self.older(list, window, self.view.table_start(), newer)?;
+        let mut items = self.read_messages(postings)?;
+        let rest = Window { limit: window.limit - items.len(), ..window };
+        items.extend(table.mailbox(mailbox, rest).0.into_iter().map(Cow::Borrowed));
+        Ok(Page { items, older })
+    }
+
+    /// What was edited and deleted of what a feed's readers may see, and whether there is older.
+    pub(super) fn revisions(
+        &self,
+        feed: Mailbox,
+        window: Window,
+    ) -> Result<(Vec<Event<'_>>, bool), StoreError> {
+        let View { table, .. } = &self.view;
+        let newer = |window| table.revisions(feed, window);
+        let list = List::Revisions(feed);
+        let (postings, older) = self.older(list, window, self.view.revisions_start(), newer)?;
+        let mut revised = self.read_revisions(&postings)?;
+        let rest = Window { limit: window.limit - revised.len(), ..window };
+        revised.extend(table.revisions(feed, rest).0);
+        let events: Result<_, _> = revised.into_iter().map(|it| self.event_of(it)).collect();
+        Ok((events?, older))
+    }
+
+    fn event_of(&self, revised: Revised) -> Result<Event<'_>, StoreError> {
+        let missing = || self.view.index.broken("what was revised is not there");
+        let message = self.find_message(revised.message)?.ok_or_else(missing)?;
+        Ok(revised.of_present(message))
+    }
+
+    fn read_revisions(&self, postings: &[Posting]) -> Result<Vec<Revised>, StoreError> {
+        let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
+        let mut revisions = Vec::with_capacity(postings.len());
+        self.log.read(&positions, |frame| {
+            let revised = match decode(&self.log, &frame)? {
+                Record::Revision(message) => Revised::of(&message),
+                _ => None,
+            };
+            let wanted = postings[revisions.len()].id;
+            let revised = revised.filter(|revised| revised.event.get() == wanted);
+            let broken = || self.view.index.broken("a revision's position holds something else");
+            revisions.push(revised.ok_or_else(broken)?);
+            Ok(())
+        })?;
+        Ok(revisions)
+    }
+
+    /// The part of a window of a list that lies below `boundary`, where memory begins, and whether
+    /// there is something older than the window. `newer` is the list's part in memory.
+    fn older<T>(
+        &self,
+        list: List,
+        window: Window,
+        boundary: u64,
+        newer: impl Fn(Window) -> (Vec<T>, bool),
+    ) -> Result<(Vec<Posting>, bool), StoreError> {
+        let index = &self.view.index;
+        if let Cursor::From(start) = window.cursor {
+            let postings = index.postings_from(list, start, boundary, window.limit)?;
+            let older = index.any_below(list, start.min(boundary))? || newer(window).1;
+            return Ok((postings, older));
+        }
+        let (held, older) = newer(window);
+        if older {
+            return Ok((Vec::new(), true));
+        }
+        // One more than wanted tells whether the page is the first.
+        let missing = window.limit - held.len();
+        let end = boundary.min(window.start(None));
+        let mut postings = index.postings_below(list, end, missing + 1)?;
+        let older = postings.len() > missing;
+        postings.drain(..postings.len().saturating_sub(missing));
+        Ok((postings, older))
+    }
+
+    /// Up to `limit` events of all mailboxes from `from` on.
+    pub(super) fn events_from(
+        &self,
+        from: EventId,
+        limit: usize,
+    ) -> Result<Vec<Event<'_>>, StoreError> {
+        let view = &self.view;
+        let mut found = Vec::new();
+        if from.get() < view.table_start().max(view.revisions_start()) {
+            for event in self.scan(from, limit)? {
+                found.push(self.present(event)?);
+            }
+        }
+        // Behind what the log has synced, the table goes on.
+        let behind = found.last().map_or(from.get(), |last| last.id.get() + 1);
+        for entry in view.table.history(behind).take(limit - found.len()) {
+            found.push(match entry {
+                Entry::Posted(message) => Event::created(Cow::Borrowed(message)),
+                Entry::Revised(revised) => self.event_of(revised)?,
+            });
+        }
+        Ok(found)
+    }
+
+    /// An event as it was recorded, with the message as it is now.
+    fn present<'a>(&'a self, event: Event<'a>) -> Result<Event<'a>, StoreError> {
+        let id = event.message.id;
+        let untouched = || Ok(self.view.index.revision(id)?.is_none());
+        let message = match self.view.newest(id) {
+            Some(newest) => Some(Cow::Borrowed(newest)),
+            None if event.change == Change::Created && untouched()? => return Ok(event),
+            None => self.find_message(id)?,
+        };
+        let missing = || self.view.index.broken("what was revised is not there");
+        Ok(Event { message: message.ok_or_else(missing)?, ..event })
+    }
+
+    /// Up to `limit` events from `from` on as the log has them, with their messages as they were
+    /// then.
+    fn scan(&self, from: EventId, limit: usize) -> Result<Vec<Event<'static>>, StoreError> {
+        let start = match self.view.index.mark_below(from.get())? {
+            Some(mark) => mark.position,
+            None => Log::START,
+        };
+        let mut found = Vec::new();
+        let end = self.log.scan(start, |frame| {
+            let event = match decode(&self.log, &frame)? {
+                Record::Message(message) | Record::Revision(message) => {
+                    Some(Event::latest(Cow::Owned(message)))
+                }
+                Record::User(_) | Record::Counters(_) => None,
+            };
+            found.extend(event.filter(|event| event.id >= from && found.len() < limit));
+            let done = found.len() >= limit;
+            Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        if found.len() < limit && end.position != self.log.end() {
+            return Err(self.log.damage_at(end.position, "a record is unreadable"));
+        }
+        Ok(found)
+    }
+
+    /// Whether a later revision has taken the place of what is recorded of a message.
+    pub(super) fn is_superseded(&self, recorded: &Message) -> Result<bool, StoreError> {
+        if let Some(newest) = self.view.newest(recorded.id) {
+            return Ok(newest.event() != recorded.event());
+        }
+        if recorded.revision().is_none() {
+            return Ok(self.view.index.revision(recorded.id)?.is_some());
+        }
+        let newest = self.find_message(recorded.id)?;
+        Ok(newest.is_none_or(|newest| newest.event() != recorded.event()))
+    }
+}
