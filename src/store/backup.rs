@@ -4,10 +4,11 @@
 use std::io::{self, Read};
 
 use super::audit::Audit;
+use super::facts::{self, Facts};
 use super::log::frame::{self, FRAME_HEADER_BYTES, MAX_FRAME_BYTES};
 use super::log::segment::{HEADER_BYTES, Header, HeaderError, MAGIC};
 use super::log::{Sequence, Stream};
-use super::record::{DecodeError, Record};
+use super::record::Record;
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
 use super::transfer::{self, Summary, TransferError, Writer};
 use super::{Backend, Progress, RestoreError};
@@ -26,12 +27,14 @@ pub fn verify<R: Read>(
 ) -> Result<Summary, TransferError> {
     let mut reader = Reader::begin(source)?;
     let mut lines = Writer::begin(io::sink(), reader.epoch)?;
-    let mut audit = Audit::default();
+    let (mut audit, mut facts) = (Audit::default(), Facts::default());
     progress.begin("verifying", len.unwrap_or(0));
     while let Some((at, record)) = reader.next()? {
         audit.take(&record).map_err(|why| TransferError::Offset(at, why.to_owned()))?;
-        if let Record::User(user) = &record {
-            lines.user(user)?;
+        match &record {
+            Record::User(user) => lines.user(user)?,
+            Record::Fact { fact, .. } => facts.take(fact),
+            _ => {}
         }
         progress.advance(reader.stream.position());
     }
@@ -46,6 +49,9 @@ pub fn verify<R: Read>(
         progress.advance(reader.stream.position());
     }
     progress.end();
+    for fact in facts::page(&facts, None, usize::MAX)? {
+        lines.fact(&fact)?;
+    }
     lines.end(audit.counters())
 }
 
@@ -115,12 +121,11 @@ impl<R: Read> Reader<R> {
                 return Err(wrong(at, why));
             };
             self.sequence.take(&frame).map_err(|why| wrong(at, why))?;
-            let record = Record::decode(frame.payload).map_err(|error| match error {
-                DecodeError::Malformed => wrong(at, "a record makes no sense"),
-                DecodeError::UnknownKind(kind) => TransferError::Offset(
-                    at,
-                    format!("a record of kind {kind}: a newer version of veche wrote it"),
-                ),
+            let record = Record::decode(frame.payload).map_err(|error| match error.newer() {
+                None => wrong(at, "a record makes no sense"),
+                Some(what) => {
+                    TransferError::Offset(at, format!("{what}: a newer version of veche wrote it"))
+                }
             })?;
             let len = FRAME_HEADER_BYTES + frame.payload.len();
             self.stream.pass(len);

@@ -9,6 +9,7 @@
 //! | `n` folded name | user id |
 //! | `b` mailbox, first message id | postings: ids and positions of up to 128 messages |
 //! | `p` message id | position of that message; one in every 16 KiB of log |
+//! | `f` subject | what is so about it, unless nothing is |
 //!
 //! Only what the log has synced is ever indexed, so an index that knows more than the log proves
 //! that the log has lost something.
@@ -19,6 +20,7 @@
 
 mod audit;
 mod digest;
+mod facts;
 mod layout;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,7 @@ use super::log::Stamp;
 use super::{Counters, StoreError};
 use crate::model::{Epoch, Mailbox, MessageId, UserId, Username};
 pub(super) use audit::IndexAudit;
+pub(super) use facts::subject;
 
 use digest::Digest;
 use layout::{
@@ -66,6 +69,7 @@ pub(super) struct Applied {
 pub(super) enum Change {
     User { id: UserId, name: Username, position: u64 },
     Message { id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
+    Fact { subject: Box<[u8]>, value: Option<Box<[u8]>> },
 }
 
 /// A message of a mailbox and where it lies.
@@ -199,6 +203,7 @@ impl Index {
     ) -> Result<(), StoreError> {
         let mut batch = Writes { batch: Batch::default(), digest: self.digest };
         let mut postings: BTreeMap<Mailbox, Vec<Posting>> = BTreeMap::new();
+        let mut words = facts::Words::new();
         for change in changes {
             match change {
                 Change::User { id, name, position } => {
@@ -215,8 +220,10 @@ impl Index {
                         self.last_mark = Some(position);
                     }
                 }
+                Change::Fact { subject, value } => drop(words.insert(subject, value)),
             }
         }
+        self.put_facts(words, &mut batch)?;
         for (mailbox, new) in postings {
             self.append_postings(mailbox, new, &mut batch)?;
         }
@@ -407,17 +414,17 @@ impl Drop for Handle {
 }
 
 /// Entries of the tree in order, from both ends.
-struct Entries<'a> {
+pub(super) struct Entries<'a> {
     index: &'a Index,
     iter: ::sled::Iter,
 }
 
 impl Entries<'_> {
-    fn next(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
+    pub(super) fn next(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
         self.index.guarded(|| self.iter.next().transpose())
     }
 
-    fn next_back(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
+    pub(super) fn next_back(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
         self.index.guarded(|| self.iter.next_back().transpose())
     }
 }
@@ -435,6 +442,17 @@ impl Writes {
         self.batch.insert(key, value);
     }
 
+    /// An entry in the place of another, where there was one; `None` leaves nothing there.
+    fn replace(&mut self, key: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) {
+        if let Some(before) = before {
+            self.digest.remove(key, before);
+        }
+        match after {
+            Some(after) => self.insert(key, after),
+            None => self.batch.remove(key),
+        }
+    }
+
     /// A chunk, in the place of the one that it goes on from.
     fn insert_chunk(
         &mut self,
@@ -443,10 +461,8 @@ impl Writes {
         replaced: Option<&(IVec, IVec)>,
     ) {
         let Some(first) = chunk.first() else { return };
-        if let Some((key, value)) = replaced {
-            self.digest.remove(key, value);
-        }
-        self.insert(&posting_key(mailbox, first.id), &encode_chunk(chunk));
+        let before = replaced.map(|(_, value)| &**value);
+        self.replace(&posting_key(mailbox, first.id), before, Some(&encode_chunk(chunk)));
     }
 }
 

@@ -9,12 +9,15 @@
 
 mod audit;
 mod backup;
+mod fact;
+mod facts;
 #[doc(hidden)]
 pub mod formats;
 mod index;
 mod log;
 mod memory;
 mod record;
+mod retry;
 mod room;
 mod sled;
 mod snapshot;
@@ -28,8 +31,10 @@ use std::path::{Path, PathBuf};
 
 pub use self::audit::Counts;
 pub use self::backup::verify;
+pub use self::fact::{Fact, FirstAnswer, Hash, Remembered, RetryOf, RetryTurn};
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
+pub use self::retry::{MAX_RETRIES, Once, RETRY_LIFETIME, Sent};
 pub use self::sled::SledStore;
 pub use self::sled::check::{Check, IndexState, check};
 pub use self::sled::compact::{Compaction, compact};
@@ -74,6 +79,19 @@ pub trait Backend: Send {
     /// Posts a message; `None` when its receiver does not exist.
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError>;
 
+    /// Posts a message unless its author has sent something under the same key within
+    /// [`RETRY_LIFETIME`] before its time, and remembers it under the key; `None` when its receiver
+    /// does not exist. After a crash either both are there or neither. Of each user the last
+    /// [`MAX_RETRIES`] keys are remembered.
+    fn post_once(&mut self, new: NewMessage, once: Once) -> Result<Option<Sent>, StoreError>;
+
+    /// What a user has sent under a key within [`RETRY_LIFETIME`] before `now`.
+    fn first_answer(
+        &mut self,
+        of: RetryOf,
+        now: Timestamp,
+    ) -> Result<Option<FirstAnswer>, StoreError>;
+
     /// The message with this id, whoever may read it.
     fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError>;
 
@@ -90,6 +108,10 @@ pub trait Backend: Send {
         from: MessageId,
         limit: usize,
     ) -> Result<Vec<Cow<'_, Message>>, StoreError>;
+
+    /// Up to `limit` facts behind `after`, in order of their subjects, also such as are over. For
+    /// export.
+    fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError>;
 
     /// The ids that will be given out next.
     fn counters(&self) -> Counters;
@@ -207,6 +229,7 @@ impl Counters {
                 *self = *to;
                 return Ok(());
             }
+            Restored::Fact(_) => return Ok(()),
         };
         if id < *next {
             return Err(RestoreError::Conflict(format!("{what} {id} is out of order")));
@@ -225,6 +248,8 @@ pub enum Restored {
     Message(Message),
     /// The ids to go on with: never lower than what the store already reached.
     Counters(Counters),
+    /// What is so about a subject, whatever was before.
+    Fact(Fact),
 }
 
 /// Why an import was refused.

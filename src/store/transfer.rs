@@ -2,24 +2,26 @@
 //! backup too, which is [`backup`]'s to read.
 //!
 //! The first line says what follows, then come all accounts, then all messages, in order of id,
-//! and at last a line with the counts and the SHA-256 of every byte before it. A file that was
-//! cut short or changed is refused.
+//! then all facts, in order of subject, and at last a line with the counts and the SHA-256 of every
+//! byte before it. A file that was cut short or changed is refused.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, BufRead, Read, Write};
+use std::mem;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::log::segment::MAGIC;
-use super::{Backend, Counters, Progress, RestoreError, Restored, StoreError, backup};
+use super::{Backend, Counters, Fact, Progress, RestoreError, Restored, StoreError, backup};
 use crate::model::{
     Cursor, Epoch, Message, MessageId, MessageText, Timestamp, User, UserId, Username, Window,
 };
 
-/// The version of the lines below. A higher one is refused.
-const FORMAT_VERSION: u32 = 1;
+/// The version of the lines below. A higher one is refused, at the first line. An earlier one has
+/// no facts.
+const FORMAT_VERSION: u32 = 2;
 /// Records read from the store, or synced to it, at once.
 const BATCH: usize = 1000;
 /// Longest line, in bytes. The longest text takes six times its length when JSON escapes it all.
@@ -105,6 +107,7 @@ enum Line<'a> {
         text: Cow<'a, str>,
         sent_at: Timestamp,
     },
+    Fact(Fact),
     End {
         users: u64,
         messages: u64,
@@ -125,6 +128,7 @@ pub fn export(
     progress.begin("exporting", counters.next_user + counters.next_message);
     export_users(store, &mut writer, progress)?;
     export_messages(store, &mut writer, progress, counters.next_user)?;
+    export_facts(store, &mut writer)?;
     progress.end();
     writer.end(counters)
 }
@@ -165,6 +169,23 @@ fn export_messages(
     Ok(())
 }
 
+fn export_facts(
+    store: &mut dyn Backend,
+    writer: &mut Writer<impl Write>,
+) -> Result<(), TransferError> {
+    let mut last = None;
+    loop {
+        let mut page = store.facts(last.as_ref(), BATCH)?;
+        for fact in &page {
+            writer.fact(fact)?;
+        }
+        last = page.pop();
+        if last.is_none() {
+            return Ok(());
+        }
+    }
+}
+
 /// Reads an export or a backup, whichever it is, into an empty store. `len` is the source's length
 /// in bytes, where known. After an error the store holds a part and must be thrown away.
 pub fn import(
@@ -179,20 +200,22 @@ pub fn import(
     }
     let mut reader =
         Reader { source, hasher: Sha256::new(), line: Vec::new(), number: 0, bytes: 0 };
-    match reader.next()? {
-        Line::VecheExport { version: FORMAT_VERSION, epoch } => {
+    let version = match reader.next()? {
+        Line::VecheExport { version: version @ 1..=FORMAT_VERSION, epoch } => {
             let epoch = Epoch::parse(&epoch);
             let epoch = epoch.ok_or_else(|| TransferError::Line(1, "a bad epoch".to_owned()))?;
             store.adopt(epoch).map_err(|e| TransferError::Restore(1, e))?;
+            version
         }
         Line::VecheExport { version, .. } => {
             let why = format!("format {version}, but this version of veche reads {FORMAT_VERSION}");
             return Err(TransferError::Line(1, why));
         }
         _ => return Err(TransferError::Line(1, "not the beginning of an export".to_owned())),
-    }
+    };
     progress.begin("importing", len.unwrap_or(0));
-    let (mut users, mut messages) = (0, 0);
+    let (mut users, mut messages, mut facts) = (0, 0, 0);
+    let mut last_subject = Vec::new();
     loop {
         let digest_before = reader.hasher.clone();
         let record = match reader.next()? {
@@ -211,12 +234,24 @@ pub fn import(
             }
             line => restored(line).map_err(|why| TransferError::Line(reader.number, why))?,
         };
-        match record {
+        match &record {
             Restored::Message(_) => messages += 1,
+            Restored::Fact(_) if version == 1 => {
+                let why = "a fact in format 1".to_owned();
+                return Err(TransferError::Line(reader.number, why));
+            }
+            Restored::Fact(fact) => {
+                let before = mem::replace(&mut last_subject, fact.subject());
+                if before >= last_subject {
+                    let why = "the fact is out of order".to_owned();
+                    return Err(TransferError::Line(reader.number, why));
+                }
+                facts += 1;
+            }
             _ => users += 1,
         }
         store.restore(record).map_err(|e| TransferError::Restore(reader.number, e))?;
-        if (users + messages) % BATCH as u64 == 0 {
+        if (users + messages + facts) % BATCH as u64 == 0 {
             store.sync()?;
             progress.advance(reader.bytes);
         }
@@ -240,6 +275,10 @@ fn restored(line: Line<'_>) -> Result<Restored, String> {
             };
             let text = MessageText::parse(text).map_err(|why| format!("the text {why}"))?;
             Ok(Restored::Message(Message { id, from, to, text, sent_at }))
+        }
+        Line::Fact(fact) => {
+            let fact = fact.checked().ok_or("the fact says what cannot be so")?;
+            Ok(Restored::Fact(fact))
         }
         Line::VecheExport { .. } | Line::End { .. } => Err("a second beginning".to_owned()),
     }
@@ -282,6 +321,11 @@ impl<W: Write> Writer<W> {
             text: message.text.as_str().into(),
             sent_at: message.sent_at,
         })
+    }
+
+    /// Facts come in order of subject.
+    pub(super) fn fact(&mut self, fact: &Fact) -> Result<(), TransferError> {
+        self.write(&Line::Fact(fact.clone()))
     }
 
     pub(super) fn end(mut self, counters: Counters) -> Result<Summary, TransferError> {

@@ -4,7 +4,7 @@
 use veche::model::{
     Cursor, Mailbox, Message, MessageId, MessageText, Timestamp, User, UserId, Username, Window,
 };
-use veche::store::{Backend, NewMessage, NewUser, Restored};
+use veche::store::{Backend, NewMessage, NewUser, Once, Restored, Sent};
 
 use crate::reference::Reference;
 use crate::seed::Random;
@@ -84,6 +84,13 @@ impl<S: Subject> Pair<S> {
         let id = self.store().post(new).unwrap();
         assert_eq!(id, expected);
         id
+    }
+
+    pub(crate) fn post_once(&mut self, new: NewMessage, once: Once) -> Option<Sent> {
+        let expected = self.reference.post_once(new.clone(), once);
+        let sent = self.store().post_once(new, once).unwrap();
+        assert_eq!(sent, expected);
+        sent
     }
 
     pub(crate) fn restore(&mut self, record: Restored) {

@@ -3,9 +3,10 @@
 use veche::model::{
     Cursor, MAX_ID, MAX_PAGE_LIMIT, MAX_TEXT_BYTES, Mailbox, UserId, Username, Window,
 };
-use veche::store::Counters;
+use veche::store::{Counters, RetryOf};
 
 use crate::pair::{Pair, message_id, name, new_message, restored_message, restored_user, user_id};
+use crate::retries::{DAY, at, key, once};
 use crate::seed::Random;
 use crate::subject::Subject;
 
@@ -21,12 +22,14 @@ struct Session<S> {
     /// What the counters were after each write since the last sync, and before the first.
     reached: Vec<Counters>,
     wordy: bool,
+    /// Milliseconds since what is sent under keys began.
+    now: u64,
 }
 
 pub(crate) fn every_answer_is_the_references<S: Subject>() {
     let random = Random::new(20);
     let mut session =
-        Session { pair: Pair::<S>::begin(), random, reached: Vec::new(), wordy: false };
+        Session { pair: Pair::<S>::begin(), random, reached: Vec::new(), wordy: false, now: 0 };
     session.import();
     for step in 0..STEPS {
         session.wordy = step / PHASE % 2 == 1;
@@ -61,11 +64,13 @@ impl<S: Subject> Session<S> {
         }
         match self.random.below(100) {
             0..2 => self.create_user(),
-            2..50 => self.post(),
+            2..42 => self.post(),
+            42..50 => self.post_once(),
             50..52 => self.sync(),
             52..68 => self.read_page(),
             68..78 => self.read_message(),
-            78..88 => self.read_user(),
+            78..86 => self.read_user(),
+            86..88 => self.read_first_answer(),
             88..94 => self.read_users(),
             94..99 => self.read_history(),
             _ => self.restore(),
@@ -106,6 +111,26 @@ impl<S: Subject> Session<S> {
         text.truncate(text.floor_char_boundary(len));
         let (from, to) = (self.author().get(), self.receiver());
         self.pair.post(new_message(from, to, &text));
+    }
+
+    /// Under one of few keys, so that many are used again, before a day is over or behind it.
+    fn post_once(&mut self) {
+        self.now += if self.random.once_in(300) {
+            self.random.below(DAY * 5 / 4)
+        } else {
+            self.random.below(5)
+        };
+        let mut new = at(self.author().get(), self.now);
+        new.to = UserId::new(self.receiver());
+        let number = self.random.below(40);
+        self.pair.post_once(new, once(number));
+    }
+
+    fn read_first_answer(&mut self) {
+        let of = RetryOf { user: self.author(), key: key(self.random.below(41)) };
+        let now = at(1, self.now).sent_at;
+        let found = self.pair.subject.store().first_answer(of, now).unwrap();
+        assert_eq!(found, self.pair.reference.first_answer(of, now), "{of:?}");
     }
 
     /// Now and then a record comes from elsewhere, with an id of its own.

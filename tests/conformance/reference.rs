@@ -1,16 +1,23 @@
-//! A store as one would draw it on a blackboard: two lists, and filters over them.
+//! A store as one would draw it on a blackboard: three lists, and filters over them.
 //!
 //! It shares no code with the stores it is compared with but the types of the model, and decides
 //! nothing by an index, a boundary or a cache.
 
-use veche::model::{Cursor, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
-use veche::store::{Backend, Counters, NewMessage, NewUser, Restored};
+use veche::model::{
+    Cursor, Mailbox, Message, MessageId, Page, Timestamp, User, UserId, Username, Window,
+};
+use veche::store::{
+    Backend, Counters, FirstAnswer, MAX_RETRIES, NewMessage, NewUser, Once, RETRY_LIFETIME,
+    Restored, RetryOf, Sent,
+};
 
 /// What a store should answer. Ids ascend, so that both lists are sorted.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Reference {
     users: Vec<User>,
     messages: Vec<Message>,
+    /// What was ever sent under a key, in order.
+    once: Vec<(RetryOf, FirstAnswer)>,
     counters: Counters,
 }
 
@@ -41,6 +48,25 @@ impl Reference {
         Some(id)
     }
 
+    pub(crate) fn post_once(&mut self, new: NewMessage, once: Once) -> Option<Sent> {
+        let (of, at) = (RetryOf { user: new.from, key: once.key }, new.sent_at);
+        if let Some(first) = self.first_answer(of, at) {
+            return Some(Sent::Before(first));
+        }
+        let message = self.post(new)?;
+        self.once.push((of, FirstAnswer { fingerprint: once.fingerprint, message, at }));
+        Some(Sent::Now(message))
+    }
+
+    /// Among the last of the user's, and not over.
+    pub(crate) fn first_answer(&self, of: RetryOf, now: Timestamp) -> Option<FirstAnswer> {
+        let newest_first = self.once.iter().rev().filter(|(it, _)| it.user == of.user);
+        let mut remembered = newest_first.take(usize::try_from(MAX_RETRIES).unwrap());
+        let (_, first) = remembered.find(|(it, _)| *it == of)?;
+        let age = now.millis().saturating_sub(first.at.millis());
+        (u128::from(age) < RETRY_LIFETIME.as_millis()).then_some(*first)
+    }
+
     /// Takes in a record that a store accepted.
     pub(crate) fn restore(&mut self, record: Restored) {
         match record {
@@ -53,6 +79,7 @@ impl Reference {
                 self.messages.push(message);
             }
             Restored::Counters(counters) => self.counters = counters,
+            Restored::Fact(fact) => unreachable!("{fact:?} is nothing that a case restores"),
         }
     }
 
@@ -60,6 +87,7 @@ impl Reference {
     pub(crate) fn go_back(&mut self, counters: Counters) {
         self.users.retain(|user| user.id.get() < counters.next_user);
         self.messages.retain(|message| message.id.get() < counters.next_message);
+        self.once.retain(|(_, first)| first.message.get() < counters.next_message);
         self.counters = counters;
     }
 
@@ -104,7 +132,8 @@ impl Reference {
         assert_eq!(found, self.users(window), "users, {window:?}");
     }
 
-    /// Expects `store` to hold the same accounts and messages, no more and no less.
+    /// Expects `store` to hold the same accounts and messages, no more and no less, and to remember
+    /// the same of the newest that were sent under a key.
     pub(crate) fn expect_all(&self, store: &mut dyn Backend) {
         const STEP: usize = 1000;
         assert_eq!(store.counters(), self.counters);
@@ -118,6 +147,14 @@ impl Reference {
             let found = store.history(from, STEP).unwrap();
             assert!(found.iter().map(AsRef::as_ref).eq(self.history(from, STEP)), "from {from}");
             next = found.last().and_then(|last| MessageId::new(last.id.get() + 1));
+        }
+        let now = self.once.last().map_or(Timestamp::from_millis(0), |(_, first)| first.at);
+        for (of, _) in self.once.iter().rev().take(STEP) {
+            assert_eq!(
+                store.first_answer(*of, now).unwrap(),
+                self.first_answer(*of, now),
+                "{of:?}"
+            );
         }
     }
 }

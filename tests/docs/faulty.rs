@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use veche::model::{Epoch, Mailbox, Message, MessageId, Page, User, UserId, Username, Window};
+use veche::model::{
+    Epoch, Mailbox, Message, MessageId, Page, Timestamp, User, UserId, Username, Window,
+};
 use veche::store::{
-    Backend, Counters, NewMessage, NewUser, RestoreError, Restored, Snapshot, StoreError,
+    Backend, Counters, Fact, FirstAnswer, NewMessage, NewUser, Once, RestoreError, Restored,
+    RetryOf, Sent, Snapshot, StoreError,
 };
 
 /// Another store, which cannot post while `failing` or `full`.
@@ -59,6 +62,18 @@ impl Backend for FaultyStore {
         self.store.post(new)
     }
 
+    fn post_once(&mut self, new: NewMessage, once: Once) -> Result<Option<Sent>, StoreError> {
+        self.store.post_once(new, once)
+    }
+
+    fn first_answer(
+        &mut self,
+        of: RetryOf,
+        now: Timestamp,
+    ) -> Result<Option<FirstAnswer>, StoreError> {
+        self.store.first_answer(of, now)
+    }
+
     fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
         self.store.message(id)
     }
@@ -77,6 +92,10 @@ impl Backend for FaultyStore {
         limit: usize,
     ) -> Result<Vec<Cow<'_, Message>>, StoreError> {
         self.store.history(from, limit)
+    }
+
+    fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError> {
+        self.store.facts(after, limit)
     }
 
     fn counters(&self) -> Counters {

@@ -1,15 +1,17 @@
 //! Holds an index to the log that it was made from, entry by entry and both ways.
 //!
-//! Keeps a checksum for each mailbox, not its messages.
+//! Keeps a checksum for each mailbox, not its messages, and one for each subject of facts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use super::layout::FACT;
 use super::{
     Applied, Index, MARK_EVERY_BYTES, META, Mailbox, Posting, decode_chunk, mark_key, number,
-    user_key,
+    subject, user_key,
 };
 use crate::model::{Message, User, UserId};
 use crate::store::StoreError;
+use crate::store::fact::Fact;
 use crate::store::log::Stamp;
 use crate::store::record::Record;
 
@@ -20,6 +22,8 @@ pub(in crate::store) struct IndexAudit {
     marks: u64,
     last_mark: Option<u64>,
     mailboxes: HashMap<Mailbox, Postings>,
+    /// The checksum of what is so about each subject.
+    facts: BTreeMap<Vec<u8>, u32>,
 }
 
 /// A mailbox's postings in order: how many, and a checksum of them.
@@ -40,7 +44,14 @@ impl Postings {
 
 impl IndexAudit {
     pub(in crate::store) fn new(index: Index) -> IndexAudit {
-        IndexAudit { index, users: 0, marks: 0, last_mark: None, mailboxes: HashMap::new() }
+        IndexAudit {
+            index,
+            users: 0,
+            marks: 0,
+            last_mark: None,
+            mailboxes: HashMap::new(),
+            facts: BTreeMap::new(),
+        }
     }
 
     pub(in crate::store) fn applied(&self) -> Option<Applied> {
@@ -57,7 +68,19 @@ impl IndexAudit {
             Record::User(user) => self.user(user, stamp.position),
             Record::Message(message) => self.message(message, stamp.position),
             Record::Counters(_) => Ok(()),
+            Record::Fact { fact, .. } => {
+                self.fact(fact);
+                Ok(())
+            }
         }
+    }
+
+    /// What is so can only be held to the index when all has been said.
+    fn fact(&mut self, fact: &Fact) {
+        match fact.value() {
+            Some(value) => self.facts.insert(fact.subject(), crc32c::crc32c(&value)),
+            None => self.facts.remove(&fact.subject()),
+        };
     }
 
     fn user(&mut self, user: &User, position: u64) -> Result<(), StoreError> {
@@ -106,6 +129,11 @@ impl IndexAudit {
                         postings.push(posting);
                     }
                 }
+                Some(&FACT) => {
+                    if self.facts.remove(subject(&key)) != Some(crc32c::crc32c(&value)) {
+                        return Err(wrong("it holds a fact that the log does not".to_owned()));
+                    }
+                }
                 _ if key == META => {}
                 _ => return Err(wrong("it holds an entry of an unknown kind".to_owned())),
             }
@@ -117,6 +145,9 @@ impl IndexAudit {
             if self.mailboxes.remove(&mailbox) != Some(postings) {
                 return Err(wrong(format!("{} is not what the log holds", name(mailbox))));
             }
+        }
+        if !self.facts.is_empty() {
+            return Err(wrong("a fact is missing".to_owned()));
         }
         match self.mailboxes.into_keys().next() {
             Some(mailbox) => Err(wrong(format!("{} is missing", name(mailbox)))),

@@ -22,6 +22,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{Lock, SledStore, decode, remove_dir};
 use crate::model::Epoch;
+use crate::store::facts::page;
 use crate::store::log::{self, Log};
 use crate::store::record::Record;
 use crate::store::room::free;
@@ -31,6 +32,8 @@ use crate::store::{Backend, Progress, RestoreError, Restored, StoreError};
 pub(super) const UNFINISHED: &str = "unfinished-compaction";
 /// How much of the new log is synced at once.
 const GROUP_BYTES: usize = 1024 * 1024;
+/// How many facts are read, and synced, at once.
+const FACTS_AT_ONCE: usize = 1000;
 /// What is to stay free beside the second copy.
 const SPARE_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -48,10 +51,12 @@ pub struct Compaction {
 ///
 /// An account and a message stay: nothing can erase them yet. The ids that were reached need no
 /// record while there are any records that say so; where there are none, [`rewrite`] adds one.
+/// Of the facts only what is so at last stays, which no record by itself tells: [`rewrite`] writes
+/// it behind all others.
 fn kept(record: Record) -> Option<Record> {
     match record {
         Record::User(_) | Record::Message(_) => Some(record),
-        Record::Counters(_) => None,
+        Record::Counters(_) | Record::Fact { .. } => None,
     }
 }
 
@@ -108,7 +113,8 @@ pub(super) fn rewrite(
     let mut written = Trace::default();
     let mut unsynced = 0;
     let end = old.log.scan(Log::START, |frame| {
-        if let Some(record) = kept(decode(&old.log, &frame)?) {
+        let record = decode(&old.log, &frame)?;
+        if let Some(record) = kept(record).filter(|it| !matches!(it, Record::Fact { .. })) {
             unsynced += written.add(&record);
             restore(new, record)?;
         }
@@ -122,6 +128,7 @@ pub(super) fn rewrite(
     if end.position != old.log.end() {
         return Err(old.log.damage_at(end.position, "a record is unreadable"));
     }
+    write_facts(old, new, &mut written)?;
     let reached = old.counters();
     if new.counters() != reached {
         written.add(&Record::Counters(reached));
@@ -142,6 +149,28 @@ pub(super) fn rewrite(
         return Err(new.log.damage_at(end.position, "it is not what was written just now"));
     }
     Ok(())
+}
+
+/// Puts what is so in `old` into `new`.
+fn write_facts(
+    old: &SledStore,
+    new: &mut SledStore,
+    written: &mut Trace,
+) -> Result<(), StoreError> {
+    let mut last = None;
+    loop {
+        let mut facts = page(&old.view, last.as_ref(), FACTS_AT_ONCE)?;
+        last = facts.last().cloned();
+        for fact in facts.drain(..) {
+            let record = Record::Fact { fact, joined: false };
+            written.add(&record);
+            restore(new, record)?;
+        }
+        if last.is_none() {
+            return Ok(());
+        }
+        new.sync()?;
+    }
 }
 
 fn restore(store: &mut SledStore, record: Record) -> Result<(), StoreError> {

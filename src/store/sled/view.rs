@@ -2,6 +2,7 @@
 //! index.
 
 use crate::model::{Epoch, Message, MessageId, UserId};
+use crate::store::facts::Facts;
 use crate::store::index::{Applied, Change, Index};
 use crate::store::log::Stamp;
 use crate::store::record::Record;
@@ -24,6 +25,8 @@ pub(super) struct View {
     pub(super) epoch: Epoch,
     pub(super) counters: Counters,
     pub(super) table: Table,
+    /// What the index does not know yet.
+    pub(super) facts: Facts,
     pub(super) index: Index,
     /// What the index does not know yet, and the last frame of it.
     pub(super) pending: Vec<Change>,
@@ -47,6 +50,12 @@ impl View {
                 self.table.push(message);
             }
             Record::Counters(_) => {}
+            Record::Fact { fact, .. } => {
+                let subject: Box<[u8]> = fact.subject().into();
+                let value: Option<Box<[u8]>> = fact.value().map(Into::into);
+                self.facts.note(subject.clone(), value.clone());
+                self.pending.push(Change::Fact { subject, value });
+            }
         }
     }
 
@@ -56,6 +65,7 @@ impl View {
             Record::User(ref user) => Restored::User(user.clone()),
             Record::Message(ref message) => Restored::Message(message.clone()),
             Record::Counters(counters) => Restored::Counters(counters),
+            Record::Fact { ref fact, .. } => Restored::Fact(fact.clone()),
         };
         self.counters.admit(&restored)?;
         self.absorb(record, stamp);
@@ -69,6 +79,7 @@ impl View {
         };
         let applied = Applied { epoch: self.epoch, stamp, counters: self.counters };
         self.index.apply(self.pending.drain(..), applied)?;
+        self.facts.clear();
         self.last = None;
         if let Some(newest) = UserId::new(self.counters.next_user.saturating_sub(1)) {
             self.table.evict_users(newest);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::MAX_TEXT_BYTES;
-use crate::store::{MemoryStore, NewMessage, NewUser};
+use crate::store::{Hash, MemoryStore, NewMessage, NewUser, Once};
 
 const EPOCH: Epoch = Epoch(0xfeed);
 
@@ -27,6 +27,18 @@ fn sample() -> MemoryStore {
     store
 }
 
+/// The same, with a message that was sent under a key.
+fn with_facts() -> MemoryStore {
+    let mut store = sample();
+    let text = MessageText::parse("once".into()).unwrap();
+    let sent_at = Timestamp::from_millis(1_700_000_000_300);
+    let new = NewMessage { from: UserId::FIRST, to: None, text, sent_at };
+    let once = Once { key: Hash([0xab; 16]), fingerprint: Hash([1; 16]) };
+    store.post_once(new.clone(), once).unwrap();
+    store.post(new).unwrap();
+    store
+}
+
 fn exported(store: &mut dyn Backend) -> String {
     let mut bytes = Vec::new();
     export(store, &mut bytes, &mut ()).unwrap();
@@ -46,6 +58,25 @@ fn line_behind(bytes: &[u8]) -> usize {
 /// In files out there: what is here is read for ever.
 #[test]
 fn golden() {
+    let expected = r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}
+{"user":{"id":1,"username":"ann","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
+{"user":{"id":2,"username":"Bob","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
+{"message":{"id":0,"from_user":1,"to_user":0,"text":"hello all","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"message":{"id":1,"from_user":1,"to_user":2,"text":"\u0001я\n","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"message":{"id":2,"from_user":1,"to_user":1,"text":"to myself","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"message":{"id":3,"from_user":1,"to_user":0,"text":"once","sent_at":"2023-11-14T22:13:20.300Z"}}
+{"message":{"id":4,"from_user":1,"to_user":0,"text":"once","sent_at":"2023-11-14T22:13:20.300Z"}}
+{"fact":{"retry":{"of":{"user":1,"key":"abababababababababababababababab"},"is":{"fingerprint":"01010101010101010101010101010101","message":3,"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"retry_order":{"of":{"user":1,"number":0},"is":{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.300Z"}}}}
+{"end":{"users":2,"messages":5,"next_user":3,"next_message":5,"sha256":"f32260b731d6d397b422f5c1443e8bd4f713a4151400a98b50d9f512f30f4d76"}}
+"#;
+    assert_eq!(exported(&mut with_facts()), expected);
+    import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
+}
+
+/// Those that were written before there were facts.
+#[test]
+fn golden_of_format_1() {
     let expected = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}
 {"user":{"id":1,"username":"ann","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
 {"user":{"id":2,"username":"Bob","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
@@ -54,8 +85,9 @@ fn golden() {
 {"message":{"id":2,"from_user":1,"to_user":1,"text":"to myself","sent_at":"2023-11-14T22:13:20.200Z"}}
 {"end":{"users":2,"messages":3,"next_user":3,"next_message":3,"sha256":"423021c0b6762d03c588bdcd98003d91ea8c00480e068afcdacb993db01f4504"}}
 "#;
-    assert_eq!(exported(&mut sample()), expected);
-    let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
+    let mut copy = empty();
+    let summary = import(expected.as_bytes(), None, &mut copy, &mut ()).unwrap();
+    assert_eq!(exported(&mut copy), exported(&mut sample()));
     assert_eq!(
         summary.to_string(),
         "2 users, 3 messages, sha256 423021c0b6762d03c588bdcd98003d91ea8c00480e068afcdacb993db01f4504"
@@ -64,7 +96,7 @@ fn golden() {
 
 #[test]
 fn what_is_imported_is_exported_again() {
-    for mut store in [empty(), sample()] {
+    for mut store in [empty(), sample(), with_facts()] {
         let lines = exported(&mut store);
         let mut copy = empty();
         import(lines.as_bytes(), None, &mut copy, &mut ()).unwrap();
@@ -85,7 +117,7 @@ fn the_longest_line_is_not_too_long() {
 
 #[test]
 fn a_file_cut_anywhere_is_refused_where_it_ends() {
-    let lines = exported(&mut sample());
+    let lines = exported(&mut with_facts());
     for len in 0..lines.len() {
         let cut = &lines.as_bytes()[..len];
         let why = match cut.last() {
@@ -98,7 +130,7 @@ fn a_file_cut_anywhere_is_refused_where_it_ends() {
 
 #[test]
 fn a_changed_byte_is_noticed() {
-    let lines = exported(&mut sample()).into_bytes();
+    let lines = exported(&mut with_facts()).into_bytes();
     let last_line = line_behind(&lines) - 1;
     for at in 0..lines.len() {
         let mut changed = lines.clone();
@@ -115,7 +147,7 @@ fn a_changed_byte_is_noticed() {
 
 #[test]
 fn a_line_too_many_too_few_or_elsewhere_is_noticed() {
-    let lines = exported(&mut sample());
+    let lines = exported(&mut with_facts());
     let lines: Vec<&str> = lines.split_inclusive('\n').collect();
     let last = lines.len();
     for at in 0..last {
@@ -141,7 +173,14 @@ fn a_line_too_many_too_few_or_elsewhere_is_noticed() {
 
 #[test]
 fn lines_that_are_no_records_are_told_by_number() {
-    let head = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}"#;
+    let head = r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}"#;
+    let old_head = head.replace('2', "1");
+    let turn = |user: &str, number: &str| {
+        let is = r#"{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.000Z"}"#;
+        format!(
+            r#"{{"fact":{{"retry_order":{{"of":{{"user":{user},"number":{number}}},"is":{is}}}}}}}"#
+        )
+    };
     let user = |id: &str, name: &str| {
         let rest = r#""password_hash":"","created_at":"2023-11-14T22:13:20.000Z""#;
         format!(r#"{{"user":{{"id":{id},"username":"{name}",{rest}}}}}"#)
@@ -155,8 +194,8 @@ fn lines_that_are_no_records_are_told_by_number() {
     for (lines, why) in [
         (vec![&*ann], "line 1: not the beginning of an export"),
         (
-            vec![r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}"#],
-            "line 1: format 2, but this version of veche reads 1",
+            vec![r#"{"veche_export":{"version":3,"epoch":"000000000000feed"}}"#],
+            "line 1: format 3, but this version of veche reads 2",
         ),
         (vec![r#"{"veche_export":{"version":1,"epoch":"feed"}}"#], "line 1: a bad epoch"),
         (vec![head, head], "line 2: a second beginning"),
@@ -178,6 +217,16 @@ fn lines_that_are_no_records_are_told_by_number() {
             vec![head, &message("1", "1", "0", "x"), &message("1", "1", "0", "x")],
             "line 3: message 1 is out of order",
         ),
+        (vec![&old_head, &turn("1", "0")], "line 2: a fact in format 1"),
+        (vec![head, &turn("1", "1"), &turn("1", "1")], "line 3: the fact is out of order"),
+        (vec![head, &turn("1", "1"), &turn("1", "0")], "line 3: the fact is out of order"),
+        (vec![head, &turn("0", "0")], "line 2: not a record: "),
+        (vec![head, &turn(&far, "0")], "line 2: the fact says what cannot be so"),
+        (
+            vec![head, r#"{"fact":{"retry_order":{"of":{"user":1,"number":0},"is":null}}}"#],
+            "line 2: the fact says what cannot be so",
+        ),
+        (vec![head, r#"{"fact":{"session":{}}}"#], "line 2: not a record: unknown variant"),
         (vec![head, &" ".repeat(70_000)], "line 2: the line is cut short or too long"),
     ] {
         let lines = lines.join("\n") + "\n";
