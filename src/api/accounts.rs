@@ -238,6 +238,7 @@ mod tests {
             content_type: None,
             accept_encoding: None,
             if_none_match: None,
+            idempotency_key: None,
             origin: None,
             requested_method: None,
             body: Body::Bytes(body.as_bytes()),

@@ -29,6 +29,8 @@ pub struct Operation {
     pub body: Option<Shape>,
     /// Whether it heeds `If-None-Match` (RFC 9110, section 13.1.2).
     pub conditional: bool,
+    /// Whether it heeds `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header, section 2).
+    pub repeatable: bool,
     /// How it answers when all is well.
     pub answers: &'static [Answer],
     /// How it answers otherwise, beside what [anything can](crate::problem::ANYWHERE).
@@ -46,6 +48,7 @@ impl Operation {
             query: &[],
             body: None,
             conditional: false,
+            repeatable: false,
             answers: &[],
             problems: &[],
         }
@@ -203,6 +206,8 @@ pub enum Field {
     ContentEncoding,
     /// The version of what is shown (RFC 9110, section 8.8.3).
     ETag,
+    /// That the answer was given before ([`Operation::repeatable`]).
+    IdempotencyReplayed,
     /// A page's neighbours (RFC 8288).
     Link,
     /// Where what was created is (RFC 9110, section 10.2.2).
@@ -219,10 +224,11 @@ pub enum Field {
 
 impl Field {
     /// All of them.
-    pub const ALL: [Field; 9] = [
+    pub const ALL: [Field; 10] = [
         Field::Allow,
         Field::ContentEncoding,
         Field::ETag,
+        Field::IdempotencyReplayed,
         Field::Link,
         Field::Location,
         Field::RateLimit,
@@ -238,6 +244,7 @@ impl Field {
             Field::Allow => "Allow",
             Field::ContentEncoding => "Content-Encoding",
             Field::ETag => "ETag",
+            Field::IdempotencyReplayed => "Idempotency-Replayed",
             Field::Link => "Link",
             Field::Location => "Location",
             Field::RateLimit => "RateLimit",

@@ -11,6 +11,7 @@ mod conditional;
 pub mod contract;
 pub mod cors;
 mod health;
+pub mod idempotency;
 pub mod limits;
 mod messages;
 pub mod openapi;
@@ -84,6 +85,8 @@ pub struct Request<'a> {
     pub accept_encoding: Option<Cow<'a, str>>,
     /// The `If-None-Match` field.
     pub if_none_match: Option<Cow<'a, str>>,
+    /// The `Idempotency-Key` field.
+    pub idempotency_key: Option<Cow<'a, str>>,
     /// The `Origin` field.
     pub origin: Option<&'a str>,
     /// The `Access-Control-Request-Method` field.

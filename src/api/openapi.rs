@@ -99,7 +99,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn operation(&mut self, route: &'static Route) -> Value {
-        let Operation { id, tag, summary, segment, query, body, conditional, .. } =
+        let Operation { id, tag, summary, segment, query, body, conditional, repeatable, .. } =
             *route.operation;
         let mut parameters = Vec::new();
         parameters.extend(segment.map(|segment| self.segment(segment)));
@@ -110,6 +110,21 @@ impl Writer<'_> {
                 "in": "header",
                 "description": "The `ETag` of what the client has: 304 if that is still good",
                 "schema": { "type": "string" },
+            }));
+        }
+        if repeatable {
+            parameters.push(json!({
+                "name": "Idempotency-Key",
+                "in": "header",
+                "description": "A new one for each message, and the same one when it is sent again \
+                    because no answer came: it is posted once, and the first answer given again. A \
+                    string of RFC 9651 of 1 to 255 visible ASCII characters; the quotes may be left \
+                    out",
+                "schema": {
+                    "type": "string",
+                    "pattern": "^(\"([!#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\"|[!#-+\\--:<-\\[\\]-~]{1,255})$",
+                    "example": "\"8e03978e-40d5-43e8-bc93-6894a57f9324\"",
+                },
             }));
         }
         let security = if route.needs_token() { json!([{ "token": [] }]) } else { json!([]) };

@@ -113,6 +113,7 @@ impl Exchange {
             content_type: None,
             accept_encoding: None,
             if_none_match: None,
+            idempotency_key: None,
             origin: None,
             requested_method: None,
             body,
@@ -125,6 +126,7 @@ impl Exchange {
                 "access-control-request-method" => request.requested_method = Some(value),
                 "authorization" => request.authorization = Some(value),
                 "content-type" => request.content_type = Some(value),
+                "idempotency-key" => join(&mut request.idempotency_key, value),
                 "if-none-match" => join(&mut request.if_none_match, value),
                 "origin" => request.origin = Some(value),
                 "x-forwarded-for" => join(&mut forwarded, value),
@@ -235,7 +237,7 @@ fn origin_form(target: &str) -> &str {
 
 /// A header's name, if it is one that matters here; names are compared without regard to case.
 fn name(header: &Header) -> &'static str {
-    const KNOWN: [&str; 11] = [
+    const KNOWN: [&str; 12] = [
         "accept-encoding",
         "access-control-request-method",
         "authorization",
@@ -243,6 +245,7 @@ fn name(header: &Header) -> &'static str {
         "content-length",
         "content-type",
         "expect",
+        "idempotency-key",
         "if-none-match",
         "origin",
         "transfer-encoding",
