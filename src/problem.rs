@@ -44,6 +44,10 @@ kinds! {
     MALFORMED_BODY = 400 "malformed-body": "The body is not a JSON object",
         "The body could not be read as JSON, or is JSON of another kind than an object.",
         "Send a JSON object in UTF-8.";
+    MALFORMED_IDEMPOTENCY_KEY = 400 "malformed-idempotency-key": "The idempotency key is malformed",
+        "There is an `Idempotency-Key` field, but it is not one string of 1 to 255 visible ASCII \
+         characters, in double quotes or without.",
+        "Send one key, such as a random UUID in double quotes.";
     INVALID_PARAMETER = 400 "invalid-parameter": "A query parameter is invalid",
         "A parameter is out of range, of the wrong form, given twice, or given together with one \
          that excludes it.",
@@ -91,6 +95,10 @@ kinds! {
     INVALID_FIELD = 422 "invalid-field": "A field of the body is invalid",
         "The body is a JSON object, but a field is missing, of the wrong type or out of range.",
         "Correct the field that `field` names.";
+    IDEMPOTENCY_KEY_REUSED = 422 "idempotency-key-reused": "The idempotency key is another message's",
+        "You have sent another message under this `Idempotency-Key`, or the same to somebody else, \
+         within a day.",
+        "Take a new key for each message. Nothing was changed.";
     TOO_MANY_REQUESTS = 429 "too-many-requests": "Too many requests of this kind",
         "More was asked for than a limit allows to a user, an account or an address (RFC 6585, \
          section 4).",

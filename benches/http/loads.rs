@@ -4,7 +4,7 @@ use crate::client::{LOGIN_THREADS, while_logging_in};
 use crate::report::{Report, Target};
 use crate::rounds::{Case, Series, interleave, run};
 use crate::subject::{Subject, Subjects};
-use crate::wrk::{Load, Wrk};
+use crate::wrk::{Keys, Load, Wrk};
 use crate::{Plan, Result};
 
 /// The newest page against bare, and pages of a long history against the newest.
@@ -112,6 +112,46 @@ pub(crate) fn posts(
         "",
         sled.throughput_over(memory),
     );
+    Ok(())
+}
+
+/// What it costs to send messages under idempotency keys, and what those cost that are sent again.
+/// Nearly every fresh key here has an older one give way, which is the dearest case.
+pub(crate) fn retries(
+    report: &mut Report,
+    wrk: &Wrk,
+    plan: &Plan,
+    subjects: &Subjects,
+) -> Result<()> {
+    let Subjects { memory, sled, .. } = subjects;
+    let plain = &Load::post();
+    let fresh = &Load::post_under(Keys::Fresh);
+    let same = &Load::post_under(Keys::Same);
+
+    let case = |label, subject, load| Case { label, subject, load };
+    let series = interleave(
+        wrk,
+        plan.rounds,
+        &[
+            case("memory POST, no key", memory, plain),
+            case("memory POST, fresh keys", memory, fresh),
+            case("memory POST, replayed", memory, same),
+            case("sled POST, no key", sled, plain),
+            case("sled POST, fresh keys", sled, fresh),
+            case("sled POST, replayed", sled, same),
+        ],
+    )?;
+    for series in &series {
+        series.report(report);
+    }
+
+    let [memory, memory_fresh, memory_same, sled, sled_fresh, sled_same] = &series;
+    let mut at_least =
+        |measure, bound, ratio| report.measure(measure, Target::AtLeast(bound), "", ratio);
+    at_least("memory: POST under fresh keys of POST", 0.6, memory_fresh.throughput_over(memory));
+    at_least("memory: replayed POST of POST", 0.8, memory_same.throughput_over(memory));
+    at_least("sled: POST under fresh keys of POST", 0.4, sled_fresh.throughput_over(sled));
+    at_least("sled: replayed POST of POST", 0.8, sled_same.throughput_over(sled));
     Ok(())
 }
 

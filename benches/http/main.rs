@@ -107,6 +107,7 @@ fn bench(plan: &Plan) -> Result<()> {
     loads::pages(&mut report, &wrk, plan, &subjects)?;
     loads::logins(&mut report, &wrk, plan, &subjects.memory)?;
     loads::posts(&mut report, &wrk, plan, &subjects)?;
+    loads::retries(&mut report, &wrk, plan, &subjects)?;
     subjects.stop()?;
 
     eprintln!("opening");

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{fmt, fs, thread};
 
@@ -37,7 +38,34 @@ pub(crate) struct Load {
     pub(crate) cursors: (u64, u64),
     /// Empty for none.
     pub(crate) body: String,
+    /// Under which idempotency keys.
+    pub(crate) keys: Keys,
 }
+
+/// Which idempotency keys the requests of a run have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// None.
+    None,
+    /// Another one each time, so that each is posted.
+    Fresh,
+    /// The same one, so that all but the first of each user are answered again.
+    Same,
+}
+
+impl Keys {
+    /// As `load.lua` knows it.
+    fn name(self) -> &'static str {
+        match self {
+            Keys::None => "none",
+            Keys::Fresh => "fresh",
+            Keys::Same => "same",
+        }
+    }
+}
+
+/// Tells the keys of one run from those of another.
+static RUNS: AtomicU64 = AtomicU64::new(0);
 
 impl Load {
     /// Messages a page.
@@ -49,6 +77,7 @@ impl Load {
         path: "/api/messages?limit=50",
         cursors: (0, 0),
         body: String::new(),
+        keys: Keys::None,
     };
 
     /// The page that follows a message between these two, another one each time: one and the same
@@ -70,7 +99,12 @@ impl Load {
     /// A message to the general chat.
     pub(crate) fn post() -> Load {
         let body = format!(r#"{{"text":"{TEXT}"}}"#);
-        Load { method: "POST", path: "/api/messages", cursors: (0, 0), body }
+        Load { method: "POST", path: "/api/messages", cursors: (0, 0), body, keys: Keys::None }
+    }
+
+    /// The same under idempotency keys.
+    pub(crate) fn post_under(keys: Keys) -> Load {
+        Load { keys, ..Load::post() }
     }
 }
 
@@ -212,6 +246,8 @@ impl Wrk {
             .args([load.cursors.0, load.cursors.1].map(|cursor| cursor.to_string()))
             .arg(tokens)
             .arg(&load.body)
+            .arg(load.keys.name())
+            .arg(RUNS.fetch_add(1, Ordering::Relaxed).to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         command

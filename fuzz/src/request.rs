@@ -61,6 +61,7 @@ fn parse<'a>(app: &App, head: &'a str, body: &'a [u8]) -> Option<Request<'a>> {
             "content-type" => request.content_type = Some(value),
             "accept-encoding" => request.accept_encoding = Some(Cow::Borrowed(value)),
             "if-match" => request.if_match = Some(Cow::Borrowed(value)),
+            "idempotency-key" => request.idempotency_key = Some(Cow::Borrowed(value)),
             "if-none-match" => request.if_none_match = Some(Cow::Borrowed(value)),
             "origin" => request.origin = Some(value),
             "access-control-request-method" => request.requested_method = Some(value),

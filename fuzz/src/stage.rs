@@ -121,6 +121,7 @@ pub(super) fn request<'a>(method: &'a str, target: &'a str) -> Request<'a> {
         accept_encoding: None,
         if_match: None,
         if_none_match: None,
+        idempotency_key: None,
         origin: None,
         requested_method: None,
         body: Body::Bytes(&[]),

@@ -239,6 +239,7 @@ mod tests {
             accept_encoding: None,
             if_match: None,
             if_none_match: None,
+            idempotency_key: None,
             origin: None,
             requested_method: None,
             body: Body::Bytes(body.as_bytes()),

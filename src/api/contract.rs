@@ -31,6 +31,8 @@ pub struct Operation {
     pub conditional: bool,
     /// Whether it heeds `If-Match` (RFC 9110, section 13.1.1).
     pub guarded: bool,
+    /// Whether it heeds `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header, section 2).
+    pub repeatable: bool,
     /// How it answers when all is well.
     pub answers: &'static [Answer],
     /// How it answers otherwise, beside what [anything can](crate::problem::ANYWHERE).
@@ -49,6 +51,7 @@ impl Operation {
             body: None,
             conditional: false,
             guarded: false,
+            repeatable: false,
             answers: &[],
             problems: &[],
         }
@@ -214,6 +217,8 @@ pub enum Field {
     ContentEncoding,
     /// The version of what is shown (RFC 9110, section 8.8.3).
     ETag,
+    /// That the answer was given before ([`Operation::repeatable`]).
+    IdempotencyReplayed,
     /// A page's neighbours (RFC 8288).
     Link,
     /// Where what was created is (RFC 9110, section 10.2.2).
@@ -230,10 +235,11 @@ pub enum Field {
 
 impl Field {
     /// All of them.
-    pub const ALL: [Field; 9] = [
+    pub const ALL: [Field; 10] = [
         Field::Allow,
         Field::ContentEncoding,
         Field::ETag,
+        Field::IdempotencyReplayed,
         Field::Link,
         Field::Location,
         Field::RateLimit,
@@ -249,6 +255,7 @@ impl Field {
             Field::Allow => "Allow",
             Field::ContentEncoding => "Content-Encoding",
             Field::ETag => "ETag",
+            Field::IdempotencyReplayed => "Idempotency-Replayed",
             Field::Link => "Link",
             Field::Location => "Location",
             Field::RateLimit => "RateLimit",

@@ -142,6 +142,7 @@ fn request_fields(operation: &Operation, needs_token: bool) -> Vec<&'static str>
     let fields = [
         (needs_token, "Authorization"),
         (operation.body.is_some(), "Content-Type"),
+        (operation.repeatable, "Idempotency-Key"),
         (operation.conditional, "If-None-Match"),
         (operation.guarded, "If-Match"),
     ];

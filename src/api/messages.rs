@@ -8,12 +8,13 @@ use utoipa::ToSchema;
 use super::body::{self, Given};
 use super::conditional::{is_known, tag_of};
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
+use super::idempotency::{self, replayed};
 use super::paging::{Links, Parameter, Query, number};
 use super::users::{PathUser, no_such_user};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
 use crate::model::{Mailbox, Message, MessageId, MessageText, Page, Timestamp, UserId};
 use crate::problem::{self, Problem};
-use crate::store::NewMessage;
+use crate::store::{NewMessage, Sent};
 
 /// A message for everybody.
 #[derive(Deserialize, ToSchema)]
@@ -85,14 +86,17 @@ pub(super) const LIST_GENERAL: Operation = Operation {
 
 pub(super) const POST_GENERAL: Operation = Operation {
     body: Some(Shape::of::<GeneralDraft<'static>>()),
+    repeatable: true,
     answers: &[POSTED],
     problems: &[
         problem::MALFORMED_BODY,
+        problem::MALFORMED_IDEMPOTENCY_KEY,
         problem::TOKEN_MISSING,
         problem::TOKEN_INVALID,
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
         problem::INVALID_FIELD,
+        problem::IDEMPOTENCY_KEY_REUSED,
         problem::TOO_MANY_REQUESTS,
         problem::INSUFFICIENT_STORAGE,
     ],
@@ -123,15 +127,18 @@ pub(super) const LIST_PRIVATE: Operation = Operation {
 pub(super) const POST_PRIVATE: Operation = Operation {
     segment: Some(Segment::User),
     body: Some(Shape::of::<PrivateDraft<'static>>()),
+    repeatable: true,
     answers: &[POSTED],
     problems: &[
         problem::MALFORMED_BODY,
+        problem::MALFORMED_IDEMPOTENCY_KEY,
         problem::TOKEN_MISSING,
         problem::TOKEN_INVALID,
         problem::NOT_FOUND,
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
         problem::INVALID_FIELD,
+        problem::IDEMPOTENCY_KEY_REUSED,
         problem::TOO_MANY_REQUESTS,
         problem::INSUFFICIENT_STORAGE,
     ],
@@ -160,7 +167,7 @@ const PAGE: Answer =
 
 const POSTED: Answer = Answer::json(201, "The message is sent, and durable", Shape::of::<Posted>())
     .with(&[Field::Location])
-    .perhaps_with(&[Field::RateLimit, Field::RateLimitPolicy]);
+    .perhaps_with(&[Field::IdempotencyReplayed, Field::RateLimit, Field::RateLimitPolicy]);
 
 impl<'a> From<&'a Message> for MessageBody<'a> {
     fn from(message: &'a Message) -> Self {
@@ -293,7 +300,7 @@ fn list(
 /// `POST /api/messages`
 pub(super) fn post_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let draft: GeneralDraft<'_> = body::parse(call.request)?;
-    post(app, call.caller, None, draft.text)
+    post(app, call, None, draft.text)
 }
 
 /// `POST /api/users/{id}/messages`
@@ -303,27 +310,48 @@ pub(super) fn post_private(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
     if draft.to_user.optional("to_user")?.is_some_and(|also_to| also_to != to.get()) {
         return Err(Problem::field("to_user", "must be the user in the path").into());
     }
-    post(app, call.caller, Some(to), draft.text)
+    post(app, call, Some(to), draft.text)
 }
 
+/// A message that was sent before is answered before the limit is asked: it is none more.
 fn post(
     app: &mut App,
-    from: UserId,
+    call: &Call<'_>,
     to: Option<UserId>,
     text: Given<Cow<'_, str>>,
 ) -> Result<Outcome, Failure> {
+    let from = call.caller;
     let text = text.required("text")?;
     let text = MessageText::parse(text).map_err(|why| Problem::field("text", why))?;
-    let standing = app.limiters.messages.count(from, &*app.clock)?;
+    let once = idempotency::once(call.request, to, &text)?;
     let sent_at = app.clock.now();
-    let posted = app.store.post(NewMessage { from, to, text, sent_at })?;
-    let Some(id) = posted else {
-        app.limiters.messages.uncount(from, standing, &*app.clock);
-        return Err(no_such_user().into());
+    if let Some(once) = once
+        && let Some(first) = app.first_answer(from, once, sent_at)?
+    {
+        return Ok(Outcome::Reply(replayed(once, first, posted)?));
+    }
+    let standing = app.limiters.messages.count(from, &*app.clock)?;
+    let new = NewMessage { from, to, text, sent_at };
+    let sent = match once {
+        None => app.store.post(new)?.map(Sent::Now),
+        Some(once) => app.store.post_once(new, once)?,
     };
+    if !matches!(sent, Some(Sent::Now(_))) {
+        app.limiters.messages.uncount(from, standing, &*app.clock);
+    }
+    match (sent, once) {
+        (Some(Sent::Now(id)), _) => Ok(Outcome::Reply(posted(id).with_standing(standing))),
+        // Another server on the same store was quicker.
+        (Some(Sent::Before(first)), Some(once)) => {
+            Ok(Outcome::Reply(replayed(once, first, posted)?))
+        }
+        _ => Err(no_such_user().into()),
+    }
+}
+
+fn posted(id: MessageId) -> Reply {
     let reply = Reply::json(201, to_json(&Posted { status: "ok", id }));
-    let reply = reply.with("Location", format!("/api/messages/{id}"));
-    Ok(Outcome::Reply(reply.with_standing(standing)))
+    reply.with("Location", format!("/api/messages/{id}"))
 }
 
 /// `GET /api/messages/{id}`

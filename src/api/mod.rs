@@ -12,6 +12,7 @@ pub mod contract;
 pub mod cors;
 mod events;
 mod health;
+pub mod idempotency;
 pub mod limits;
 mod messages;
 pub mod openapi;
@@ -88,6 +89,8 @@ pub struct Request<'a> {
     pub if_match: Option<Cow<'a, str>>,
     /// The `If-None-Match` field.
     pub if_none_match: Option<Cow<'a, str>>,
+    /// The `Idempotency-Key` field.
+    pub idempotency_key: Option<Cow<'a, str>>,
     /// The `Origin` field.
     pub origin: Option<&'a str>,
     /// The `Access-Control-Request-Method` field.

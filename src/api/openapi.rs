@@ -99,8 +99,8 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn operation(&mut self, route: &'static Route) -> Value {
-        let Operation { id, tag, summary, segment, query, body, conditional, guarded, .. } =
-            *route.operation;
+        let Operation { id, tag, summary, segment, query, body, .. } = *route.operation;
+        let Operation { conditional, guarded, repeatable, .. } = *route.operation;
         let mut parameters = Vec::new();
         parameters.extend(segment.map(|segment| self.segment(segment)));
         parameters.extend(query.iter().map(|parameter| self.parameter(*parameter)));
@@ -118,6 +118,21 @@ impl Writer<'_> {
                 "in": "header",
                 "description": "The `ETag` of what is to be changed: 412 if it is not that any more",
                 "schema": { "type": "string" },
+            }));
+        }
+        if repeatable {
+            parameters.push(json!({
+                "name": "Idempotency-Key",
+                "in": "header",
+                "description": "A new one for each message, and the same one when it is sent again \
+                    because no answer came: it is posted once, and the first answer given again. A \
+                    string of RFC 9651 of 1 to 255 visible ASCII characters; the quotes may be left \
+                    out",
+                "schema": {
+                    "type": "string",
+                    "pattern": "^(\"([!#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\"|[!#-+\\--:<-\\[\\]-~]{1,255})$",
+                    "example": "\"8e03978e-40d5-43e8-bc93-6894a57f9324\"",
+                },
             }));
         }
         let security = if route.needs_token() { json!([{ "token": [] }]) } else { json!([]) };

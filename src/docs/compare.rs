@@ -105,6 +105,13 @@ pub fn made(documented: &str) -> Option<Option<&str>> {
     documented.status.starts_with("201").then(|| documented.field("Location"))
 }
 
+/// Whether a page shows that something was made, and not only answered again.
+#[must_use]
+pub fn makes(documented: &str) -> bool {
+    let documented = Response::parse(documented);
+    documented.status.starts_with("201") && documented.field("Idempotency-Replayed").is_none()
+}
+
 /// Compares a response with that which the page shows. `target` is what was asked for, without
 /// what the deployment has before the paths of the API.
 pub fn compare(

@@ -52,6 +52,7 @@ pages! {
     paging: "docs/api/paging.md", &[];
     errors: "docs/api/errors.md", &[];
     reference: "docs/api/reference.md", &[];
+    retries: "docs/api/retries.md", &[];
     health: "docs/api/health.md", &[];
     limits: "docs/api/limits.md", &[
         "--login-limit", "1/d", "--registration-limit", "3/d", "--message-limit", "2/d",

@@ -105,7 +105,7 @@ impl Creations {
     /// An example makes something if its response says so, what prepares one always.
     fn add(&mut self, page: &Page, step: &Step) -> Result<(), String> {
         if let Some(response) = &step.response
-            && compare::made(page.shown(response)).is_none()
+            && !compare::makes(page.shown(response))
         {
             return Ok(());
         }

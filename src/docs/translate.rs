@@ -274,6 +274,10 @@ impl Translation {
             Kind::Message => &mut self.messages,
         };
         let id = documented.map_or(ids.next, |(_, id)| id);
+        // What was made before is answered again, to a message that is sent again under its key.
+        if documented.is_some() && actual.is_some_and(|(_, it)| ids.known.get(&id) == Some(&it)) {
+            return Ok(());
+        }
         ids.next = id + 1;
         let Some((_, actual)) = actual.filter(|(its_kind, _)| *its_kind == kind) else {
             return Ok(());
@@ -526,6 +530,23 @@ mod tests {
         );
         assert_eq!(translation.documented(Kind::Message, 709), Some(1));
         assert_eq!(translation.shared(Kind::Message), BTreeSet::from([700]));
+    }
+
+    /// A message that is sent again under its key.
+    #[test]
+    fn what_is_answered_again_is_what_was_made() {
+        let mut translation = translation();
+        let posted = |translation: &mut Translation, actual: &str, documented: &str| {
+            let actual = request("/api/messages", 201, Some(actual));
+            translation.learn(&actual, Some(documented))
+        };
+        posted(&mut translation, "/api/messages/800", "/api/messages/5").unwrap();
+        posted(&mut translation, "/api/messages/801", "/api/messages/6").unwrap();
+        posted(&mut translation, "/api/messages/800", "/api/messages/5").unwrap();
+        posted(&mut translation, "/api/messages/801", "/api/messages/5").unwrap_err();
+        posted(&mut translation, "/api/messages/802", "/api/messages/7").unwrap();
+        assert_eq!(translation.id(Kind::Message, 7), 802);
+        assert_eq!(translation.id(Kind::Message, 5), 800);
     }
 
     /// A fresh store would have given it the id, so the next one is not it.

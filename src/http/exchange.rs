@@ -114,6 +114,7 @@ impl Exchange {
             accept_encoding: None,
             if_match: None,
             if_none_match: None,
+            idempotency_key: None,
             origin: None,
             requested_method: None,
             body,
@@ -127,6 +128,7 @@ impl Exchange {
                 "authorization" => request.authorization = Some(value),
                 "content-type" => request.content_type = Some(value),
                 "if-match" => join(&mut request.if_match, value),
+                "idempotency-key" => join(&mut request.idempotency_key, value),
                 "if-none-match" => join(&mut request.if_none_match, value),
                 "origin" => request.origin = Some(value),
                 "x-forwarded-for" => join(&mut forwarded, value),
@@ -237,7 +239,7 @@ fn origin_form(target: &str) -> &str {
 
 /// A header's name, if it is one that matters here; names are compared without regard to case.
 fn name(header: &Header) -> &'static str {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 13] = [
         "accept-encoding",
         "access-control-request-method",
         "authorization",
@@ -246,6 +248,7 @@ fn name(header: &Header) -> &'static str {
         "content-type",
         "expect",
         "if-match",
+        "idempotency-key",
         "if-none-match",
         "origin",
         "transfer-encoding",

@@ -56,8 +56,8 @@ impl Audit {
             }
             Record::Message(Message { to: None, .. }) => self.counts.general += 1,
             Record::Message(_) => self.counts.private += 1,
-            Record::Counters(_) => {}
             Record::Revision(_) => self.counts.revisions += 1,
+            Record::Counters(_) | Record::Fact { .. } => {}
         }
         Ok(())
     }

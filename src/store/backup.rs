@@ -7,10 +7,11 @@ use std::io::{self, Read};
 
 use super::audit::Audit;
 use super::export::{self, Writer};
+use super::facts::{self, Facts};
 use super::log::frame::{self, FRAME_HEADER_BYTES, MAX_FRAME_BYTES};
 use super::log::segment::{HEADER_BYTES, Header, HeaderError, MAGIC};
 use super::log::{Sequence, Stream};
-use super::record::{DecodeError, Record};
+use super::record::Record;
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
 use super::transfer::{Summary, TransferError};
 use super::{Backend, Progress, RestoreError};
@@ -29,7 +30,7 @@ pub fn verify<R: Read>(
 ) -> Result<Summary, TransferError> {
     let mut reader = Reader::begin(source)?;
     let mut lines = Writer::begin(io::sink(), reader.epoch)?;
-    let mut audit = Audit::default();
+    let (mut audit, mut facts) = (Audit::default(), Facts::default());
     let mut revised: HashMap<MessageId, EventId> = HashMap::new();
     progress.begin("verifying", len.unwrap_or(0));
     while let Some((at, record)) = reader.next()? {
@@ -39,6 +40,7 @@ pub fn verify<R: Read>(
             Record::Revision(message) => {
                 revised.insert(message.id, message.event());
             }
+            Record::Fact { fact, .. } => facts.take(fact),
             Record::Message(_) | Record::Counters(_) => {}
         }
         progress.advance(reader.stream.position());
@@ -57,6 +59,9 @@ pub fn verify<R: Read>(
         progress.advance(reader.stream.position());
     }
     progress.end();
+    for fact in facts::page(&facts, None, usize::MAX)? {
+        lines.fact(&fact)?;
+    }
     lines.end(audit.counters())
 }
 
@@ -126,12 +131,11 @@ impl<R: Read> Reader<R> {
                 return Err(wrong(at, why));
             };
             self.sequence.take(&frame).map_err(|why| wrong(at, why))?;
-            let record = Record::decode(frame.payload).map_err(|error| match error {
-                DecodeError::Malformed => wrong(at, "a record makes no sense"),
-                DecodeError::UnknownKind(kind) => TransferError::Offset(
-                    at,
-                    format!("a record of kind {kind}: a newer version of veche wrote it"),
-                ),
+            let record = Record::decode(frame.payload).map_err(|error| match error.newer() {
+                None => wrong(at, "a record makes no sense"),
+                Some(what) => {
+                    TransferError::Offset(at, format!("{what}: a newer version of veche wrote it"))
+                }
             })?;
             let len = FRAME_HEADER_BYTES + frame.payload.len();
             self.stream.pass(len);

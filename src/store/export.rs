@@ -1,8 +1,8 @@
 //! A store as JSON lines, ids and hashes kept.
 //!
 //! The first line says what follows, then come all accounts in order of id, then all that happened
-//! to messages in order, and at last a line with the counts and the SHA-256 of every byte before it.
-//! A file that was cut short or changed is refused.
+//! to messages in order, then all facts in order of subject, and at last a line with the counts and
+//! the SHA-256 of every byte before it. A file that was cut short or changed is refused.
 //!
 //! A text that was replaced or deleted is not in an export: of a message's lines only the last has
 //! its text, those before it an empty one.
@@ -11,18 +11,20 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Read, Write};
+use std::mem;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::transfer::{Summary, TransferError};
-use super::{Backend, Counters, Progress, Restored};
+use super::{Backend, Counters, Fact, Progress, Restored};
 use crate::model::{
     Change, Content, Cursor, Epoch, Event, EventId, Message, MessageId, MessageText, Revision,
     Timestamp, User, UserId, Username, Window,
 };
 
-/// The version of the lines below. A higher one is refused. The first had no revisions.
+/// The version of the lines below. A higher one is refused, at the first line. The first had no
+/// revisions and no facts.
 const FORMAT_VERSION: u32 = 2;
 /// Records read from the store, or synced to it, at once.
 const BATCH: usize = 1000;
@@ -59,6 +61,7 @@ enum Line<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<Cow<'a, str>>,
     },
+    Fact(Fact),
     End {
         users: u64,
         messages: u64,
@@ -82,6 +85,7 @@ pub fn export(
     progress.begin("exporting", counters.next_user + counters.next_event);
     export_users(store, &mut writer, progress)?;
     export_events(store, &mut writer, progress, counters.next_user)?;
+    export_facts(store, &mut writer)?;
     progress.end();
     writer.end(counters)
 }
@@ -122,6 +126,23 @@ fn export_events(
     Ok(())
 }
 
+fn export_facts(
+    store: &mut dyn Backend,
+    writer: &mut Writer<impl Write>,
+) -> Result<(), TransferError> {
+    let mut last = None;
+    loop {
+        let mut page = store.facts(last.as_ref(), BATCH)?;
+        for fact in &page {
+            writer.fact(fact)?;
+        }
+        last = page.pop();
+        if last.is_none() {
+            return Ok(());
+        }
+    }
+}
+
 /// Reads an export into an empty store. `len` is the source's length in bytes, where known. After
 /// an error the store holds a part and must be thrown away.
 pub(super) fn restore(
@@ -132,27 +153,29 @@ pub(super) fn restore(
 ) -> Result<Summary, TransferError> {
     let mut reader =
         Reader { source, hasher: Sha256::new(), line: Vec::new(), number: 0, bytes: 0 };
-    match reader.next()? {
-        Line::VecheExport { version: 1..=FORMAT_VERSION, epoch } => {
+    let version = match reader.next()? {
+        Line::VecheExport { version: version @ 1..=FORMAT_VERSION, epoch } => {
             let epoch = Epoch::parse(&epoch);
             let epoch = epoch.ok_or_else(|| TransferError::Line(1, "a bad epoch".to_owned()))?;
             store.adopt(epoch).map_err(|e| TransferError::Restore(1, e))?;
+            version
         }
         Line::VecheExport { version, .. } => {
             let why = format!("format {version}, but this version of veche reads {FORMAT_VERSION}");
             return Err(TransferError::Line(1, why));
         }
         _ => return Err(TransferError::Line(1, "not the beginning of an export".to_owned())),
-    }
+    };
     progress.begin("importing", len.unwrap_or(0));
     let mut counts = Counts::default();
     let mut erased = HashSet::new();
+    let mut last_subject = Vec::new();
     loop {
         let digest_before = reader.hasher.clone();
         let record = match reader.next()? {
             Line::End { users, messages, revisions, next_user, next_message, sha256 } => {
                 let digest = hex(digest_before);
-                if (Counts { users, messages, revisions }) != counts || sha256 != digest {
+                if (Counts { users, messages, revisions, ..counts }) != counts || sha256 != digest {
                     let why = "the counts or the digest do not fit what came before".to_owned();
                     return Err(TransferError::Line(reader.number, why));
                 }
@@ -173,6 +196,17 @@ pub(super) fn restore(
                 restored.map_err(|why| TransferError::Line(reader.number, why))?
             }
         };
+        if let Restored::Fact(fact) = &record {
+            let before = mem::replace(&mut last_subject, fact.subject());
+            let complaint = match () {
+                () if version == 1 => Some("a fact in format 1"),
+                () if before >= last_subject => Some("the fact is out of order"),
+                () => None,
+            };
+            if let Some(why) = complaint {
+                return Err(TransferError::Line(reader.number, why.to_owned()));
+            }
+        }
         counts.add(&record);
         store.restore(record).map_err(|e| TransferError::Restore(reader.number, e))?;
         if counts.sum() % BATCH as u64 == 0 {
@@ -188,6 +222,7 @@ struct Counts {
     users: u64,
     messages: u64,
     revisions: u64,
+    facts: u64,
 }
 
 impl Counts {
@@ -196,16 +231,17 @@ impl Counts {
             Restored::User(_) => self.users += 1,
             Restored::Message(_) => self.messages += 1,
             Restored::Revision(_) => self.revisions += 1,
+            Restored::Fact(_) => self.facts += 1,
             Restored::Counters(_) => {}
         }
     }
 
     fn sum(self) -> u64 {
-        self.users + self.messages + self.revisions
+        self.users + self.messages + self.revisions + self.facts
     }
 
     fn summary(self, digest: String) -> Summary {
-        let Counts { users, messages, revisions } = self;
+        let Counts { users, messages, revisions, facts: _ } = self;
         Summary { users, messages, revisions, digest }
     }
 }
@@ -244,6 +280,10 @@ fn restored(
             let mut message = there.ok_or("there is no such message")?.into_owned();
             message.content = Content::Revised(Box::new(Revision { event, by, at, text }));
             Ok(Restored::Revision(message))
+        }
+        Line::Fact(fact) => {
+            let fact = fact.checked().ok_or("the fact says what cannot be so")?;
+            Ok(Restored::Fact(fact))
         }
         Line::VecheExport { .. } | Line::End { .. } => Err("a second beginning".to_owned()),
     }
@@ -311,8 +351,13 @@ impl<W: Write> Writer<W> {
         })
     }
 
+    /// Facts come in order of subject.
+    pub(super) fn fact(&mut self, fact: &Fact) -> Result<(), TransferError> {
+        self.write(&Line::Fact(fact.clone()))
+    }
+
     pub(super) fn end(mut self, counters: Counters) -> Result<Summary, TransferError> {
-        let Counts { users, messages, revisions } = self.counts;
+        let Counts { users, messages, revisions, facts: _ } = self.counts;
         let Counters { next_user, next_event: next_message } = counters;
         let digest = hex(self.hasher.clone());
         let sha256 = Cow::Borrowed(digest.as_str());

@@ -11,6 +11,7 @@
 //! | `p` message id | position of that message; one in every 16 KiB of log |
 //! | `e` feed, first event | postings: edits and deletions that the feed's readers may see |
 //! | `r` message id | position of the message's last edit or deletion |
+//! | `f` subject | what is so about it, unless nothing is |
 //!
 //! Only what the log has synced is ever indexed, so an index that knows more than the log proves
 //! that the log has lost something.
@@ -21,6 +22,7 @@
 
 mod audit;
 mod digest;
+mod facts;
 mod layout;
 mod seal;
 
@@ -38,6 +40,7 @@ use super::log::Stamp;
 use super::{Counters, StoreError};
 use crate::model::{Epoch, EventId, Mailbox, MessageId, UserId, Username};
 pub(super) use audit::IndexAudit;
+pub(super) use facts::subject;
 
 use digest::Digest;
 use layout::{
@@ -70,6 +73,7 @@ pub(super) enum Change {
     User { id: UserId, name: Username, position: u64 },
     Message { id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
     Revision { event: EventId, id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
+    Fact { subject: Box<[u8]>, value: Option<Box<[u8]>> },
 }
 
 /// A list of postings.
@@ -236,6 +240,7 @@ impl Index {
         let mut batch = Writes { batch: Batch::default(), digest: self.digest };
         let mut postings: BTreeMap<List, Vec<Posting>> = BTreeMap::new();
         let mut revised: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut words = facts::Words::new();
         for change in changes {
             match change {
                 Change::User { id, name, position } => {
@@ -259,17 +264,17 @@ impl Index {
                     }
                     revised.insert(id.get(), position);
                 }
+                Change::Fact { subject, value } => drop(words.insert(subject, value)),
             }
         }
+        self.put_facts(words, &mut batch)?;
         for (list, new) in postings {
             self.append_postings(list, new, &mut batch)?;
         }
         for (&id, position) in &revised {
             let key = revision_key(id);
-            if let Some(before) = self.get(&key)? {
-                batch.digest.remove(&key, &before);
-            }
-            batch.insert(&key, &position.to_be_bytes());
+            let before = self.get(&key)?;
+            batch.replace(&key, before.as_deref(), Some(&position.to_be_bytes()));
         }
         let bounds = revised.first_key_value().zip(revised.last_key_value());
         let Writes { mut batch, digest } = batch;
@@ -544,17 +549,17 @@ impl Drop for Handle {
 }
 
 /// Entries of the tree in order, from both ends.
-struct Entries<'a> {
+pub(super) struct Entries<'a> {
     index: &'a Index,
     iter: ::sled::Iter,
 }
 
 impl Entries<'_> {
-    fn next(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
+    pub(super) fn next(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
         self.index.guarded(|| self.iter.next().transpose())
     }
 
-    fn next_back(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
+    pub(super) fn next_back(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
         self.index.guarded(|| self.iter.next_back().transpose())
     }
 }
@@ -572,13 +577,22 @@ impl Writes {
         self.batch.insert(key, value);
     }
 
+    /// An entry in the place of another, where there was one; `None` leaves nothing there.
+    fn replace(&mut self, key: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) {
+        if let Some(before) = before {
+            self.digest.remove(key, before);
+        }
+        match after {
+            Some(after) => self.insert(key, after),
+            None => self.batch.remove(key),
+        }
+    }
+
     /// A chunk, in the place of the one that it goes on from.
     fn insert_chunk(&mut self, list: List, chunk: &[Posting], replaced: Option<&(IVec, IVec)>) {
         let Some(first) = chunk.first() else { return };
-        if let Some((key, value)) = replaced {
-            self.digest.remove(key, value);
-        }
-        self.insert(&posting_key(list, first.id), &encode_chunk(chunk));
+        let before = replaced.map(|(_, value)| &**value);
+        self.replace(&posting_key(list, first.id), before, Some(&encode_chunk(chunk)));
     }
 }
 

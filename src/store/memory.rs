@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 
 use super::events::merged;
+use super::facts::{self, Facts};
 use super::table::{Entry, Table};
 use super::{
-    Backend, Counters, NewMessage, NewRevision, NewUser, RestoreError, Restored, Snapshot,
-    StoreError,
+    Backend, Counters, Fact, FirstAnswer, NewMessage, NewRevision, NewUser, Once, RestoreError,
+    Restored, RetryOf, Sent, Snapshot, StoreError, retry,
 };
 use crate::model::{
-    Epoch, Event, EventId, Mailbox, Message, MessageId, Page, User, UserId, Username, Window,
+    Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Timestamp, User, UserId, Username,
+    Window,
 };
 
 /// Everything in memory, nothing on disk. `sync` has nothing to do.
@@ -17,6 +19,7 @@ use crate::model::{
 pub struct MemoryStore {
     epoch: Epoch,
     table: Table,
+    facts: Facts,
     counters: Counters,
 }
 
@@ -24,7 +27,8 @@ impl MemoryStore {
     /// An empty store. `epoch` should be random.
     #[must_use]
     pub fn new(epoch: Epoch) -> MemoryStore {
-        MemoryStore { epoch, table: Table::default(), counters: Counters::default() }
+        let (table, facts, counters) = Default::default();
+        MemoryStore { epoch, table, facts, counters }
     }
 }
 
@@ -82,6 +86,28 @@ impl Backend for MemoryStore {
         Ok(Some(revised.event()))
     }
 
+    fn post_once(&mut self, new: NewMessage, once: Once) -> Result<Option<Sent>, StoreError> {
+        let of = RetryOf { user: new.from, key: once.key };
+        if let Some(first) = retry::find(&self.facts, &of, new.sent_at)? {
+            return Ok(Some(Sent::Before(first)));
+        }
+        let at = new.sent_at;
+        let Some(message) = self.post(new)? else { return Ok(None) };
+        let first = FirstAnswer { fingerprint: once.fingerprint, message, at };
+        for fact in retry::remember(&self.facts, of, first)? {
+            self.facts.take(&fact);
+        }
+        Ok(Some(Sent::Now(message)))
+    }
+
+    fn first_answer(
+        &mut self,
+        of: RetryOf,
+        now: Timestamp,
+    ) -> Result<Option<FirstAnswer>, StoreError> {
+        retry::find(&self.facts, &of, now)
+    }
+
     fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
         Ok(self.table.message(id).map(Cow::Borrowed))
     }
@@ -115,6 +141,10 @@ impl Backend for MemoryStore {
         Ok(events.take(limit).collect())
     }
 
+    fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError> {
+        facts::page(&self.facts, after, limit)
+    }
+
     fn counters(&self) -> Counters {
         self.counters
     }
@@ -128,7 +158,7 @@ impl Backend for MemoryStore {
     }
 
     fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {
-        if self.counters != Counters::default() {
+        if self.counters != Counters::default() || !self.facts(None, 1)?.is_empty() {
             return Err(RestoreError::NotEmpty);
         }
         self.epoch = epoch;
@@ -150,6 +180,7 @@ impl Backend for MemoryStore {
             Restored::Message(message) => self.table.push(message),
             Restored::Revision(message) => self.table.revise(&message),
             Restored::Counters(_) => {}
+            Restored::Fact(fact) => self.facts.take(&fact),
         }
         Ok(())
     }

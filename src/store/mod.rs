@@ -11,6 +11,8 @@ mod audit;
 mod backup;
 mod events;
 mod export;
+mod fact;
+mod facts;
 #[doc(hidden)]
 pub mod formats;
 mod import;
@@ -18,6 +20,7 @@ mod index;
 mod log;
 mod memory;
 mod record;
+mod retry;
 mod room;
 mod sled;
 mod snapshot;
@@ -32,9 +35,11 @@ use std::path::{Path, PathBuf};
 pub use self::audit::Counts;
 pub use self::backup::verify;
 pub use self::export::export;
+pub use self::fact::{Fact, FirstAnswer, Hash, Remembered, RetryOf, RetryTurn};
 pub use self::import::import;
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
+pub use self::retry::{MAX_RETRIES, Once, RETRY_LIFETIME, Sent};
 pub use self::sled::SledStore;
 pub use self::sled::check::{Check, IndexState, check};
 pub use self::sled::compact::{Compaction, compact};
@@ -89,6 +94,19 @@ pub trait Backend: Send {
         new: NewRevision,
     ) -> Result<Option<EventId>, StoreError>;
 
+    /// Posts a message unless its author has sent something under the same key within
+    /// [`RETRY_LIFETIME`] before its time, and remembers it under the key; `None` when its receiver
+    /// does not exist. After a crash either both are there or neither. Of each user the last
+    /// [`MAX_RETRIES`] keys are remembered.
+    fn post_once(&mut self, new: NewMessage, once: Once) -> Result<Option<Sent>, StoreError>;
+
+    /// What a user has sent under a key within [`RETRY_LIFETIME`] before `now`.
+    fn first_answer(
+        &mut self,
+        of: RetryOf,
+        now: Timestamp,
+    ) -> Result<Option<FirstAnswer>, StoreError>;
+
     /// The message with this id, whoever may read it, as its last revision left it.
     fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError>;
 
@@ -104,6 +122,10 @@ pub trait Backend: Send {
 
     /// Up to `limit` events of all mailboxes, in order, from `from` on.
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
+
+    /// Up to `limit` facts behind `after`, in order of their subjects, also such as are over. For
+    /// export.
+    fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError>;
 
     /// The ids that will be given out next.
     fn counters(&self) -> Counters;
@@ -243,6 +265,7 @@ impl Counters {
                 *self = *to;
                 return Ok(());
             }
+            Restored::Fact(_) => return Ok(()),
         };
         if id < *next {
             return Err(RestoreError::Conflict(format!("{what} {id} is out of order")));
@@ -263,6 +286,8 @@ pub enum Restored {
     Revision(Message),
     /// The ids to go on with: never lower than what the store already reached.
     Counters(Counters),
+    /// What is so about a subject, whatever was before.
+    Fact(Fact),
 }
 
 /// Why an import was refused.

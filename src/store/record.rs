@@ -4,6 +4,7 @@
 //! rest. A kind's layout never changes: a new layout is a new kind, and a kind this version does
 //! not know means that a newer version wrote the store.
 
+use super::fact::Fact;
 use super::{Counters, Restored};
 use crate::model::{
     Content, EventId, Message, MessageId, MessageText, Revision, Timestamp, User, UserId, Username,
@@ -13,6 +14,12 @@ const USER: u8 = 1;
 const MESSAGE: u8 = 2;
 const COUNTERS: u8 = 3;
 const REVISION: u8 = 4;
+const FACT: u8 = 6;
+
+/// Of a fact: that something is so.
+const SOMETHING: u8 = 1;
+/// Of a fact: that it is one with the record behind it.
+const JOINED: u8 = 2;
 
 /// One change to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +32,14 @@ pub(super) enum Record {
     Counters(Counters),
     /// A message was edited or deleted: what it is from then on.
     Revision(Message),
+    /// Something is so about a subject from now on.
+    Fact {
+        /// What.
+        fact: Fact,
+        /// Whether it is only so if the next record is in the log too: of a crash that leaves this
+        /// one and not that, nothing is to be seen. What is joined is always in one group.
+        joined: bool,
+    },
 }
 
 impl From<Record> for Restored {
@@ -34,6 +49,7 @@ impl From<Record> for Restored {
             Record::Message(message) => Restored::Message(message),
             Record::Counters(counters) => Restored::Counters(counters),
             Record::Revision(message) => Restored::Revision(message),
+            Record::Fact { fact, .. } => Restored::Fact(fact),
         }
     }
 }
@@ -43,8 +59,21 @@ impl From<Record> for Restored {
 pub(super) enum DecodeError {
     /// A kind of a newer version.
     UnknownKind(u8),
+    /// A fact of a family of a newer version.
+    UnknownFamily(u8),
     /// Not what [`Record::encode`] writes.
     Malformed,
+}
+
+impl DecodeError {
+    /// What it was that only a newer version can have written, if that is the reason.
+    pub(super) fn newer(&self) -> Option<String> {
+        match self {
+            DecodeError::UnknownKind(kind) => Some(format!("a record of kind {kind}")),
+            DecodeError::UnknownFamily(family) => Some(format!("a fact of family {family}")),
+            DecodeError::Malformed => None,
+        }
+    }
 }
 
 impl Record {
@@ -59,6 +88,7 @@ impl Record {
                 out.extend(counters.next_user.to_le_bytes());
                 out.extend(counters.next_event.to_le_bytes());
             }
+            Record::Fact { fact, joined } => encode_fact(fact, *joined, out),
         }
     }
 
@@ -74,6 +104,7 @@ impl Record {
                 let counters = Counters { next_user: fields.u64()?, next_event: fields.u64()? };
                 fields.end().map(|()| Record::Counters(counters))
             }
+            FACT => decode_fact(fields),
             unknown => Err(DecodeError::UnknownKind(unknown)),
         }
     }
@@ -179,8 +210,32 @@ impl Fixed {
     }
 }
 
+/// kind · subject · flags · what is so about it, if anything is
+fn encode_fact(fact: &Fact, joined: bool, out: &mut Vec<u8>) {
+    let value = fact.value();
+    out.push(FACT);
+    out.extend(fact.subject());
+    let something = if value.is_some() { SOMETHING } else { 0 };
+    out.push(something | if joined { JOINED } else { 0 });
+    out.extend(value.unwrap_or_default());
+}
+
+fn decode_fact(mut fields: Fields<'_>) -> Result<Record, DecodeError> {
+    let mut joined = false;
+    let fact = Fact::take(&mut fields, |fields| {
+        let flags = fields.u8()?;
+        joined = flags & JOINED != 0;
+        if flags & !(SOMETHING | JOINED) == 0 {
+            Ok(flags & SOMETHING != 0)
+        } else {
+            Err(DecodeError::Malformed)
+        }
+    })?;
+    fields.end().map(|()| Record::Fact { fact, joined })
+}
+
 /// The bytes of a record that are still to be read.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
@@ -189,24 +244,28 @@ impl<'a> Fields<'a> {
         Ok(head)
     }
 
-    fn u8(&mut self) -> Result<u8, DecodeError> {
-        self.take(1).map(|bytes| bytes[0])
+    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
+        self.array().map(|[byte]| byte)
     }
 
-    fn u64(&mut self) -> Result<u64, DecodeError> {
+    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (head, rest) = self.0.split_first_chunk().ok_or(DecodeError::Malformed)?;
         self.0 = rest;
-        Ok(u64::from_le_bytes(*head))
+        Ok(*head)
     }
 
-    fn timestamp(&mut self) -> Result<Timestamp, DecodeError> {
+    pub(super) fn timestamp(&mut self) -> Result<Timestamp, DecodeError> {
         let millis = self.u64()?;
         // A clock beyond the last is taken for it, so nothing beyond was written.
         let timestamp = Timestamp::from_millis(millis);
         if timestamp.millis() == millis { Ok(timestamp) } else { Err(DecodeError::Malformed) }
     }
 
-    fn end(self) -> Result<(), DecodeError> {
+    pub(super) fn end(self) -> Result<(), DecodeError> {
         if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Malformed) }
     }
 }
@@ -218,6 +277,7 @@ fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::fact::{Hash, Remembered, RetryTurn};
 
     fn user() -> Record {
         Record::User(User {
@@ -247,6 +307,13 @@ mod tests {
             text: text.map(MessageText::from_store),
         }));
         Record::Revision(message)
+    }
+
+    fn fact(is_something: bool, joined: bool) -> Record {
+        let of = RetryTurn { user: UserId::new(0x0a0b).unwrap(), number: 3 };
+        let at = Timestamp::from_millis(1_700_000_000_123);
+        let is = is_something.then_some(Remembered { key: Hash([0xab; 16]), at });
+        Record::Fact { fact: Fact::RetryOrder { of, is }, joined }
     }
 
     fn hex(record: &Record) -> String {
@@ -280,15 +347,24 @@ mod tests {
         let made = "0502030400000000010000000000000002010000000000 00".replace(' ', "");
         assert_eq!(hex(&revision(Some("hi"))), format!("04{fixed}{made}006869"));
         assert_eq!(hex(&revision(None)), format!("04{fixed}{made}01"));
+        let subject = "020000000000000a0b0000000000000003";
+        let value = "abababababababababababababababab7b68e5cf8b010000";
+        for (is_something, joined, flags) in
+            [(false, false, "00"), (true, false, "01"), (false, true, "02"), (true, true, "03")]
+        {
+            let value = if is_something { value } else { "" };
+            let expected = format!("06{subject}{flags}{value}");
+            assert_eq!(hex(&fact(is_something, joined)), expected);
+        }
     }
 
     #[test]
     fn every_kind_comes_back() {
         let counters = Record::Counters(Counters { next_user: 5, next_event: 6 });
         let revisions = [Some("hi"), Some(""), None].map(revision);
-        for record in
-            [user(), message(None), message(Some(7)), counters].into_iter().chain(revisions)
-        {
+        let facts = [fact(true, true), fact(true, false), fact(false, true), fact(false, false)];
+        let others = [user(), message(None), message(Some(7)), counters];
+        for record in others.into_iter().chain(revisions).chain(facts) {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
             assert_eq!(Record::decode(&bytes), Ok(record));
@@ -302,6 +378,13 @@ mod tests {
         assert_eq!(Record::decode(&[]), Err(DecodeError::Malformed));
         assert_eq!(Record::decode(&bytes[..20]), Err(DecodeError::Malformed));
         assert_eq!(Record::decode(&[9, 1, 2]), Err(DecodeError::UnknownKind(9)));
+        assert_eq!(Record::decode(&[6, 9, 2]), Err(DecodeError::UnknownFamily(9)));
+        let mut flags = Vec::new();
+        fact(true, true).encode(&mut flags);
+        for bad in [0, 2, 4, 5, 7, 0x81] {
+            flags[18] = bad;
+            assert_eq!(Record::decode(&flags), Err(DecodeError::Malformed), "{bad}");
+        }
         *bytes.last_mut().unwrap() = 0xff;
         assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed));
         let mut bytes = Vec::new();

@@ -7,6 +7,8 @@
 
 pub(super) mod check;
 pub(super) mod compact;
+mod facts;
+mod joined;
 mod lock;
 mod reading;
 mod view;
@@ -21,20 +23,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::events::merged;
+use super::facts::{Facts, page};
 use super::index::{Applied, Index, Posting};
 use super::log::{self, Frame, Log};
 use super::record::{DecodeError, Record};
 use super::room::Room;
 use super::table::Table;
 use super::{
-    Backend, Counters, NewMessage, NewRevision, NewUser, Progress, RestoreError, Restored,
-    Snapshot, StoreError,
+    Backend, Counters, Fact, FirstAnswer, NewMessage, NewRevision, NewUser, Once, Progress,
+    RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, retry,
 };
 use crate::model::{
-    Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, User, UserId, Username,
-    Window,
+    Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Timestamp, User, UserId,
+    Username, Window,
 };
 
+use joined::Joined;
 use lock::Lock;
 use view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
 
@@ -197,23 +201,29 @@ impl SledStore {
             epoch: log.epoch(),
             counters: applied.map_or(Counters::default(), |applied| applied.counters),
             table,
+            facts: Facts::default(),
             index,
             pending: Vec::new(),
             revised: BTreeMap::new(),
             last: None,
         };
         progress.begin("reading the log", log.end() - start);
+        let mut joined = Joined::default();
         let end = log.scan_and_mend(start, durable, |frame| {
             let record = decode(&log, &frame)?;
             if applied.is_some_and(|applied| frame.stamp.lsn <= applied.stamp.lsn) {
                 match record {
                     Record::Message(message) => view.table.push(message),
                     Record::Revision(message) => view.table.revise(&message),
-                    Record::User(_) | Record::Counters(_) => {}
+                    Record::User(_) | Record::Counters(_) | Record::Fact { .. } => {}
                 }
             } else {
-                view.replay(record, frame.stamp)
-                    .map_err(|_| log.damage_at(frame.stamp.position, "an id is out of order"))?;
+                let whole = joined.take(record, frame.stamp);
+                let whole = whole.map_err(|why| log.damage_at(frame.stamp.position, why))?;
+                for (record, stamp) in whole {
+                    view.replay(record, stamp)
+                        .map_err(|_| log.damage_at(stamp.position, "an id is out of order"))?;
+                }
                 view.apply(REPLAY_APPLY_EVERY)?;
             }
             view.trim();
@@ -221,7 +231,7 @@ impl SledStore {
             Ok(ControlFlow::Continue(()))
         })?;
         progress.end();
-        let torn = log.recover(end, durable)?;
+        let torn = log.recover(joined.end_before(end), durable)?;
         if torn > 0 {
             ::log::warn!("cut {torn} bytes off the log: a write that was never acknowledged");
         }
@@ -331,6 +341,18 @@ impl Backend for SledStore {
         Ok(Some(event))
     }
 
+    fn post_once(&mut self, new: NewMessage, once: Once) -> Result<Option<Sent>, StoreError> {
+        self.send_once(new, once)
+    }
+
+    fn first_answer(
+        &mut self,
+        of: RetryOf,
+        now: Timestamp,
+    ) -> Result<Option<FirstAnswer>, StoreError> {
+        retry::find(&self.view, &of, now)
+    }
+
     fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
         self.find_message(id)
     }
@@ -357,6 +379,10 @@ impl Backend for SledStore {
         self.events_from(from, limit)
     }
 
+    fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError> {
+        page(&self.view, after, limit)
+    }
+
     fn counters(&self) -> Counters {
         self.view.counters
     }
@@ -370,7 +396,7 @@ impl Backend for SledStore {
     }
 
     fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {
-        if self.view.counters != Counters::default() {
+        if self.view.counters != Counters::default() || !self.facts(None, 1)?.is_empty() {
             return Err(RestoreError::NotEmpty);
         }
         self.log.restart(epoch)?;
@@ -394,6 +420,7 @@ impl Backend for SledStore {
             Restored::Message(message) => Record::Message(message),
             Restored::Revision(message) => Record::Revision(message),
             Restored::Counters(counters) => Record::Counters(counters),
+            Restored::Fact(fact) => Record::Fact { fact, joined: false },
         })?;
         Ok(())
     }
@@ -441,10 +468,10 @@ fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<Pos
 }
 
 fn decode(log: &Log, frame: &Frame<'_>) -> Result<Record, StoreError> {
-    Record::decode(frame.payload).map_err(|error| match error {
-        DecodeError::Malformed => log.damage_at(frame.stamp.position, "a record makes no sense"),
-        DecodeError::UnknownKind(kind) => StoreError::Refused(format!(
-            "the log holds a record of kind {kind}: it was written by a newer version of veche"
+    Record::decode(frame.payload).map_err(|error: DecodeError| match error.newer() {
+        None => log.damage_at(frame.stamp.position, "a record makes no sense"),
+        Some(what) => StoreError::Refused(format!(
+            "the log holds {what}: it was written by a newer version of veche"
         )),
     })
 }

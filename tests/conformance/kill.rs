@@ -9,9 +9,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use veche::model::{Cursor, Mailbox, MessageId, Window};
-use veche::store::{Backend, NewMessage, SledStore};
+use veche::store::{Backend, NewMessage, RetryOf, SledStore};
 
 use crate::pair::{message_id, new_message, new_user, user_id};
+use crate::retries::{key, once};
 use crate::seed::Random;
 use crate::subject::EPOCH;
 
@@ -28,6 +29,11 @@ fn message(id: u64) -> NewMessage {
     new_message(1 + id % USERS, id % (USERS + 1), &format!("{id} {}", "x".repeat(len)))
 }
 
+/// Whether it is sent under one, its id.
+fn has_key(id: u64) -> bool {
+    id.is_multiple_of(3)
+}
+
 /// Not a test by itself, but the process that the one below starts: posts until it is killed, and
 /// tells after each sync up to which id.
 #[test]
@@ -41,7 +47,11 @@ fn child() {
     loop {
         for _ in 0..=random.low_below(40) {
             let next = store.counters().next_event;
-            assert_eq!(store.post(message(next)).unwrap(), Some(message_id(next)));
+            if has_key(next) {
+                store.post_once(message(next), once(next)).unwrap();
+            } else {
+                assert_eq!(store.post(message(next)).unwrap(), Some(message_id(next)));
+            }
         }
         store.sync().unwrap();
         println!("{ACKNOWLEDGED}{}", store.counters().next_event);
@@ -65,6 +75,12 @@ fn whatever_was_acknowledged_survives_a_kill() {
             let expected = message(id);
             assert_eq!((found.id.get(), found.from, found.to), (id, expected.from, expected.to));
             assert_eq!(found.text(), expected.text.as_str());
+        }
+        for id in next.saturating_sub(500)..next + 10 {
+            let of = RetryOf { user: message(id).from, key: key(id) };
+            let first = store.first_answer(of, message(id).sent_at).unwrap();
+            let expected = (id < next && has_key(id)).then_some(id);
+            assert_eq!(first.map(|first| first.message.get()), expected);
         }
         let general: Vec<u64> = (0..next).filter(|id| message(*id).to.is_none()).collect();
         let (mut found, mut from) = (Vec::new(), 0);

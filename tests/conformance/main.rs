@@ -16,6 +16,7 @@ mod pair;
 mod random;
 mod reference;
 mod restarts;
+mod retries;
 mod rules;
 mod seed;
 mod snapshot;
@@ -49,6 +50,8 @@ mod any {
             rules::restored_records_keep_their_ids,
             rules::a_refused_record_changes_nothing,
             rules::the_last_id_is_given_out_once,
+            retries::what_is_sent_twice_is_posted_once,
+            retries::the_oldest_key_gives_way,
             pages::an_empty_store_has_empty_pages,
             pages::messages_lie_in_their_mailboxes,
             pages::every_window_is_exact,
@@ -72,6 +75,8 @@ mod persisted {
             restarts::what_was_not_synced_is_there_up_to_a_point,
             restarts::identity_and_counters_survive,
             restarts::buried_messages_survive,
+            retries::keys_survive,
+            retries::a_message_and_its_key_survive_together,
             snapshot::a_snapshot_is_what_was_synced,
             snapshot::a_snapshot_goes_on_after_a_restart,
         ]

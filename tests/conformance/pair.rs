@@ -5,7 +5,7 @@ use veche::model::{
     Content, Cursor, EventId, Mailbox, Message, MessageId, MessageText, Timestamp, User, UserId,
     Username, Window,
 };
-use veche::store::{Backend, NewMessage, NewRevision, NewUser, Restored};
+use veche::store::{Backend, NewMessage, NewRevision, NewUser, Once, Restored, Sent};
 
 use crate::reference::Reference;
 use crate::seed::Random;
@@ -117,6 +117,13 @@ impl<S: Subject> Pair<S> {
         let event = self.store().revise(message_id(id), seen, new.clone()).unwrap();
         assert_eq!(event, self.reference.revise(message_id(id), seen, new));
         event
+    }
+
+    pub(crate) fn post_once(&mut self, new: NewMessage, once: Once) -> Option<Sent> {
+        let expected = self.reference.post_once(new.clone(), once);
+        let sent = self.store().post_once(new, once).unwrap();
+        assert_eq!(sent, expected);
+        sent
     }
 
     pub(crate) fn restore(&mut self, record: Restored) {

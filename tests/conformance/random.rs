@@ -3,12 +3,13 @@
 use veche::model::{
     Cursor, MAX_ID, MAX_PAGE_LIMIT, MAX_TEXT_BYTES, Mailbox, UserId, Username, Window,
 };
-use veche::store::Counters;
+use veche::store::{Counters, RetryOf};
 
 use crate::pair::{
     Pair, event_id, message_id, name, new_message, new_revision, restored_message, restored_user,
     user_id,
 };
+use crate::retries::{DAY, at, key, once};
 use crate::seed::Random;
 use crate::subject::Subject;
 
@@ -24,12 +25,14 @@ struct Session<S> {
     /// What the counters were after each write since the last sync, and before the first.
     reached: Vec<Counters>,
     wordy: bool,
+    /// Milliseconds since what is sent under keys began.
+    now: u64,
 }
 
 pub(crate) fn every_answer_is_the_references<S: Subject>() {
     let random = Random::new(20);
     let mut session =
-        Session { pair: Pair::<S>::begin(), random, reached: Vec::new(), wordy: false };
+        Session { pair: Pair::<S>::begin(), random, reached: Vec::new(), wordy: false, now: 0 };
     session.import();
     for step in 0..STEPS {
         session.wordy = step / PHASE % 2 == 1;
@@ -64,13 +67,15 @@ impl<S: Subject> Session<S> {
         }
         match self.random.below(100) {
             0..2 => self.create_user(),
-            2..44 => self.post(),
-            44..50 => self.revise(),
+            2..37 => self.post(),
+            37..43 => self.revise(),
+            43..50 => self.post_once(),
             50..52 => self.sync(),
             52..63 => self.read_page(),
             63..68 => self.read_events(),
             68..78 => self.read_message(),
-            78..88 => self.read_user(),
+            78..86 => self.read_user(),
+            86..88 => self.read_first_answer(),
             88..94 => self.read_users(),
             94..99 => self.read_history(),
             _ => self.restore(),
@@ -133,6 +138,26 @@ impl<S: Subject> Session<S> {
         let end = self.pair.reference.counters().next_event;
         let window = self.window(end);
         self.pair.reference.expect_events(self.pair.subject.store(), reader, window);
+    }
+
+    /// Under one of few keys, so that many are used again, before a day is over or behind it.
+    fn post_once(&mut self) {
+        self.now += if self.random.once_in(300) {
+            self.random.below(DAY * 5 / 4)
+        } else {
+            self.random.below(5)
+        };
+        let mut new = at(self.author().get(), self.now);
+        new.to = UserId::new(self.receiver());
+        let number = self.random.below(40);
+        self.pair.post_once(new, once(number));
+    }
+
+    fn read_first_answer(&mut self) {
+        let of = RetryOf { user: self.author(), key: key(self.random.below(41)) };
+        let now = at(1, self.now).sent_at;
+        let found = self.pair.subject.store().first_answer(of, now).unwrap();
+        assert_eq!(found, self.pair.reference.first_answer(of, now), "{of:?}");
     }
 
     /// Now and then a record comes from elsewhere, with an id of its own.

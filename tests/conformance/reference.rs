@@ -1,4 +1,4 @@
-//! A store as one would draw it on a blackboard: two lists, and filters over them.
+//! A store as one would draw it on a blackboard: three lists, and filters over them.
 //!
 //! It shares no code with the stores it is compared with but the types of the model, and decides
 //! nothing by an index, a boundary or a cache.
@@ -6,10 +6,13 @@
 use std::borrow::Cow;
 
 use veche::model::{
-    Change, Content, Cursor, Event, EventId, Mailbox, Message, MessageId, Page, Revision, User,
-    UserId, Username, Window,
+    Change, Content, Cursor, Event, EventId, Mailbox, Message, MessageId, Page, Revision,
+    Timestamp, User, UserId, Username, Window,
 };
-use veche::store::{Backend, Counters, NewMessage, NewRevision, NewUser, Restored};
+use veche::store::{
+    Backend, Counters, FirstAnswer, MAX_RETRIES, NewMessage, NewRevision, NewUser, Once,
+    RETRY_LIFETIME, Restored, RetryOf, Sent,
+};
 
 /// What a store should answer. Ids ascend, so that the lists are sorted.
 #[derive(Debug, Default, Clone)]
@@ -19,6 +22,8 @@ pub(crate) struct Reference {
     messages: Vec<Message>,
     /// What each event made of its message.
     versions: Vec<Message>,
+    /// What was ever sent under a key, in order.
+    once: Vec<(RetryOf, FirstAnswer)>,
     counters: Counters,
 }
 
@@ -72,6 +77,25 @@ impl Reference {
         self.versions.push(message);
     }
 
+    pub(crate) fn post_once(&mut self, new: NewMessage, once: Once) -> Option<Sent> {
+        let (of, at) = (RetryOf { user: new.from, key: once.key }, new.sent_at);
+        if let Some(first) = self.first_answer(of, at) {
+            return Some(Sent::Before(first));
+        }
+        let message = self.post(new)?;
+        self.once.push((of, FirstAnswer { fingerprint: once.fingerprint, message, at }));
+        Some(Sent::Now(message))
+    }
+
+    /// Among the last of the user's, and not over.
+    pub(crate) fn first_answer(&self, of: RetryOf, now: Timestamp) -> Option<FirstAnswer> {
+        let newest_first = self.once.iter().rev().filter(|(it, _)| it.user == of.user);
+        let mut remembered = newest_first.take(usize::try_from(MAX_RETRIES).unwrap());
+        let (_, first) = remembered.find(|(it, _)| *it == of)?;
+        let age = now.millis().saturating_sub(first.at.millis());
+        (u128::from(age) < RETRY_LIFETIME.as_millis()).then_some(*first)
+    }
+
     /// Takes in a record that a store accepted.
     pub(crate) fn restore(&mut self, record: Restored) {
         match record {
@@ -88,6 +112,7 @@ impl Reference {
                 self.add(message);
             }
             Restored::Counters(counters) => self.counters = counters,
+            Restored::Fact(fact) => unreachable!("{fact:?} is nothing that a case restores"),
         }
     }
 
@@ -100,6 +125,7 @@ impl Reference {
         for message in versions {
             self.add(message);
         }
+        self.once.retain(|(_, first)| first.message.get() < counters.next_event);
         self.counters = counters;
     }
 
@@ -173,7 +199,8 @@ impl Reference {
         assert_eq!(found, self.users(window), "users, {window:?}");
     }
 
-    /// Expects `store` to hold the same accounts and messages, no more and no less.
+    /// Expects `store` to hold the same accounts and messages, no more and no less, and to remember
+    /// the same of the newest that were sent under a key.
     pub(crate) fn expect_all(&self, store: &mut dyn Backend) {
         const STEP: usize = 1000;
         assert_eq!(store.counters(), self.counters);
@@ -187,6 +214,14 @@ impl Reference {
             self.expect_history(store, from, STEP);
             let found = self.history(from, STEP);
             next = found.last().and_then(|last| EventId::new(last.id.get() + 1));
+        }
+        let now = self.once.last().map_or(Timestamp::from_millis(0), |(_, first)| first.at);
+        for (of, _) in self.once.iter().rev().take(STEP) {
+            assert_eq!(
+                store.first_answer(*of, now).unwrap(),
+                self.first_answer(*of, now),
+                "{of:?}"
+            );
         }
     }
 }

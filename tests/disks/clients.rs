@@ -51,6 +51,8 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
+    /// Whether it says that it was given before.
+    pub(crate) replayed: bool,
 }
 
 impl Client {
@@ -81,10 +83,16 @@ impl Client {
                 .header("Content-Type", "application/json")
                 .send(body.to_string().as_bytes()),
         };
-        let mut response = response.ok()?;
-        let body = response.body_mut().with_config().limit(64 << 20).read_to_vec().ok()?;
-        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Some(Answer { status: response.status().as_u16(), body })
+        Answer::read(response.ok()?)
+    }
+
+    /// The same under an idempotency key.
+    pub(crate) fn ask_under(&self, key: &str, path: &str, body: &Value) -> Option<Answer> {
+        let request = self.agent.post(format!("http://{}{path}", self.addr));
+        let request = request.header("Authorization", format!("Bearer {}", self.token));
+        let request = request.header("Content-Type", "application/json");
+        let request = request.header("Idempotency-Key", key);
+        Answer::read(request.send(body.to_string().as_bytes()).ok()?)
     }
 
     /// Registers, and gives the id.
@@ -116,6 +124,15 @@ impl Client {
         let before = ledger.lock().unwrap().messages.insert(id, text.to_owned());
         assert_eq!(before, None, "the id of {text:.20} was given before");
         Some(id)
+    }
+}
+
+impl Answer {
+    fn read(mut response: ureq::http::Response<ureq::Body>) -> Option<Answer> {
+        let body = response.body_mut().with_config().limit(64 << 20).read_to_vec().ok()?;
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let replayed = response.headers().contains_key("Idempotency-Replayed");
+        Some(Answer { status: response.status().as_u16(), body, replayed })
     }
 }
 

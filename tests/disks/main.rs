@@ -13,6 +13,7 @@ mod hang;
 mod kills;
 mod powercut;
 mod random;
+mod retries;
 #[expect(dead_code, reason = "tests/process uses all of it")]
 #[path = "../process/server.rs"]
 mod server;

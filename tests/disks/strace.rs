@@ -52,6 +52,15 @@ pub(crate) fn killed_at(dir: &Path, output: &Path, sync: usize) -> Command {
     command
 }
 
+/// The same at one of a thread's calls of `fdatasync`, before it is done: what was written is in
+/// the page cache, and nobody has been told.
+pub(crate) fn killed_at_datasync(dir: &Path, output: &Path, sync: usize) -> Command {
+    let mut command =
+        tracing(dir, output, &["-e", &format!("inject=fdatasync:signal=KILL:when={sync}")]);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+}
+
 fn tracing(dir: &Path, output: &Path, args: &[&str]) -> Command {
     let all = ["-yy", "-xx", "-s", "16000000", "-e", CALLS];
     let mut command = strace(output, [&all, args].concat());

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use veche::model::{
-    Epoch, Event, EventId, Mailbox, Message, MessageId, Page, User, UserId, Username, Window,
+    Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Timestamp, User, UserId, Username,
+    Window,
 };
 use veche::store::{
-    Backend, Counters, NewMessage, NewRevision, NewUser, RestoreError, Restored, Snapshot,
-    StoreError,
+    Backend, Counters, Fact, FirstAnswer, NewMessage, NewRevision, NewUser, Once, RestoreError,
+    Restored, RetryOf, Sent, Snapshot, StoreError,
 };
 
 /// Another store, which cannot post while `failing` or `full`.
@@ -62,6 +63,18 @@ impl Backend for FaultyStore {
         self.store.post(new)
     }
 
+    fn post_once(&mut self, new: NewMessage, once: Once) -> Result<Option<Sent>, StoreError> {
+        self.store.post_once(new, once)
+    }
+
+    fn first_answer(
+        &mut self,
+        of: RetryOf,
+        now: Timestamp,
+    ) -> Result<Option<FirstAnswer>, StoreError> {
+        self.store.first_answer(of, now)
+    }
+
     fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
         self.store.message(id)
     }
@@ -89,6 +102,10 @@ impl Backend for FaultyStore {
 
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
         self.store.history(from, limit)
+    }
+
+    fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError> {
+        self.store.facts(after, limit)
     }
 
     fn counters(&self) -> Counters {

@@ -108,6 +108,28 @@ impl Client {
         self.post_as(path, "application/json", body.to_string().as_bytes())
     }
 
+    /// The same under an idempotency key, as it stands in the field. An error is one of the
+    /// connection.
+    pub(crate) fn try_post_under(
+        &self,
+        key: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Answer, ureq::Error> {
+        let request = self.agent.post(format!("http://{}{path}", self.addr));
+        let request = request.header("Authorization", format!("Bearer {}", self.token));
+        let response = request
+            .header("Idempotency-Key", key)
+            .header("Content-Type", "application/json")
+            .send(body.to_string().as_bytes())?;
+        Answer::read(Asked { method: "POST", target: path }, response)
+    }
+
+    pub(crate) fn post_under(&self, key: &str, path: &str, body: &Value) -> Answer {
+        let answer = self.try_post_under(key, path, body);
+        answer.unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
     /// Any bytes, of any declared type.
     pub(crate) fn post_as(
         &self,

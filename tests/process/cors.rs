@@ -79,7 +79,12 @@ fn a_preflight_says_what_the_route_takes() {
     for (path, method, methods, fields) in [
         ("/register", "POST", "POST", Some("Content-Type")),
         ("/api/messages", "GET", "GET, HEAD, POST", Some("Authorization")),
-        ("/api/messages", "POST", "GET, HEAD, POST", Some("Authorization, Content-Type")),
+        (
+            "/api/messages",
+            "POST",
+            "GET, HEAD, POST",
+            Some("Authorization, Content-Type, Idempotency-Key"),
+        ),
         ("/api/messages/7", "HEAD", "GET, HEAD", Some("Authorization, If-None-Match")),
         ("/api/messages", "DELETE", "GET, HEAD, POST", None),
         ("/openapi.json", "GET", "GET, HEAD", Some("If-None-Match")),

@@ -29,6 +29,7 @@ mod quotas;
 mod reference;
 mod request_ids;
 mod resets;
+mod retries;
 mod secret;
 mod server;
 mod service;

@@ -16,6 +16,7 @@ struct Operation {
     body: Option<Value>,
     query: BTreeSet<&'static str>,
     conditional: bool,
+    repeatable: bool,
 }
 
 /// What the document refers to.
@@ -42,7 +43,7 @@ fn operations() -> Vec<Operation> {
         for (method, operation) in methods.as_object().expect("operations") {
             let mut path = template.clone();
             let mut query = BTreeSet::new();
-            let mut conditional = false;
+            let (mut conditional, mut repeatable) = (false, false);
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
                 let name = parameter["name"].as_str().expect("a name");
                 match parameter["in"].as_str() {
@@ -53,6 +54,7 @@ fn operations() -> Vec<Operation> {
                     }
                     Some("query") => assert!(query.insert(name), "{template}: {name} twice"),
                     Some("header") if name == "If-None-Match" => conditional = true,
+                    Some("header") if name == "Idempotency-Key" => repeatable = true,
                     _ => panic!("{template}: what is {parameter}?"),
                 }
             }
@@ -66,7 +68,7 @@ fn operations() -> Vec<Operation> {
                 Value::from(members.collect::<Map<_, _>>())
             });
             let method = method.to_ascii_uppercase();
-            operations.push(Operation { method, path, body, query, conditional });
+            operations.push(Operation { method, path, body, query, conditional, repeatable });
         }
     }
     operations
@@ -164,4 +166,32 @@ fn the_conditional_operations_are_the_documented_ones() {
         }
     }
     assert!(asked.0 >= 4 && asked.1 >= 12, "{asked:?}");
+}
+
+#[test]
+fn the_repeatable_operations_are_the_documented_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let client = begun(&server);
+    let mut asked = (0, 0);
+    for operation in operations() {
+        let Operation { method, path, repeatable, .. } = &operation;
+        let key = format!("Idempotency-Key: \"{}\"\r\n", path.replace('/', "-"));
+        let plain = ask(&server, &client, &operation, "", &key);
+        let again = ask(&server, &client, &operation, "", &key);
+        let malformed = ask(&server, &client, &operation, "", "Idempotency-Key: \"\r\n");
+        let what = format!("{method} {path}: {again:?}, {malformed:?}");
+        assert_eq!(plain.header("Idempotency-Replayed"), None, "{what}");
+        if *repeatable {
+            assert_eq!(again.header("Idempotency-Replayed"), Some("true"), "{what}");
+            assert_eq!((again.status, &again.body), (plain.status, &plain.body), "{what}");
+            assert_eq!(malformed.problem(), "malformed-idempotency-key", "{what}");
+            asked.0 += 1;
+        } else {
+            assert_eq!(again.header("Idempotency-Replayed"), None, "{what}");
+            assert_eq!(malformed.status, again.status, "{what}");
+            asked.1 += 1;
+        }
+    }
+    assert!(asked.0 >= 2 && asked.1 >= 14, "{asked:?}");
 }

@@ -165,7 +165,7 @@ fn a_damaged_file_is_refused_by_its_line() {
         ("something else", b"{}\n".to_vec(), 1),
         ("bytes", vec![0xff; 100], 1),
         ("no head", good[head.len()..].into(), 1),
-        ("a newer version", good.replacen("\"version\":1", "\"version\":2", 1).into(), 1),
+        ("a newer version", good.replacen("\"version\":2", "\"version\":3", 1).into(), 1),
         ("a bad epoch", good.replacen("0123456789abcdef", "0123456789ABCDEF", 1).into(), 1),
         ("cut in a line", good[..head.len() + user.len() + 5].into(), 3),
         ("cut behind a line", good[..good.len() - end.len()].into(), 6),

@@ -100,6 +100,10 @@ pub(super) fn described(field: Field, required: bool) -> (String, Value) {
             let schema = json!({ "type": "string", "pattern": "^\"[^\"]+\"$" });
             ("The version of what is shown", schema)
         }
+        Field::IdempotencyReplayed => {
+            let schema = json!({ "type": "string", "const": "true" });
+            ("That this answer was given before, and nothing is posted now", schema)
+        }
         Field::Link => (
             "The page of what is older (`rel=\"prev\"`), if there is any, and of what is newer \
              (`rel=\"next\"`), always",

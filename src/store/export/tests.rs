@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::model::MAX_TEXT_BYTES;
-use crate::store::{MemoryStore, NewMessage, NewRevision, NewUser, RestoreError, import};
+use crate::store::{
+    Hash, MemoryStore, NewMessage, NewRevision, NewUser, Once, RestoreError, import,
+};
 
 const EPOCH: Epoch = Epoch(0xfeed);
 
@@ -40,6 +42,18 @@ fn revised() -> MemoryStore {
     store
 }
 
+/// The same, with a message that was sent under a key.
+fn with_facts() -> MemoryStore {
+    let mut store = revised();
+    let text = MessageText::parse("once".into()).unwrap();
+    let sent_at = Timestamp::from_millis(1_700_000_000_300);
+    let new = NewMessage { from: UserId::FIRST, to: None, text, sent_at };
+    let once = Once { key: Hash([0xab; 16]), fingerprint: Hash([1; 16]) };
+    store.post_once(new.clone(), once).unwrap();
+    store.post(new).unwrap();
+    store
+}
+
 fn exported(store: &mut dyn Backend) -> String {
     let mut bytes = Vec::new();
     export(store, &mut bytes, &mut ()).unwrap();
@@ -68,19 +82,20 @@ fn golden() {
 {"revision":{"event":3,"message":0,"by_user":1,"at":"2023-11-14T22:13:20.300Z","text":""}}
 {"revision":{"event":4,"message":2,"by_user":1,"at":"2023-11-14T22:13:20.300Z"}}
 {"revision":{"event":5,"message":0,"by_user":1,"at":"2023-11-14T22:13:20.300Z","text":"hello, all!"}}
-{"end":{"users":2,"messages":3,"revisions":3,"next_user":3,"next_message":6,"sha256":"2056fa4d3865370c0fb1b83f301a256e379b9427aff5c3b341ce668d8fa16152"}}
+{"message":{"id":6,"from_user":1,"to_user":0,"text":"once","sent_at":"2023-11-14T22:13:20.300Z"}}
+{"message":{"id":7,"from_user":1,"to_user":0,"text":"once","sent_at":"2023-11-14T22:13:20.300Z"}}
+{"fact":{"retry":{"of":{"user":1,"key":"abababababababababababababababab"},"is":{"fingerprint":"01010101010101010101010101010101","message":6,"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"retry_order":{"of":{"user":1,"number":0},"is":{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.300Z"}}}}
+{"end":{"users":2,"messages":5,"revisions":3,"next_user":3,"next_message":8,"sha256":"@@"}}
 "#;
-    assert_eq!(exported(&mut revised()), expected);
+    assert_eq!(exported(&mut with_facts()), expected);
     let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
-    assert_eq!(
-        summary.to_string(),
-        "2 users, 3 messages, 3 edits and deletions, sha256 2056fa4d3865370c0fb1b83f301a256e379b9427aff5c3b341ce668d8fa16152"
-    );
+    assert_eq!(summary.to_string(), "2 users, 5 messages, 3 edits and deletions, sha256 @@");
 }
 
-/// What earlier versions wrote.
+/// What was written before there were revisions and facts.
 #[test]
-fn the_first_format_is_still_read() {
+fn golden_of_format_1() {
     let lines = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}
 {"user":{"id":1,"username":"ann","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
 {"user":{"id":2,"username":"Bob","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
@@ -89,9 +104,9 @@ fn the_first_format_is_still_read() {
 {"message":{"id":2,"from_user":1,"to_user":1,"text":"to myself","sent_at":"2023-11-14T22:13:20.200Z"}}
 {"end":{"users":2,"messages":3,"next_user":3,"next_message":3,"sha256":"423021c0b6762d03c588bdcd98003d91ea8c00480e068afcdacb993db01f4504"}}
 "#;
-    let mut store = empty();
-    let summary = import(lines.as_bytes(), None, &mut store, &mut ()).unwrap();
-    assert_eq!(exported(&mut store), exported(&mut sample()));
+    let mut copy = empty();
+    let summary = import(lines.as_bytes(), None, &mut copy, &mut ()).unwrap();
+    assert_eq!(exported(&mut copy), exported(&mut sample()));
     assert_eq!(
         summary.to_string(),
         "2 users, 3 messages, sha256 423021c0b6762d03c588bdcd98003d91ea8c00480e068afcdacb993db01f4504"
@@ -100,7 +115,7 @@ fn the_first_format_is_still_read() {
 
 #[test]
 fn what_is_imported_is_exported_again() {
-    for mut store in [empty(), sample(), revised()] {
+    for mut store in [empty(), sample(), revised(), with_facts()] {
         let lines = exported(&mut store);
         let mut copy = empty();
         import(lines.as_bytes(), None, &mut copy, &mut ()).unwrap();
@@ -121,7 +136,7 @@ fn the_longest_line_is_not_too_long() {
 
 #[test]
 fn a_file_cut_anywhere_is_refused_where_it_ends() {
-    let lines = exported(&mut sample());
+    let lines = exported(&mut with_facts());
     for len in 0..lines.len() {
         let cut = &lines.as_bytes()[..len];
         let why = match cut.last() {
@@ -134,7 +149,7 @@ fn a_file_cut_anywhere_is_refused_where_it_ends() {
 
 #[test]
 fn a_changed_byte_is_noticed() {
-    let lines = exported(&mut sample()).into_bytes();
+    let lines = exported(&mut with_facts()).into_bytes();
     let last_line = line_behind(&lines) - 1;
     for at in 0..lines.len() {
         let mut changed = lines.clone();
@@ -151,7 +166,7 @@ fn a_changed_byte_is_noticed() {
 
 #[test]
 fn a_line_too_many_too_few_or_elsewhere_is_noticed() {
-    let lines = exported(&mut sample());
+    let lines = exported(&mut with_facts());
     let lines: Vec<&str> = lines.split_inclusive('\n').collect();
     let last = lines.len();
     for at in 0..last {
@@ -177,7 +192,14 @@ fn a_line_too_many_too_few_or_elsewhere_is_noticed() {
 
 #[test]
 fn lines_that_are_no_records_are_told_by_number() {
-    let head = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}"#;
+    let head = r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}"#;
+    let old_head = head.replace('2', "1");
+    let turn = |user: &str, number: &str| {
+        let is = r#"{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.000Z"}"#;
+        format!(
+            r#"{{"fact":{{"retry_order":{{"of":{{"user":{user},"number":{number}}},"is":{is}}}}}}}"#
+        )
+    };
     let user = |id: &str, name: &str| {
         let rest = r#""password_hash":"","created_at":"2023-11-14T22:13:20.000Z""#;
         format!(r#"{{"user":{{"id":{id},"username":"{name}",{rest}}}}}"#)
@@ -220,6 +242,16 @@ fn lines_that_are_no_records_are_told_by_number() {
         ),
         (vec![head, &ann, &revision("1", "0")], "line 3: there is no such message"),
         (vec![head, &ann, &message("0", "1", "0", "x"), &revision("0", "0")], "line 4: event 0 is"),
+        (vec![&old_head, &turn("1", "0")], "line 2: a fact in format 1"),
+        (vec![head, &turn("1", "1"), &turn("1", "1")], "line 3: the fact is out of order"),
+        (vec![head, &turn("1", "1"), &turn("1", "0")], "line 3: the fact is out of order"),
+        (vec![head, &turn("0", "0")], "line 2: not a record: "),
+        (vec![head, &turn(&far, "0")], "line 2: the fact says what cannot be so"),
+        (
+            vec![head, r#"{"fact":{"retry_order":{"of":{"user":1,"number":0},"is":null}}}"#],
+            "line 2: the fact says what cannot be so",
+        ),
+        (vec![head, r#"{"fact":{"session":{}}}"#], "line 2: not a record: unknown variant"),
         (vec![head, &" ".repeat(70_000)], "line 2: the line is cut short or too long"),
     ] {
         let lines = lines.join("\n") + "\n";

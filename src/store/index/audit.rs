@@ -1,15 +1,18 @@
 //! Holds an index to the log that it was made from, entry by entry and both ways.
 //!
-//! Keeps a checksum for each list, not what is in it, and of messages only those that were revised.
+//! Keeps a checksum for each list, not what is in it, one for each subject of facts, and of messages
+//! only those that were revised.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use super::layout::FACT;
 use super::{
     Applied, Index, List, MARK_EVERY_BYTES, META, Mailbox, Posting, decode_chunk, mark_key, number,
-    user_key,
+    subject, user_key,
 };
 use crate::model::{Message, MessageId, User, UserId};
 use crate::store::StoreError;
+use crate::store::fact::Fact;
 use crate::store::log::Stamp;
 use crate::store::record::Record;
 
@@ -22,6 +25,8 @@ pub(in crate::store) struct IndexAudit {
     lists: HashMap<List, Postings>,
     /// Where the last revision of each lies.
     revised: HashMap<MessageId, u64>,
+    /// The checksum of what is so about each subject.
+    facts: BTreeMap<Vec<u8>, u32>,
 }
 
 /// A list's postings in order: how many, and a checksum of them.
@@ -42,8 +47,15 @@ impl Postings {
 
 impl IndexAudit {
     pub(in crate::store) fn new(index: Index) -> IndexAudit {
-        let (lists, revised) = (HashMap::new(), HashMap::new());
-        IndexAudit { index, users: 0, marks: 0, last_mark: None, lists, revised }
+        IndexAudit {
+            index,
+            users: 0,
+            marks: 0,
+            last_mark: None,
+            lists: HashMap::new(),
+            revised: HashMap::new(),
+            facts: BTreeMap::new(),
+        }
     }
 
     pub(in crate::store) fn applied(&self) -> Option<Applied> {
@@ -64,6 +76,10 @@ impl IndexAudit {
                 self.revision(message, stamp.position);
                 Ok(())
             }
+            Record::Fact { fact, .. } => {
+                self.fact(fact);
+                Ok(())
+            }
         }
     }
 
@@ -73,6 +89,14 @@ impl IndexAudit {
             self.lists.entry(List::Revisions(feed)).or_default().push(posting);
         }
         self.revised.insert(message.id, position);
+    }
+
+    /// What is so can only be held to the index when all has been said.
+    fn fact(&mut self, fact: &Fact) {
+        match fact.value() {
+            Some(value) => self.facts.insert(fact.subject(), crc32c::crc32c(&value)),
+            None => self.facts.remove(&fact.subject()),
+        };
     }
 
     fn user(&mut self, user: &User, position: u64) -> Result<(), StoreError> {
@@ -129,6 +153,11 @@ impl IndexAudit {
                         postings.push(posting);
                     }
                 }
+                Some(&FACT) => {
+                    if self.facts.remove(subject(&key)) != Some(crc32c::crc32c(&value)) {
+                        return Err(wrong("it holds a fact that the log does not".to_owned()));
+                    }
+                }
                 _ if key == META => {}
                 _ => return Err(wrong("it holds an entry of an unknown kind".to_owned())),
             }
@@ -143,6 +172,9 @@ impl IndexAudit {
             if self.lists.remove(&list) != Some(postings) {
                 return Err(wrong(format!("{} is not what the log holds", name(list))));
             }
+        }
+        if !self.facts.is_empty() {
+            return Err(wrong("a fact is missing".to_owned()));
         }
         match self.lists.into_keys().next() {
             Some(list) => Err(wrong(format!("{} is missing", name(list)))),

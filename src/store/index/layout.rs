@@ -10,6 +10,8 @@ use crate::store::log::Stamp;
 const FORMAT_VERSION: u32 = 3;
 /// The key of up to where the log is indexed.
 pub(super) const META: &[u8] = b"m";
+/// With what the key of a fact begins.
+pub(super) const FACT: u8 = b'f';
 
 pub(super) fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
@@ -35,6 +37,10 @@ pub(super) fn revision_key(message: u64) -> [u8; 9] {
 
 pub(super) fn name_key(name: &Username) -> Vec<u8> {
     [b"n", name.folded().as_bytes()].concat()
+}
+
+pub(super) fn fact_key(subject: &[u8]) -> Vec<u8> {
+    [&[FACT], subject].concat()
 }
 
 pub(super) fn posting_key(list: List, id: u64) -> [u8; 26] {
@@ -182,7 +188,7 @@ mod tests {
             assert_eq!(decode_applied(&bytes), None, "{at}");
             bytes[at] ^= 4;
         }
-        bytes[3] = 1;
+        bytes[3] = 2;
         let covered = bytes.len() - 4;
         let crc = crc32c::crc32c(&bytes[..covered]);
         bytes[covered..].copy_from_slice(&crc.to_be_bytes());

@@ -23,11 +23,13 @@ use crate::store::log::frame::{self, FRAME_HEADER_BYTES, Frame, u64_at};
 use crate::store::log::repair::flipped_bit;
 use crate::store::log::segment::{self, HEADER_BYTES, Header, HeaderError, newer_format};
 use crate::store::log::{LogDamage, Sequence};
-use crate::store::record::{DecodeError, Record};
+use crate::store::record::Record;
 use crate::store::{Progress, StoreError};
 
 /// So many damages are told one by one; of the others there is only the number.
 const MAX_DAMAGES: usize = 20;
+/// What is said of a torn tail.
+const NEVER_ACKNOWLEDGED: &str = "a write that was never acknowledged; the next start cuts it off";
 
 /// What was found.
 #[derive(Debug)]
@@ -192,6 +194,8 @@ struct Walk {
     index: Candidate,
     /// Whether the index's last record was come by.
     met_applied: bool,
+    /// The first of the records that are one with what has not been come by yet, and its LSN.
+    joined: Option<(PathBuf, u64, u64)>,
     /// Whether records are missing, so that what depends on them cannot be judged.
     lost: bool,
 }
@@ -218,6 +222,7 @@ impl Walk {
             newest: (PathBuf::new(), 0),
             index,
             met_applied: false,
+            joined: None,
             lost: false,
         }
     }
@@ -330,8 +335,7 @@ impl Walk {
                     bytes.to_mut()[at + bit / 8] ^= 1 << (bit % 8);
                     continue;
                 }
-                let torn = "a write that was never acknowledged; the next start cuts it off";
-                self.torn(path, at as u64, torn);
+                self.torn(path, at as u64, NEVER_ACKNOWLEDGED);
                 return Ok(());
             }
             self.damage(path, at as u64, "a record is unreadable");
@@ -352,16 +356,16 @@ impl Walk {
     fn record(&mut self, frame: &Frame<'_>, path: &Path, offset: u64) -> Result<(), StoreError> {
         let record = match Record::decode(frame.payload) {
             Ok(record) => record,
-            Err(DecodeError::Malformed) => {
+            Err(error) => {
+                if let Some(what) = error.newer() {
+                    return Err(StoreError::Refused(format!(
+                        "{} holds {what} at offset {offset}: it was written by a newer version of veche",
+                        path.display()
+                    )));
+                }
                 self.damage(path, offset, "a record makes no sense");
                 self.lost = true;
                 return Ok(());
-            }
-            Err(DecodeError::UnknownKind(kind)) => {
-                return Err(StoreError::Refused(format!(
-                    "{} holds a record of kind {kind} at offset {offset}: it was written by a newer version of veche",
-                    path.display()
-                )));
             }
         };
         let admitted = self.audit.take(&record).and_then(|()| match &record {
@@ -374,6 +378,11 @@ impl Walk {
             self.damage(path, offset, why);
         }
         self.hold_index_to(&record, frame);
+        if matches!(record, Record::Fact { joined: true, .. }) {
+            self.joined.get_or_insert_with(|| (path.to_owned(), offset, frame.stamp.lsn));
+        } else {
+            self.joined = None;
+        }
         Ok(())
     }
 
@@ -405,6 +414,10 @@ impl Walk {
 
     fn finish(mut self) -> Check {
         self.found.counts = self.audit.counts();
+        if let Some((path, offset, lsn)) = self.joined.take() {
+            self.torn(&path, offset, NEVER_ACKNOWLEDGED);
+            self.next_lsn = lsn;
+        }
         let durable = self.durable();
         if self.readable < durable && !self.lost {
             // The index has seen them synced: so they are not what a torn write leaves.

@@ -22,6 +22,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{Lock, SledStore, decode, remove_dir};
 use crate::model::Epoch;
+use crate::store::facts::page;
 use crate::store::index::Index;
 use crate::store::log::{self, Log};
 use crate::store::record::Record;
@@ -32,6 +33,8 @@ use crate::store::{Backend, Progress, RestoreError, Restored, StoreError};
 pub(super) const UNFINISHED: &str = "unfinished-compaction";
 /// How much of the new log is synced at once.
 const GROUP_BYTES: usize = 1024 * 1024;
+/// How many facts are read, and synced, at once.
+const FACTS_AT_ONCE: usize = 1000;
 /// What is to stay free beside the second copy.
 const SPARE_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -49,7 +52,8 @@ pub struct Compaction {
 ///
 /// What happened stays, but of texts only the newest of each message: one that was edited or
 /// deleted since is gone. The ids that were reached need no record while there are any records that
-/// say so; where there are none, [`rewrite`] adds one.
+/// say so; where there are none, [`rewrite`] adds one. Of the facts only what is so at last stays,
+/// which no record by itself tells: [`rewrite`] writes it behind all others.
 fn kept(store: &SledStore, mut record: Record) -> Result<Option<Record>, StoreError> {
     match &mut record {
         Record::Message(message) | Record::Revision(message) => {
@@ -58,7 +62,7 @@ fn kept(store: &SledStore, mut record: Record) -> Result<Option<Record>, StoreEr
             }
         }
         Record::User(_) => {}
-        Record::Counters(_) => return Ok(None),
+        Record::Counters(_) | Record::Fact { .. } => return Ok(None),
     }
     Ok(Some(record))
 }
@@ -116,7 +120,8 @@ pub(super) fn rewrite(
     let mut written = Trace::default();
     let mut unsynced = 0;
     let end = old.log.scan(Log::START, |frame| {
-        if let Some(record) = kept(decode(&old.log, &frame)?)? {
+        let record = kept(decode(&old.log, &frame)?)?;
+        if let Some(record) = record.filter(|it| !matches!(it, Record::Fact { .. })) {
             unsynced += written.add(&record);
             restore(new, record)?;
         }
@@ -130,6 +135,7 @@ pub(super) fn rewrite(
     if end.position != old.log.end() {
         return Err(old.log.damage_at(end.position, "a record is unreadable"));
     }
+    write_facts(old, new, &mut written)?;
     let reached = old.counters();
     if new.counters() != reached {
         written.add(&Record::Counters(reached));
@@ -150,6 +156,28 @@ pub(super) fn rewrite(
         return Err(new.log.damage_at(end.position, "it is not what was written just now"));
     }
     Ok(())
+}
+
+/// Puts what is so in `old` into `new`.
+fn write_facts(
+    old: &SledStore,
+    new: &mut SledStore,
+    written: &mut Trace,
+) -> Result<(), StoreError> {
+    let mut last = None;
+    loop {
+        let mut facts = page(&old.view, last.as_ref(), FACTS_AT_ONCE)?;
+        last = facts.last().cloned();
+        for fact in facts.drain(..) {
+            let record = Record::Fact { fact, joined: false };
+            written.add(&record);
+            restore(new, record)?;
+        }
+        if last.is_none() {
+            return Ok(());
+        }
+        new.sync()?;
+    }
 }
 
 fn restore(store: &mut SledStore, record: Record) -> Result<(), StoreError> {

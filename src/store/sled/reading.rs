@@ -207,7 +207,7 @@ impl SledStore {
                 Record::Message(message) | Record::Revision(message) => {
                     Some(Event::latest(Cow::Owned(message)))
                 }
-                Record::User(_) | Record::Counters(_) => None,
+                Record::User(_) | Record::Counters(_) | Record::Fact { .. } => None,
             };
             found.extend(event.filter(|event| event.id >= from && found.len() < limit));
             let done = found.len() >= limit;

@@ -2,6 +2,7 @@
 
 mod check;
 mod compact;
+mod facts;
 mod flips;
 mod index;
 mod seal;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Epoch, Message, MessageId, UserId};
+use crate::store::facts::Facts;
 use crate::store::index::{Applied, Change, Index};
 use crate::store::log::Stamp;
 use crate::store::record::Record;
@@ -28,6 +29,8 @@ pub(super) struct View {
     pub(super) epoch: Epoch,
     pub(super) counters: Counters,
     pub(super) table: Table,
+    /// What the index does not know yet.
+    pub(super) facts: Facts,
     pub(super) index: Index,
     /// What the index does not know yet, and the last frame of it.
     pub(super) pending: Vec<Change>,
@@ -65,6 +68,12 @@ impl View {
                 self.revised.insert(id, message);
             }
             Record::Counters(_) => {}
+            Record::Fact { fact, .. } => {
+                let subject: Box<[u8]> = fact.subject().into();
+                let value: Option<Box<[u8]>> = fact.value().map(Into::into);
+                self.facts.note(subject.clone(), value.clone());
+                self.pending.push(Change::Fact { subject, value });
+            }
         }
     }
 
@@ -82,6 +91,7 @@ impl View {
         };
         let applied = Applied { epoch: self.epoch, stamp, counters: self.counters };
         self.index.apply(self.pending.drain(..), applied)?;
+        self.facts.clear();
         self.last = None;
         self.revised.clear();
         if let Some(newest) = UserId::new(self.counters.next_user.saturating_sub(1)) {

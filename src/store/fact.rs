@@ -1,0 +1,344 @@
+//! Small state by subject: what is so about each, until something else is.
+//!
+//! A fact says of a subject what is so, or that nothing is any more; the last word on a subject
+//! counts. Subjects come in families, in the table below. As bytes a subject is its family's number
+//! and then its fields, the user first and all of them big-endian, so that all that a family has of
+//! a user is one range in order. A value's fields are laid out as those of a record.
+//!
+//! A family's number and layouts never change, and no number is used again. A number that this
+//! version does not know means that a newer one wrote the store.
+
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::record::{DecodeError, Fields};
+use crate::model::{MessageId, Timestamp, UserId};
+
+/// Something with a fixed layout in bytes.
+pub(super) trait Layout: Sized {
+    fn put(&self, out: &mut Vec<u8>);
+    /// Reads what `put` wrote, and nothing else.
+    fn take(fields: &mut Fields<'_>) -> Result<Self, DecodeError>;
+}
+
+/// What something can be so about.
+pub(super) trait Subject: Layout {
+    /// The number of its family.
+    const FAMILY: u8;
+    /// What can be so about it.
+    type Value: Layout;
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![Self::FAMILY];
+        self.put(&mut bytes);
+        bytes
+    }
+}
+
+/// Declares [`Fact`] and which value belongs to which subject.
+macro_rules! families {
+    ($($number:literal $name:ident: $subject:ident => $value:ident, $about:literal;)*) => {
+        /// What is so about a subject.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case", deny_unknown_fields)]
+        pub enum Fact {
+            $(#[doc = $about]
+            $name {
+                /// The subject.
+                of: $subject,
+                /// What is so; `None` if nothing is any more.
+                is: Option<$value>,
+            },)*
+        }
+
+        $(impl Subject for $subject {
+            const FAMILY: u8 = $number;
+            type Value = $value;
+        })*
+
+        impl Fact {
+            /// The bytes of its subject.
+            pub(super) fn subject(&self) -> Vec<u8> {
+                match self {
+                    $(Fact::$name { of, .. } => of.bytes(),)*
+                }
+            }
+
+            /// The bytes of what is so, if anything is.
+            pub(super) fn value(&self) -> Option<Vec<u8>> {
+                let mut bytes = Vec::new();
+                match self {
+                    $(Fact::$name { is, .. } => is.as_ref()?.put(&mut bytes),)*
+                }
+                Some(bytes)
+            }
+
+            /// Reads a subject, then whether anything is so by `is_something`, then what it is.
+            pub(super) fn take(
+                fields: &mut Fields<'_>,
+                is_something: impl FnOnce(&mut Fields<'_>) -> Result<bool, DecodeError>,
+            ) -> Result<Fact, DecodeError> {
+                match fields.u8()? {
+                    $($number => {
+                        let of = <$subject>::take(fields)?;
+                        let is = is_something(fields)?.then(|| Layout::take(fields)).transpose()?;
+                        Ok(Fact::$name { of, is })
+                    })*
+                    unknown => Err(DecodeError::UnknownFamily(unknown)),
+                }
+            }
+        }
+    };
+}
+
+families! {
+    1 Retry: RetryOf => FirstAnswer, "What became of the first request with an idempotency key.";
+    2 RetryOrder: RetryTurn => Remembered, "In which order a user's keys came.";
+}
+
+impl Fact {
+    /// Reads what an index holds.
+    pub(super) fn decode(subject: &[u8], value: &[u8]) -> Result<Fact, DecodeError> {
+        let bytes = [subject, value].concat();
+        let mut fields = Fields(&bytes);
+        let fact = Fact::take(&mut fields, |_| Ok(true))?;
+        fields.end().map(|()| fact)
+    }
+
+    /// The same, if it says what can be stored and that something is so: other formats have no
+    /// limits of their own.
+    pub(super) fn checked(self) -> Option<Fact> {
+        Fact::decode(&self.subject(), &self.value()?).ok().filter(|fact| *fact == self)
+    }
+}
+
+/// The first half of a SHA-256; in JSON 32 lower-case hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hash(pub [u8; 16]);
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl Serialize for Hash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let hash = u128::from_str_radix(&text, 16).map(|bits| Hash(bits.to_be_bytes()));
+        hash.ok()
+            .filter(|hash| hash.to_string() == text)
+            .ok_or_else(|| D::Error::custom("a hash is 32 lower-case hexadecimal digits"))
+    }
+}
+
+/// A key under which a user has sent something, hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryOf {
+    /// Whose it is.
+    pub user: UserId,
+    /// The key's hash.
+    pub key: Hash,
+}
+
+/// What became of what was sent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstAnswer {
+    /// What tells whether another request asks for the same.
+    pub fingerprint: Hash,
+    /// The message that was posted.
+    pub message: MessageId,
+    /// When it was.
+    pub at: Timestamp,
+}
+
+/// A place in the order of a user's keys. The numbers in use have no gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryTurn {
+    /// Whose order it is.
+    pub user: UserId,
+    /// Ascending.
+    pub number: u64,
+}
+
+/// The key that is remembered there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remembered {
+    /// The key's hash.
+    pub key: Hash,
+    /// When it came.
+    pub at: Timestamp,
+}
+
+/// user · key
+impl Layout for RetryOf {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.user.get().to_be_bytes());
+        out.extend(self.key.0);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<RetryOf, DecodeError> {
+        Ok(RetryOf { user: subject_user(fields)?, key: Hash(fields.array()?) })
+    }
+}
+
+/// fingerprint · message · time
+impl Layout for FirstAnswer {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.fingerprint.0);
+        out.extend(self.message.get().to_le_bytes());
+        out.extend(self.at.millis().to_le_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<FirstAnswer, DecodeError> {
+        let fingerprint = Hash(fields.array()?);
+        let message = MessageId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
+        Ok(FirstAnswer { fingerprint, message, at: fields.timestamp()? })
+    }
+}
+
+/// user · number
+impl Layout for RetryTurn {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.user.get().to_be_bytes());
+        out.extend(self.number.to_be_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<RetryTurn, DecodeError> {
+        let user = subject_user(fields)?;
+        Ok(RetryTurn { user, number: u64::from_be_bytes(fields.array()?) })
+    }
+}
+
+/// key · time
+impl Layout for Remembered {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.key.0);
+        out.extend(self.at.millis().to_le_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Remembered, DecodeError> {
+        Ok(Remembered { key: Hash(fields.array()?), at: fields.timestamp()? })
+    }
+}
+
+/// The user with whom a subject begins.
+fn subject_user(fields: &mut Fields<'_>) -> Result<UserId, DecodeError> {
+    UserId::new(u64::from_be_bytes(fields.array()?)).ok_or(DecodeError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::MAX_ID;
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    fn facts() -> [Fact; 2] {
+        let at = Timestamp::from_millis(1_700_000_000_123);
+        let (key, fingerprint) = (Hash([0xab; 16]), Hash([0x01; 16]));
+        let message = MessageId::new(0x0403_0201).unwrap();
+        [
+            Fact::Retry {
+                of: RetryOf { user: user(0x0a0b), key },
+                is: Some(FirstAnswer { fingerprint, message, at }),
+            },
+            Fact::RetryOrder {
+                of: RetryTurn { user: user(0x0a0b), number: 0x0102 },
+                is: Some(Remembered { key, at }),
+            },
+        ]
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
+    /// The bytes on every disk out there: these literals never change.
+    #[test]
+    fn golden() {
+        let golden = [
+            (
+                "010000000000000a0babababababababababababababababab",
+                "01010101010101010101010101010101\
+                 01020304000000007b68e5cf8b010000",
+            ),
+            (
+                "020000000000000a0b0000000000000102",
+                "abababababababababababababababab7b68e5cf8b010000",
+            ),
+        ];
+        for (fact, (subject, value)) in facts().into_iter().zip(golden) {
+            assert_eq!(hex(&fact.subject()), subject);
+            assert_eq!(hex(&fact.value().unwrap()), value);
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_else() {
+        for fact in facts() {
+            let (subject, value) = (fact.subject(), fact.value().unwrap());
+            assert_eq!(Fact::decode(&subject, &value), Ok(fact.clone()));
+            assert_eq!(fact.clone().checked(), Some(fact));
+            let whole = [&subject[..], &value].concat();
+            for len in 1..whole.len() {
+                assert_eq!(Fact::decode(&whole[..len], &[]), Err(DecodeError::Malformed), "{len}");
+            }
+            assert_eq!(Fact::decode(&whole, &[0]), Err(DecodeError::Malformed));
+            let mut nobody = whole.clone();
+            nobody[1..9].fill(0);
+            assert_eq!(Fact::decode(&nobody, &[]), Err(DecodeError::Malformed));
+            let mut far = whole.clone();
+            let millis = far.len() - 8;
+            far[millis..].copy_from_slice(&(Timestamp::MAX.millis() + 1).to_le_bytes());
+            assert_eq!(Fact::decode(&far, &[]), Err(DecodeError::Malformed));
+            let mut unknown = whole;
+            unknown[0] = 200;
+            assert_eq!(Fact::decode(&unknown, &[]), Err(DecodeError::UnknownFamily(200)));
+        }
+    }
+
+    #[test]
+    fn the_subjects_of_a_user_are_one_range_in_order() {
+        let turn = |user_id, number| RetryTurn { user: user(user_id), number }.bytes();
+        let subjects =
+            [turn(1, u64::MAX), turn(2, 0), turn(2, 1), turn(2, 256), turn(2, 1 << 40), turn(3, 0)];
+        assert!(subjects.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn facts_are_json() {
+        let [retry, order] = facts();
+        let lines = [
+            r#"{"retry":{"of":{"user":2571,"key":"abababababababababababababababab"},"is":{"fingerprint":"01010101010101010101010101010101","message":67305985,"at":"2023-11-14T22:13:20.123Z"}}}"#,
+            r#"{"retry_order":{"of":{"user":2571,"number":258},"is":{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.123Z"}}}"#,
+        ];
+        for (fact, line) in [retry, order].into_iter().zip(lines) {
+            assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Fact>(line).unwrap(), fact);
+            for (from, to) in [("ab\"", "AB\""), ("ab\"", "a\""), ("ab\"", "g\""), ("\"of", "\"x")]
+            {
+                let other = line.replacen(from, to, 1);
+                assert!(serde_json::from_str::<Fact>(&other).is_err(), "{other}");
+            }
+        }
+        let far = lines[1].replace("2571", &(MAX_ID + 1).to_string());
+        assert_eq!(serde_json::from_str::<Fact>(&far).unwrap().checked(), None);
+        let nothing = Fact::RetryOrder { of: RetryTurn { user: user(1), number: 0 }, is: None };
+        assert_eq!(nothing.checked(), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! Facts as a store with a log has them: newest in memory, the rest in the index; and how some are
+//! written as one with a message.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::view::View;
+use super::{RECORD_BYTES, SledStore};
+use crate::model::MessageId;
+use crate::store::facts::{End, Entry, State};
+use crate::store::index::subject;
+use crate::store::record::Record;
+use crate::store::{Fact, FirstAnswer, NewMessage, Once, RetryOf, Sent, StoreError, retry};
+
+/// What remembering a message under a key takes at most, about: two facts, and four that are over.
+const RETRY_BYTES: usize = 340;
+
+impl SledStore {
+    pub(super) fn send_once(
+        &mut self,
+        new: NewMessage,
+        once: Once,
+    ) -> Result<Option<Sent>, StoreError> {
+        let of = RetryOf { user: new.from, key: once.key };
+        if let Some(first) = retry::find(&self.view, &of, new.sent_at)? {
+            return Ok(Some(Sent::Before(first)));
+        }
+        if let Some(to) = new.to
+            && !self.user_exists(to)?
+        {
+            return Ok(None);
+        }
+        self.room.admit(RETRY_BYTES + RECORD_BYTES + new.text.as_str().len(), Instant::now())?;
+        let id = MessageId::new(self.view.counters.next_event).ok_or(StoreError::OutOfIds)?;
+        let first = FirstAnswer { fingerprint: once.fingerprint, message: id, at: new.sent_at };
+        let facts = retry::remember(&self.view, of, first)?;
+        let message = self.view.counters.message(new)?;
+        self.write_joined(facts, Record::Message(message))?;
+        Ok(Some(Sent::Now(id)))
+    }
+
+    /// Writes `record`, and before it what is only so if it is there.
+    fn write_joined(&mut self, facts: Vec<Fact>, record: Record) -> Result<(), StoreError> {
+        for fact in facts {
+            self.write(Record::Fact { fact, joined: true })?;
+        }
+        self.write(record)
+    }
+}
+
+impl State for View {
+    fn value(&self, subject: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
+        match self.facts.word(subject) {
+            Some(word) => Ok(word.clone()),
+            None => Ok(self.index.fact(subject)?.map(|value| (&*value).into())),
+        }
+    }
+
+    fn entries(
+        &self,
+        range: Range<&[u8]>,
+        end: End,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let (mut older, mut newer) = (self.index.facts(range.clone()), self.facts.words(range));
+        let mut next_older = || match end {
+            End::First => older.next(),
+            End::Last => older.next_back(),
+        };
+        let mut next_newer = || match end {
+            End::First => newer.next(),
+            End::Last => newer.next_back(),
+        };
+        let mut found = Vec::new();
+        let (mut old, mut new) = (next_older()?, next_newer());
+        while found.len() < limit {
+            let first = match (&old, &new) {
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((key, _)), Some((newer, _))) if end == End::First => subject(key).cmp(newer),
+                (Some((key, _)), Some((newer, _))) => (*newer).cmp(subject(key)),
+            };
+            if first != Ordering::Greater {
+                if let Some((key, value)) = old.take().filter(|_| first == Ordering::Less) {
+                    found.push((subject(&key).into(), (&*value).into()));
+                }
+                old = next_older()?;
+            }
+            if first != Ordering::Less {
+                if let Some((subject, Some(value))) = new {
+                    found.push((subject.into(), value.into()));
+                }
+                new = next_newer();
+            }
+        }
+        Ok(found)
+    }
+
+    fn malformed(&self) -> StoreError {
+        self.index.broken("a fact is malformed")
+    }
+}

@@ -1,0 +1,243 @@
+//! What is so about subjects: beside messages, through crashes, and in the index.
+
+use super::super::check::{IndexState, check};
+use super::super::compact::compact;
+use super::index::tree;
+use super::*;
+use crate::store::{Hash, RetryTurn};
+
+const HOUR: u64 = 60 * 60 * 1000;
+
+fn of(user: u64, key: u8) -> RetryOf {
+    RetryOf { user: user_id(user), key: Hash([key; 16]) }
+}
+
+/// As the user who says it does.
+fn send(store: &mut SledStore, key: u8, number: u64) -> Sent {
+    let once = Once { key: Hash([key; 16]), fingerprint: Hash([key; 16]) };
+    store.post_once(NewMessage { to: None, ..new_message(number) }, once).unwrap().unwrap()
+}
+
+fn all(store: &mut SledStore) -> Vec<Fact> {
+    store.facts(None, usize::MAX).unwrap()
+}
+
+/// Users, and messages under keys, some of which are over.
+fn fill_with_keys(store: &mut SledStore) {
+    fill(store, 0);
+    for number in 0..200 {
+        let at = number / 100 * 30 * HOUR + number;
+        let new = NewMessage { to: None, ..new_message(number) };
+        let new = NewMessage { sent_at: Timestamp::from_millis(at), ..new };
+        let key = Hash([u8::try_from(number % 150).unwrap(); 16]);
+        let once = Once { key, fingerprint: Hash([1; 16]) };
+        assert!(matches!(store.post_once(new, once).unwrap(), Some(Sent::Now(_))), "{number}");
+        store.sync().unwrap();
+    }
+}
+
+fn sample() -> (Sample, Vec<Fact>) {
+    let sample = Sample { root: tempfile::tempdir().unwrap() };
+    let mut store = sample.open().unwrap();
+    fill_with_keys(&mut store);
+    let facts = all(&mut store);
+    let mut memory = MemoryStore::new(EPOCH);
+    for fact in &facts {
+        memory.restore(Restored::Fact(fact.clone())).unwrap();
+    }
+    assert_eq!(memory.facts(None, usize::MAX).unwrap(), facts, "in the same order");
+    (sample, facts)
+}
+
+/// Whether in memory, in the index, partly in both, or rebuilt.
+#[test]
+fn facts_are_the_same_wherever_they_are() {
+    let (sample, facts) = sample();
+    assert!((200..400).contains(&facts.len()), "{}", facts.len());
+    for apply_every in [usize::MAX, 1, 7] {
+        let other = Sample { root: tempfile::tempdir().unwrap() };
+        let mut store = other.open().unwrap();
+        fill(&mut store, 0);
+        for number in 0..200 {
+            let at = number / 100 * 30 * HOUR + number;
+            let new = NewMessage { to: None, ..new_message(number) };
+            let new = NewMessage { sent_at: Timestamp::from_millis(at), ..new };
+            let key = Hash([u8::try_from(number % 150).unwrap(); 16]);
+            store.post_once(new, Once { key, fingerprint: Hash([1; 16]) }).unwrap();
+            store.log.sync().unwrap();
+            store.view.apply(apply_every).unwrap();
+        }
+        assert_eq!(all(&mut store), facts, "applied every {apply_every}");
+        for page in 1..20 {
+            let (mut found, mut last) = (Vec::new(), None);
+            loop {
+                let page = store.facts(last.as_ref(), page).unwrap();
+                last = page.last().cloned();
+                found.extend(page);
+                if last.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, facts);
+        }
+    }
+    for index_remains in [true, false] {
+        if !index_remains {
+            Index::discard(&sample.index()).unwrap();
+        }
+        assert_eq!(all(&mut sample.open().unwrap()), facts);
+        let found = check(&sample.dir(), &mut ()).unwrap();
+        assert_eq!(found.index, IndexState::Agrees { behind: 0 });
+    }
+}
+
+/// Of a message and what is remembered of it, a power cut leaves all or nothing.
+#[test]
+fn a_message_and_its_key_are_one() {
+    let sample = Sample::new(5);
+    let before = fs::metadata(sample.log_file()).unwrap().len();
+    let mut store = sample.open().unwrap();
+    assert_eq!(send(&mut store, 1, 0), Sent::Now(MessageId::new(5).unwrap()));
+    assert_eq!(send(&mut store, 2, 3), Sent::Now(MessageId::new(6).unwrap()));
+    store.sync().unwrap();
+    let frames = frames(&store.log);
+    let cut_off = sample.root.path().join("cut off");
+    fs::create_dir_all(cut_off.join("log")).unwrap();
+    let log = cut_off.join("log/00000000000000000000.log");
+    let bytes = fs::read(sample.log_file()).unwrap();
+    let whole = u64::try_from(bytes.len()).unwrap();
+    drop(store);
+    let index = sample.root.path().join("index before");
+    fs::rename(sample.index(), &index).unwrap();
+    for len in (before..=whole).filter(|len| len % 7 == 0 || frames.contains(len)) {
+        let messages = match frames.iter().filter(|at| (before + 1..=len).contains(*at)).count() {
+            0..3 => 0,
+            3..6 => 1,
+            _ => 2,
+        };
+        fs::write(&log, &bytes[..usize::try_from(len).unwrap()]).unwrap();
+        let found = check(&cut_off, &mut ());
+        let is_whole = [frames[8], frames[11], frames[14]].contains(&len);
+        assert_eq!(found.unwrap().torn.is_none(), is_whole, "{len}");
+        let mut store = SledStore::open(&cut_off, EPOCH, &mut ()).unwrap();
+        assert_eq!(store.counters().next_event, 5 + messages, "{len}");
+        assert_eq!(all(&mut store).len() as u64, 2 * messages, "{len}");
+        for (key, number) in [(1, 0), (2, 3)] {
+            let first = store.first_answer(of(1, key), Timestamp::from_millis(5)).unwrap();
+            assert_eq!(first.is_some(), u64::from(key) <= messages);
+            match send(&mut store, key, number) {
+                Sent::Before(answer) => assert_eq!(Some(answer), first),
+                Sent::Now(id) => assert_eq!(id.get(), 4 + u64::from(key)),
+            }
+        }
+        store.sync().unwrap();
+        assert_eq!(store.counters().next_event, 7, "each message is there once");
+        drop(store);
+        assert!(check(&cut_off, &mut ()).unwrap().is_sound());
+        Index::discard(&cut_off.join("index")).unwrap();
+    }
+}
+
+/// Nobody writes so much that is one.
+#[test]
+fn too_many_that_are_one_are_damage() {
+    let sample = Sample::new(5);
+    let mut store = sample.open().unwrap();
+    let mut position = 0;
+    for number in 0..66 {
+        let fact = Fact::RetryOrder { of: RetryTurn { user: user_id(1), number }, is: None };
+        position = store
+            .log
+            .append(|out| Record::Fact { fact, joined: true }.encode(out))
+            .unwrap()
+            .position;
+    }
+    store.log.sync().unwrap();
+    drop(store);
+    sample.expect_damage(position, "too many records are one");
+}
+
+#[test]
+fn a_fact_of_a_newer_version_is_refused() {
+    let sample = Sample::new(3);
+    let mut store = sample.open().unwrap();
+    store.log.append(|out| out.extend([6, 99, 2, 3])).unwrap();
+    store.log.sync().unwrap();
+    drop(store);
+    let why = "the log holds a fact of family 99: it was written by a newer version of veche";
+    assert_eq!(sample.open().unwrap_err().to_string(), why);
+    let refused = check(&sample.dir(), &mut ()).unwrap_err().to_string();
+    assert!(refused.contains("a fact of family 99"), "{refused}");
+}
+
+/// Only what is so at last stays.
+#[test]
+fn a_compaction_leaves_the_last_words() {
+    let (sample, facts) = sample();
+    let words = |sample: &Sample| {
+        let (mut so, mut words) = (0, 0);
+        let store = sample.open().unwrap();
+        let end = store.log.scan(Log::START, |frame| {
+            if let Record::Fact { fact, .. } = decode(&store.log, &frame)? {
+                words += 1;
+                so += u64::from(fact.value().is_some());
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+        assert_eq!(end.unwrap().position, store.log.end());
+        (words, so)
+    };
+    assert!(words(&sample).0 > facts.len());
+    compact(&sample.dir(), &mut ()).unwrap();
+    assert_eq!(words(&sample), (facts.len(), facts.len() as u64));
+    assert_eq!(all(&mut sample.open().unwrap()), facts);
+    let found = check(&sample.dir(), &mut ()).unwrap();
+    assert_eq!(found.index, IndexState::Agrees { behind: 0 });
+}
+
+#[test]
+fn an_index_is_held_to_the_facts() {
+    type Spoil = fn(&::sled::Db, &[u8], &[u8]);
+    let spoils: [(&str, Spoil); 4] = [
+        ("missing", |tree, key, _| drop(tree.remove(key))),
+        ("another", |tree, key, value| {
+            let mut other = value.to_vec();
+            other[20] ^= 1;
+            drop(tree.insert(key, other));
+        }),
+        ("malformed", |tree, key, value| drop(tree.insert(key, &value[1..]))),
+        ("one too many", |tree, key, value| {
+            let mut other = key.to_vec();
+            other[9] ^= 1;
+            drop(tree.insert(other, value));
+        }),
+    ];
+    for (what, spoil) in spoils {
+        let (sample, facts) = sample();
+        let db = tree(&sample.index());
+        let key = [b"f", &facts[3].subject()[..]].concat();
+        let value = db.get(&key).unwrap().unwrap();
+        spoil(&db, &key, &value);
+        db.flush().unwrap();
+        drop(db);
+        let found = check(&sample.dir(), &mut ()).unwrap();
+        assert!(matches!(found.index, IndexState::Wrong(_)), "{what}: {found}");
+        assert_eq!(all(&mut sample.open().unwrap()), facts, "{what}: it is made again");
+    }
+}
+
+#[test]
+fn a_fact_that_is_found_wrong_is_told() {
+    let (sample, facts) = sample();
+    let mut store = sample.open().unwrap();
+    let key = [b"f", &facts[0].subject()[..]].concat();
+    store.view.index.tree().insert(key, b"short").unwrap();
+    for told in [
+        store.facts(None, 10).map(drop).unwrap_err(),
+        store.first_answer(of(1, 0), Timestamp::from_millis(0)).map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(&told, StoreError::Index(why) if why == "a fact is malformed"), "{told}");
+    }
+    drop(store);
+    assert_eq!(all(&mut sample.open().unwrap()), facts);
+}

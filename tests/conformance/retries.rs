@@ -1,0 +1,137 @@
+//! What is sent under a key is sent once, for a day, through every kind of restart.
+
+use veche::model::{MAX_ID, MessageId, Timestamp};
+use veche::store::{
+    FirstAnswer, Hash, MAX_RETRIES, NewMessage, Once, RETRY_LIFETIME, RetryOf, Sent,
+};
+
+use crate::pair::{Pair, message_id, new_message, user_id};
+use crate::seed::Random;
+use crate::subject::Subject;
+
+pub(crate) const DAY: u64 = 24 * 60 * 60 * 1000;
+const START: u64 = 1_700_000_000_000;
+
+/// A key by its number.
+pub(crate) fn key(number: u64) -> Hash {
+    Hash((0xabcd << 64 | u128::from(number)).to_be_bytes())
+}
+
+pub(crate) fn once(number: u64) -> Once {
+    Once { key: key(number), fingerprint: Hash([7; 16]) }
+}
+
+/// A message to everybody at a time.
+pub(crate) fn at(from: u64, millis: u64) -> NewMessage {
+    let sent_at = Timestamp::from_millis(START + millis);
+    NewMessage { sent_at, ..new_message(from, 0, "once") }
+}
+
+fn first(id: u64, millis: u64) -> FirstAnswer {
+    let at = Timestamp::from_millis(START + millis);
+    FirstAnswer { fingerprint: Hash([7; 16]), message: message_id(id), at }
+}
+
+pub(crate) fn what_is_sent_twice_is_posted_once<S: Subject>() {
+    assert_eq!(RETRY_LIFETIME.as_millis(), u128::from(DAY));
+    let mut pair = Pair::<S>::with_users(2);
+    let posted = |id| Some(Sent::Now(message_id(id)));
+    assert_eq!(pair.post_once(at(1, 0), once(5)), posted(0));
+    // Before the sync and behind it, with the same message or another: that is not the store's.
+    assert_eq!(pair.post_once(at(1, 10), once(5)), Some(Sent::Before(first(0, 0))));
+    pair.sync();
+    let other = NewMessage { to: Some(user_id(2)), ..at(1, 20) };
+    assert_eq!(pair.post_once(other, once(5)), Some(Sent::Before(first(0, 0))));
+    assert_eq!(pair.post_once(at(2, 20), once(5)), posted(1), "another user's key");
+    assert_eq!(pair.post_once(at(1, 20), once(6)), posted(2));
+    pair.expect_all();
+    // Nothing is remembered of what was not posted.
+    for nobody in [3, MAX_ID] {
+        let new = NewMessage { to: Some(user_id(nobody)), ..at(1, 30) };
+        assert_eq!(pair.post_once(new, once(7)), None);
+        let of = RetryOf { user: user_id(1), key: key(7) };
+        let found = pair.store().first_answer(of, Timestamp::from_millis(START + 30)).unwrap();
+        assert_eq!(found, None);
+    }
+    assert_eq!(pair.post_once(at(1, 40), once(7)), posted(3));
+    // For a day.
+    assert_eq!(pair.post_once(at(1, DAY - 1), once(5)), Some(Sent::Before(first(0, 0))));
+    assert_eq!(pair.post_once(at(1, DAY), once(5)), posted(4));
+    assert_eq!(pair.post_once(at(1, 2 * DAY - 1), once(5)), Some(Sent::Before(first(4, DAY))));
+    pair.sync();
+    pair.expect_all();
+}
+
+/// More keys of a user than are remembered.
+pub(crate) fn the_oldest_key_gives_way<S: Subject>() {
+    let mut pair = Pair::<S>::with_users(2);
+    pair.post_once(at(2, 0), once(0));
+    for number in 0..MAX_RETRIES + 10 {
+        assert!(matches!(pair.post_once(at(1, number), once(number)), Some(Sent::Now(_))));
+        if number % 100 == 0 {
+            pair.sync();
+        }
+    }
+    for oldest in 10..13 {
+        let of = |number| RetryOf { user: user_id(1), key: key(number) };
+        let now = Timestamp::from_millis(START + 5000);
+        assert_eq!(pair.store().first_answer(of(oldest - 1), now).unwrap(), None);
+        assert!(pair.store().first_answer(of(oldest), now).unwrap().is_some());
+        let again = pair.post_once(at(1, 5000), once(oldest - 1));
+        assert!(matches!(again, Some(Sent::Now(_))), "{again:?}");
+        pair.expect_all();
+    }
+    let facts = pair.store().facts(None, usize::MAX).unwrap().len();
+    assert_eq!(facts as u64, 2 * (MAX_RETRIES + 1), "two for each that is remembered");
+    assert!(matches!(pair.post_once(at(2, 5000), once(0)), Some(Sent::Before(_))));
+}
+
+pub(crate) fn keys_survive<S: Subject>() {
+    for restart in S::RESTARTS {
+        println!("after a {}", restart.name);
+        let mut random = Random::new(15);
+        let mut pair = Pair::<S>::with_users(3);
+        for round in 0..4 {
+            let now = round * DAY * 2 / 3;
+            for number in 0..[5, 400, 3, 200][usize::try_from(round).unwrap()] {
+                pair.post_once(at(1 + number % 3, now + number), once(number / 2));
+            }
+            pair.sync();
+            pair.restart(restart, &mut random);
+            pair.expect_all();
+            for number in 0..5 {
+                pair.post_once(at(1 + number % 3, now + 500), once(number / 2));
+            }
+            pair.sync();
+            pair.expect_all();
+        }
+    }
+}
+
+/// Whatever survives of what was not synced: of a message and its key, both or neither.
+pub(crate) fn a_message_and_its_key_survive_together<S: Subject>() {
+    let mut random = Random::new(16);
+    for restart in S::RESTARTS {
+        println!("after a {}", restart.name);
+        let mut pair = Pair::<S>::with_users(3);
+        let mut number = 0;
+        for _ in 0..20 {
+            pair.sync();
+            let before = pair.reference.counters();
+            let mut reached = vec![before];
+            for _ in 0..random.below(6) {
+                number += 1;
+                // Some of those before it are over, and forgotten with it.
+                pair.post_once(at(1 + number % 2, number * DAY / 20), once(number));
+                reached.push(pair.reference.counters());
+            }
+            pair.restart(restart, &mut random);
+            let survived = pair.store().counters();
+            assert!(reached.contains(&survived), "{survived:?} of {reached:?}");
+            pair.reference.go_back(survived);
+            pair.expect_all();
+            let all = pair.store().history(MessageId::FIRST.into(), usize::MAX).unwrap().len() as u64;
+            assert_eq!(all, survived.next_event);
+        }
+    }
+}
