@@ -124,7 +124,7 @@ pub(crate) fn retries(
     subjects: &Subjects,
 ) -> Result<()> {
     let Subjects { memory, sled, .. } = subjects;
-    let plain = &Load::post();
+    let keyless = &Load::post();
     let fresh = &Load::post_under(Keys::Fresh);
     let same = &Load::post_under(Keys::Same);
 
@@ -133,10 +133,10 @@ pub(crate) fn retries(
         wrk,
         plan.rounds,
         &[
-            case("memory POST, no key", memory, plain),
+            case("memory POST, no key", memory, keyless),
             case("memory POST, fresh keys", memory, fresh),
             case("memory POST, replayed", memory, same),
-            case("sled POST, no key", sled, plain),
+            case("sled POST, no key", sled, keyless),
             case("sled POST, fresh keys", sled, fresh),
             case("sled POST, replayed", sled, same),
         ],

@@ -3,8 +3,8 @@
 //!
 //! Two facts each: what the first answer was, by its key, and in which order a user's keys came, so
 //! that the oldest is found when it has to give way. Both are written with the message, as one with
-//! it. What is over is forgotten by who sends next under a key, a few at a time, so that nobody waits
-//! for a scan.
+//! it. What is over is forgotten when its user sends under a key again, a few at a time, so that nobody
+//! waits for a scan. Who never does leaves [`MAX_RETRIES`] behind at most.
 
 use std::time::Duration;
 
