@@ -120,6 +120,7 @@ pub(super) fn request<'a>(method: &'a str, target: &'a str) -> Request<'a> {
         content_type: None,
         accept_encoding: None,
         if_none_match: None,
+        prefer: None,
         origin: None,
         requested_method: None,
         body: Body::Bytes(&[]),

@@ -238,6 +238,7 @@ mod tests {
             content_type: None,
             accept_encoding: None,
             if_none_match: None,
+            prefer: None,
             origin: None,
             requested_method: None,
             body: Body::Bytes(body.as_bytes()),
@@ -251,6 +252,7 @@ mod tests {
             Outcome::Reply(reply) => reply.status,
             Outcome::Offload(job) if by_worker => app.resume((job.work)()).status,
             Outcome::Offload(job) => app.resume(job.declined).status,
+            Outcome::Park(_) => unreachable!("nobody waits for an account"),
         }
     }
 

@@ -143,6 +143,7 @@ fn request_fields(operation: &Operation, needs_token: bool) -> Vec<&'static str>
         (needs_token, "Authorization"),
         (operation.body.is_some(), "Content-Type"),
         (operation.conditional, "If-None-Match"),
+        (operation.waits(), "Prefer"),
     ];
     fields.into_iter().filter(|(wanted, _)| *wanted).map(|(_, field)| field).collect()
 }

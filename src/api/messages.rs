@@ -10,8 +10,9 @@ use super::conditional::{is_known, tag_of};
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
 use super::paging::{Links, Parameter, Query, number};
 use super::users::{PathUser, no_such_user};
+use super::wait::{Patience, Sight, Wait};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
-use crate::model::{Mailbox, Message, MessageId, MessageText, Page, Timestamp, UserId};
+use crate::model::{Mailbox, Message, MessageId, MessageText, Page, Timestamp, UserId, Window};
 use crate::problem::{self, Problem};
 use crate::store::NewMessage;
 
@@ -63,13 +64,20 @@ struct MessageBody<'a> {
 }
 
 pub(super) const LIST_GENERAL: Operation = Operation {
-    query: &Parameter::OF_LISTS,
+    query: &[
+        Parameter::Limit,
+        Parameter::Before,
+        Parameter::After,
+        Parameter::Epoch,
+        Parameter::Wait,
+    ],
     answers: &[PAGE],
     problems: &[
         problem::INVALID_PARAMETER,
         problem::TOKEN_MISSING,
         problem::TOKEN_INVALID,
         problem::CURSOR_LOST,
+        problem::TOO_MANY_REQUESTS,
     ],
     ..Operation::new("listMessages", Tag::Messages, "Read the general chat")
 };
@@ -98,6 +106,7 @@ pub(super) const LIST_PRIVATE: Operation = Operation {
         Parameter::After,
         Parameter::Epoch,
         Parameter::With,
+        Parameter::Wait,
     ],
     answers: &[PAGE],
     problems: &[
@@ -107,6 +116,7 @@ pub(super) const LIST_PRIVATE: Operation = Operation {
         problem::FORBIDDEN,
         problem::NOT_FOUND,
         problem::CURSOR_LOST,
+        problem::TOO_MANY_REQUESTS,
     ],
     ..Operation::new("listPrivateMessages", Tag::PrivateMessages, "Read one's private messages")
 };
@@ -147,7 +157,8 @@ pub(super) const SHOW: Operation = Operation {
 
 const PAGE: Answer =
     Answer::list("A page of messages, in order of id", Shape::of::<MessageBody<'static>>())
-        .with(&[Field::Link]);
+        .with(&[Field::Link])
+        .perhaps_with(&[Field::PreferenceApplied]);
 
 const POSTED: Answer = Answer::json(201, "The message is sent, and durable", Shape::of::<Posted>())
     .with(&[Field::Location])
@@ -257,11 +268,39 @@ fn list(
     let query = call.query()?;
     let (mailbox, with) = choose(&query)?;
     let window = query.window(app)?;
-    let links = Links { path: call.request.path, with, window, epoch: app.store.epoch() };
+    let patience = Patience::of(call, &query, window)?;
+    let reply = match read(app, call.request.path, mailbox, with, window)? {
+        Sight::News(page) => page,
+        Sight::Nothing(page) => match patience {
+            Some(patience) if !patience.time.is_zero() => {
+                let path: Box<str> = call.request.path.into();
+                let look = move |app: &mut App| {
+                    let seen = read(app, &path, mailbox, with, window)?;
+                    Ok(seen.map(|page| page.with_applied(Some(patience))))
+                };
+                let wait = Wait::new(call.caller, patience.time, mailbox, window, look);
+                return Ok(Outcome::Park(wait));
+            }
+            _ => page,
+        },
+    };
+    Ok(Outcome::Reply(reply.with_applied(patience)))
+}
+
+/// A page of a mailbox, and its links.
+fn read(
+    app: &mut App,
+    path: &str,
+    mailbox: Mailbox,
+    with: Option<UserId>,
+    window: Window,
+) -> Result<Sight, Failure> {
+    let links = Links { path, with, window, epoch: app.store.epoch() };
     let Page { items, older } = app.store.messages(mailbox, window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let json = MessageWriter::array(items.iter().map(|item| &**item));
-    Ok(Outcome::Reply(Reply::json(200, json).with("Link", links.field(ids, older))))
+    let reply = Reply::json(200, json).with("Link", links.field(ids, older));
+    Ok(if ids.is_some() { Sight::News(reply) } else { Sight::Nothing(reply) })
 }
 
 /// `POST /api/messages`
@@ -295,6 +334,7 @@ fn post(
         app.limiters.messages.uncount(from, standing, &*app.clock);
         return Err(no_such_user().into());
     };
+    app.posted.extend(Mailbox::of(from, to).map(|mailbox| (mailbox, id)));
     let reply = Reply::json(201, to_json(&Posted { status: "ok", id }));
     let reply = reply.with("Location", format!("/api/messages/{id}"));
     Ok(Outcome::Reply(reply.with_standing(standing)))

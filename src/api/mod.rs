@@ -1,7 +1,7 @@
 //! What a request means: from (state, request) to outcome.
 //!
 //! Handlers see no socket and no thread, and never wait: what blocks is handed back as a
-//! [`Job`]. A new endpoint is a row in [`routes::ROUTES`] and a function in the file of its
+//! [`Job`], and what can be held until something comes is a [`Wait`]. A new endpoint is a row in [`routes::ROUTES`] and a function in the file of its
 //! resource.
 
 mod accounts;
@@ -19,6 +19,7 @@ mod problems;
 mod reference;
 pub mod routes;
 mod users;
+pub mod wait;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -27,7 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 
 use crate::auth::tokens::{TokenError, Tokens};
-use crate::model::UserId;
+use crate::model::{Mailbox, MessageId, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{Backend, Snapshot, StoreError};
 use crate::sys::{Clock, Entropy};
@@ -37,6 +38,7 @@ use cors::Cors;
 use limits::{Limiters, Limits};
 use paging::Query;
 use routes::{Handler, Match, Route};
+use wait::Wait;
 
 /// Longest request body that is looked at, in bytes.
 pub const MAX_BODY_BYTES: usize = 32 * 1024;
@@ -49,6 +51,8 @@ pub struct App {
     entropy: Box<dyn Entropy>,
     settings: Settings,
     limiters: Limiters,
+    /// What was posted since somebody last asked: where, and the message's id.
+    posted: Vec<(Mailbox, MessageId)>,
     failure: Option<StoreError>,
 }
 
@@ -84,6 +88,8 @@ pub struct Request<'a> {
     pub accept_encoding: Option<Cow<'a, str>>,
     /// The `If-None-Match` field.
     pub if_none_match: Option<Cow<'a, str>>,
+    /// The `Prefer` field.
+    pub prefer: Option<Cow<'a, str>>,
     /// The `Origin` field.
     pub origin: Option<&'a str>,
     /// The `Access-Control-Request-Method` field.
@@ -135,6 +141,8 @@ pub enum Outcome {
     Reply(Reply),
     /// It goes on after a job that blocks.
     Offload(Job),
+    /// It is answered when something has come, or when its time is over.
+    Park(Wait),
 }
 
 /// Work that blocks, for a worker; what it returns is run by the loop and answers the request.
@@ -228,7 +236,8 @@ impl App {
         settings: Settings,
     ) -> App {
         let limiters = Limiters::new(settings.limits);
-        App { store, tokens, clock, entropy, settings, limiters, failure: None }
+        let posted = Vec::new();
+        App { store, tokens, clock, entropy, settings, limiters, posted, failure: None }
     }
 
     /// Routes and handles one request. What it wrote is not durable before [`App::sync`].
@@ -258,6 +267,12 @@ impl App {
             Some(failure) => Err(failure),
             None => self.store.sync(),
         }
+    }
+
+    /// Whether the next sync will fail, whatever happens until then.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// The time of day, as handlers see it.

@@ -48,6 +48,7 @@ pages! {
     private_messages: "docs/api/private-messages.md", &[];
     users: "docs/api/users.md", &[];
     paging: "docs/api/paging.md", &[];
+    long_poll: "docs/api/long-poll.md", &[];
     errors: "docs/api/errors.md", &[];
     reference: "docs/api/reference.md", &[];
     health: "docs/api/health.md", &[];

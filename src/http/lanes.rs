@@ -32,8 +32,8 @@ pub(super) struct Lanes {
 pub(super) enum Admission {
     /// It is its connection's only one, and in flight from now on.
     Now(Exchange),
-    /// It waits for the ones before it.
-    Later,
+    /// It waits for the ones before it, on the connection with this peer.
+    Later(SocketAddr),
     /// Its connection has sent too many.
     Refused(tiny_http::Request),
     /// It came from where a connection was that we ended not long ago.
@@ -42,17 +42,18 @@ pub(super) enum Admission {
 
 impl Lanes {
     pub(super) fn admit(&mut self, request: tiny_http::Request) -> Admission {
-        if self.has_ended(peer(&request)) {
+        let peer = peer(&request);
+        if self.has_ended(peer) {
             return Admission::Ended(request);
         }
-        match self.busy.entry(peer(&request)) {
+        match self.busy.entry(peer) {
             Entry::Vacant(lane) => {
                 lane.insert(VecDeque::new());
                 Admission::Now(Exchange::new(request))
             }
             Entry::Occupied(mut lane) if lane.get().len() < MAX_WAITING => {
                 lane.get_mut().push_back(request);
-                Admission::Later
+                Admission::Later(peer)
             }
             Entry::Occupied(_) => Admission::Refused(request),
         }
@@ -65,6 +66,11 @@ impl Lanes {
             self.busy.remove(&peer);
         }
         next.map(Exchange::new)
+    }
+
+    /// Whether a request waits behind the one in flight.
+    pub(super) fn has_next(&self, peer: SocketAddr) -> bool {
+        self.busy.get(&peer).is_some_and(|waiting| !waiting.is_empty())
     }
 
     /// We have ended a connection: what it sent behind its last request is nobody's.

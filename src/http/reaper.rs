@@ -60,7 +60,7 @@ struct Progress {
 }
 
 /// What a look found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sweep {
     /// Connections that are open.
     pub(super) open: usize,
@@ -71,6 +71,17 @@ pub(super) struct Sweep {
     pub(super) stranded: usize,
     /// Those that should end, unless a request is in flight.
     pub(super) overdue: Vec<(Descriptor, Reason)>,
+    /// How many connections are to give way to others, because descriptors or threads run short.
+    pub(super) surplus: usize,
+    /// Who gives way then, the first first. Empty if nobody has to.
+    pub(super) idlest: Vec<Descriptor>,
+    /// Connections whose clients will send no more, and may have gone.
+    pub(super) half_closed: Vec<SocketAddr>,
+    /// If a connection has ended since the last look: those that have not. Which one it was, the
+    /// system does not say any more.
+    pub(super) connected: Option<HashSet<SocketAddr>>,
+    /// When this look began.
+    pub(super) begun: Instant,
 }
 
 /// Why a connection should end.
@@ -80,8 +91,6 @@ pub(super) enum Reason {
     Idle,
     /// A head of more than [`MAX_HEAD_BYTES`].
     EndlessHead,
-    /// It gives way to others, because descriptors or threads run short.
-    Shed,
 }
 
 impl Reason {
@@ -90,7 +99,6 @@ impl Reason {
         match self {
             Reason::Idle => "idle",
             Reason::EndlessHead => "endless_head",
-            Reason::Shed => "shed",
         }
     }
 }
@@ -98,7 +106,7 @@ impl Reason {
 impl Sweep {
     /// How many connections give way to others.
     pub(super) fn shed(&self) -> usize {
-        self.overdue.iter().filter(|(_, reason)| *reason == Reason::Shed).count()
+        self.surplus.min(self.idlest.len())
     }
 }
 
@@ -145,6 +153,7 @@ impl Reaper {
         let mut ended: HashSet<u64> = census.ended.iter().copied().collect();
         let mut overdue = Vec::new();
         let mut idlest = Vec::new();
+        let mut half_closed = Vec::new();
         let mut forgotten = 0;
         for &descriptor in &census.connected {
             let peer = descriptor.peer;
@@ -165,8 +174,11 @@ impl Reaper {
             let has_progressed = last.acknowledged != acknowledged || info.since_sent <= since_last;
             let mut progress =
                 if has_progressed { Progress { acknowledged, received, due: None } } else { last };
-            let half_closed = info.is_half_closed() && info.since_received >= HALF_CLOSED_TIMEOUT;
-            let is_due = half_closed || info.since_sent >= self.idle_timeout;
+            if info.is_half_closed() {
+                half_closed.push(peer);
+            }
+            let has_left = info.is_half_closed() && info.since_received >= HALF_CLOSED_TIMEOUT;
+            let is_due = has_left || info.since_sent >= self.idle_timeout;
             progress.due = if is_due { progress.due.or(Some(now)) } else { None };
             self.seen.insert(peer, progress);
             if acknowledged == 0 && received > 0 && descriptor.unread() == received {
@@ -185,11 +197,24 @@ impl Reaper {
             }
         }
         let surplus = self.surplus(census.open).max(min_shed);
+        if surplus == 0 {
+            idlest.clear();
+        }
         idlest.sort_by_key(|(answered, silent, _)| (*answered, *silent));
-        let shed = idlest.into_iter().take(surplus);
-        overdue.extend(shed.map(|(_, _, descriptor)| (descriptor, Reason::Shed)));
-        let stranded = self.stranded(&ended, now);
-        Sweep { open: self.seen.len(), forgotten, stranded, overdue }
+        let idlest = idlest.into_iter().map(|(_, _, descriptor)| descriptor).collect();
+        let has_ended = ended.iter().any(|inode| !self.ended.contains_key(inode));
+        let connected = has_ended.then(|| self.seen.keys().copied().collect());
+        Sweep {
+            open: self.seen.len(),
+            forgotten,
+            stranded: self.stranded(&ended, now),
+            overdue,
+            surplus,
+            idlest,
+            half_closed,
+            connected,
+            begun: now,
+        }
     }
 
     /// How many connections are too many.

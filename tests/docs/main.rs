@@ -77,7 +77,7 @@ macro_rules! cases {
 }
 
 cases! {
-    readme accounts aliases messages private_messages users paging errors reference health limits cors
+    readme accounts aliases messages private_messages users paging long_poll errors reference health limits cors
 }
 
 /// The list of the pages, which has no session of its own.

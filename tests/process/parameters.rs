@@ -16,6 +16,7 @@ struct Operation {
     body: Option<Value>,
     query: BTreeSet<&'static str>,
     conditional: bool,
+    waits: bool,
 }
 
 /// What the document refers to.
@@ -42,7 +43,7 @@ fn operations() -> Vec<Operation> {
         for (method, operation) in methods.as_object().expect("operations") {
             let mut path = template.clone();
             let mut query = BTreeSet::new();
-            let mut conditional = false;
+            let (mut conditional, mut waits) = (false, false);
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
                 let name = parameter["name"].as_str().expect("a name");
                 match parameter["in"].as_str() {
@@ -53,6 +54,7 @@ fn operations() -> Vec<Operation> {
                     }
                     Some("query") => assert!(query.insert(name), "{template}: {name} twice"),
                     Some("header") if name == "If-None-Match" => conditional = true,
+                    Some("header") if name == "Prefer" => waits = true,
                     _ => panic!("{template}: what is {parameter}?"),
                 }
             }
@@ -66,7 +68,7 @@ fn operations() -> Vec<Operation> {
                 Value::from(members.collect::<Map<_, _>>())
             });
             let method = method.to_ascii_uppercase();
-            operations.push(Operation { method, path, body, query, conditional });
+            operations.push(Operation { method, path, body, query, conditional, waits });
         }
     }
     operations
@@ -164,4 +166,24 @@ fn the_conditional_operations_are_the_documented_ones() {
         }
     }
     assert!(asked.0 >= 4 && asked.1 >= 12, "{asked:?}");
+}
+
+/// RFC 7240, section 4.3: who prefers to wait for no time is told so at once.
+#[test]
+fn the_operations_that_wait_are_the_documented_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let client = begun(&server);
+    let mut waiting = Vec::new();
+    for operation in operations() {
+        let Operation { method, path, waits, query, .. } = &operation;
+        let answer = ask(&server, &client, &operation, "?after=0", "Prefer: wait=0\r\n");
+        let what = format!("{method} {path}: {answer:?}");
+        assert_eq!(answer.header("Preference-Applied"), waits.then_some("wait=0"), "{what}");
+        assert_eq!(query.contains("wait"), *waits, "{what}");
+        if *waits {
+            waiting.push(path.clone());
+        }
+    }
+    assert_eq!(waiting, ["/api/messages", "/api/users/me/messages"]);
 }
