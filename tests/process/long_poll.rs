@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
+use serde_json::json;
 
 use crate::admin::figure;
 use crate::client::{Client, each, ids};
-use crate::server::{PATIENCE, STORES, Server, until};
+use crate::server::{PATIENCE, STORES, Server, until, veche};
 use crate::wire::{Wire, get, post, request};
 
 /// Requests of one user that may wait.
@@ -35,6 +37,16 @@ impl Stage {
     fn set_with(store: &str, dir: &Path, args: &[&str]) -> Stage {
         let args = [&["--admin-listen", "127.0.0.1:0"], args].concat();
         let server = Server::start_with(store, dir, &args);
+        let admin = server.admin_addr();
+        Stage { server, admin }
+    }
+
+    /// On sled, in a process for which a shell has made ready.
+    fn set_behind(script: &str, dir: &Path) -> Stage {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{script}; exec \"$0\" \"$@\"")]).arg(veche().get_program());
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"]);
+        let server = Server::spawn(command.arg(dir.join("data")), dir);
         let admin = server.admin_addr();
         Stage { server, admin }
     }
@@ -333,6 +345,27 @@ fn whoever_waits_is_answered_at_a_stop() {
     }
 }
 
+/// When the store fails, who waits is told so, as is who wrote.
+#[test]
+fn a_failure_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    // The signal that comes with a file that may not grow would end the process.
+    let stage = Stage::set_behind("trap '' XFSZ", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut waiting: Vec<Wire> = (0..3).map(|_| stage.ask(&ann, LONG)).collect();
+    stage.wait_for_parked(waiting.len());
+    let nothing = Rlimit { current: Some(0), maximum: Some(0) };
+    prlimit(Some(stage.server.pid()), Resource::Fsize, nothing).expect("our own child");
+    let refused = ann.post("/api/messages", &json!({ "text": "zero" }));
+    assert_eq!((refused.status, refused.problem().as_str()), (500, "internal-error"));
+    for wire in &mut waiting {
+        assert_eq!(wire.answer().problem(), "internal-error");
+    }
+    // It cannot even say why: its log is a file, too.
+    let (code, _) = stage.server.wait();
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
+}
+
 /// A connection on which a request waits is not idle, and not closed for having been silent when
 /// it is answered at last.
 #[test]
@@ -353,6 +386,38 @@ fn waiting_is_no_idleness() {
         }
     }
     stage.wait_for_parked(waiting.len());
+    stage.server.stop();
+}
+
+/// When descriptors run short, who waits is the last to give way; and never takes all of them.
+#[test]
+fn idle_connections_give_way_first() {
+    const DESCRIPTORS: usize = 256;
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set_behind(&format!("ulimit -n {DESCRIPTORS}"), dir.path());
+    let users: Vec<Client> =
+        (0..3).map(|n| Client::signed_up(&stage.server, &format!("user{n}"))).collect();
+    let max = DESCRIPTORS / 3;
+    let mut waiting: Vec<Wire> =
+        (0..max).map(|n| stage.ask(&users[n / MAX_PARKED_PER_USER], LONG)).collect();
+    stage.wait_for_parked(max);
+    assert_eq!(stage.ask(&users[2], LONG).answer().problem(), "too-many-requests");
+    let mut idle = Vec::new();
+    while stage.server.descriptors() < DESCRIPTORS / 10 * 9 + 4 {
+        assert!(idle.len() < DESCRIPTORS, "descriptors do not run short");
+        let mut wire = Wire::connect(stage.server.addr());
+        wire.send("GET /problems/forbidden HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(wire.answer().status, 200);
+        idle.push(wire);
+    }
+    let shed = "veche_connections_closed_total{reason=\"shed\"}";
+    let found = until(PATIENCE, || figure(stage.admin, shed).filter(|shed| *shed > 0.0));
+    found.expect("somebody gives way");
+    assert_eq!(stage.parked(), Some(max));
+    Client::new(&stage.server).with_token(users[0].token()).say("zero");
+    for wire in &mut waiting {
+        assert_eq!(wire.answer().ids(), [0]);
+    }
     stage.server.stop();
 }
 
