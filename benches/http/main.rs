@@ -9,6 +9,8 @@
 //! `cargo bench --bench http -- --logins` says whether unknown users can be told by the time that a
 //! login takes to be refused, and fails if so.
 //!
+//! `cargo bench --bench http -- --parked` measures long polls only.
+//!
 //! `cargo bench --bench http -- --quick` is a short version for whoever changes the bench.
 
 mod against;
@@ -22,6 +24,7 @@ mod loads;
 mod machine;
 mod opening;
 mod pair;
+mod parked;
 mod poster;
 mod process;
 mod report;
@@ -61,9 +64,13 @@ fn main() -> ExitCode {
         ["--logins", "--quick", "--bench"] | ["--quick", "--logins", "--bench"] => {
             guesses::compare(QUICK_GUESSES)
         }
+        ["--parked", "--bench"] => parked(&Plan::FULL),
+        ["--parked", "--quick", "--bench"] | ["--quick", "--parked", "--bench"] => {
+            parked(&Plan::QUICK)
+        }
         // `cargo test --benches` is not asking for minutes of load on a debug build.
         [] => Ok(()),
-        _ => Err("the arguments are --quick, --logins and --against PATH".into()),
+        _ => Err("the arguments are --quick, --logins, --parked and --against PATH".into()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,6 +117,8 @@ fn bench(plan: &Plan) -> Result<()> {
     loads::retries(&mut report, &wrk, plan, &subjects)?;
     subjects.stop()?;
 
+    parked::measure(&mut report, dir.path(), plan.rounds)?;
+
     eprintln!("opening");
     opening::measure(&mut report, &stores.sled_long, plan.rounds)?;
 
@@ -118,6 +127,15 @@ fn bench(plan: &Plan) -> Result<()> {
         "{} messages in a long history, {SHORT} in a short one; runs of {} s, {} of each, interleaved",
         plan.long, plan.seconds, plan.rounds
     );
+    Ok(())
+}
+
+fn parked(plan: &Plan) -> Result<()> {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let machine = machine::describe(dir.path())?;
+    let mut report = Report::default();
+    parked::measure(&mut report, dir.path(), plan.rounds)?;
+    println!("\n{machine}\n\n{report}\n{} rounds of each", plan.rounds);
     Ok(())
 }
 

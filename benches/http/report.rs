@@ -64,6 +64,7 @@ impl fmt::Display for Target {
 pub(crate) struct Report {
     targets: Vec<String>,
     loads: Vec<String>,
+    crowds: Vec<String>,
 }
 
 impl Report {
@@ -79,11 +80,34 @@ impl Report {
     }
 }
 
+impl Report {
+    /// How late so many that waited had a message, in milliseconds, and what each costs in KiB.
+    pub(crate) fn crowd(
+        &mut self,
+        waiting: usize,
+        p50: Spread,
+        p99: Spread,
+        last: Spread,
+        resident: Spread,
+    ) {
+        let resident = resident.median;
+        self.crowds.push(format!("| {waiting} | {p50} | {p99} | {last} | {resident:.1} |"));
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "| measure | target | measured: median (min–max) | met |\n|---|---|---|---|")?;
         self.targets.iter().try_for_each(|line| writeln!(f, "{line}"))?;
-        writeln!(f, "\n| load | requests/s | p50, ms | p99, ms |\n|---|---|---|---|")?;
-        self.loads.iter().try_for_each(|line| writeln!(f, "{line}"))
+        if !self.loads.is_empty() {
+            writeln!(f, "\n| load | requests/s | p50, ms | p99, ms |\n|---|---|---|---|")?;
+            self.loads.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        }
+        if !self.crowds.is_empty() {
+            let columns = "| waiting | p50, ms | p99, ms | last, ms | resident for each, KiB |";
+            writeln!(f, "\n{columns}\n|---|---|---|---|---|")?;
+            self.crowds.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        }
+        Ok(())
     }
 }

@@ -63,6 +63,7 @@ fn parse<'a>(app: &App, head: &'a str, body: &'a [u8]) -> Option<Request<'a>> {
             "if-match" => request.if_match = Some(Cow::Borrowed(value)),
             "idempotency-key" => request.idempotency_key = Some(Cow::Borrowed(value)),
             "if-none-match" => request.if_none_match = Some(Cow::Borrowed(value)),
+            "prefer" => request.prefer = Some(Cow::Borrowed(value)),
             "origin" => request.origin = Some(value),
             "access-control-request-method" => request.requested_method = Some(value),
             "x-forwarded-for" => forwarded = Some(value),
@@ -117,6 +118,7 @@ fn finish(app: &mut App, request: &Request<'_>, outcome: Outcome) -> Reply {
     let job = match outcome {
         Outcome::Reply(reply) => return reply,
         Outcome::Offload(job) => job,
+        Outcome::Park(mut wait) => return app.give_up(&mut wait),
     };
     let Body::Bytes(body) = request.body else { unreachable!("there is no password in it") };
     let Credentials { username: name, password } = read(body);

@@ -122,6 +122,7 @@ pub(super) fn request<'a>(method: &'a str, target: &'a str) -> Request<'a> {
         if_match: None,
         if_none_match: None,
         idempotency_key: None,
+        prefer: None,
         origin: None,
         requested_method: None,
         body: Body::Bytes(&[]),

@@ -240,6 +240,7 @@ mod tests {
             if_match: None,
             if_none_match: None,
             idempotency_key: None,
+            prefer: None,
             origin: None,
             requested_method: None,
             body: Body::Bytes(body.as_bytes()),
@@ -253,6 +254,7 @@ mod tests {
             Outcome::Reply(reply) => reply.status,
             Outcome::Offload(job) if by_worker => app.resume((job.work)()).status,
             Outcome::Offload(job) => app.resume(job.declined).status,
+            Outcome::Park(_) => unreachable!("nobody waits for an account"),
         }
     }
 

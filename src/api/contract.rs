@@ -57,6 +57,13 @@ impl Operation {
         }
     }
 
+    /// Whether it can be held until something comes, and so heeds `Prefer: wait` (RFC 7240,
+    /// section 4.3).
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.query.contains(&Parameter::Wait)
+    }
+
     /// Every status it can answer, in order.
     #[must_use]
     pub fn statuses(&self) -> Vec<u16> {
@@ -223,6 +230,8 @@ pub enum Field {
     Link,
     /// Where what was created is (RFC 9110, section 10.2.2).
     Location,
+    /// The preference that was heeded (RFC 7240, section 3).
+    PreferenceApplied,
     /// How a client stands with a limit (draft-ietf-httpapi-ratelimit-headers, section 4).
     RateLimit,
     /// What the limit is (draft-ietf-httpapi-ratelimit-headers, section 3).
@@ -235,13 +244,14 @@ pub enum Field {
 
 impl Field {
     /// All of them.
-    pub const ALL: [Field; 10] = [
+    pub const ALL: [Field; 11] = [
         Field::Allow,
         Field::ContentEncoding,
         Field::ETag,
         Field::IdempotencyReplayed,
         Field::Link,
         Field::Location,
+        Field::PreferenceApplied,
         Field::RateLimit,
         Field::RateLimitPolicy,
         Field::RetryAfter,
@@ -258,6 +268,7 @@ impl Field {
             Field::IdempotencyReplayed => "Idempotency-Replayed",
             Field::Link => "Link",
             Field::Location => "Location",
+            Field::PreferenceApplied => "Preference-Applied",
             Field::RateLimit => "RateLimit",
             Field::RateLimitPolicy => "RateLimit-Policy",
             Field::RetryAfter => "Retry-After",

@@ -6,8 +6,9 @@ use utoipa::ToSchema;
 use super::contract::{Answer, Field, Operation, Shape, Tag};
 use super::messages::MessageBody;
 use super::paging::{Links, Parameter};
+use super::wait::{Patience, Sight, Topic};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
-use crate::model::{Change, Event, EventId, Page, Timestamp, UserId};
+use crate::model::{Change, Event, EventId, Mailbox, Page, Timestamp, UserId, Window};
 use crate::problem;
 
 /// Something that happened to a message.
@@ -28,7 +29,13 @@ struct EventBody<'a> {
 }
 
 pub(super) const LIST: Operation = Operation {
-    query: &Parameter::OF_LISTS,
+    query: &[
+        Parameter::Limit,
+        Parameter::Before,
+        Parameter::After,
+        Parameter::Epoch,
+        Parameter::Wait,
+    ],
     answers: &[Answer::list(
         "A page of events, in the order in which they happened",
         Shape::of::<EventBody<'static>>(),
@@ -39,6 +46,7 @@ pub(super) const LIST: Operation = Operation {
         problem::TOKEN_MISSING,
         problem::TOKEN_INVALID,
         problem::CURSOR_LOST,
+        problem::TOO_MANY_REQUESTS,
     ],
     ..Operation::new("listEvents", Tag::Events, "Follow all that one may see")
 };
@@ -61,11 +69,23 @@ impl<'a> From<&'a Event<'_>> for EventBody<'a> {
 
 /// `GET /api/events`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let window = call.query()?.window(app)?;
-    let links = Links { path: call.request.path, with: None, window, epoch: app.store.epoch() };
-    let Page { items, older } = app.store.events(call.caller, window)?;
+    let query = call.query()?;
+    let window = query.window(app)?;
+    let patience = Patience::of(call, &query, window)?;
+    let (path, reader): (Box<str>, _) = (call.request.path.into(), call.caller);
+    let topics = [Mailbox::General, Mailbox::Private(reader)]
+        .into_iter()
+        .flat_map(|feed| [Topic::Posted(feed), Topic::Revised(feed)])
+        .collect();
+    let read = move |app: &mut App| read(app, &path, reader, window);
+    app.page_or_wait(call, patience, topics, window, read)
+}
+
+fn read(app: &mut App, path: &str, reader: UserId, window: Window) -> Result<Sight, Failure> {
+    let links = Links { path, with: None, window, epoch: app.store.epoch() };
+    let Page { items, older } = app.store.events(reader, window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let bodies: Vec<EventBody<'_>> = items.iter().map(Into::into).collect();
     let reply = Reply::json(200, to_json(&bodies)).with("Link", links.field(ids, older));
-    Ok(Outcome::Reply(reply))
+    Ok(if ids.is_some() { Sight::News(reply) } else { Sight::Nothing(reply) })
 }

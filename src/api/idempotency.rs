@@ -168,6 +168,7 @@ mod tests {
                 accept_encoding: None,
                 if_match: None,
                 if_none_match: None,
+                prefer: None,
                 idempotency_key: (!key.is_empty()).then(|| key.into()),
                 origin: None,
                 requested_method: None,

@@ -11,8 +11,9 @@ use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
 use super::idempotency::{self, replayed};
 use super::paging::{Links, Parameter, Query, number};
 use super::users::{PathUser, no_such_user};
+use super::wait::{Patience, Sight, Topic};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
-use crate::model::{Mailbox, Message, MessageId, MessageText, Page, Timestamp, UserId};
+use crate::model::{Mailbox, Message, MessageId, MessageText, Page, Timestamp, UserId, Window};
 use crate::problem::{self, Problem};
 use crate::store::{NewMessage, Sent};
 
@@ -73,13 +74,20 @@ pub(super) struct MessageBody<'a> {
 }
 
 pub(super) const LIST_GENERAL: Operation = Operation {
-    query: &Parameter::OF_LISTS,
+    query: &[
+        Parameter::Limit,
+        Parameter::Before,
+        Parameter::After,
+        Parameter::Epoch,
+        Parameter::Wait,
+    ],
     answers: &[PAGE],
     problems: &[
         problem::INVALID_PARAMETER,
         problem::TOKEN_MISSING,
         problem::TOKEN_INVALID,
         problem::CURSOR_LOST,
+        problem::TOO_MANY_REQUESTS,
     ],
     ..Operation::new("listMessages", Tag::Messages, "Read the general chat")
 };
@@ -111,6 +119,7 @@ pub(super) const LIST_PRIVATE: Operation = Operation {
         Parameter::After,
         Parameter::Epoch,
         Parameter::With,
+        Parameter::Wait,
     ],
     answers: &[PAGE],
     problems: &[
@@ -120,6 +129,7 @@ pub(super) const LIST_PRIVATE: Operation = Operation {
         problem::FORBIDDEN,
         problem::NOT_FOUND,
         problem::CURSOR_LOST,
+        problem::TOO_MANY_REQUESTS,
     ],
     ..Operation::new("listPrivateMessages", Tag::PrivateMessages, "Read one's private messages")
 };
@@ -163,7 +173,8 @@ pub(super) const SHOW: Operation = Operation {
 
 const PAGE: Answer =
     Answer::list("A page of messages, in order of id", Shape::of::<MessageBody<'static>>())
-        .with(&[Field::Link]);
+        .with(&[Field::Link])
+        .perhaps_with(&[Field::PreferenceApplied]);
 
 const POSTED: Answer = Answer::json(201, "The message is sent, and durable", Shape::of::<Posted>())
     .with(&[Field::Location])
@@ -290,11 +301,26 @@ fn list(
     let query = call.query()?;
     let (mailbox, with) = choose(&query)?;
     let window = query.window(app)?;
-    let links = Links { path: call.request.path, with, window, epoch: app.store.epoch() };
+    let patience = Patience::of(call, &query, window)?;
+    let path: Box<str> = call.request.path.into();
+    let read = move |app: &mut App| read(app, &path, mailbox, with, window);
+    app.page_or_wait(call, patience, vec![Topic::Posted(mailbox)], window, read)
+}
+
+/// A page of a mailbox, and its links.
+fn read(
+    app: &mut App,
+    path: &str,
+    mailbox: Mailbox,
+    with: Option<UserId>,
+    window: Window,
+) -> Result<Sight, Failure> {
+    let links = Links { path, with, window, epoch: app.store.epoch() };
     let Page { items, older } = app.store.messages(mailbox, window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let json = MessageWriter::array(items.iter().map(|item| &**item));
-    Ok(Outcome::Reply(Reply::json(200, json).with("Link", links.field(ids, older))))
+    let reply = Reply::json(200, json).with("Link", links.field(ids, older));
+    Ok(if ids.is_some() { Sight::News(reply) } else { Sight::Nothing(reply) })
 }
 
 /// `POST /api/messages`
@@ -336,7 +362,9 @@ fn post(
         None => app.store.post(new)?.map(Sent::Now),
         Some(once) => app.store.post_once(new, once)?,
     };
-    if !matches!(sent, Some(Sent::Now(_))) {
+    if let Some(Sent::Now(id)) = sent {
+        app.note(Topic::Posted, Mailbox::of(from, to), id.into());
+    } else {
         app.limiters.messages.uncount(from, standing, &*app.clock);
     }
     match (sent, once) {

@@ -1,7 +1,7 @@
 //! What a request means: from (state, request) to outcome.
 //!
 //! Handlers see no socket and no thread, and never wait: what blocks is handed back as a
-//! [`Job`]. A new endpoint is a row in [`routes::ROUTES`] and a function in the file of its
+//! [`Job`], and what can be held until something comes is a [`Wait`]. A new endpoint is a row in [`routes::ROUTES`] and a function in the file of its
 //! resource.
 
 mod accounts;
@@ -22,6 +22,7 @@ mod reference;
 mod revisions;
 pub mod routes;
 mod users;
+pub mod wait;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -30,7 +31,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 
 use crate::auth::tokens::{TokenError, Tokens};
-use crate::model::UserId;
+use crate::model::{EventId, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{Backend, Snapshot, StoreError};
 use crate::sys::{Clock, Entropy};
@@ -40,6 +41,7 @@ use cors::Cors;
 use limits::{Limiters, Limits};
 use paging::Query;
 use routes::{Handler, Match, Route};
+use wait::{Topic, Wait};
 
 /// Longest request body that is looked at, in bytes.
 pub const MAX_BODY_BYTES: usize = 32 * 1024;
@@ -52,6 +54,8 @@ pub struct App {
     entropy: Box<dyn Entropy>,
     settings: Settings,
     limiters: Limiters,
+    /// What happened since somebody last asked.
+    happened: Vec<(Topic, EventId)>,
     failure: Option<StoreError>,
 }
 
@@ -91,6 +95,8 @@ pub struct Request<'a> {
     pub if_none_match: Option<Cow<'a, str>>,
     /// The `Idempotency-Key` field.
     pub idempotency_key: Option<Cow<'a, str>>,
+    /// The `Prefer` field.
+    pub prefer: Option<Cow<'a, str>>,
     /// The `Origin` field.
     pub origin: Option<&'a str>,
     /// The `Access-Control-Request-Method` field.
@@ -142,6 +148,8 @@ pub enum Outcome {
     Reply(Reply),
     /// It goes on after a job that blocks.
     Offload(Job),
+    /// It is answered when something has come, or when its time is over.
+    Park(Wait),
 }
 
 /// Work that blocks, for a worker; what it returns is run by the loop and answers the request.
@@ -235,7 +243,8 @@ impl App {
         settings: Settings,
     ) -> App {
         let limiters = Limiters::new(settings.limits);
-        App { store, tokens, clock, entropy, settings, limiters, failure: None }
+        let happened = Vec::new();
+        App { store, tokens, clock, entropy, settings, limiters, happened, failure: None }
     }
 
     /// Routes and handles one request. What it wrote is not durable before [`App::sync`].
@@ -265,6 +274,12 @@ impl App {
             Some(failure) => Err(failure),
             None => self.store.sync(),
         }
+    }
+
+    /// Whether the next sync will fail, whatever happens until then.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// The time of day, as handlers see it.

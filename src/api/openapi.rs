@@ -135,6 +135,15 @@ impl Writer<'_> {
                 },
             }));
         }
+        if route.operation.waits() {
+            parameters.push(json!({
+                "name": "Prefer",
+                "in": "header",
+                "description": "`wait=N` (RFC 7240) is the same as the parameter `wait`, which goes before it; \
+                    out of range or without `after` it is ignored",
+                "schema": { "type": "string" },
+            }));
+        }
         let security = if route.needs_token() { json!([{ "token": [] }]) } else { json!([]) };
         let mut operation = json!({
             "operationId": id,

@@ -22,13 +22,12 @@ pub enum Parameter {
     With,
     /// Only the account of this name.
     Username,
+    /// For how many seconds an empty page is held.
+    Wait,
 }
 
 impl Parameter {
-    /// What any list knows.
-    pub(super) const OF_LISTS: [Parameter; 4] =
-        [Parameter::Limit, Parameter::Before, Parameter::After, Parameter::Epoch];
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
 
     /// As it is written in a query.
     #[must_use]
@@ -40,6 +39,7 @@ impl Parameter {
             Parameter::Epoch => "epoch",
             Parameter::With => "with",
             Parameter::Username => "username",
+            Parameter::Wait => "wait",
         }
     }
 }

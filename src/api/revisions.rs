@@ -3,8 +3,9 @@
 use super::conditional::expect_match;
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
 use super::messages::{GeneralDraft, MessageBody, Shown};
+use super::wait::Topic;
 use super::{App, Call, Failure, Outcome, Reply, body};
-use crate::model::{Message, MessageText, UserId};
+use crate::model::{Mailbox, Message, MessageText, UserId};
 use crate::problem::{self, Problem};
 use crate::store::NewRevision;
 
@@ -101,6 +102,7 @@ fn revise(
 ) -> Result<(), Failure> {
     let new = NewRevision { by, at: app.clock.now(), text };
     let revised = app.store.revise(seen.id, seen.event(), new)?;
-    let outrun = || Problem::new(problem::PRECONDITION_FAILED, "somebody was faster").into();
-    revised.map(drop).ok_or_else(outrun)
+    let outrun = || Problem::new(problem::PRECONDITION_FAILED, "somebody was faster");
+    app.note(Topic::Revised, Mailbox::feeds(seen.from, seen.to), revised.ok_or_else(outrun)?);
+    Ok(())
 }

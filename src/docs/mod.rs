@@ -50,6 +50,7 @@ pages! {
     events: "docs/api/events.md", &[];
     users: "docs/api/users.md", &[];
     paging: "docs/api/paging.md", &[];
+    long_poll: "docs/api/long-poll.md", &[];
     errors: "docs/api/errors.md", &[];
     reference: "docs/api/reference.md", &[];
     retries: "docs/api/retries.md", &[];

@@ -24,6 +24,8 @@ pub enum Stage {
     FullDisk,
     /// As many bodies are on their way as the server reads at once and lets wait.
     FullQueue,
+    /// As many requests of the first user wait for a message as may.
+    ManyWaiting,
 }
 
 impl Stage {
@@ -34,6 +36,7 @@ impl Stage {
             "failing-store" => Some(Stage::FailingStore),
             "full-disk" => Some(Stage::FullDisk),
             "full-queue" => Some(Stage::FullQueue),
+            "many-waiting" => Some(Stage::ManyWaiting),
             _ => None,
         }
     }
@@ -47,6 +50,7 @@ impl Stage {
             Stage::FailingStore => Some("wants a server whose disk fails"),
             Stage::FullDisk => Some("wants a server whose disk is full"),
             Stage::FullQueue => Some("wants a server that is overloaded"),
+            Stage::ManyWaiting => Some("wants a user who has many requests waiting"),
         }
     }
 }

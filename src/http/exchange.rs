@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Method};
 
@@ -23,6 +23,8 @@ pub(super) struct Exchange {
     pub(super) unread: u64,
     /// Since when it is in flight.
     pub(super) begun: Instant,
+    /// For how much of that time it has waited for something to come.
+    pub(super) parked: Duration,
     pub(super) trace: Trace,
 }
 
@@ -80,6 +82,7 @@ impl Exchange {
             close,
             unread: 0,
             begun: Instant::now(),
+            parked: Duration::ZERO,
             trace: Trace::default(),
         }
     }
@@ -115,6 +118,7 @@ impl Exchange {
             if_match: None,
             if_none_match: None,
             idempotency_key: None,
+            prefer: None,
             origin: None,
             requested_method: None,
             body,
@@ -131,6 +135,7 @@ impl Exchange {
                 "idempotency-key" => join(&mut request.idempotency_key, value),
                 "if-none-match" => join(&mut request.if_none_match, value),
                 "origin" => request.origin = Some(value),
+                "prefer" => join(&mut request.prefer, value),
                 "x-forwarded-for" => join(&mut forwarded, value),
                 _ => {}
             }
@@ -239,7 +244,7 @@ fn origin_form(target: &str) -> &str {
 
 /// A header's name, if it is one that matters here; names are compared without regard to case.
 fn name(header: &Header) -> &'static str {
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 14] = [
         "accept-encoding",
         "access-control-request-method",
         "authorization",
@@ -251,6 +256,7 @@ fn name(header: &Header) -> &'static str {
         "idempotency-key",
         "if-none-match",
         "origin",
+        "prefer",
         "transfer-encoding",
         "x-forwarded-for",
     ];

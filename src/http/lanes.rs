@@ -47,8 +47,8 @@ pub(super) struct Leftover {
 pub(super) enum Admission {
     /// It is its connection's only one, and in flight from now on.
     Now(Exchange),
-    /// It waits for the ones before it.
-    Later,
+    /// It waits for the ones before it, on the connection with this peer.
+    Later(SocketAddr),
     /// Its connection has sent too many.
     Refused(tiny_http::Request),
     /// It came from where a connection was that we ended not long ago.
@@ -76,17 +76,18 @@ impl Leftover {
 
 impl Lanes {
     pub(super) fn admit(&mut self, request: tiny_http::Request) -> Admission {
-        if self.has_ended(peer(&request)) {
+        let peer = peer(&request);
+        if self.has_ended(peer) {
             return Admission::Ended(request);
         }
-        match self.busy.entry(peer(&request)) {
+        match self.busy.entry(peer) {
             Entry::Vacant(lane) => {
                 lane.insert(Lane { begun: Instant::now(), waiting: VecDeque::new() });
                 Admission::Now(Exchange::new(request))
             }
             Entry::Occupied(mut lane) if lane.get().waiting.len() < MAX_WAITING => {
                 lane.get_mut().waiting.push_back((Instant::now(), request));
-                Admission::Later
+                Admission::Later(peer)
             }
             Entry::Occupied(_) => Admission::Refused(request),
         }
@@ -101,6 +102,11 @@ impl Lanes {
         };
         lane.begun = Instant::now();
         Some(Exchange::new(next))
+    }
+
+    /// Whether a request waits behind the one in flight.
+    pub(super) fn has_next(&self, peer: SocketAddr) -> bool {
+        self.busy.get(&peer).is_some_and(|lane| !lane.waiting.is_empty())
     }
 
     /// We have ended a connection: what it sent behind its last request is nobody's.

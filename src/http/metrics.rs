@@ -35,6 +35,7 @@ pub(super) struct Metrics {
     pub(super) logins_throttled: Counter,
     turn_requests: Histogram,
     pub(super) sync_seconds: Histogram,
+    in_flight: Gauge,
     parked: Gauge,
     refused: Family<Labels, Counter>,
     connections: Gauge,
@@ -79,7 +80,7 @@ impl Metrics {
             latency: add(
                 all,
                 "request_duration_seconds",
-                "From when a request is taken in until its reply is let go",
+                "From when a request is taken in until its reply is let go, but for waiting for a message",
                 Family::new_with_constructor(seconds),
             ),
             logins_throttled: add(
@@ -100,12 +101,13 @@ impl Metrics {
                 "Time to make durable what a turn wrote",
                 seconds(),
             ),
-            parked: add(
+            in_flight: add(
                 all,
                 "parked_requests",
                 "Requests in flight that wait for a worker or for something to happen",
                 Gauge::default(),
             ),
+            parked: add(all, "parked", "Those that wait for a message", Gauge::default()),
             refused: add(
                 all,
                 "refused",
@@ -186,7 +188,12 @@ impl Metrics {
     pub(super) fn look(&self, open: usize, stranded: usize, in_flight: usize) {
         self.connections.set(signed(open as u64));
         self.stranded.set(signed(stranded as u64));
-        self.parked.set(signed(in_flight as u64));
+        self.in_flight.set(signed(in_flight as u64));
+    }
+
+    /// So many requests wait for a message.
+    pub(super) fn set_parked(&self, parked: usize) {
+        self.parked.set(signed(parked as u64));
     }
 
     /// A connection was ended for this reason.

@@ -9,6 +9,7 @@
 //! | `reply` | writing replies to clients that may be slow |
 //! | `events` | what workers tell the loop |
 //! | `lanes` | one request in flight per connection |
+//! | `parking` | requests that wait for something to come |
 //! | `pool` | bounded workers |
 //! | `pulse` | keeps tiny_http from forgetting connections |
 //! | `socket` | the options of the listening socket |
@@ -33,6 +34,7 @@ mod events;
 mod exchange;
 mod lanes;
 mod metrics;
+mod parking;
 mod pool;
 mod process;
 pub mod pulse;

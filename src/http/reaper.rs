@@ -85,7 +85,7 @@ impl Progress {
 }
 
 /// What a look found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sweep {
     /// Connections that are open.
     pub(super) open: usize,
@@ -96,6 +96,17 @@ pub(super) struct Sweep {
     pub(super) stranded: usize,
     /// Those that should end, unless a request is in flight.
     pub(super) overdue: Vec<(Descriptor, Reason)>,
+    /// How many connections are to give way to others, because descriptors or threads run short.
+    pub(super) surplus: usize,
+    /// Who gives way then, the first first. Empty if nobody has to.
+    pub(super) idlest: Vec<Descriptor>,
+    /// Connections whose clients will send no more, and may have gone.
+    pub(super) half_closed: Vec<SocketAddr>,
+    /// If a connection has ended since the last look: those that have not. Which one it was, the
+    /// system does not say any more.
+    pub(super) connected: Option<HashSet<SocketAddr>>,
+    /// When this look began.
+    pub(super) begun: Instant,
 }
 
 /// Why a connection should end.
@@ -105,8 +116,6 @@ pub(super) enum Reason {
     Idle,
     /// A head of more than [`MAX_HEAD_BYTES`].
     EndlessHead,
-    /// It gives way to others, because descriptors or threads run short.
-    Shed,
 }
 
 impl Reason {
@@ -115,7 +124,6 @@ impl Reason {
         match self {
             Reason::Idle => "idle",
             Reason::EndlessHead => "endless_head",
-            Reason::Shed => "shed",
         }
     }
 }
@@ -123,7 +131,7 @@ impl Reason {
 impl Sweep {
     /// How many connections give way to others.
     pub(super) fn shed(&self) -> usize {
-        self.overdue.iter().filter(|(_, reason)| *reason == Reason::Shed).count()
+        self.surplus.min(self.idlest.len())
     }
 }
 
@@ -182,8 +190,8 @@ impl Reaper {
         self.last = now;
         let mut before = mem::take(&mut self.seen);
         let mut ended: HashSet<u64> = census.ended.iter().copied().collect();
-        let mut sweep = Sweep::default();
-        let mut idlest = Vec::new();
+        let (mut overdue, mut idlest, mut half_closed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut forgotten = 0;
         for &descriptor in &census.connected {
             let peer = descriptor.peer;
             // The first of its descriptors has said it all.
@@ -198,27 +206,43 @@ impl Reaper {
             let last = before.remove(&peer).filter(|last| last.received <= info.received);
             let mut progress = last.unwrap_or_default().at(&info, since_last);
             progress.due = if self.is_due(&info) { progress.due.or(Some(now)) } else { None };
+            if info.is_half_closed() {
+                half_closed.push(peer);
+            }
             self.seen.insert(peer, progress);
             let unanswered = info.acknowledged == 0;
             if unanswered && info.received > 0 && descriptor.unread() == info.received {
-                sweep.forgotten += 1;
+                forgotten += 1;
             }
             let caught_up = self.caught_up;
             if progress.due.is_some_and(|due| due < caught_up && now.duration_since(due) >= GRACE) {
-                sweep.overdue.push((descriptor, Reason::Idle));
+                overdue.push((descriptor, Reason::Idle));
             } else if progress.is_endless_head(info.received, || descriptor.unread()) {
-                sweep.overdue.push((descriptor, Reason::EndlessHead));
+                overdue.push((descriptor, Reason::EndlessHead));
             } else {
                 // Who was never answered goes first, then who has been silent for longest.
                 idlest.push((!unanswered, Reverse(info.since_received), descriptor));
             }
         }
+        let surplus = self.surplus(census.open).max(min_shed);
+        if surplus == 0 {
+            idlest.clear();
+        }
         idlest.sort_by_key(|(answered, silent, _)| (*answered, *silent));
-        let shed = idlest.into_iter().take(self.surplus(census.open).max(min_shed));
-        sweep.overdue.extend(shed.map(|(_, _, descriptor)| (descriptor, Reason::Shed)));
-        sweep.open = self.seen.len();
-        sweep.stranded = self.stranded(&ended, now);
-        sweep
+        let idlest = idlest.into_iter().map(|(_, _, descriptor)| descriptor).collect();
+        let has_ended = ended.iter().any(|inode| !self.ended.contains_key(inode));
+        let connected = has_ended.then(|| self.seen.keys().copied().collect());
+        Sweep {
+            open: self.seen.len(),
+            forgotten,
+            stranded: self.stranded(&ended, now),
+            overdue,
+            surplus,
+            idlest,
+            half_closed,
+            connected,
+            begun: now,
+        }
     }
 
     /// Whether it is time to end a connection.

@@ -6,6 +6,7 @@
 //! nobody.
 
 mod upkeep;
+mod waiting;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -28,6 +29,7 @@ use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
 use super::lanes::{Admission, Lanes};
 use super::metrics::{Metrics, Tally};
+use super::parking::Parking;
 use super::pool::{Pool, Priority};
 use super::process::Process;
 use super::pulse::Pulse;
@@ -68,6 +70,8 @@ pub(super) struct Loop {
     readers: Pool,
     /// The deadlines of the readers' jobs.
     reading: Deadlines,
+    /// Those that wait for something to come.
+    parking: Parking,
     connections: Connections,
     pulse: Pulse,
     sender: Sender,
@@ -102,8 +106,9 @@ impl Loop {
         let connections = Connections { local_port: local_addr.port() };
         let [reading, writing, showing] = [(); 3].map(|()| Deadlines::new(connections));
         let watched = vec![reading.clone(), writing.clone(), showing.clone()];
-        let reaper =
-            Reaper::new(connections, settings.idle_timeout, Some(Process::max_descriptors()));
+        let max_descriptors = Process::max_descriptors();
+        let parking = Parking::new(max_descriptors);
+        let reaper = Reaper::new(connections, settings.idle_timeout, Some(max_descriptors));
         let keeper = Box::new(Counted(Arc::clone(&metrics), keeper));
         let warden = Warden::new(watched, reaper, acceptor.door(), sender.clone(), keeper);
         let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -133,6 +138,7 @@ impl Loop {
             hashers,
             readers,
             reading,
+            parking,
             connections,
             pulse,
             sender,
@@ -155,14 +161,14 @@ impl Loop {
         let served = self.serve();
         // What nobody will answer any more is not dropped either: tiny_http would write and read
         // for each request, and so wait for its client.
-        let Loop { lanes, ready, replies, events, .. } = self;
-        mem::forget((lanes, ready, replies, events));
+        let Loop { lanes, parking, ready, replies, events, .. } = self;
+        mem::forget((lanes, parking, ready, replies, events));
         served
     }
 
     fn serve(&mut self) -> Result<(), ServeError> {
         while !self.stopping.load(Ordering::SeqCst) && self.failure.is_none() {
-            let first = if self.ready.is_empty() { self.acceptor.wait() } else { None };
+            let first = self.wait();
             self.turn(first)?;
             if self.outbox.is_exhausted() {
                 self.failure.get_or_insert(ServeError::Abandoned);
@@ -179,9 +185,10 @@ impl Loop {
         // The accept thread ends with an error, which is not one any more.
         self.stopping.store(true, Ordering::SeqCst);
         self.acceptor.close();
+        self.parking.end_all();
         let deadline = Instant::now() + DRAIN_DEADLINE;
         loop {
-            let first = self.acceptor.wait_for(DRAIN_INTERVAL);
+            let first = self.acceptor.wait_for(self.drain_interval(DRAIN_INTERVAL));
             let idle = first.is_none();
             self.turn(first)?;
             if idle && self.lanes.is_empty() {
@@ -196,6 +203,7 @@ impl Loop {
 
     /// One turn. Answers nothing, and is the last one, if the sync fails.
     fn turn(&mut self, first: Option<Arrival>) -> Result<(), ServeError> {
+        self.catch_up();
         while self.has_room()
             && let Some(exchange) = self.ready.pop_front()
         {
@@ -221,6 +229,7 @@ impl Loop {
             return Err(ServeError::Store(error));
         }
         self.count(begun);
+        self.wake();
         self.release();
         Ok(())
     }
@@ -234,7 +243,6 @@ impl Loop {
             self.metrics.count(counters, store.log_bytes());
             self.counted = counters;
         }
-        self.metrics.turn(self.replies.len());
     }
 
     /// Whether the turn's replies leave room for more.
@@ -262,7 +270,8 @@ impl Loop {
                 exchange.close |= afterwards == Afterwards::Ends;
                 self.begin(exchange);
             }
-            Admission::Later => {}
+            // Who asks for something else waits no more. That is begun when the reply is out.
+            Admission::Later(peer) => self.parking.end(peer),
             Admission::Refused(request) => {
                 let peer = super::exchange::peer(&request);
                 log::info!("cutting {peer} off: it pipelines too many requests");
@@ -340,6 +349,7 @@ impl Loop {
         match outcome {
             Outcome::Reply(reply) => self.answer(exchange, reply),
             Outcome::Offload(job) => self.offload(exchange, job),
+            Outcome::Park(wait) => self.park(exchange, wait),
         }
     }
 
@@ -372,7 +382,7 @@ impl Loop {
             }
             Event::Sent(peer) => self.ready.extend(self.lanes.release(peer)),
             Event::Closed(peer) => self.end(peer),
-            Event::Swept(sweep) => self.reap(sweep),
+            Event::Swept(sweep) => self.reap(&sweep),
             Event::Unattended { shed } => self.renew(shed),
             Event::Snapshot(wanted) => {
                 // Who wanted it may have gone.
@@ -387,6 +397,7 @@ impl Loop {
     /// Lets the turn's replies go.
     fn release(&mut self) {
         let now = self.app.clock().now();
+        self.metrics.turn(self.replies.len());
         self.outbox.begin_turn();
         self.reply_bytes = 0;
         for (exchange, mut reply) in mem::take(&mut self.replies) {
@@ -397,7 +408,8 @@ impl Loop {
             self.app.cors().share(|| exchange.origin(), &mut reply);
             let id = self.ids.of(&exchange);
             let took = exchange.begun.elapsed();
-            self.tally.count(exchange.trace.route, reply.status, took);
+            let worked = took.saturating_sub(exchange.parked);
+            self.tally.count(exchange.trace.route, reply.status, worked);
             if let Some(access_log) = &self.access_log {
                 access_log.record(Entry {
                     time: now,
@@ -422,6 +434,9 @@ impl Loop {
     /// Forgets a connection that has ended, and what it sent. What came from the same port since,
     /// on another connection, goes on.
     fn end(&mut self, peer: SocketAddr) {
+        if let Some(parked) = self.parking.remove(peer) {
+            self.outbox.discard(parked.exchange);
+        }
         let leftover = self.lanes.end(peer);
         if leftover.is_empty() {
             return;
@@ -440,6 +455,7 @@ impl Loop {
 
     /// The store has failed: what this turn's requests asked for may or may not have happened.
     fn refuse_all(&mut self) {
+        self.refuse_parked();
         for (_, reply) in &mut self.replies {
             *reply = Problem::internal().into();
         }

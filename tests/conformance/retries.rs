@@ -130,7 +130,8 @@ pub(crate) fn a_message_and_its_key_survive_together<S: Subject>() {
             assert!(reached.contains(&survived), "{survived:?} of {reached:?}");
             pair.reference.go_back(survived);
             pair.expect_all();
-            let all = pair.store().history(MessageId::FIRST.into(), usize::MAX).unwrap().len() as u64;
+            let all =
+                pair.store().history(MessageId::FIRST.into(), usize::MAX).unwrap().len() as u64;
             assert_eq!(all, survived.next_event);
         }
     }

@@ -1,4 +1,4 @@
-//! Clients that keep a server's readers busy: they announce a body and do not send it.
+//! Clients that use up what there is of something.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
@@ -9,23 +9,46 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// More than the server reads at once (128) and lets wait (256).
-const SIZE: usize = 128 + 256 + 8;
-/// How long they may take to fill it.
+const SENDERS: usize = 128 + 256 + 8;
+/// More than may wait for one user.
+const WAITERS: usize = 32 + 1;
+/// How long they may take to use it up.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The connections. They end on drop.
-pub(crate) struct Crowd(Vec<TcpStream>);
+pub(crate) struct Crowd {
+    clients: Vec<TcpStream>,
+    /// What they say before they go, if their going would not be noticed at once.
+    goodbye: &'static str,
+}
 
 impl Crowd {
-    /// Returns when somebody is turned away: from then on there is room for nobody.
-    pub(crate) fn gather(port: u16) -> Crowd {
+    /// Keeps the server's readers busy: they announce a body and do not send it.
+    pub(crate) fn of_senders(port: u16) -> Crowd {
+        let request = "POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n";
+        Crowd::gather(port, SENDERS, request, 503, "")
+    }
+
+    /// Waits for messages that do not come.
+    pub(crate) fn of_waiters(port: u16, token: &str) -> Crowd {
+        let request = format!(
+            "GET /api/messages?after=9007199254740991&wait=60 HTTP/1.1\r\nHost: x\r\n\
+             Authorization: Bearer {token}\r\n\r\n"
+        );
+        // Asking for something else ends a wait.
+        let goodbye = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        Crowd::gather(port, WAITERS, &request, 429, goodbye)
+    }
+
+    /// Returns when somebody is turned away with this status: from then on there is room for
+    /// nobody.
+    fn gather(port: u16, size: usize, request: &str, refusal: u16, goodbye: &'static str) -> Crowd {
         raise_descriptor_limit();
-        let mut crowd = Crowd(Vec::with_capacity(SIZE));
+        let mut crowd = Crowd { clients: Vec::with_capacity(size), goodbye };
         let (sender, answers) = channel();
-        for _ in 0..SIZE {
+        for _ in 0..size {
             let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-            write!(client, "POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n")
-                .unwrap();
+            client.write_all(request.as_bytes()).unwrap();
             let (mut reader, sender) = (client.try_clone().unwrap(), sender.clone());
             thread::spawn(move || {
                 let mut status = [0; 12];
@@ -33,16 +56,24 @@ impl Crowd {
                     let _ = sender.send(status);
                 }
             });
-            crowd.0.push(client);
+            crowd.clients.push(client);
         }
-        assert_eq!(&answers.recv_timeout(DEADLINE).unwrap(), b"HTTP/1.1 503");
+        let answer = answers.recv_timeout(DEADLINE).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {refusal}"));
         crowd
     }
 }
 
 impl Drop for Crowd {
     fn drop(&mut self) {
-        for client in &self.0 {
+        for client in &mut self.clients {
+            let _ = client.write_all(self.goodbye.as_bytes());
+        }
+        for client in &mut self.clients {
+            if !self.goodbye.is_empty() {
+                let _ = client.set_read_timeout(Some(DEADLINE));
+                let _ = client.read_to_end(&mut Vec::new());
+            }
             let _ = client.shutdown(Shutdown::Both);
         }
     }

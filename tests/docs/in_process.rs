@@ -12,7 +12,7 @@ use veche::api::App;
 use veche::auth::tokens::Tokens;
 use veche::cli::Cli;
 use veche::http::{ServeError, Server, Settings, Stopper};
-use veche::model::{Epoch, Timestamp};
+use veche::model::{Epoch, Timestamp, UserId};
 use veche::store::{Backend, MemoryStore, SledStore};
 use veche::sys::{Clock, SeededEntropy};
 
@@ -90,7 +90,14 @@ impl Host for InProcess {
                 Set::until(move || full.store(false, Ordering::SeqCst))
             }
             Stage::FullQueue => {
-                let crowd = Crowd::gather(self.port);
+                let crowd = Crowd::of_senders(self.port);
+                Set::until(move || drop(crowd))
+            }
+            Stage::ManyWaiting => {
+                let tokens = Tokens::new(SECRET, TOKEN_TTL_SECONDS, EPOCH);
+                let now = Timestamp::from_millis(NOW);
+                let token = tokens.issue(UserId::FIRST, now, [0; 16]).unwrap();
+                let crowd = Crowd::of_waiters(self.port, &token);
                 Set::until(move || drop(crowd))
             }
         })

@@ -78,14 +78,19 @@ fn a_preflight_says_what_the_route_takes() {
     };
     for (path, method, methods, fields) in [
         ("/register", "POST", "POST", Some("Content-Type")),
-        ("/api/messages", "GET", "GET, HEAD, POST", Some("Authorization")),
+        ("/api/messages", "GET", "GET, HEAD, POST", Some("Authorization, Prefer")),
         (
             "/api/messages",
             "POST",
             "GET, HEAD, POST",
             Some("Authorization, Content-Type, Idempotency-Key"),
         ),
-        ("/api/messages/7", "HEAD", "GET, HEAD", Some("Authorization, If-None-Match")),
+        (
+            "/api/messages/7",
+            "HEAD",
+            "GET, HEAD, PATCH, DELETE",
+            Some("Authorization, If-None-Match"),
+        ),
         ("/api/messages", "DELETE", "GET, HEAD, POST", None),
         ("/openapi.json", "GET", "GET, HEAD", Some("If-None-Match")),
         ("/problems", "GET", "GET, HEAD", None),

@@ -22,6 +22,7 @@ mod export;
 mod framing;
 mod idle;
 mod limits;
+mod long_poll;
 mod paging;
 mod parameters;
 mod pipelining;

@@ -17,6 +17,8 @@ struct Operation {
     query: BTreeSet<&'static str>,
     conditional: bool,
     repeatable: bool,
+    waits: bool,
+    guarded: bool,
 }
 
 /// What the document refers to.
@@ -44,6 +46,7 @@ fn operations() -> Vec<Operation> {
             let mut path = template.clone();
             let mut query = BTreeSet::new();
             let (mut conditional, mut repeatable) = (false, false);
+            let (mut waits, mut guarded) = (false, false);
             for parameter in operation["parameters"].as_array().into_iter().flatten() {
                 let name = parameter["name"].as_str().expect("a name");
                 match parameter["in"].as_str() {
@@ -55,6 +58,8 @@ fn operations() -> Vec<Operation> {
                     Some("query") => assert!(query.insert(name), "{template}: {name} twice"),
                     Some("header") if name == "If-None-Match" => conditional = true,
                     Some("header") if name == "Idempotency-Key" => repeatable = true,
+                    Some("header") if name == "Prefer" => waits = true,
+                    Some("header") if name == "If-Match" => guarded = true,
                     _ => panic!("{template}: what is {parameter}?"),
                 }
             }
@@ -68,7 +73,16 @@ fn operations() -> Vec<Operation> {
                 Value::from(members.collect::<Map<_, _>>())
             });
             let method = method.to_ascii_uppercase();
-            operations.push(Operation { method, path, body, query, conditional, repeatable });
+            operations.push(Operation {
+                method,
+                path,
+                body,
+                query,
+                conditional,
+                repeatable,
+                waits,
+                guarded,
+            });
         }
     }
     operations
@@ -194,4 +208,43 @@ fn the_repeatable_operations_are_the_documented_ones() {
         }
     }
     assert!(asked.0 >= 2 && asked.1 >= 14, "{asked:?}");
+}
+
+/// RFC 7240, section 4.3: who prefers to wait for no time is told so at once.
+#[test]
+fn the_operations_that_wait_are_the_documented_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let client = begun(&server);
+    let mut waiting = Vec::new();
+    for operation in operations() {
+        let Operation { method, path, waits, query, .. } = &operation;
+        let answer = ask(&server, &client, &operation, "?after=0", "Prefer: wait=0\r\n");
+        let what = format!("{method} {path}: {answer:?}");
+        assert_eq!(answer.header("Preference-Applied"), waits.then_some("wait=0"), "{what}");
+        assert_eq!(query.contains("wait"), *waits, "{what}");
+        if *waits {
+            waiting.push(path.clone());
+        }
+    }
+    assert_eq!(waiting, ["/api/events", "/api/messages", "/api/users/me/messages"]);
+}
+
+/// RFC 9110, section 13.1.1: what is guarded is not changed if it is not what was seen.
+#[test]
+fn the_guarded_operations_are_the_documented_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let client = begun(&server);
+    let mut guards = Vec::new();
+    for operation in operations() {
+        let Operation { method, path, guarded, .. } = &operation;
+        let answer = ask(&server, &client, &operation, "", "If-Match: \"another\"\r\n");
+        assert_eq!(answer.status == 412, *guarded, "{method} {path}: {answer:?}");
+        if *guarded {
+            guards.push(method.clone());
+        }
+    }
+    guards.sort();
+    assert_eq!(guards, ["DELETE", "PATCH"]);
 }

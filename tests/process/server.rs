@@ -162,6 +162,11 @@ impl Server {
         fs::read_dir(self.process().join("fd")).expect("a running process has descriptors").count()
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Where the system tells of its process.
     pub(crate) fn process(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}", self.child.id()))

@@ -9,6 +9,7 @@ use super::Writer;
 use crate::api::contract::{Field, Segment, Shape};
 use crate::api::paging::Parameter;
 use crate::api::reference;
+use crate::api::wait::MAX_WAIT_SECONDS;
 use crate::model::{
     DEFAULT_PAGE_LIMIT, EventId, MAX_ID, MAX_PAGE_LIMIT, MessageId, Timestamp, UserId,
 };
@@ -72,6 +73,11 @@ impl Writer<'_> {
             Parameter::Username => {
                 ("Only the user of this name, in any case", json!({ "type": "string" }))
             }
+            Parameter::Wait => (
+                "For how many seconds an empty page is held, until there is something to be on it; \
+                 only together with `after`",
+                json!({ "type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS }),
+            ),
         };
         json!({ "name": parameter.name(), "in": "query", "description": about, "schema": schema })
     }
@@ -110,6 +116,10 @@ pub(super) fn described(field: Field, required: bool) -> (String, Value) {
             string,
         ),
         Field::Location => ("Where it is", json!({ "type": "string", "format": "uri-reference" })),
+        Field::PreferenceApplied => {
+            let schema = json!({ "type": "string", "pattern": "^wait=[0-9]+$" });
+            ("The preference that was heeded (RFC 7240)", schema)
+        }
         Field::RateLimit => {
             let schema = json!({ "type": "string", "pattern": "^\"[a-z]+\";r=[0-9]+;t=[0-9]+$" });
             ("How often it can be done again at once, and in how many seconds once more", schema)

@@ -4,7 +4,11 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 use super::Loop;
+use crate::http::connections::Descriptor;
 use crate::http::reaper::{Reason, Sweep};
+
+/// How connections are counted that give way to others.
+const SHED: &str = "shed";
 
 impl Loop {
     /// Nothing accepts connections any more. To begin anew at once would end the same way.
@@ -31,27 +35,66 @@ impl Loop {
         }
     }
 
-    /// Ends the connections that hold a thread for nothing.
-    pub(super) fn reap(&mut self, sweep: Sweep) {
+    /// Ends the connections that hold a thread for nothing, and the waits of clients that have
+    /// gone.
+    pub(super) fn reap(&mut self, sweep: &Sweep) {
         self.outbox.set_stranded(sweep.stranded);
         self.metrics.set_writable(self.app.takes_writes());
         self.metrics.look(sweep.open, sweep.stranded, self.lanes.len());
-        let mut shed = 0;
-        for (descriptor, reason) in sweep.overdue {
-            // A server that stops accepts nothing, so that nobody need give way.
-            let in_vain = reason == Reason::Shed && self.draining;
-            if in_vain || self.lanes.is_busy(descriptor.peer) {
+        // Who will ask for nothing more may still read: the empty page is for them.
+        for peer in &sweep.half_closed {
+            self.parking.end(*peer);
+        }
+        if let Some(connected) = &sweep.connected {
+            self.parking.end_all_but(connected, sweep.begun);
+        }
+        for (descriptor, reason) in &sweep.overdue {
+            // What was sent since the look was the answer to one that waited.
+            let since_look = sweep.begun.elapsed();
+            let is_answered = descriptor.info().is_none_or(|info| info.since_sent <= since_look);
+            if self.lanes.is_busy(descriptor.peer) || is_answered && *reason == Reason::Idle {
                 continue;
             }
-            self.connections.shut_down(descriptor);
+            self.connections.shut_down(*descriptor);
             self.metrics.close(reason.name());
             match reason {
                 Reason::Idle => log::debug!("closing {}: it is idle", descriptor.peer),
                 Reason::EndlessHead => {
                     log::info!("closing {}: its request has no end", descriptor.peer);
                 }
-                Reason::Shed => shed += 1,
             }
+        }
+        // A server that stops accepts nothing, so that nobody need give way.
+        if sweep.surplus > 0 && !self.draining {
+            self.shed(sweep);
+        }
+    }
+
+    /// Has connections give way to others: those without a request first, however short a while
+    /// ago they had one, and then those whose request waits. That is answered before the connection
+    /// ends: its client has done nothing wrong.
+    fn shed(&mut self, sweep: &Sweep) {
+        let (waiting, idle): (Vec<&Descriptor>, Vec<_>) =
+            sweep.idlest.iter().partition(|descriptor| self.parking.holds(descriptor.peer));
+        let mut shed = 0;
+        for descriptor in idle {
+            if shed == sweep.surplus {
+                break;
+            }
+            if !self.lanes.is_busy(descriptor.peer) {
+                self.connections.shut_down(*descriptor);
+                shed += 1;
+            }
+        }
+        for descriptor in waiting {
+            if shed == sweep.surplus {
+                break;
+            }
+            self.parking.end_for_good(descriptor.peer);
+            shed += 1;
+        }
+        for _ in 0..shed {
+            self.metrics.close(SHED);
         }
         if shed > 0 {
             log::warn!("closing {shed} connections, to make room");

@@ -1,0 +1,119 @@
+//! What the loop does for requests that wait for something to come.
+//!
+//! They are looked after behind the turn's sync, or before anything else is handled in a turn: what
+//! they see is durable, as what everybody else is shown.
+
+use std::time::{Duration, Instant};
+
+use super::{Loop, MAX_TURN_BYTES};
+use crate::api::Reply;
+use crate::api::wait::Wait;
+use crate::http::acceptor::Arrival;
+use crate::http::exchange::{Exchange, Persistence};
+use crate::http::parking::{Due, Full, Parked};
+use crate::problem::Problem;
+
+/// Those who are looked after at once at most, so that with thousands of them other requests do not
+/// wait for all.
+const MAX_WOKEN: usize = 256;
+/// Bytes of replies with which those left from the last turn give way to other requests.
+const MAX_WOKEN_BYTES: usize = MAX_TURN_BYTES / 2;
+/// After how many seconds who finds no room to wait may ask again: some wait always ends soon.
+const RETRY_AFTER_SECONDS: u64 = 1;
+
+impl Loop {
+    /// The next request, once there is one, or something else to do.
+    pub(super) fn wait(&self) -> Option<Arrival> {
+        if !self.ready.is_empty() || self.parking.is_due() || self.app.has_failed() {
+            return None;
+        }
+        match self.parking.next_deadline() {
+            None => self.acceptor.wait(),
+            Some(deadline) => {
+                self.acceptor.wait_for(deadline.saturating_duration_since(Instant::now()))
+            }
+        }
+    }
+
+    /// Has a request wait.
+    pub(super) fn park(&mut self, exchange: Exchange, mut wait: Wait) {
+        // Whoever has asked for something else already waits no more.
+        if self.draining || self.lanes.has_next(exchange.peer()) {
+            let reply = self.app.give_up(&mut wait);
+            return self.answer(exchange, reply);
+        }
+        let parked = self.parking.park(exchange.peer(), exchange, wait, Instant::now());
+        if let Err((exchange, full)) = parked {
+            self.metrics.refuse("parked");
+            let why = match full {
+                Full::ForUser => "too many requests of this user wait already",
+                Full::ForAll => "too many requests wait already",
+            };
+            self.answer(exchange, Problem::too_many_requests(why, RETRY_AFTER_SECONDS).into());
+        }
+    }
+
+    /// Looks after those for whom the last turn had no room. Nothing of this turn is handled yet.
+    pub(super) fn catch_up(&mut self) {
+        if self.parking.is_due() {
+            self.look_after(MAX_WOKEN_BYTES);
+        }
+    }
+
+    /// Looks after those for whom something has come in this turn, and whose time is over.
+    pub(super) fn wake(&mut self) {
+        for (topic, id) in self.app.happened() {
+            self.parking.wake(topic, id);
+        }
+        if self.parking.next_deadline().is_some() {
+            self.parking.expire(Instant::now());
+        }
+        if self.parking.is_due() {
+            self.look_after(MAX_TURN_BYTES);
+        }
+        self.metrics.set_parked(self.parking.len());
+    }
+
+    fn look_after(&mut self, max_bytes: usize) {
+        for _ in 0..MAX_WOKEN {
+            if self.reply_bytes >= max_bytes {
+                return;
+            }
+            match self.parking.next_due() {
+                Some(Due::Look(mut parked)) => match self.app.look(&mut parked.wait) {
+                    Some(reply) => self.answer_parked(parked, reply),
+                    None => self.parking.wait_on(parked),
+                },
+                Some(Due::Answer(mut parked)) => {
+                    let reply = self.app.give_up(&mut parked.wait);
+                    self.answer_parked(parked, reply);
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn answer_parked(&mut self, parked: Parked<Exchange>, reply: Reply) {
+        let Parked { mut exchange, since, farewell, .. } = parked;
+        exchange.parked = since.elapsed();
+        if (farewell || self.draining) && !exchange.close {
+            // The client is told to go, and does. A worker that ended the connection would look for
+            // it among all descriptors, and there can be thousands of these at once.
+            exchange.persistence = Persistence::Closed;
+        }
+        self.answer(exchange, reply);
+    }
+
+    /// The store has failed: nobody will be told of anything more.
+    pub(super) fn refuse_parked(&mut self) {
+        self.parking.end_all();
+        while let Some(Due::Look(parked) | Due::Answer(parked)) = self.parking.next_due() {
+            self.answer_parked(parked, Problem::internal().into());
+        }
+    }
+
+    /// How long a server that stops may wait for the next request.
+    pub(super) fn drain_interval(&self, longest: Duration) -> Duration {
+        if self.parking.is_due() { Duration::ZERO } else { longest }
+    }
+}

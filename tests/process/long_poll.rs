@@ -1,0 +1,445 @@
+//! Long polls: nothing is missed, nothing comes twice, nobody waits who should not.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
+use serde_json::json;
+
+use crate::admin::figure;
+use crate::client::{Client, each, ids};
+use crate::server::{PATIENCE, STORES, Server, until, veche};
+use crate::wire::{Wire, get, post, request};
+
+/// Requests of one user that may wait.
+const MAX_PARKED_PER_USER: usize = 32;
+/// Longer than any test has patience for: whoever waits for so long is not woken.
+const LONG: &str = "/api/messages?after=-1&wait=60";
+/// The ids on an empty page.
+const NOTHING: [u64; 0] = [];
+/// What answers at once takes no longer.
+const PROMPTLY: Duration = Duration::from_secs(10);
+
+/// A server, and where its operator asks how many wait.
+struct Stage {
+    server: Server,
+    admin: SocketAddr,
+}
+
+impl Stage {
+    fn set(store: &str, dir: &Path) -> Stage {
+        Stage::set_with(store, dir, &[])
+    }
+
+    fn set_with(store: &str, dir: &Path, args: &[&str]) -> Stage {
+        let args = [&["--admin-listen", "127.0.0.1:0"], args].concat();
+        let server = Server::start_with(store, dir, &args);
+        let admin = server.admin_addr();
+        Stage { server, admin }
+    }
+
+    /// On sled, in a process for which a shell has made ready.
+    fn set_behind(script: &str, dir: &Path) -> Stage {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{script}; exec \"$0\" \"$@\"")]).arg(veche().get_program());
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"]);
+        let server = Server::spawn(command.arg(dir.join("data")), dir);
+        let admin = server.admin_addr();
+        Stage { server, admin }
+    }
+
+    /// Has somebody ask on a connection of its own.
+    fn ask(&self, client: &Client, path: &str) -> Wire {
+        let mut wire = Wire::connect(self.server.addr());
+        wire.send(get(client, path));
+        wire
+    }
+
+    fn parked(&self) -> Option<usize> {
+        let parked = figure(self.admin, "veche_parked")?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        let parked = parked as usize;
+        Some(parked)
+    }
+
+    /// Waits until so many wait.
+    fn wait_for_parked(&self, count: usize) {
+        let found = until(PATIENCE, || (self.parked()? == count).then_some(()));
+        found.unwrap_or_else(|| panic!("{:?} wait, and not {count}", self.parked()));
+    }
+}
+
+#[test]
+fn a_message_ends_the_wait() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let ann = Client::signed_up(&stage.server, "ann");
+        let bob = Client::signed_up(&stage.server, "bob");
+        let mut general = stage.ask(&ann, LONG);
+        let mut private = stage.ask(&ann, "/api/users/me/messages?after=-1&wait=60");
+        let mut with_bob = stage.ask(&ann, "/api/users/me/messages?with=2&after=0&wait=60");
+        // What is to come must be above the cursor.
+        let mut later = stage.ask(&ann, "/api/messages?after=1&wait=60");
+        stage.wait_for_parked(4);
+        assert_eq!(bob.say("zero"), 0);
+        assert_eq!(general.answer().ids(), [0], "{store}");
+        stage.wait_for_parked(3);
+        assert_eq!(bob.tell(1, "one"), 1);
+        assert_eq!(private.answer().ids(), [1], "{store}");
+        assert_eq!(with_bob.answer().ids(), [1], "{store}");
+        stage.wait_for_parked(1);
+        assert_eq!(bob.say("two"), 2);
+        assert_eq!(later.answer().ids(), [2], "{store}");
+        stage.wait_for_parked(0);
+        // The connection goes on, and what is there already is not waited for.
+        general.send(get(&ann, LONG));
+        assert_eq!(general.answer().ids(), [0, 2], "{store}");
+        stage.server.stop();
+    }
+}
+
+/// Whoever follows `next` sees every message once, in order, however many write meanwhile.
+#[test]
+fn nothing_is_skipped_and_nothing_comes_twice() {
+    const WRITERS: usize = 20;
+    const POSTS: usize = 12;
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let ann = Client::signed_up(&stage.server, "ann");
+        let bob = Client::signed_up(&stage.server, "bob");
+        let followed = each(2 * WRITERS, |n| {
+            let writer = n / 2;
+            if n % 2 == 0 {
+                // Every third is for Bob only.
+                let write = |m| {
+                    if m % 3 == 0 { ann.tell(2, "private") } else { ann.say("general") }
+                };
+                return (0..POSTS).map(write).collect::<Vec<u64>>();
+            }
+            let (list, count) = match writer % 4 {
+                0 => ("/api/users/me/messages", POSTS.div_ceil(3) * WRITERS),
+                _ => ("/api/messages", (POSTS - POSTS.div_ceil(3)) * WRITERS),
+            };
+            let mut path = format!("{list}?after=-1&limit={}", writer + 1);
+            let mut seen = Vec::new();
+            while seen.len() < count {
+                let page = bob.get(&format!("{path}&wait=20"));
+                assert_eq!(page.status, 200, "{page:?}");
+                path = page.link("next").expect("there is always a next page");
+                seen.extend(ids(&page.items()));
+            }
+            assert_eq!(seen.len(), count, "{store}, {list}");
+            assert!(seen.is_sorted_by(|a, b| a < b), "{store}, {list}: {seen:?}");
+            seen
+        });
+        let written: BTreeSet<u64> = followed.iter().step_by(2).flatten().copied().collect();
+        let read: BTreeSet<u64> = followed.iter().skip(1).step_by(2).flatten().copied().collect();
+        assert_eq!(written.len(), WRITERS * POSTS, "{store}");
+        assert_eq!(read, written, "{store}");
+        assert_eq!(stage.parked(), Some(0));
+        stage.server.stop();
+    }
+}
+
+#[test]
+fn the_time_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let preferring = |preference: &str| {
+        let line = "GET /api/messages?after=-1 HTTP/1.1";
+        request(&ann, line, &format!("Prefer: {preference}\r\n"), "")
+    };
+    let asked = [
+        (get(&ann, "/api/messages?after=-1&wait=1"), None),
+        (preferring("wait=1"), Some("wait=1")),
+        (preferring("respond-async\r\nPREFER: Wait=\"1\"; x, wait=60"), Some("wait=1")),
+    ];
+    for (asked, applied) in asked {
+        let begun = Instant::now();
+        let mut wire = Wire::connect(stage.server.addr());
+        wire.send(asked);
+        let answer = wire.answer();
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}: {answer:?}", begun.elapsed());
+        assert_eq!((answer.status, answer.ids()), (200, vec![]));
+        assert_eq!(answer.header("Preference-Applied"), applied);
+        assert_eq!(answer.link("next").as_deref().map(|it| it.contains("after=-1&")), Some(true));
+    }
+    // The query goes before the field; and nobody waits for no time.
+    for asked in [
+        request(&ann, "GET /api/messages?after=-1&wait=0 HTTP/1.1", "Prefer: wait=60\r\n", ""),
+        preferring("wait=0"),
+        preferring("wait=61"),
+        preferring("wait=61, wait=60"),
+        request(&ann, "GET /api/messages HTTP/1.1", "Prefer: wait=60\r\n", ""),
+        request(&ann, "GET /api/users?after=5 HTTP/1.1", "Prefer: wait=60\r\n", ""),
+        get(&ann, "/api/users?after=5&wait=60"),
+    ] {
+        let mut wire = Wire::connect(stage.server.addr());
+        let begun = Instant::now();
+        wire.send(&asked);
+        assert_eq!(wire.answer().ids(), NOTHING, "{asked}");
+        assert!(begun.elapsed() < PROMPTLY, "{asked}");
+    }
+    let mut wire = Wire::connect(stage.server.addr());
+    wire.send(request(&ann, &format!("HEAD {LONG} HTTP/1.1"), "Prefer: wait=60\r\n", ""));
+    let head = wire.head_answer();
+    assert_eq!((head.status, head.header("Preference-Applied")), (200, None));
+    stage.server.stop();
+}
+
+/// Neither other users' private messages nor those of another list end a wait.
+#[test]
+fn what_is_not_visible_wakes_nobody() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let ann = Client::signed_up(&stage.server, "ann");
+        let bob = Client::signed_up(&stage.server, "bob");
+        let carol = Client::signed_up(&stage.server, "carol");
+        let mut waiting = [
+            stage.ask(&carol, "/api/users/me/messages?after=-1&wait=60"),
+            stage.ask(&carol, "/api/users/me/messages?with=1&after=-1&wait=60"),
+            stage.ask(&bob, "/api/users/me/messages?with=3&after=-1&wait=60"),
+            stage.ask(&carol, LONG),
+        ];
+        stage.wait_for_parked(4);
+        for _ in 0..5 {
+            ann.tell(2, "for Bob only");
+            bob.tell(1, "for Ann only");
+            bob.tell(2, "to himself");
+        }
+        assert_eq!(stage.parked(), Some(4), "{store}");
+        let id = ann.tell(3, "for Carol");
+        assert_eq!(waiting[0].answer().ids(), [id], "{store}");
+        assert_eq!(waiting[1].answer().ids(), [id], "{store}");
+        let id = bob.tell(3, "from Bob");
+        assert_eq!(waiting[2].answer().ids(), [id], "{store}");
+        let id = ann.say("for all");
+        assert_eq!(waiting[3].answer().ids(), [id], "{store}");
+        stage.server.stop();
+    }
+}
+
+/// Who asks for something else on the same connection is answered at once, in order.
+#[test]
+fn a_second_request_ends_the_wait() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let ann = Client::signed_up(&stage.server, "ann");
+        let begun = Instant::now();
+        let mut wire = stage.ask(&ann, LONG);
+        stage.wait_for_parked(1);
+        wire.send(get(&ann, "/api/users/me"));
+        assert_eq!(wire.answer().ids(), NOTHING, "{store}");
+        assert_eq!(wire.answer().json()["username"], "ann", "{store}");
+        // All at once: each ends the wait before it, and what is posted behind is not on a page.
+        let say = post(&ann, "/api/messages", r#"{"text":"zero"}"#);
+        wire.send([get(&ann, LONG), get(&ann, LONG), say, get(&ann, LONG)].concat());
+        assert_eq!(wire.answer().ids(), NOTHING, "{store}");
+        assert_eq!(wire.answer().ids(), NOTHING, "{store}");
+        assert_eq!(wire.answer().created(), 0, "{store}");
+        assert_eq!(wire.answer().ids(), [0], "{store}");
+        assert!(begun.elapsed() < PROMPTLY, "{store}: {:?}", begun.elapsed());
+        // The connection can wait again.
+        wire.send(get(&ann, "/api/messages?after=0&wait=60"));
+        stage.wait_for_parked(1);
+        ann.say("one");
+        assert_eq!(wire.answer().ids(), [1], "{store}");
+        stage.server.stop();
+    }
+}
+
+#[test]
+fn a_user_may_wait_so_often_and_who_goes_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let bob = Client::signed_up(&stage.server, "bob");
+    let mut waiting: Vec<Wire> = (0..MAX_PARKED_PER_USER).map(|_| stage.ask(&ann, LONG)).collect();
+    stage.wait_for_parked(MAX_PARKED_PER_USER);
+    let one_more = || {
+        let answer = stage.ask(&ann, LONG).answer();
+        (answer.status == 429).then(|| {
+            assert_eq!(answer.problem(), "too-many-requests");
+            assert_eq!(answer.header("Retry-After"), Some("1"));
+        })
+    };
+    one_more().expect("one too many");
+    assert_eq!(figure(stage.admin, "veche_refused_total{queue=\"parked\"}"), Some(1.0));
+    let mut other = stage.ask(&bob, LONG);
+    stage.wait_for_parked(MAX_PARKED_PER_USER + 1);
+    // Who does not wait is not limited.
+    assert_eq!(ann.get("/api/messages?after=-1").status, 200);
+
+    // Whoever goes without a word, or with a reset.
+    drop(waiting.pop());
+    waiting.pop().expect("another").reset();
+    stage.wait_for_parked(MAX_PARKED_PER_USER - 1);
+    // Whoever will ask for nothing more is still told.
+    let mut half_closed = waiting.pop().expect("another");
+    half_closed.finish();
+    assert_eq!(half_closed.answer().ids(), NOTHING);
+    stage.wait_for_parked(MAX_PARKED_PER_USER - 2);
+    for _ in 0..3 {
+        waiting.push(stage.ask(&ann, LONG));
+    }
+    stage.wait_for_parked(MAX_PARKED_PER_USER + 1);
+    one_more().expect("one too many again");
+    // There is something for it, so that it need not wait.
+    ann.say("zero");
+    for wire in waiting.iter_mut().chain([&mut other]) {
+        assert_eq!(wire.answer().ids(), [0]);
+    }
+    assert_eq!(stage.parked(), Some(0));
+    stage.server.stop();
+}
+
+/// More than are looked after in a turn, by more clients than one user may have.
+#[test]
+fn a_crowd_is_told() {
+    const USERS: usize = 10;
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("sled", dir.path());
+    let users: Vec<Client> =
+        (0..USERS).map(|n| Client::signed_up(&stage.server, &format!("user{n}"))).collect();
+    let mut waiting = Vec::new();
+    for user in &users {
+        waiting.extend((0..MAX_PARKED_PER_USER).map(|_| stage.ask(user, LONG)));
+    }
+    stage.wait_for_parked(USERS * MAX_PARKED_PER_USER);
+    users[0].say("zero");
+    for wire in &mut waiting {
+        assert_eq!(wire.answer().ids(), [0]);
+    }
+    assert_eq!(stage.parked(), Some(0));
+    stage.server.stop();
+}
+
+#[test]
+fn whoever_waits_is_answered_at_a_stop() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let ann = Client::signed_up(&stage.server, "ann");
+        let mut waiting: Vec<Wire> =
+            (0..MAX_PARKED_PER_USER).map(|_| stage.ask(&ann, LONG)).collect();
+        stage.wait_for_parked(MAX_PARKED_PER_USER);
+        let begun = Instant::now();
+        stage.server.signal(Signal::TERM);
+        for wire in &mut waiting {
+            let answer = wire.answer();
+            assert_eq!(answer.ids(), NOTHING, "{store}");
+            assert_eq!(answer.header("Connection"), Some("close"), "{store}");
+            assert!(wire.is_closed(), "{store}");
+        }
+        let (code, _) = stage.server.wait();
+        assert_eq!(code, Some(0), "{store}");
+        assert!(begun.elapsed() < PROMPTLY, "{store}: {:?}", begun.elapsed());
+    }
+}
+
+/// When the store fails, who waits is told so, as is who wrote.
+#[test]
+fn a_failure_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    // The signal that comes with a file that may not grow would end the process.
+    let stage = Stage::set_behind("trap '' XFSZ", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut waiting: Vec<Wire> = (0..3).map(|_| stage.ask(&ann, LONG)).collect();
+    stage.wait_for_parked(waiting.len());
+    let nothing = Rlimit { current: Some(0), maximum: Some(0) };
+    prlimit(Some(stage.server.pid()), Resource::Fsize, nothing).expect("our own child");
+    let refused = ann.post("/api/messages", &json!({ "text": "zero" }));
+    assert_eq!((refused.status, refused.problem().as_str()), (500, "internal-error"));
+    for wire in &mut waiting {
+        assert_eq!(wire.answer().problem(), "internal-error");
+    }
+    // It cannot even say why: its log is a file, too.
+    let (code, _) = stage.server.wait();
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
+}
+
+/// A connection on which a request waits is not idle, and not closed for having been silent when
+/// it is answered at last.
+#[test]
+fn waiting_is_no_idleness() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set_with("memory", dir.path(), &["--idle-timeout", "1"]);
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut waiting: Vec<Wire> = (0..8).map(|_| stage.ask(&ann, LONG)).collect();
+    for round in 0..2 {
+        stage.wait_for_parked(waiting.len());
+        // The idle one tells when the time is over.
+        assert!(Wire::connect(stage.server.addr()).is_closed());
+        let bob = Client::new(&stage.server).with_token(ann.token());
+        let id = bob.say("hello");
+        for wire in &mut waiting {
+            assert_eq!(wire.answer().ids(), [id], "round {round}");
+            wire.send(get(&ann, &format!("/api/messages?after={id}&wait=60")));
+        }
+    }
+    stage.wait_for_parked(waiting.len());
+    stage.server.stop();
+}
+
+/// When descriptors run short, who waits is the last to give way; and never takes all of them.
+#[test]
+fn idle_connections_give_way_first() {
+    const DESCRIPTORS: usize = 256;
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set_behind(&format!("ulimit -n {DESCRIPTORS}"), dir.path());
+    let users: Vec<Client> =
+        (0..3).map(|n| Client::signed_up(&stage.server, &format!("user{n}"))).collect();
+    let max = DESCRIPTORS / 3;
+    let mut waiting: Vec<Wire> =
+        (0..max).map(|n| stage.ask(&users[n / MAX_PARKED_PER_USER], LONG)).collect();
+    stage.wait_for_parked(max);
+    assert_eq!(stage.ask(&users[2], LONG).answer().problem(), "too-many-requests");
+    let mut idle = Vec::new();
+    while stage.server.descriptors() < DESCRIPTORS / 10 * 9 + 4 {
+        assert!(idle.len() < DESCRIPTORS, "descriptors do not run short");
+        let mut wire = Wire::connect(stage.server.addr());
+        wire.send("GET /problems/forbidden HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(wire.answer().status, 200);
+        idle.push(wire);
+    }
+    let shed = "veche_connections_closed_total{reason=\"shed\"}";
+    let found = until(PATIENCE, || figure(stage.admin, shed).filter(|shed| *shed > 0.0));
+    found.expect("somebody gives way");
+    assert_eq!(stage.parked(), Some(max));
+    Client::new(&stage.server).with_token(users[0].token()).say("zero");
+    for wire in &mut waiting {
+        assert_eq!(wire.answer().ids(), [0]);
+    }
+    stage.server.stop();
+}
+
+/// A killed server ends every connection; whoever comes back has missed nothing.
+#[test]
+fn a_kill_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("sled", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut wire = stage.ask(&ann, LONG);
+    stage.wait_for_parked(1);
+    ann.say("zero");
+    let next = wire.answer().link("next").expect("a next page");
+    wire.send(get(&ann, &format!("{next}&wait=60")));
+    stage.wait_for_parked(1);
+    stage.server.kill();
+    assert!(wire.is_closed());
+    let stage = Stage::set("sled", dir.path());
+    let ann = Client::new(&stage.server).with_token(ann.token());
+    let mut wire = stage.ask(&ann, &format!("{next}&wait=60"));
+    stage.wait_for_parked(1);
+    assert_eq!(ann.say("one"), 1);
+    assert_eq!(wire.answer().ids(), [1]);
+    stage.server.stop();
+}
