@@ -197,7 +197,7 @@ fn password_hash(dir: &Path) -> String {
 fn a_town(users: u64, password_hash: &str) -> Vec<u8> {
     let at = "2025-01-02T03:04:05.678Z";
     let mut lines =
-        format!("{}\n", json!({"veche_export": {"version": 1, "epoch": "0123456789abcdef"}}));
+        format!("{}\n", json!({"veche_export": {"version": 2, "epoch": "0123456789abcdef"}}));
     for id in 1..=users {
         let user = json!({
             "id": id,
