@@ -15,6 +15,7 @@ mod health;
 pub mod idempotency;
 pub mod limits;
 mod messages;
+mod names;
 pub mod openapi;
 mod paging;
 mod problems;

@@ -28,6 +28,7 @@ mod table;
 mod transfer;
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,18 @@ pub trait Backend: Send {
 
     /// The account with this name, whatever its case.
     fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError>;
+
+    /// The names of these users; of who does not exist, none.
+    fn usernames(
+        &mut self,
+        of: &BTreeSet<UserId>,
+    ) -> Result<BTreeMap<UserId, Username>, StoreError> {
+        let mut names = BTreeMap::new();
+        for &id in of {
+            names.extend(self.user(id)?.map(|user| (id, user.name.clone())));
+        }
+        Ok(names)
+    }
 
     /// A page of all accounts.
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;

@@ -4,9 +4,10 @@
 //! nothing by an index, a boundary or a cache.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use veche::model::{
-    Change, Content, Cursor, Event, EventId, Mailbox, Message, MessageId, Page, Revision,
+    Change, Content, Cursor, Event, EventId, MAX_ID, Mailbox, Message, MessageId, Page, Revision,
     Timestamp, User, UserId, Username, Window,
 };
 use veche::store::{
@@ -197,6 +198,12 @@ impl Reference {
         let Page { items, older } = store.users(window).unwrap();
         let found = Page { items: items.iter().map(AsRef::as_ref).collect(), older };
         assert_eq!(found, self.users(window), "users, {window:?}");
+        // And their names, with those of some who do not exist.
+        let ids = found.items.iter().map(|user| user.id);
+        let asked: BTreeSet<UserId> = ids.chain(UserId::new(MAX_ID)).collect();
+        let named = asked.iter().filter_map(|id| Some((*id, self.user(*id)?.name.clone())));
+        let named: BTreeMap<_, _> = named.collect();
+        assert_eq!(store.usernames(&asked).unwrap(), named, "names, {window:?}");
     }
 
     /// Expects `store` to hold the same accounts and messages, no more and no less, and to remember

@@ -7,6 +7,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::Writer;
 use crate::api::contract::{Field, Segment, Shape};
+use crate::api::names::EXPAND_AUTHORS;
 use crate::api::paging::Parameter;
 use crate::api::reference;
 use crate::api::wait::MAX_WAIT_SECONDS;
@@ -77,6 +78,10 @@ impl Writer<'_> {
                 "For how many seconds an empty page is held, until there is something to be on it; \
                  only together with `after`",
                 json!({ "type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS }),
+            ),
+            Parameter::Expand => (
+                "With `from_user` each message has its author's name as `from_username`",
+                json!({ "type": "string", "enum": [EXPAND_AUTHORS] }),
             ),
         };
         json!({ "name": parameter.name(), "in": "query", "description": about, "schema": schema })
