@@ -165,6 +165,14 @@ impl Links<'_> {
         field
     }
 
+    /// The `Link` field of a page that runs the other way and ends with `last`, from the newest to
+    /// the oldest: there `next` leads to what is older.
+    pub(super) fn to_older(&self, last: u64) -> String {
+        let mut field = String::new();
+        self.push(&mut field, format_args!("before={last}&"), "next");
+        field
+    }
+
     fn push(&self, field: &mut String, cursor: fmt::Arguments<'_>, rel: &str) {
         let Links { path, with, expand, window, epoch } = self;
         let _ = write!(field, "<{path}?{cursor}limit={}", window.limit);

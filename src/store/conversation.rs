@@ -28,6 +28,15 @@ pub struct Conversation<'a> {
     pub read_up_to: Option<MessageId>,
 }
 
+impl Conversation<'_> {
+    /// The same, with nothing of the store's.
+    #[must_use]
+    pub fn into_owned(self) -> Conversation<'static> {
+        let Conversation { with, last, unread, read_up_to } = self;
+        Conversation { with, last: Cow::Owned(last.into_owned()), unread, read_up_to }
+    }
+}
+
 /// How many messages are unread.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Unread {

@@ -27,6 +27,10 @@ impl Writer<'_> {
                 let schema = json!({ "anyOf": [{ "type": "string", "const": "me" }, id] });
                 ("id", "The user's id, or `me` for whom the token is of", schema)
             }
+            Segment::Conversation => {
+                let schema = json!({ "type": "integer", "minimum": 0, "maximum": MAX_ID });
+                ("id", "The id of the other user, or 0 for the general chat", schema)
+            }
             Segment::ProblemKind => {
                 let slugs: Vec<_> = KINDS.iter().map(|kind| kind.slug).collect();
                 (
