@@ -85,6 +85,8 @@ pub enum Tag {
     Messages,
     /// Messages between two users.
     PrivateMessages,
+    /// Whom one talks with, and how far one has read.
+    Conversations,
     /// What happens, in order.
     Events,
     /// Who is who.
@@ -97,10 +99,11 @@ pub enum Tag {
 
 impl Tag {
     /// All of them, in the order in which a reader meets them.
-    pub const ALL: [Tag; 7] = [
+    pub const ALL: [Tag; 8] = [
         Tag::Accounts,
         Tag::Messages,
         Tag::PrivateMessages,
+        Tag::Conversations,
         Tag::Events,
         Tag::Users,
         Tag::Reference,
@@ -114,6 +117,7 @@ impl Tag {
             Tag::Accounts => "Accounts",
             Tag::Messages => "The general chat",
             Tag::PrivateMessages => "Private messages",
+            Tag::Conversations => "Conversations",
             Tag::Events => "Events",
             Tag::Users => "Users",
             Tag::Reference => "Reference",
@@ -128,6 +132,7 @@ impl Tag {
             Tag::Accounts => "Registering and logging in",
             Tag::Messages => "What everybody reads and writes",
             Tag::PrivateMessages => "What only its two parties read",
+            Tag::Conversations => "Whom one talks with, and what of it is unread",
             Tag::Events => "What happens, in one sequence",
             Tag::Users => "Who is who",
             Tag::Reference => "This documentation",
@@ -143,6 +148,8 @@ pub enum Segment {
     Message,
     /// A user's id, or `me`.
     User,
+    /// The id of the user whom a conversation is with, or 0 for the general chat.
+    Conversation,
     /// The slug of a kind of problem.
     ProblemKind,
     /// The name of a file of the reference page.

@@ -1,14 +1,17 @@
 //! What happened, in the order in which it did.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::contract::{Answer, Field, Operation, Shape, Tag};
 use super::messages::MessageBody;
+use super::names::{Expand, Names};
 use super::paging::{Links, Parameter};
 use super::wait::{Patience, Sight, Topic};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
-use crate::model::{Change, Event, EventId, Mailbox, Page, Timestamp, UserId, Window};
+use crate::model::{Change, Event, EventId, Mailbox, Page, Timestamp, UserId};
 use crate::problem;
 
 /// Something that happened to a message.
@@ -35,6 +38,7 @@ pub(super) const LIST: Operation = Operation {
         Parameter::After,
         Parameter::Epoch,
         Parameter::Wait,
+        Parameter::Expand,
     ],
     answers: &[Answer::list(
         "A page of events, in the order in which they happened",
@@ -68,25 +72,49 @@ impl<'a> From<&'a Event<'_>> for EventBody<'a> {
     }
 }
 
+impl<'a> EventBody<'a> {
+    /// With the name of the message's author.
+    fn named(event: &'a Event<'_>, names: &'a Names) -> EventBody<'a> {
+        EventBody { message: MessageBody::named(&event.message, names), ..event.into() }
+    }
+}
+
 /// `GET /api/events`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let query = call.query()?;
     let window = query.window(app)?;
+    let expand = query.expand()?;
     let patience = Patience::of(call, &query, window)?;
     let (path, reader): (Box<str>, _) = (call.request.path.into(), call.caller);
     let topics = [Mailbox::General, Mailbox::Private(reader)]
         .into_iter()
         .flat_map(|feed| [Topic::Posted(feed), Topic::Revised(feed)])
         .collect();
-    let read = move |app: &mut App| read(app, &path, reader, window);
+    let read = move |app: &mut App| {
+        let links = Links { path: &path, with: None, expand, window, epoch: app.store.epoch() };
+        read(app, &links, reader)
+    };
     app.page_or_wait(call, patience, topics, window, read)
 }
 
-fn read(app: &mut App, path: &str, reader: UserId, window: Window) -> Result<Sight, Failure> {
-    let links = Links { path, with: None, window, epoch: app.store.epoch() };
-    let Page { items, older } = app.store.events(reader, window)?;
+fn read(app: &mut App, links: &Links<'_>, reader: UserId) -> Result<Sight, Failure> {
+    let Page { items, older } = app.store.events(reader, links.window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
-    let bodies: Vec<EventBody<'_>> = items.iter().map(Into::into).collect();
-    let reply = Reply::json(200, to_json(&bodies)).with("Link", links.field(ids, older));
+    let json = match links.expand {
+        Expand::Nothing => to_json(&items.iter().map(EventBody::from).collect::<Vec<_>>()),
+        Expand::Authors => {
+            // The store is asked again, so that nothing of it can be held meanwhile.
+            let owned = |event: Event<'_>| Event {
+                message: Cow::Owned(event.message.into_owned()),
+                ..event
+            };
+            let items: Vec<Event<'static>> = items.into_iter().map(owned).collect();
+            let messages = items.iter().map(|event| &*event.message);
+            let names = Names::of_authors(&mut *app.store, messages)?;
+            let bodies = items.iter().map(|event| EventBody::named(event, &names));
+            to_json(&bodies.collect::<Vec<_>>())
+        }
+    };
+    let reply = Reply::json(200, json).with("Link", links.field(ids, older));
     Ok(if ids.is_some() { Sight::News(reply) } else { Sight::Nothing(reply) })
 }

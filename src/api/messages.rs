@@ -9,11 +9,12 @@ use super::body::{self, Given};
 use super::conditional::{is_known, tag_of};
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
 use super::idempotency::{self, replayed};
+use super::names::{Expand, Names};
 use super::paging::{Links, Parameter, Query, number};
 use super::users::{PathUser, no_such_user};
 use super::wait::{Patience, Sight, Topic};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
-use crate::model::{Mailbox, Message, MessageId, MessageText, Page, Timestamp, UserId, Window};
+use crate::model::{Mailbox, Message, MessageId, MessageText, Page, Timestamp, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{NewMessage, Sent};
 
@@ -71,6 +72,17 @@ pub(super) struct MessageBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     deleted: Option<bool>,
+    /// The author's name, in lists on request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$")]
+    from_username: Option<&'a str>,
+}
+
+impl<'a> MessageBody<'a> {
+    /// With the author's name.
+    pub(super) fn named(message: &'a Message, names: &'a Names) -> MessageBody<'a> {
+        MessageBody { from_username: names.of(message.from), ..message.into() }
+    }
 }
 
 pub(super) const LIST_GENERAL: Operation = Operation {
@@ -80,6 +92,7 @@ pub(super) const LIST_GENERAL: Operation = Operation {
         Parameter::After,
         Parameter::Epoch,
         Parameter::Wait,
+        Parameter::Expand,
     ],
     answers: &[PAGE],
     problems: &[
@@ -120,6 +133,7 @@ pub(super) const LIST_PRIVATE: Operation = Operation {
         Parameter::Epoch,
         Parameter::With,
         Parameter::Wait,
+        Parameter::Expand,
     ],
     answers: &[PAGE],
     problems: &[
@@ -190,6 +204,7 @@ impl<'a> From<&'a Message> for MessageBody<'a> {
             sent_at: message.sent_at,
             edited_at: message.edited_at(),
             deleted: message.is_deleted().then_some(true),
+            from_username: None,
         }
     }
 }
@@ -197,7 +212,9 @@ impl<'a> From<&'a Message> for MessageBody<'a> {
 /// Writes messages as [`MessageBody`] serializes them, but faster: pages of them are most of what
 /// the loop does. Nearly all of a page's messages share their second with the one
 /// before, so the calendar is asked once for many.
-struct MessageWriter {
+struct MessageWriter<'a> {
+    /// Of the authors, if they are wanted.
+    names: Option<&'a Names>,
     json: Vec<u8>,
     second: Option<u64>,
     /// The last timestamp up to the dot before its milliseconds.
@@ -207,10 +224,13 @@ struct MessageWriter {
 /// About what a short message takes as JSON.
 const TYPICAL_JSON_BYTES: usize = 160;
 
-impl MessageWriter {
-    fn array<'a>(messages: impl ExactSizeIterator<Item = &'a Message>) -> Vec<u8> {
+impl<'a> MessageWriter<'a> {
+    fn array<'m>(
+        messages: impl ExactSizeIterator<Item = &'m Message>,
+        names: Option<&'a Names>,
+    ) -> Vec<u8> {
         let json = Vec::with_capacity(2 + messages.len() * TYPICAL_JSON_BYTES);
-        let mut writer = MessageWriter { json, second: None, until_dot: String::new() };
+        let mut writer = MessageWriter { names, json, second: None, until_dot: String::new() };
         for message in messages {
             writer.json.push(if writer.json.is_empty() { b'[' } else { b',' });
             writer.message(message);
@@ -234,6 +254,10 @@ impl MessageWriter {
         self.json.push(b'"');
         if message.revision().is_some() {
             self.revision(message);
+        }
+        if let Some(name) = self.names.and_then(|names| names.of(message.from)) {
+            self.json.extend(b",\"from_username\":");
+            let _ = serde_json::to_writer(&mut self.json, name);
         }
         self.json.push(b'}');
     }
@@ -302,24 +326,29 @@ fn list(
     let query = call.query()?;
     let (mailbox, with) = choose(&query)?;
     let window = query.window(app)?;
+    let expand = query.expand()?;
     let patience = Patience::of(call, &query, window)?;
     let path: Box<str> = call.request.path.into();
-    let read = move |app: &mut App| read(app, &path, mailbox, with, window);
+    let read = move |app: &mut App| {
+        let links = Links { path: &path, with, expand, window, epoch: app.store.epoch() };
+        read(app, &links, mailbox)
+    };
     app.page_or_wait(call, patience, vec![Topic::Posted(mailbox)], window, read)
 }
 
 /// A page of a mailbox, and its links.
-fn read(
-    app: &mut App,
-    path: &str,
-    mailbox: Mailbox,
-    with: Option<UserId>,
-    window: Window,
-) -> Result<Sight, Failure> {
-    let links = Links { path, with, window, epoch: app.store.epoch() };
-    let Page { items, older } = app.store.messages(mailbox, window)?;
+fn read(app: &mut App, links: &Links<'_>, mailbox: Mailbox) -> Result<Sight, Failure> {
+    let Page { items, older } = app.store.messages(mailbox, links.window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
-    let json = MessageWriter::array(items.iter().map(|item| &**item));
+    let json = match links.expand {
+        Expand::Nothing => MessageWriter::array(items.iter().map(|item| &**item), None),
+        Expand::Authors => {
+            // The store is asked again, so that nothing of it can be held meanwhile.
+            let items: Vec<Message> = items.into_iter().map(Cow::into_owned).collect();
+            let names = Names::of_authors(&mut *app.store, items.iter())?;
+            MessageWriter::array(items.iter(), Some(&names))
+        }
+    };
     let reply = Reply::json(200, json).with("Link", links.field(ids, older));
     Ok(if ids.is_some() { Sight::News(reply) } else { Sight::Nothing(reply) })
 }
@@ -457,9 +486,16 @@ mod tests {
             let page = &messages[..count];
             let bodies: Vec<MessageBody<'_>> = page.iter().map(Into::into).collect();
             assert_eq!(
-                String::from_utf8(MessageWriter::array(page.iter())).unwrap(),
+                String::from_utf8(MessageWriter::array(page.iter(), None)).unwrap(),
                 serde_json::to_string(&bodies).unwrap()
             );
+            for names in [Names::default(), Names::from([(UserId::FIRST, "anna")])] {
+                let bodies: Vec<_> = page.iter().map(|it| MessageBody::named(it, &names)).collect();
+                assert_eq!(
+                    String::from_utf8(MessageWriter::array(page.iter(), Some(&names))).unwrap(),
+                    serde_json::to_string(&bodies).unwrap()
+                );
+            }
         }
     }
 }

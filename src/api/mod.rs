@@ -9,12 +9,14 @@ mod body;
 pub mod client;
 mod conditional;
 pub mod contract;
+pub mod conversations;
 pub mod cors;
 mod events;
 mod health;
 pub mod idempotency;
 pub mod limits;
 mod messages;
+mod names;
 pub mod openapi;
 mod paging;
 mod problems;
@@ -37,6 +39,7 @@ use crate::store::{Backend, Snapshot, StoreError};
 use crate::sys::{Clock, Entropy};
 
 use client::Proxies;
+use conversations::ReadMark;
 use cors::Cors;
 use limits::{Limiters, Limits};
 use paging::Query;
@@ -56,6 +59,8 @@ pub struct App {
     limiters: Limiters,
     /// What happened since somebody last asked.
     happened: Vec<(Topic, EventId)>,
+    /// What was marked as read since somebody last asked.
+    read_marks: Vec<ReadMark>,
     failure: Option<StoreError>,
 }
 
@@ -243,8 +248,9 @@ impl App {
         settings: Settings,
     ) -> App {
         let limiters = Limiters::new(settings.limits);
-        let happened = Vec::new();
-        App { store, tokens, clock, entropy, settings, limiters, happened, failure: None }
+        let (happened, read_marks) = Default::default();
+        let failure = None;
+        App { store, tokens, clock, entropy, settings, limiters, happened, read_marks, failure }
     }
 
     /// Routes and handles one request. What it wrote is not durable before [`App::sync`].

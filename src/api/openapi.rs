@@ -320,6 +320,10 @@ mod tests {
             ("PrivateDraft", "text", "maxLength", MAX_TEXT_BYTES),
             ("Message", "text", "maxLength", MAX_TEXT_BYTES),
             ("Message", "to_user", "maximum", usize::try_from(MAX_ID).unwrap()),
+            ("Message", "from_username", "maxLength", MAX_USERNAME_LEN),
+            ("Conversation", "with_user", "maximum", usize::try_from(MAX_ID).unwrap()),
+            ("Conversation", "username", "maxLength", MAX_USERNAME_LEN),
+            ("Conversation", "unread", "maximum", crate::store::UNREAD_LOOK),
         ] {
             let found = &schemas[schema]["properties"][property][keyword];
             assert_eq!(found.as_u64(), Some(limit as u64), "{schema}.{property}");

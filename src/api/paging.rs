@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use super::App;
+use super::names::{EXPAND_AUTHORS, Expand};
 use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, Epoch, MAX_ID, MAX_PAGE_LIMIT, UserId, Window};
 use crate::problem::{self, Problem};
 
@@ -24,10 +25,12 @@ pub enum Parameter {
     Username,
     /// For how many seconds an empty page is held.
     Wait,
+    /// What is told of that is only referred to otherwise.
+    Expand,
 }
 
 impl Parameter {
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
 
     /// As it is written in a query.
     #[must_use]
@@ -40,6 +43,7 @@ impl Parameter {
             Parameter::With => "with",
             Parameter::Username => "username",
             Parameter::Wait => "wait",
+            Parameter::Expand => "expand",
         }
     }
 }
@@ -128,6 +132,8 @@ pub(super) struct Links<'a> {
     pub(super) path: &'a str,
     /// The other user, where the list is a conversation.
     pub(super) with: Option<UserId>,
+    /// Whether its items have the names of their authors.
+    pub(super) expand: Expand,
     pub(super) window: Window,
     pub(super) epoch: Epoch,
 }
@@ -159,11 +165,22 @@ impl Links<'_> {
         field
     }
 
+    /// The `Link` field of a page that runs the other way and ends with `last`, from the newest to
+    /// the oldest: there `next` leads to what is older.
+    pub(super) fn to_older(&self, last: u64) -> String {
+        let mut field = String::new();
+        self.push(&mut field, format_args!("before={last}&"), "next");
+        field
+    }
+
     fn push(&self, field: &mut String, cursor: fmt::Arguments<'_>, rel: &str) {
-        let Links { path, with, window, epoch } = self;
+        let Links { path, with, expand, window, epoch } = self;
         let _ = write!(field, "<{path}?{cursor}limit={}", window.limit);
         if let Some(with) = with {
             let _ = write!(field, "&with={with}");
+        }
+        if *expand == Expand::Authors {
+            let _ = write!(field, "&{}={EXPAND_AUTHORS}", Parameter::Expand.name());
         }
         let _ = write!(field, "&epoch={epoch}>; rel=\"{rel}\"");
     }
@@ -175,7 +192,8 @@ mod tests {
 
     fn links(cursor: Cursor, ids: Option<(u64, u64)>) -> String {
         let window = Window { cursor, limit: 2 };
-        let links = Links { path: "/list", with: None, window, epoch: Epoch(1) };
+        let links =
+            Links { path: "/list", with: None, expand: Expand::Nothing, window, epoch: Epoch(1) };
         links.field(ids, true)
     }
 

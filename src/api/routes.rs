@@ -3,7 +3,9 @@
 
 use super::contract::Operation;
 use super::{App, Call, Failure, OpenCall, Outcome};
-use super::{accounts, events, health, messages, problems, reference, revisions, users};
+use super::{
+    accounts, conversations, events, health, messages, problems, reference, revisions, users,
+};
 
 /// An endpoint.
 pub struct Route {
@@ -72,6 +74,8 @@ pub static ROUTES: &[Route] = &[
     authenticated("GET", "/api/users/{id}", &users::SHOW, users::show),
     authenticated("GET", "/api/users/{id}/messages", &messages::LIST_PRIVATE, messages::list_private),
     authenticated("POST", "/api/users/{id}/messages", &messages::POST_PRIVATE, messages::post_private),
+    authenticated("GET", "/api/users/me/conversations", &conversations::LIST, conversations::list),
+    authenticated("PUT", "/api/users/me/conversations/{id}/read", &conversations::READ, conversations::mark_read),
     open("GET", "/openapi.json", &reference::OPENAPI, reference::openapi),
     open("GET", "/docs", &reference::PAGE, reference::page),
     open("GET", "/docs/{file}", &reference::FILE, reference::file),

@@ -46,6 +46,7 @@ pages! {
     aliases: "docs/api/aliases.md", &[];
     messages: "docs/api/messages.md", &[];
     private_messages: "docs/api/private-messages.md", &[];
+    conversations: "docs/api/conversations.md", &[];
     editing: "docs/api/editing.md", &[];
     events: "docs/api/events.md", &[];
     users: "docs/api/users.md", &[];

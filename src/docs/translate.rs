@@ -139,11 +139,19 @@ impl Translation {
     /// A path of the API, as in a request or in a `Location`.
     #[must_use]
     pub fn path(&self, path: &str) -> String {
-        for (kind, before) in [(Kind::User, "/api/users/"), (Kind::Message, "/api/messages/")] {
+        for (kind, before) in [
+            (Kind::User, "/api/users/me/conversations/"),
+            (Kind::User, "/api/users/"),
+            (Kind::Message, "/api/messages/"),
+        ] {
             let Some(behind) = path.strip_prefix(before) else { continue };
             let (id, rest) = behind.split_at(behind.find('/').unwrap_or(behind.len()));
             if let Some(id) = number(id) {
-                return format!("{before}{}{rest}", self.id(kind, id));
+                let id = match kind {
+                    Kind::User => self.users.get_or_general(id),
+                    Kind::Message => self.messages.get(id),
+                };
+                return format!("{before}{id}{rest}");
             }
         }
         path.to_owned()
@@ -159,7 +167,7 @@ impl Translation {
     fn text(&self, text: &str) -> Result<String, String> {
         let mut translated = String::with_capacity(text.len() * 2);
         let mut rest = text;
-        while let Some((at, key)) = first_of(rest, &["username", "to_user"]) {
+        while let Some((at, key)) = first_of(rest, &["username", "to_user", "up_to"]) {
             let (before, behind) = rest.split_at(at + key.len());
             translated.push_str(before);
             rest = behind;
@@ -178,13 +186,16 @@ impl Translation {
                 let name = value.split('"').next().unwrap_or_default();
                 let _ = write!(translated, "\"{}", self.name(name)?);
                 rest = &value[name.len()..];
-            } else if key == "to_user" {
+            } else if key != "username" {
                 let digits = value.bytes().take_while(u8::is_ascii_digit).count();
                 let (id, behind) = value.split_at(digits);
-                match number(id) {
-                    Some(id) => translated.push_str(&self.users.get_or_general(id).to_string()),
-                    None => translated.push_str(id),
-                }
+                let _ = match number(id) {
+                    Some(id) if key == "up_to" => {
+                        write!(translated, "{}", self.messages.cursor(id))
+                    }
+                    Some(id) => write!(translated, "{}", self.users.get_or_general(id)),
+                    None => write!(translated, "{id}"),
+                };
                 rest = behind;
             }
         }
@@ -326,10 +337,11 @@ impl Translation {
                 let member = |(key, value): (&String, &Value)| {
                     let translated = match (key.as_str(), value.as_u64(), value.as_str()) {
                         ("id", Some(id), _) => self.id(kind, id).into(),
-                        ("from_user" | "to_user", Some(id), _) => {
+                        ("read_up_to", Some(id), _) => self.messages.get(id).into(),
+                        ("from_user" | "to_user" | "with_user", Some(id), _) => {
                             self.users.get_or_general(id).into()
                         }
-                        ("username", _, Some(name)) => {
+                        ("username" | "from_username", _, Some(name)) => {
                             self.name(name).map_or_else(|_| value.clone(), Value::from)
                         }
                         _ => self.json(value),
@@ -437,6 +449,12 @@ mod tests {
             ("$O/api/users/3", "$A/api/users/9007199254740991"),
             ("$O/api/users/999/messages -d '{}'", "$A/api/users/9007199254740991/messages -d '{}'"),
             ("$O/api/users/me", "$A/api/users/me"),
+            (
+                "$O/api/users/me/conversations/2/read -d '{\"up_to\":1}'",
+                "$A/api/users/me/conversations/42/read -d '{\"up_to\":709}'",
+            ),
+            ("$O/api/users/me/conversations/0/read", "$A/api/users/me/conversations/0/read"),
+            ("-d '{\"up_to\":'", "-d '{\"up_to\":'"),
             ("$O/api/users/02", "$A/api/users/02"),
             ("$O/api/users/alice/messages", "$A/api/users/alice/messages"),
             ("\"$O/api/messages/1\"", "\"$A/api/messages/709\""),
@@ -514,12 +532,16 @@ mod tests {
             {"id": 2, "username": "Bob"},
             {"status": "ok", "id": 0},
             {"id": 1},
+            {"with_user": 2, "read_up_to": 1},
+            {"id": 0, "from_user": 1, "from_username": "ann"},
         ]);
         let expected = serde_json::json!([
             {"id": 709, "from_user": 42, "to_user": 0, "text": "id 1"},
             {"id": 42, "username": "Bob-0f-1"},
             {"status": "ok", "id": 700},
             {"id": 40},
+            {"with_user": 42, "read_up_to": 709},
+            {"id": 700, "from_user": 40, "from_username": "ann-0f-1"},
         ]);
         assert_eq!(translation.json(&documented), expected);
         assert_eq!(

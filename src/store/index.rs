@@ -10,6 +10,8 @@
 //! | `b` mailbox, first message id | postings: ids and positions of up to 128 messages |
 //! | `p` message id | position of that message; one in every 16 KiB of log |
 //! | `e` feed, first event | postings: edits and deletions that the feed's readers may see |
+//! | `d` receiver, author, first message id | postings: the private messages from one to the other |
+//! | `l` user, message id | with whom the user has the conversation of which it is the last message |
 //! | `r` message id | position of the message's last edit or deletion |
 //! | `f` subject | what is so about it, unless nothing is |
 //!
@@ -21,6 +23,7 @@
 //! an opening compares with what is there, unless a seal says that it is what a clean stop left.
 
 mod audit;
+mod conversations;
 mod digest;
 mod facts;
 mod layout;
@@ -83,6 +86,8 @@ pub(super) enum List {
     Messages(Mailbox),
     /// What was edited and deleted in a mailbox.
     Revisions(Mailbox),
+    /// The messages of a conversation that one of the two did not write.
+    Received { by: UserId, from: UserId },
 }
 
 /// An entry of a list and where it lies.
@@ -252,6 +257,9 @@ impl Index {
                     for mailbox in Mailbox::of(from, to) {
                         postings.entry(List::Messages(mailbox)).or_default().push(posting);
                     }
+                    if let Some(list) = List::received(from, to) {
+                        postings.entry(list).or_default().push(posting);
+                    }
                     if self.last_mark.is_none_or(|mark| position >= mark + MARK_EVERY_BYTES) {
                         batch.insert(&mark_key(id.get()), &position.to_be_bytes());
                         self.last_mark = Some(position);
@@ -269,7 +277,11 @@ impl Index {
         }
         self.put_facts(words, &mut batch)?;
         for (list, new) in postings {
-            self.append_postings(list, new, &mut batch)?;
+            let last = new.last().map(|posting| posting.id);
+            let known = self.append_postings(list, new, &mut batch)?;
+            if let List::Messages(Mailbox::Conversation(a, b)) = list {
+                batch.put_conversation((a, b), known, last);
+            }
         }
         for (&id, position) in &revised {
             let key = revision_key(id);
@@ -289,12 +301,13 @@ impl Index {
         Ok(())
     }
 
+    /// Returns the last id that the list had before.
     fn append_postings(
         &self,
         list: List,
         new: Vec<Posting>,
         batch: &mut Writes,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<u64>, StoreError> {
         let newest = self.chunks_below(list, u64::MAX).next_back()?;
         let mut chunk = match &newest {
             Some(entry) => self.chunk(entry)?,
@@ -320,7 +333,7 @@ impl Index {
         if changed {
             batch.insert_chunk(list, &chunk, replaced);
         }
-        Ok(())
+        Ok(known)
     }
 
     /// The position of an account's record.

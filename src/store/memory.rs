@@ -2,16 +2,17 @@
 
 use std::borrow::Cow;
 
+use super::conversation::{self, Counterparts, Talks, UNREAD_LOOK, Unread};
 use super::events::merged;
 use super::facts::{self, Facts};
 use super::table::{Entry, Table};
 use super::{
-    Backend, Counters, Fact, FirstAnswer, NewMessage, NewRevision, NewUser, Once, RestoreError,
-    Restored, RetryOf, Sent, Snapshot, StoreError, retry,
+    Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
+    Once, ReadMarkOf, ReadUpTo, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, retry,
 };
 use crate::model::{
-    Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Timestamp, User, UserId, Username,
-    Window,
+    Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Timestamp, User, UserId,
+    Username, Window,
 };
 
 /// Everything in memory, nothing on disk. `sync` has nothing to do.
@@ -20,6 +21,7 @@ pub struct MemoryStore {
     epoch: Epoch,
     table: Table,
     facts: Facts,
+    counterparts: Counterparts,
     counters: Counters,
 }
 
@@ -27,8 +29,42 @@ impl MemoryStore {
     /// An empty store. `epoch` should be random.
     #[must_use]
     pub fn new(epoch: Epoch) -> MemoryStore {
-        let (table, facts, counters) = Default::default();
-        MemoryStore { epoch, table, facts, counters }
+        let (table, facts, counterparts, counters) = Default::default();
+        MemoryStore { epoch, table, facts, counterparts, counters }
+    }
+
+    fn push(&mut self, message: Message) {
+        self.counterparts.note(&message);
+        self.table.push(message);
+    }
+}
+
+impl Talks for MemoryStore {
+    fn mark(&self, of: &ReadMarkOf) -> Result<Option<ReadUpTo>, StoreError> {
+        facts::get(&self.facts, of)
+    }
+
+    fn newest(&self, mailbox: Mailbox) -> Result<Option<Cow<'_, Message>>, StoreError> {
+        let window = Window { cursor: Cursor::Newest, limit: 1 };
+        Ok(self.table.mailbox(mailbox, window).0.pop().map(Cow::Borrowed))
+    }
+
+    fn counterparts(
+        &self,
+        of: UserId,
+        below: u64,
+        limit: usize,
+    ) -> Result<Vec<(MessageId, UserId)>, StoreError> {
+        Ok(self.counterparts.below(of, below).take(limit).collect())
+    }
+
+    fn unread(&self, of: UserId, mailbox: Mailbox, from: u64) -> Result<Unread, StoreError> {
+        let seen = self.table.look(mailbox, of, from, UNREAD_LOOK);
+        Ok(Unread { count: seen.others, more: seen.more })
+    }
+
+    fn broken(&self) -> StoreError {
+        StoreError::Refused("a conversation has no message".to_owned())
     }
 }
 
@@ -68,7 +104,7 @@ impl Backend for MemoryStore {
         }
         let message = self.counters.message(new)?;
         let id = message.id;
-        self.table.push(message);
+        self.push(message);
         Ok(Some(id))
     }
 
@@ -133,6 +169,39 @@ impl Backend for MemoryStore {
         Ok(merged(parts.into_iter().flatten(), window))
     }
 
+    fn conversations(
+        &mut self,
+        of: UserId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Page<Conversation<'_>>, StoreError> {
+        conversation::page(self, of, before.unwrap_or(u64::MAX), limit)
+    }
+
+    fn conversation(
+        &mut self,
+        of: UserId,
+        with: Option<UserId>,
+    ) -> Result<Option<Conversation<'_>>, StoreError> {
+        conversation::standing(self, of, with)
+    }
+
+    fn mark_read(
+        &mut self,
+        of: UserId,
+        with: Option<UserId>,
+        up_to: MessageId,
+        at: Timestamp,
+    ) -> Result<Option<Marked>, StoreError> {
+        let Some((marked, fact)) = conversation::mark(self, of, with, up_to, at)? else {
+            return Ok(None);
+        };
+        if let Some(fact) = fact {
+            self.facts.take(&fact);
+        }
+        Ok(Some(marked))
+    }
+
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
         let events = self.table.history(from.get()).filter_map(|entry| match entry {
             Entry::Posted(message) => Some(Event::created(Cow::Borrowed(message))),
@@ -177,7 +246,7 @@ impl Backend for MemoryStore {
         self.counters.admit(&record)?;
         match record {
             Restored::User(user) => self.table.insert_user(user),
-            Restored::Message(message) => self.table.push(message),
+            Restored::Message(message) => self.push(message),
             Restored::Revision(message) => self.table.revise(&message),
             Restored::Counters(_) => {}
             Restored::Fact(fact) => self.facts.take(&fact),

@@ -9,6 +9,7 @@
 
 mod audit;
 mod backup;
+mod conversation;
 mod events;
 mod export;
 mod fact;
@@ -28,14 +29,18 @@ mod table;
 mod transfer;
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use self::audit::Counts;
 pub use self::backup::verify;
+pub use self::conversation::{Conversation, Marked, UNREAD_LOOK, Unread};
 pub use self::export::export;
-pub use self::fact::{Fact, FirstAnswer, Hash, Remembered, RetryOf, RetryTurn};
+pub use self::fact::{
+    Fact, FirstAnswer, Hash, ReadMarkOf, ReadUpTo, Remembered, RetryOf, RetryTurn,
+};
 pub use self::import::import;
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
@@ -79,6 +84,18 @@ pub trait Backend: Send {
     /// The account with this name, whatever its case.
     fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError>;
 
+    /// The names of these users; of who does not exist, none.
+    fn usernames(
+        &mut self,
+        of: &BTreeSet<UserId>,
+    ) -> Result<BTreeMap<UserId, Username>, StoreError> {
+        let mut names = BTreeMap::new();
+        for &id in of {
+            names.extend(self.user(id)?.map(|user| (id, user.name.clone())));
+        }
+        Ok(names)
+    }
+
     /// A page of all accounts.
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
 
@@ -119,6 +136,34 @@ pub trait Backend: Send {
 
     /// A page of what happened in the general chat and to `reader`'s private messages.
     fn events(&mut self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError>;
+
+    /// A page of a user's conversations, in descending order of their last messages' ids: those
+    /// whose last message lies below `before`, if it is given. The general chat is one, once
+    /// something was said in it.
+    fn conversations(
+        &mut self,
+        of: UserId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Page<Conversation<'_>>, StoreError>;
+
+    /// A conversation as it stands for a user, with another or, for `None`, in the general chat;
+    /// `None` if nothing was said in it.
+    fn conversation(
+        &mut self,
+        of: UserId,
+        with: Option<UserId>,
+    ) -> Result<Option<Conversation<'_>>, StoreError>;
+
+    /// Marks a conversation as read up to a message or, if that is beyond it, up to its last; what
+    /// is read stays so. `None` if nothing was said in it.
+    fn mark_read(
+        &mut self,
+        of: UserId,
+        with: Option<UserId>,
+        up_to: MessageId,
+        at: Timestamp,
+    ) -> Result<Option<Marked>, StoreError>;
 
     /// Up to `limit` events of all mailboxes, in order, from `from` on.
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;

@@ -7,6 +7,7 @@
 
 pub(super) mod check;
 pub(super) mod compact;
+mod conversations;
 mod facts;
 mod joined;
 mod lock;
@@ -22,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::conversation::{self, Counterparts};
 use super::events::merged;
 use super::facts::{Facts, page};
 use super::index::{Applied, Index, Posting};
@@ -30,8 +32,8 @@ use super::record::{DecodeError, Record};
 use super::room::Room;
 use super::table::Table;
 use super::{
-    Backend, Counters, Fact, FirstAnswer, NewMessage, NewRevision, NewUser, Once, Progress,
-    RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, retry,
+    Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
+    Once, Progress, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, retry,
 };
 use crate::model::{
     Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Timestamp, User, UserId,
@@ -202,6 +204,7 @@ impl SledStore {
             counters: applied.map_or(Counters::default(), |applied| applied.counters),
             table,
             facts: Facts::default(),
+            counterparts: Counterparts::default(),
             index,
             pending: Vec::new(),
             revised: BTreeMap::new(),
@@ -373,6 +376,33 @@ impl Backend for SledStore {
             parts.push(self.revisions(feed, window)?);
         }
         Ok(merged(parts, window))
+    }
+
+    fn conversations(
+        &mut self,
+        of: UserId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Page<Conversation<'_>>, StoreError> {
+        conversation::page(self, of, before.unwrap_or(u64::MAX), limit)
+    }
+
+    fn conversation(
+        &mut self,
+        of: UserId,
+        with: Option<UserId>,
+    ) -> Result<Option<Conversation<'_>>, StoreError> {
+        conversation::standing(self, of, with)
+    }
+
+    fn mark_read(
+        &mut self,
+        of: UserId,
+        with: Option<UserId>,
+        up_to: MessageId,
+        at: Timestamp,
+    ) -> Result<Option<Marked>, StoreError> {
+        self.move_mark(of, with, up_to, at)
     }
 
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {

@@ -271,6 +271,28 @@ impl Table {
         let older = range.start > 0;
         (self.messages_of(ids.range(range)).collect(), older)
     }
+
+    /// Looks at the newest messages of a mailbox from an id on, `limit` at most, for those that
+    /// somebody else than `by` wrote.
+    pub(super) fn look(&self, mailbox: Mailbox, by: UserId, from: u64, limit: usize) -> Seen {
+        let Some(ids) = self.mailboxes.get(&mailbox) else { return Seen::default() };
+        let first = ids.partition_point(|id| id.get() < from);
+        let start = first.max(ids.len().saturating_sub(limit));
+        let messages = self.messages_of(ids.range(start..));
+        let others = messages.filter(|message| message.from != by).count();
+        Seen { looked: ids.len() - start, others, more: start > first }
+    }
+}
+
+/// What was seen of a mailbox.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// How many messages were looked at.
+    pub(super) looked: usize,
+    /// How many of them others wrote.
+    pub(super) others: usize,
+    /// Whether there were more of them here.
+    pub(super) more: bool,
 }
 
 /// Where in a list of ids a window lies.

@@ -8,6 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by where it stops")]
 
+mod conversations;
 mod export;
 mod kill;
 mod owner;
@@ -52,6 +53,10 @@ mod any {
             rules::the_last_id_is_given_out_once,
             retries::what_is_sent_twice_is_posted_once,
             retries::the_oldest_key_gives_way,
+            conversations::every_page_is_exact,
+            conversations::marks_only_move_forwards,
+            conversations::what_is_unread_is_counted_up_to_a_bound,
+            conversations::buried_conversations_are_found,
             pages::an_empty_store_has_empty_pages,
             pages::messages_lie_in_their_mailboxes,
             pages::every_window_is_exact,
@@ -75,6 +80,7 @@ mod persisted {
             restarts::what_was_not_synced_is_there_up_to_a_point,
             restarts::identity_and_counters_survive,
             restarts::buried_messages_survive,
+            conversations::conversations_and_marks_survive,
             retries::keys_survive,
             retries::a_message_and_its_key_survive_together,
             snapshot::a_snapshot_is_what_was_synced,

@@ -5,7 +5,7 @@ use veche::model::{
     Content, Cursor, EventId, Mailbox, Message, MessageId, MessageText, Timestamp, User, UserId,
     Username, Window,
 };
-use veche::store::{Backend, NewMessage, NewRevision, NewUser, Once, Restored, Sent};
+use veche::store::{Backend, Marked, NewMessage, NewRevision, NewUser, Once, Restored, Sent};
 
 use crate::reference::Reference;
 use crate::seed::Random;
@@ -131,8 +131,18 @@ impl<S: Subject> Pair<S> {
         self.reference.restore(record);
     }
 
+    /// Marks a conversation as read; `with` 0 is the general chat.
+    pub(crate) fn mark_read(&mut self, of: u64, with: u64, up_to: u64) -> Option<Marked> {
+        let (of, with, up_to) = (user_id(of), UserId::new(with), message_id(up_to));
+        let at = Timestamp::from_millis(9);
+        let marked = self.store().mark_read(of, with, up_to, at).unwrap();
+        assert_eq!(marked, self.reference.mark_read(of, with, up_to));
+        marked
+    }
+
     pub(crate) fn sync(&mut self) {
         self.store().sync().unwrap();
+        self.reference.synced();
     }
 
     /// Posts private messages between two new users, so many that the others are old.

@@ -71,8 +71,10 @@ impl<S: Subject> Session<S> {
             37..43 => self.revise(),
             43..50 => self.post_once(),
             50..52 => self.sync(),
-            52..63 => self.read_page(),
-            63..68 => self.read_events(),
+            52..60 => self.read_page(),
+            60..62 => self.mark_read(),
+            62..64 => self.read_conversations(),
+            64..68 => self.read_events(),
             68..78 => self.read_message(),
             78..86 => self.read_user(),
             86..88 => self.read_first_answer(),
@@ -91,6 +93,7 @@ impl<S: Subject> Session<S> {
         let survived = self.pair.store().counters();
         assert!(self.reached.contains(&survived), "{survived:?} after a {}", restart.name);
         self.pair.reference.go_back(survived);
+        self.pair.reference.settle_marks(self.pair.subject.store());
         self.reached = vec![survived];
         self.pair.expect_all();
     }
@@ -151,6 +154,30 @@ impl<S: Subject> Session<S> {
         new.to = UserId::new(self.receiver());
         let number = self.random.below(40);
         self.pair.post_once(new, once(number));
+    }
+
+    /// Up to some message, mostly a new one, which need not be of the conversation.
+    fn mark_read(&mut self) {
+        let end = self.pair.reference.counters().next_event;
+        let age = if self.random.once_in(4) { end } else { end.min(300) };
+        let up_to = end + 3 - self.random.below(age + 3);
+        let (of, with) = (self.author().get(), self.receiver());
+        self.pair.mark_read(of, with, up_to);
+        let (of, with) = (user_id(of), UserId::new(with));
+        let found = self.pair.subject.store().conversation(of, with).unwrap();
+        assert_eq!(found, self.pair.reference.conversation(of, with), "{of} with {with:?}");
+    }
+
+    fn read_conversations(&mut self) {
+        let of = self.author();
+        let end = self.pair.reference.counters().next_event;
+        let before = match self.random.below(3) {
+            0 => None,
+            1 => Some(end.saturating_sub(self.random.low_below(600))),
+            _ => Some(self.random.below(end + 2)),
+        };
+        let limit = usize::try_from(1 + self.random.below(6)).unwrap();
+        self.pair.reference.expect_conversations(self.pair.subject.store(), of, before, limit);
     }
 
     fn read_first_answer(&mut self) {

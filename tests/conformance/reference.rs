@@ -4,14 +4,15 @@
 //! nothing by an index, a boundary or a cache.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use veche::model::{
-    Change, Content, Cursor, Event, EventId, Mailbox, Message, MessageId, Page, Revision,
+    Change, Content, Cursor, Event, EventId, MAX_ID, Mailbox, Message, MessageId, Page, Revision,
     Timestamp, User, UserId, Username, Window,
 };
 use veche::store::{
-    Backend, Counters, FirstAnswer, MAX_RETRIES, NewMessage, NewRevision, NewUser, Once,
-    RETRY_LIFETIME, Restored, RetryOf, Sent,
+    Backend, Conversation, Counters, FirstAnswer, MAX_RETRIES, Marked, NewMessage, NewRevision,
+    NewUser, Once, RETRY_LIFETIME, Restored, RetryOf, Sent, UNREAD_LOOK, Unread,
 };
 
 /// What a store should answer. Ids ascend, so that the lists are sorted.
@@ -24,7 +25,20 @@ pub(crate) struct Reference {
     versions: Vec<Message>,
     /// What was ever sent under a key, in order.
     once: Vec<(RetryOf, FirstAnswer)>,
+    /// What was ever marked as read, in order, and how many of these marks were synced.
+    marks: Vec<Mark>,
+    synced_marks: usize,
     counters: Counters,
+}
+
+/// That a conversation was marked as read.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    of: UserId,
+    with: Option<UserId>,
+    up_to: MessageId,
+    /// What had happened before.
+    behind: Counters,
 }
 
 impl Reference {
@@ -96,6 +110,110 @@ impl Reference {
         (u128::from(age) < RETRY_LIFETIME.as_millis()).then_some(*first)
     }
 
+    pub(crate) fn mark_read(
+        &mut self,
+        of: UserId,
+        with: Option<UserId>,
+        up_to: MessageId,
+    ) -> Option<Marked> {
+        let last = self.talk(of, with).next()?.id;
+        let up_to = up_to.min(last);
+        let before = self.read_up_to(of, with);
+        if let Some(up_to) = before.filter(|before| *before >= up_to) {
+            return Some(Marked { up_to, moved: false });
+        }
+        self.marks.push(Mark { of, with, up_to, behind: self.counters });
+        Some(Marked { up_to, moved: true })
+    }
+
+    fn read_up_to(&self, of: UserId, with: Option<UserId>) -> Option<MessageId> {
+        let mut newest_first = self.marks.iter().rev();
+        newest_first.find(|mark| (mark.of, mark.with) == (of, with)).map(|mark| mark.up_to)
+    }
+
+    /// The messages of a conversation, newest first.
+    fn talk(&self, of: UserId, with: Option<UserId>) -> impl Iterator<Item = &Message> {
+        let is_in = move |message: &&Message| match with {
+            None => message.to.is_none(),
+            Some(with) => {
+                let parties = (message.from, message.to);
+                parties == (of, Some(with)) || parties == (with, Some(of))
+            }
+        };
+        self.messages.iter().rev().filter(is_in)
+    }
+
+    pub(crate) fn conversation(
+        &self,
+        of: UserId,
+        with: Option<UserId>,
+    ) -> Option<Conversation<'_>> {
+        let last = Cow::Borrowed(self.talk(of, with).next()?);
+        let read_up_to = self.read_up_to(of, with);
+        let mut unread = Unread::default();
+        if with != Some(of) {
+            let new = self.talk(of, with).take_while(|message| Some(message.id) > read_up_to);
+            let new: Vec<_> = new.take(UNREAD_LOOK + 1).collect();
+            unread.more = new.len() > UNREAD_LOOK;
+            unread.count =
+                new.iter().take(UNREAD_LOOK).filter(|message| message.from != of).count();
+        }
+        Some(Conversation { with, last, unread, read_up_to })
+    }
+
+    pub(crate) fn conversations(
+        &self,
+        of: UserId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Page<Conversation<'_>> {
+        let mut seen = BTreeSet::new();
+        let mut items = Vec::new();
+        for message in self.messages.iter().rev().filter(|message| message.is_visible_to(of)) {
+            let with = message.to.map(|to| if to == of { message.from } else { to });
+            let is_last = seen.insert(with);
+            if is_last && before.is_none_or(|before| message.id.get() < before) {
+                if items.len() == limit {
+                    return Page { items, older: true };
+                }
+                items.extend(self.conversation(of, with));
+            }
+        }
+        Page { items, older: false }
+    }
+
+    /// Asks `store` for a page of conversations and expects it to be as it should.
+    pub(crate) fn expect_conversations(
+        &self,
+        store: &mut dyn Backend,
+        of: UserId,
+        before: Option<u64>,
+        limit: usize,
+    ) {
+        let found = store.conversations(of, before, limit).unwrap();
+        assert_eq!(found, self.conversations(of, before, limit), "{of}, {before:?}, {limit}");
+    }
+
+    /// What is marked now is durable.
+    pub(crate) fn synced(&mut self) {
+        self.synced_marks = self.marks.len();
+    }
+
+    /// Forgets the last marks as far as they are not synced and `store` has not kept them: where
+    /// nothing else was written behind them, the counters do not tell.
+    pub(crate) fn settle_marks(&mut self, store: &mut dyn Backend) {
+        while self.marks.len() > self.synced_marks
+            && let Some(&Mark { of, with, .. }) = self.marks.last()
+        {
+            let found = store.conversation(of, with).unwrap();
+            if found.is_some_and(|found| found.read_up_to == self.read_up_to(of, with)) {
+                break;
+            }
+            self.marks.pop();
+        }
+        self.synced();
+    }
+
     /// Takes in a record that a store accepted.
     pub(crate) fn restore(&mut self, record: Restored) {
         match record {
@@ -126,6 +244,9 @@ impl Reference {
             self.add(message);
         }
         self.once.retain(|(_, first)| first.message.get() < counters.next_event);
+        self.marks.retain(|Mark { behind, .. }| {
+            behind.next_event <= counters.next_event && behind.next_user <= counters.next_user
+        });
         self.counters = counters;
     }
 
@@ -197,6 +318,12 @@ impl Reference {
         let Page { items, older } = store.users(window).unwrap();
         let found = Page { items: items.iter().map(AsRef::as_ref).collect(), older };
         assert_eq!(found, self.users(window), "users, {window:?}");
+        // And their names, with those of some who do not exist.
+        let ids = found.items.iter().map(|user| user.id);
+        let asked: BTreeSet<UserId> = ids.chain(UserId::new(MAX_ID)).collect();
+        let named = asked.iter().filter_map(|id| Some((*id, self.user(*id)?.name.clone())));
+        let named: BTreeMap<_, _> = named.collect();
+        assert_eq!(store.usernames(&asked).unwrap(), named, "names, {window:?}");
     }
 
     /// Expects `store` to hold the same accounts and messages, no more and no less, and to remember
@@ -214,6 +341,9 @@ impl Reference {
             self.expect_history(store, from, STEP);
             let found = self.history(from, STEP);
             next = found.last().and_then(|last| EventId::new(last.id.get() + 1));
+        }
+        for user in (1..4).filter_map(UserId::new) {
+            self.expect_conversations(store, user, None, 20);
         }
         let now = self.once.last().map_or(Timestamp::from_millis(0), |(_, first)| first.at);
         for (of, _) in self.once.iter().rev().take(STEP) {

@@ -10,8 +10,8 @@ use veche::model::{
     Window,
 };
 use veche::store::{
-    Backend, Counters, Fact, FirstAnswer, NewMessage, NewRevision, NewUser, Once, RestoreError,
-    Restored, RetryOf, Sent, Snapshot, StoreError,
+    Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
+    Once, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError,
 };
 
 /// Another store, which cannot post while `failing` or `full`.
@@ -98,6 +98,33 @@ impl Backend for FaultyStore {
 
     fn events(&mut self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError> {
         self.store.events(reader, window)
+    }
+
+    fn conversations(
+        &mut self,
+        of: UserId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Page<Conversation<'_>>, StoreError> {
+        self.store.conversations(of, before, limit)
+    }
+
+    fn conversation(
+        &mut self,
+        of: UserId,
+        with: Option<UserId>,
+    ) -> Result<Option<Conversation<'_>>, StoreError> {
+        self.store.conversation(of, with)
+    }
+
+    fn mark_read(
+        &mut self,
+        of: UserId,
+        with: Option<UserId>,
+        up_to: MessageId,
+        at: Timestamp,
+    ) -> Result<Option<Marked>, StoreError> {
+        self.store.mark_read(of, with, up_to, at)
     }
 
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {

@@ -7,6 +7,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::Writer;
 use crate::api::contract::{Field, Segment, Shape};
+use crate::api::names::EXPAND_AUTHORS;
 use crate::api::paging::Parameter;
 use crate::api::reference;
 use crate::api::wait::MAX_WAIT_SECONDS;
@@ -25,6 +26,10 @@ impl Writer<'_> {
                 let id = self.reference(Shape::of::<UserId>());
                 let schema = json!({ "anyOf": [{ "type": "string", "const": "me" }, id] });
                 ("id", "The user's id, or `me` for whom the token is of", schema)
+            }
+            Segment::Conversation => {
+                let schema = json!({ "type": "integer", "minimum": 0, "maximum": MAX_ID });
+                ("id", "The id of the other user, or 0 for the general chat", schema)
             }
             Segment::ProblemKind => {
                 let slugs: Vec<_> = KINDS.iter().map(|kind| kind.slug).collect();
@@ -77,6 +82,10 @@ impl Writer<'_> {
                 "For how many seconds an empty page is held, until there is something to be on it; \
                  only together with `after`",
                 json!({ "type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS }),
+            ),
+            Parameter::Expand => (
+                "With `from_user` each message has its author's name as `from_username`",
+                json!({ "type": "string", "enum": [EXPAND_AUTHORS] }),
             ),
         };
         json!({ "name": parameter.name(), "in": "query", "description": about, "schema": schema })

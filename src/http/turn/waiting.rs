@@ -65,6 +65,8 @@ impl Loop {
         for (topic, id) in self.app.happened() {
             self.parking.wake(topic, id);
         }
+        // Nobody is told yet; kept, they would become ever more.
+        drop(self.app.read_marks());
         if self.parking.next_deadline().is_some() {
             self.parking.expire(Instant::now());
         }

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::layout::FACT;
+use super::conversations::conversation;
+use super::layout::{CONVERSATION, FACT};
 use super::{
     Applied, Index, List, MARK_EVERY_BYTES, META, Mailbox, Posting, decode_chunk, mark_key, number,
     subject, user_key,
@@ -23,6 +24,8 @@ pub(in crate::store) struct IndexAudit {
     marks: u64,
     last_mark: Option<u64>,
     lists: HashMap<List, Postings>,
+    /// The last message by user and counterpart.
+    conversations: HashMap<(UserId, UserId), MessageId>,
     /// Where the last revision of each lies.
     revised: HashMap<MessageId, u64>,
     /// The checksum of what is so about each subject.
@@ -53,6 +56,7 @@ impl IndexAudit {
             marks: 0,
             last_mark: None,
             lists: HashMap::new(),
+            conversations: HashMap::new(),
             revised: HashMap::new(),
             facts: BTreeMap::new(),
         }
@@ -117,6 +121,13 @@ impl IndexAudit {
             let list = List::Messages(mailbox);
             self.lists.entry(list).or_default().push(Posting { id, position });
         }
+        if let Some(list) = List::received(message.from, message.to) {
+            self.lists.entry(list).or_default().push(Posting { id, position });
+        }
+        if let Some(to) = message.to {
+            self.conversations.insert((message.from, to), message.id);
+            self.conversations.insert((to, message.from), message.id);
+        }
         if self.last_mark.is_none_or(|mark| position >= mark + MARK_EVERY_BYTES) {
             self.last_mark = Some(position);
             self.marks += 1;
@@ -144,13 +155,21 @@ impl IndexAudit {
                         return Err(wrong("a message is said to be revised elsewhere".to_owned()));
                     }
                 }
-                Some(b'b' | b'e') => {
+                Some(b'b' | b'd' | b'e') => {
                     let malformed = || wrong("a list of postings is malformed".to_owned());
                     let list = list(&key).ok_or_else(malformed)?;
                     let postings = found.entry(list).or_default();
                     let chunk = decode_chunk(&key, &value).ok_or_else(malformed)?;
                     for posting in chunk {
                         postings.push(posting);
+                    }
+                }
+                Some(&CONVERSATION) => {
+                    let entry = conversation(&key, &value);
+                    let expected =
+                        entry.and_then(|(of, _, with)| self.conversations.remove(&(of, with)));
+                    if expected.is_none() || expected != entry.map(|(_, last, _)| last) {
+                        return Err(wrong("a conversation is said to end elsewhere".to_owned()));
                     }
                 }
                 Some(&FACT) => {
@@ -173,6 +192,9 @@ impl IndexAudit {
                 return Err(wrong(format!("{} is not what the log holds", name(list))));
             }
         }
+        if let Some((of, with)) = self.conversations.into_keys().next() {
+            return Err(wrong(format!("user {of} has no conversation with user {with}")));
+        }
         if !self.facts.is_empty() {
             return Err(wrong("a fact is missing".to_owned()));
         }
@@ -191,6 +213,9 @@ fn name(list: List) -> String {
     let (what, mailbox) = match list {
         List::Messages(mailbox) => ("", mailbox),
         List::Revisions(mailbox) => ("what was revised in ", mailbox),
+        List::Received { by, from } => {
+            return format!("what user {by} received from user {from}");
+        }
     };
     match mailbox {
         Mailbox::General => format!("{what}the general chat"),
@@ -202,6 +227,9 @@ fn name(list: List) -> String {
 /// The list of a chunk's key.
 fn list(key: &[u8]) -> Option<List> {
     let user = |at: usize| UserId::new(number(key.get(at..at + 8)?)?);
+    if key.first()? == &b'd' {
+        return Some(List::Received { by: user(2)?, from: user(10)? });
+    }
     let mailbox = match key.get(1)? {
         0 => Mailbox::General,
         1 => Mailbox::Private(user(2)?),

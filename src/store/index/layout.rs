@@ -10,6 +10,8 @@ use crate::store::log::Stamp;
 const FORMAT_VERSION: u32 = 3;
 /// The key of up to where the log is indexed.
 pub(super) const META: &[u8] = b"m";
+/// With what the key of a conversation begins.
+pub(super) const CONVERSATION: u8 = b'l';
 /// With what the key of a fact begins.
 pub(super) const FACT: u8 = b'f';
 
@@ -43,15 +45,23 @@ pub(super) fn fact_key(subject: &[u8]) -> Vec<u8> {
     [&[FACT], subject].concat()
 }
 
+pub(super) fn conversation_key(of: u64, last: u64) -> [u8; 17] {
+    let mut key = [CONVERSATION; 17];
+    key[1..9].copy_from_slice(&of.to_be_bytes());
+    key[9..].copy_from_slice(&last.to_be_bytes());
+    key
+}
+
 pub(super) fn posting_key(list: List, id: u64) -> [u8; 26] {
-    let (first, mailbox) = match list {
-        List::Messages(mailbox) => (b'b', mailbox),
-        List::Revisions(mailbox) => (b'e', mailbox),
-    };
-    let (kind, a, b) = match mailbox {
+    let of_mailbox = |mailbox| match mailbox {
         Mailbox::General => (0, 0, 0),
         Mailbox::Private(user) => (1, user.get(), 0),
         Mailbox::Conversation(a, b) => (2, a.get(), b.get()),
+    };
+    let (first, (kind, a, b)) = match list {
+        List::Messages(mailbox) => (b'b', of_mailbox(mailbox)),
+        List::Revisions(mailbox) => (b'e', of_mailbox(mailbox)),
+        List::Received { by, from } => (b'd', (2, by.get(), from.get())),
     };
     let mut key = [first; 26];
     key[1] = kind;

@@ -27,7 +27,7 @@ impl SledStore {
     }
 
     /// The messages of a list's postings, as they are now.
-    fn read_messages(
+    pub(super) fn read_messages(
         &self,
         mut postings: Vec<Posting>,
     ) -> Result<Vec<Cow<'_, Message>>, StoreError> {

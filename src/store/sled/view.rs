@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Epoch, Message, MessageId, UserId};
+use crate::store::conversation::Counterparts;
 use crate::store::facts::Facts;
 use crate::store::index::{Applied, Change, Index};
 use crate::store::log::Stamp;
@@ -31,6 +32,8 @@ pub(super) struct View {
     pub(super) table: Table,
     /// What the index does not know yet.
     pub(super) facts: Facts,
+    /// What the index does not know yet of who talked with whom.
+    pub(super) counterparts: Counterparts,
     pub(super) index: Index,
     /// What the index does not know yet, and the last frame of it.
     pub(super) pending: Vec<Change>,
@@ -53,6 +56,7 @@ impl View {
             Record::Message(message) => {
                 let Message { id, from, to, .. } = message;
                 self.pending.push(Change::Message { id, from, to, position });
+                self.counterparts.note(&message);
                 self.table.push(message);
             }
             Record::Revision(message) => {
@@ -92,6 +96,7 @@ impl View {
         let applied = Applied { epoch: self.epoch, stamp, counters: self.counters };
         self.index.apply(self.pending.drain(..), applied)?;
         self.facts.clear();
+        self.counterparts.clear();
         self.last = None;
         self.revised.clear();
         if let Some(newest) = UserId::new(self.counters.next_user.saturating_sub(1)) {

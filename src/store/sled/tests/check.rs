@@ -264,7 +264,7 @@ fn a_record_of_a_newer_version_is_refused() {
 #[test]
 fn an_index_is_held_to_the_log() {
     type Spoil = fn(&::sled::Db);
-    let spoils: [(&str, Spoil); 9] = [
+    let spoils: [(&str, Spoil); 13] = [
         ("a user elsewhere", |tree| drop(tree.insert(key("u", 2), &[0; 8]))),
         ("a user that is missing", |tree| drop(tree.remove(key("u", 2)))),
         ("a user too many", |tree| drop(tree.insert(key("u", 20), &[0; 8]))),
@@ -281,6 +281,26 @@ fn an_index_is_held_to_the_log() {
             let mut value = value.to_vec();
             value[0] ^= 1;
             drop(tree.insert(list, value));
+        }),
+        ("what was received that is missing", |tree| {
+            let (list, _) = tree.range(&b"d"[..]..&b"e"[..]).next().unwrap().unwrap();
+            drop(tree.remove(list));
+        }),
+        ("a conversation that is missing", |tree| {
+            let (key, _) = tree.range(&b"l"[..]..&b"m"[..]).next().unwrap().unwrap();
+            drop(tree.remove(key));
+        }),
+        ("a conversation with another", |tree| {
+            let (key, value) = tree.range(&b"l"[..]..&b"m"[..]).next().unwrap().unwrap();
+            let mut value = value.to_vec();
+            value[7] ^= 4;
+            drop(tree.insert(key, value));
+        }),
+        ("a conversation that ends twice", |tree| {
+            let (key, value) = tree.range(&b"l"[..]..&b"m"[..]).next().unwrap().unwrap();
+            let mut key = key.to_vec();
+            key[16] ^= 1;
+            drop(tree.insert(key, value));
         }),
     ];
     for (what, spoil) in spoils {

@@ -1,0 +1,170 @@
+//! Whom one talks with, and how far one has read.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::body::{self, Given};
+use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
+use super::messages::MessageBody;
+use super::names::{Expand, Names};
+use super::paging::{Links, Parameter, number};
+use super::{App, Call, Failure, Outcome, Reply, to_json};
+use crate::model::{Cursor, MessageId, Page, UserId};
+use crate::problem::{self, Problem};
+use crate::store::{Conversation, Marked};
+
+/// That a user has read a conversation up to a message, for their other devices. It is state and no
+/// event: it has no number, and who missed it finds it in the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadMark {
+    /// Who read.
+    pub user: UserId,
+    /// The other one; `None` is the general chat.
+    pub with: Option<UserId>,
+    /// The last message that is read.
+    pub up_to: MessageId,
+}
+
+/// Up to where a conversation is read.
+#[derive(Deserialize, ToSchema)]
+struct ReadDraft {
+    /// The id of the last message that is read.
+    #[serde(default)]
+    #[schema(value_type = MessageId, required)]
+    up_to: Given<u64>,
+}
+
+/// A conversation, as it stands for who asks.
+// The order of the fields is part of the contract.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Conversation)]
+struct ConversationBody<'a> {
+    /// The other user; 0 is the general chat.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991u64)]
+    with_user: u64,
+    /// The other user's name; the general chat has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$")]
+    username: Option<&'a str>,
+    /// The one with the highest id.
+    #[schema(inline = false)]
+    last_message: MessageBody<'a>,
+    /// How many messages of others lie behind `read_up_to`, among the newest 1,000.
+    #[schema(minimum = 0, maximum = 1000)]
+    unread: usize,
+    /// `true` if more than 1,000 messages lie behind `read_up_to`, so that not all were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    unread_more: Option<bool>,
+    /// The last message that is marked as read, if any is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    read_up_to: Option<MessageId>,
+}
+
+pub(super) const LIST: Operation = Operation {
+    query: &[Parameter::Limit, Parameter::Before, Parameter::Epoch],
+    answers: &[Answer::list(
+        "A page of conversations, the one with the newest message first",
+        Shape::of::<ConversationBody<'static>>(),
+    )
+    .perhaps_with(&[Field::Link])],
+    problems: &[
+        problem::INVALID_PARAMETER,
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::CURSOR_LOST,
+    ],
+    ..Operation::new("listConversations", Tag::Conversations, "List one's conversations")
+};
+
+pub(super) const READ: Operation = Operation {
+    segment: Some(Segment::Conversation),
+    body: Some(Shape::of::<ReadDraft>()),
+    answers: &[Answer::json(
+        200,
+        "The conversation as it stands now",
+        Shape::of::<ConversationBody<'static>>(),
+    )],
+    problems: &[
+        problem::MALFORMED_BODY,
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::NOT_FOUND,
+        problem::BODY_TOO_LARGE,
+        problem::UNSUPPORTED_MEDIA_TYPE,
+        problem::INVALID_FIELD,
+        problem::INSUFFICIENT_STORAGE,
+    ],
+    ..Operation::new("markConversationRead", Tag::Conversations, "Mark a conversation as read")
+};
+
+impl<'a> ConversationBody<'a> {
+    fn new(conversation: &'a Conversation<'_>, names: &'a Names) -> ConversationBody<'a> {
+        let Conversation { with, last, unread, read_up_to } = conversation;
+        ConversationBody {
+            with_user: with.map_or(0, UserId::get),
+            username: with.and_then(|with| names.of(with)),
+            last_message: (&**last).into(),
+            unread: unread.count,
+            unread_more: unread.more.then_some(true),
+            read_up_to: *read_up_to,
+        }
+    }
+}
+
+/// Newest first, so that the link to the page that follows leads to what is older.
+///
+/// `GET /api/users/me/conversations`
+pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let window = call.query()?.window(app)?;
+    let before = match window.cursor {
+        Cursor::Before(id) => Some(id),
+        Cursor::Newest | Cursor::From(_) => None,
+    };
+    let Page { items, older } = app.store.conversations(call.caller, before, window.limit)?;
+    // The store is asked again, so that nothing of it can be held meanwhile.
+    let items: Vec<_> = items.into_iter().map(Conversation::into_owned).collect();
+    let names = Names::of_users(&mut *app.store, items.iter().filter_map(|item| item.with))?;
+    let bodies: Vec<_> = items.iter().map(|item| ConversationBody::new(item, &names)).collect();
+    let reply = Reply::json(200, to_json(&bodies));
+    let path = call.request.path;
+    let links =
+        Links { path, with: None, expand: Expand::Nothing, window, epoch: app.store.epoch() };
+    Ok(Outcome::Reply(match items.last().filter(|_| older) {
+        Some(oldest) => reply.with("Link", links.to_older(oldest.last.id.get())),
+        None => reply,
+    }))
+}
+
+/// What is read stays so, whatever is said later: devices tell it in any order.
+///
+/// `PUT /api/users/me/conversations/{id}/read`
+pub(super) fn mark_read(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let none = || Problem::not_found("nothing was said with a user of this id");
+    let draft: ReadDraft = body::parse(call.request)?;
+    let up_to = draft.up_to.required("up_to")?;
+    let up_to = MessageId::new(up_to);
+    let up_to = up_to.ok_or_else(|| Problem::field("up_to", "must be the id of a message"))?;
+    let with = match number(call.segment).ok_or_else(none)? {
+        0 => None,
+        id => Some(UserId::new(id).ok_or_else(none)?),
+    };
+    let user = call.caller;
+    let marked = app.store.mark_read(user, with, up_to, app.clock.now())?;
+    let Marked { up_to, moved } = marked.ok_or_else(none)?;
+    if moved {
+        app.read_marks.push(ReadMark { user, with, up_to });
+    }
+    let conversation = app.store.conversation(user, with)?.ok_or_else(none)?.into_owned();
+    let names = Names::of_users(&mut *app.store, with.into_iter())?;
+    Ok(Outcome::Reply(Reply::json(200, to_json(&ConversationBody::new(&conversation, &names)))))
+}
+
+impl App {
+    /// What was marked as read since this was last asked, for the users' other devices.
+    pub fn read_marks(&mut self) -> impl ExactSizeIterator<Item = ReadMark> {
+        self.read_marks.drain(..)
+    }
+}

@@ -1,0 +1,64 @@
+//! The names of the users that a page refers to, for who asks for them with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::paging::{Parameter, Query};
+use crate::model::{Message, UserId, Username};
+use crate::problem::Problem;
+use crate::store::{Backend, StoreError};
+
+/// The value of [`Parameter::Expand`] that asks for the names of messages' authors.
+pub(super) const EXPAND_AUTHORS: &str = "from_user";
+
+/// What a page tells beside its items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expand {
+    Nothing,
+    /// The names of the messages' authors.
+    Authors,
+}
+
+impl Query<'_> {
+    /// What is to be told beside the items. 400 for what is not known: a client would miss it.
+    pub(super) fn expand(&self) -> Result<Expand, Problem> {
+        match self.get(Parameter::Expand) {
+            None => Ok(Expand::Nothing),
+            Some(EXPAND_AUTHORS) => Ok(Expand::Authors),
+            Some(_) => Err(Problem::parameter(Parameter::Expand.name(), "must be from_user")),
+        }
+    }
+}
+
+/// Users' names, each looked up once.
+#[derive(Debug, Default)]
+pub(super) struct Names(BTreeMap<UserId, Username>);
+
+impl Names {
+    /// Those of some users; at most as many as a page has items.
+    pub(super) fn of_users(
+        store: &mut dyn Backend,
+        users: impl Iterator<Item = UserId>,
+    ) -> Result<Names, StoreError> {
+        let users: BTreeSet<UserId> = users.collect();
+        store.usernames(&users).map(Names)
+    }
+
+    /// Those of the authors of a page of messages.
+    pub(super) fn of_authors<'a>(
+        store: &mut dyn Backend,
+        messages: impl Iterator<Item = &'a Message>,
+    ) -> Result<Names, StoreError> {
+        Names::of_users(store, messages.map(|message| message.from))
+    }
+
+    pub(super) fn of(&self, user: UserId) -> Option<&str> {
+        self.0.get(&user).map(Username::as_str)
+    }
+}
+
+#[cfg(test)]
+impl<const N: usize> From<[(UserId, &str); N]> for Names {
+    fn from(names: [(UserId, &str); N]) -> Names {
+        Names(names.map(|(id, name)| (id, Username::parse(name).unwrap())).into())
+    }
+}

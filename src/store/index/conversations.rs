@@ -1,0 +1,94 @@
+//! Conversations in the index: who has which, in order of their last messages, and what of each is
+//! above an id.
+
+use super::layout::{CONVERSATION, conversation_key, number};
+use super::{Index, List, Posting, Writes};
+use crate::model::{MessageId, UserId};
+use crate::store::StoreError;
+
+impl List {
+    /// The list of what its receiver did not write in which a message lies, if it is in one.
+    pub(super) fn received(from: UserId, to: Option<UserId>) -> Option<List> {
+        to.filter(|to| *to != from).map(|by| List::Received { by, from })
+    }
+}
+
+impl Writes {
+    /// Puts the last message of a conversation in the place of the one before.
+    pub(super) fn put_conversation(
+        &mut self,
+        (a, b): (UserId, UserId),
+        before: Option<u64>,
+        last: Option<u64>,
+    ) {
+        let Some(last) = last.filter(|last| before.is_none_or(|before| before < *last)) else {
+            return;
+        };
+        let sides = [(a, b), (b, a)];
+        for (of, with) in sides.into_iter().take(if a == b { 1 } else { 2 }) {
+            let with = with.get().to_be_bytes();
+            if let Some(before) = before {
+                self.replace(&conversation_key(of.get(), before), Some(&with), None);
+            }
+            self.insert(&conversation_key(of.get(), last), &with);
+        }
+    }
+}
+
+impl Index {
+    /// With whom a user has talked, and the last message of each, those below `end`, descending:
+    /// `limit` at most, and only those that `wanted` wants.
+    pub(in crate::store) fn counterparts(
+        &self,
+        of: UserId,
+        end: u64,
+        limit: usize,
+        wanted: impl Fn(UserId) -> bool,
+    ) -> Result<Vec<(MessageId, UserId)>, StoreError> {
+        let mut entries =
+            self.entries(conversation_key(of.get(), 0)..conversation_key(of.get(), end));
+        let mut found = Vec::new();
+        while found.len() < limit
+            && let Some((key, value)) = entries.next_back()?
+        {
+            let entry = conversation(&key, &value);
+            let (_, last, with) =
+                entry.ok_or_else(|| self.broken("a conversation is malformed"))?;
+            if wanted(with) {
+                found.push((last, with));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The last `limit` postings of a list in a range of ids, ascending. Reads no more of the list
+    /// than these take.
+    pub(in crate::store) fn last_postings(
+        &self,
+        list: List,
+        (start, end): (u64, u64),
+        limit: usize,
+    ) -> Result<Vec<Posting>, StoreError> {
+        let mut found = Vec::new();
+        let mut chunks = self.chunks_below(list, end);
+        while found.len() < limit
+            && let Some(entry) = chunks.next_back()?
+        {
+            let chunk = self.chunk(&entry)?;
+            let wanted = chunk.iter().rev().filter(|it| it.id >= start && it.id < end);
+            found.extend(wanted.take(limit - found.len()));
+            if chunk.first().is_none_or(|first| first.id <= start) {
+                break;
+            }
+        }
+        found.reverse();
+        Ok(found)
+    }
+}
+
+/// The user, the last message and the counterpart of an entry.
+pub(super) fn conversation(key: &[u8], value: &[u8]) -> Option<(UserId, MessageId, UserId)> {
+    let (of, last) = key.strip_prefix(&[CONVERSATION])?.split_at_checked(8)?;
+    let of = UserId::new(number(of)?)?;
+    Some((of, MessageId::new(number(last)?)?, UserId::new(number(value)?)?))
+}
