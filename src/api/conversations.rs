@@ -168,3 +168,84 @@ impl App {
         self.read_marks.drain(..)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::super::client::Proxies;
+    use super::super::cors::Cors;
+    use super::super::limits::Limits;
+    use super::super::{Body, Request, Settings};
+    use super::*;
+    use crate::auth::tokens::Tokens;
+    use crate::model::{Epoch, MessageText, Timestamp, Username};
+    use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
+    use crate::sys::{FixedClock, SeededEntropy};
+
+    /// A server on which Ann wrote to Bob and then to everybody.
+    fn begun() -> App {
+        let mut store = MemoryStore::new(Epoch(1));
+        for name in ["ann", "bob"] {
+            let (name, created_at) = (Username::parse(name).unwrap(), Timestamp::from_millis(1));
+            store.create_user(NewUser { name, password_hash: "-".into(), created_at }).unwrap();
+        }
+        for to in [UserId::new(2), None] {
+            let text = MessageText::parse("hello".into()).unwrap();
+            let sent_at = Timestamp::from_millis(1);
+            store.post(NewMessage { from: UserId::FIRST, to, text, sent_at }).unwrap();
+        }
+        let settings = Settings {
+            min_password_length: 3,
+            cors: Cors::default(),
+            limits: Limits::default(),
+            proxies: Proxies::default(),
+        };
+        let tokens = Tokens::new(&[7; 32], 3600, Epoch(1));
+        let clock = Box::new(FixedClock(Timestamp::from_millis(1)));
+        App::new(Box::new(store), tokens, clock, Box::new(SeededEntropy(1)), settings)
+    }
+
+    /// Bob marks a conversation: how it was answered, and what others are to be told.
+    fn mark(app: &mut App, with: u64, up_to: u64) -> (u16, Vec<ReadMark>) {
+        let bob = UserId::new(2).unwrap();
+        let token = app.tokens.issue(bob, Timestamp::from_millis(1), [0; 16]).unwrap();
+        let body = format!("{{\"up_to\":{up_to}}}");
+        let (_, outcome) = app.handle(&Request {
+            method: "PUT",
+            path: &format!("/api/users/me/conversations/{with}/read"),
+            query: "",
+            client: IpAddr::from(Ipv4Addr::LOCALHOST),
+            authorization: Some(&format!("Bearer {token}")),
+            content_type: None,
+            accept_encoding: None,
+            if_match: None,
+            if_none_match: None,
+            prefer: None,
+            idempotency_key: None,
+            origin: None,
+            requested_method: None,
+            body: Body::Bytes(body.as_bytes()),
+        });
+        let Outcome::Reply(reply) = outcome else { panic!("no worker is needed") };
+        (reply.status, app.read_marks().collect())
+    }
+
+    #[test]
+    fn others_are_told_of_marks_that_moved() {
+        let mut app = begun();
+        let moved = |with, up_to| ReadMark {
+            user: UserId::new(2).unwrap(),
+            with: UserId::new(with),
+            up_to: MessageId::new(up_to).unwrap(),
+        };
+        assert_eq!(mark(&mut app, 1, 7), (200, vec![moved(1, 0)]), "not beyond the last");
+        assert_eq!(mark(&mut app, 1, 7), (200, vec![]));
+        assert_eq!(mark(&mut app, 1, 0), (200, vec![]));
+        assert_eq!(mark(&mut app, 0, 0), (200, vec![moved(0, 0)]));
+        assert_eq!(mark(&mut app, 0, 1), (200, vec![moved(0, 1)]));
+        assert_eq!(mark(&mut app, 2, 1), (404, vec![]), "nothing to himself");
+        assert_eq!(mark(&mut app, 0, crate::model::MAX_ID + 1), (422, vec![]));
+        assert_eq!(mark(&mut app, crate::model::MAX_ID + 1, 1), (404, vec![]));
+    }
+}
