@@ -143,6 +143,8 @@ pub enum Segment {
     Message,
     /// A user's id, or `me`.
     User,
+    /// A session's id.
+    Session,
     /// The slug of a kind of problem.
     ProblemKind,
     /// The name of a file of the reference page.

@@ -329,6 +329,11 @@ impl Translation {
                         ("from_user" | "to_user", Some(id), _) => {
                             self.users.get_or_general(id).into()
                         }
+                        // Whose account has ended is called by their id.
+                        ("username", _, Some(name)) if tombstone(name).is_some() => {
+                            let id = tombstone(name).map_or(0, |id| self.users.get(id));
+                            format!("{TOMBSTONE}{id}").into()
+                        }
                         ("username", _, Some(name)) => {
                             self.name(name).map_or_else(|_| value.clone(), Value::from)
                         }
@@ -359,6 +364,13 @@ pub fn followed(script: &str) -> impl Iterator<Item = &str> {
 fn split_target(behind: &str) -> (&str, &str) {
     let end = behind.find(|c: char| c.is_whitespace() || "'\"|;()<>`".contains(c));
     behind.split_at(end.unwrap_or(behind.len()))
+}
+
+/// What is before the id in the name of whose account has ended.
+const TOMBSTONE: &str = "deleted~";
+
+fn tombstone(name: &str) -> Option<u64> {
+    name.strip_prefix(TOMBSTONE).and_then(number)
 }
 
 /// What the `id` of an object is of.
@@ -512,12 +524,14 @@ mod tests {
         let documented = serde_json::json!([
             {"id": 1, "from_user": 2, "to_user": 0, "text": "id 1"},
             {"id": 2, "username": "Bob"},
+            {"id": 2, "username": "deleted~2"},
             {"status": "ok", "id": 0},
             {"id": 1},
         ]);
         let expected = serde_json::json!([
             {"id": 709, "from_user": 42, "to_user": 0, "text": "id 1"},
             {"id": 42, "username": "Bob-0f-1"},
+            {"id": 42, "username": "deleted~42"},
             {"status": "ok", "id": 700},
             {"id": 40},
         ]);

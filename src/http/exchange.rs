@@ -121,6 +121,7 @@ impl Exchange {
             prefer: None,
             origin: None,
             requested_method: None,
+            user_agent: None,
             body,
         };
         let mut forwarded = None;
@@ -136,6 +137,7 @@ impl Exchange {
                 "if-none-match" => join(&mut request.if_none_match, value),
                 "origin" => request.origin = Some(value),
                 "prefer" => join(&mut request.prefer, value),
+                "user-agent" => request.user_agent = Some(value),
                 "x-forwarded-for" => join(&mut forwarded, value),
                 _ => {}
             }
@@ -244,7 +246,7 @@ fn origin_form(target: &str) -> &str {
 
 /// A header's name, if it is one that matters here; names are compared without regard to case.
 fn name(header: &Header) -> &'static str {
-    const KNOWN: [&str; 14] = [
+    const KNOWN: [&str; 15] = [
         "accept-encoding",
         "access-control-request-method",
         "authorization",
@@ -258,6 +260,7 @@ fn name(header: &Header) -> &'static str {
         "origin",
         "prefer",
         "transfer-encoding",
+        "user-agent",
         "x-forwarded-for",
     ];
     let field = header.field.as_str().as_str();

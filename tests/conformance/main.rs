@@ -19,6 +19,7 @@ mod restarts;
 mod retries;
 mod rules;
 mod seed;
+mod sessions;
 mod snapshot;
 mod subject;
 
@@ -52,6 +53,10 @@ mod any {
             rules::the_last_id_is_given_out_once,
             retries::what_is_sent_twice_is_posted_once,
             retries::the_oldest_key_gives_way,
+            sessions::a_session_is_there_until_it_ends,
+            sessions::of_too_many_sessions_the_oldest_ends,
+            sessions::a_password_is_changed_with_all_sessions,
+            sessions::an_account_that_has_ended_is_a_tombstone,
             pages::an_empty_store_has_empty_pages,
             pages::messages_lie_in_their_mailboxes,
             pages::every_window_is_exact,
@@ -77,6 +82,7 @@ mod persisted {
             restarts::buried_messages_survive,
             retries::keys_survive,
             retries::a_message_and_its_key_survive_together,
+            sessions::a_change_survives_whole,
             snapshot::a_snapshot_is_what_was_synced,
             snapshot::a_snapshot_goes_on_after_a_restart,
         ]

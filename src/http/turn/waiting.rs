@@ -65,6 +65,10 @@ impl Loop {
         for (topic, id) in self.app.happened() {
             self.parking.wake(topic, id);
         }
+        let revoked = self.app.revoked();
+        if !revoked.is_empty() {
+            self.parking.end_revoked(&revoked);
+        }
         if self.parking.next_deadline().is_some() {
             self.parking.expire(Instant::now());
         }
