@@ -80,10 +80,21 @@ fn sealed_export(input: &[u8]) -> Vec<u8> {
     let digits = bytes[last..].windows(SHA256_MEMBER.len()).position(|it| it == SHA256_MEMBER);
     let Some(digits) = digits.map(|at| last + at + SHA256_MEMBER.len()) else { return bytes };
     let Some(place) = bytes.get_mut(digits..digits + 64) else { return bytes };
-    for (pair, byte) in place.chunks_exact_mut(2).zip(Sha256::digest(&input[..last])) {
+    // Since the second format it goes on with the counters.
+    let end: serde_json::Value = serde_json::from_slice(&lines[last..]).unwrap_or_default();
+    let counters = match (end["end"]["next_user"].as_u64(), end["end"]["next_message"].as_u64()) {
+        (Some(user), Some(message)) if !is_first_format(input) => format!("{user} {message}"),
+        _ => String::new(),
+    };
+    let digest = Sha256::new_with_prefix(&input[..last]).chain_update(counters).finalize();
+    for (pair, byte) in place.chunks_exact_mut(2).zip(digest) {
         pair.copy_from_slice(format!("{byte:02x}").as_bytes());
     }
     bytes
+}
+
+fn is_first_format(input: &[u8]) -> bool {
+    input.starts_with(br#"{"veche_export":{"version":1,"#)
 }
 
 /// The input with each checksum as it should be, and, if it is a log, with an end mark behind it.

@@ -40,7 +40,8 @@ pub(super) const LIST: Operation = Operation {
         "A page of events, in the order in which they happened",
         Shape::of::<EventBody<'static>>(),
     )
-    .with(&[Field::Link])],
+    .with(&[Field::Link])
+    .perhaps_with(&[Field::PreferenceApplied])],
     problems: &[
         problem::INVALID_PARAMETER,
         problem::TOKEN_MISSING,

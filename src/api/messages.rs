@@ -238,12 +238,13 @@ impl MessageWriter {
         self.json.push(b'}');
     }
 
+    /// Few messages have one, so that the way there is not to be in the others'.
+    #[cold]
     fn revision(&mut self, message: &Message) {
         match message.edited_at() {
             Some(at) => {
-                self.json.extend(b",\"edited_at\":\"");
-                self.timestamp(at);
-                self.json.push(b'"');
+                self.json.extend(b",\"edited_at\":");
+                let _ = serde_json::to_writer(&mut self.json, &at);
             }
             None => self.json.extend(b",\"deleted\":true"),
         }

@@ -16,6 +16,8 @@ use std::ops::Range;
 pub enum Stage {
     /// Nothing: a reader sees the same.
     Plain,
+    /// Nothing has happened but what the page has done, so that its events have these numbers.
+    FreshStore,
     /// A token's life is over.
     HourLater,
     /// The store cannot post.
@@ -32,6 +34,7 @@ impl Stage {
     /// As it is called in a page.
     fn named(name: &str) -> Option<Stage> {
         match name {
+            "fresh-store" => Some(Stage::FreshStore),
             "hour-later" => Some(Stage::HourLater),
             "failing-store" => Some(Stage::FailingStore),
             "full-disk" => Some(Stage::FullDisk),
@@ -46,6 +49,7 @@ impl Stage {
     pub fn wants(self) -> Option<&'static str> {
         match self {
             Stage::Plain => None,
+            Stage::FreshStore => Some("wants a store to which nobody else writes"),
             Stage::HourLater => Some("wants a token whose life is over"),
             Stage::FailingStore => Some("wants a server whose disk fails"),
             Stage::FullDisk => Some("wants a server whose disk is full"),

@@ -2,7 +2,8 @@
 //!
 //! The first line says what follows, then come all accounts in order of id, then all that happened
 //! to messages in order, then all facts in order of subject, and at last a line with the counts and
-//! the SHA-256 of every byte before it. A file that was cut short or changed is refused.
+//! the SHA-256 of every byte before it and of the counters. A file that was cut short or changed is
+//! refused.
 //!
 //! A text that was replaced or deleted is not in an export: of a message's lines only the last has
 //! its text, those before it an empty one.
@@ -24,7 +25,7 @@ use crate::model::{
 };
 
 /// The version of the lines below. A higher one is refused, at the first line. The first had no
-/// revisions and no facts.
+/// revisions and no facts, and its digest did not cover the counters.
 const FORMAT_VERSION: u32 = 2;
 /// Records read from the store, or synced to it, at once.
 const BATCH: usize = 1000;
@@ -174,7 +175,11 @@ pub(super) fn restore(
         let digest_before = reader.hasher.clone();
         let record = match reader.next()? {
             Line::End { users, messages, revisions, next_user, next_message, sha256 } => {
-                let digest = hex(digest_before);
+                let counters = Counters { next_user, next_event: next_message };
+                let digest = hex(match version {
+                    1 => digest_before,
+                    _ => with_counters(digest_before, counters),
+                });
                 if (Counts { users, messages, revisions, ..counts }) != counts || sha256 != digest {
                     let why = "the counts or the digest do not fit what came before".to_owned();
                     return Err(TransferError::Line(reader.number, why));
@@ -183,7 +188,6 @@ pub(super) fn restore(
                     let why = format!("message {id} has no text, and nothing took its place");
                     return Err(TransferError::Line(reader.number, why));
                 }
-                let counters = Counters { next_user, next_event: next_message };
                 let restored = store.restore(Restored::Counters(counters));
                 restored.map_err(|e| TransferError::Restore(reader.number, e))?;
                 reader.expect_end()?;
@@ -360,7 +364,7 @@ impl<W: Write> Writer<W> {
     pub(super) fn end(mut self, counters: Counters) -> Result<Summary, TransferError> {
         let Counts { users, messages, revisions, facts: _ } = self.counts;
         let Counters { next_user, next_event: next_message } = counters;
-        let digest = hex(self.hasher.clone());
+        let digest = hex(with_counters(self.hasher.clone(), counters));
         let sha256 = Cow::Borrowed(digest.as_str());
         self.write(&Line::End { users, messages, revisions, next_user, next_message, sha256 })?;
         self.out.flush()?;
@@ -408,6 +412,12 @@ impl<R: BufRead> Reader<R> {
             _ => Err(TransferError::Line(self.number + 1, "something follows the end".to_owned())),
         }
     }
+}
+
+/// The digest goes on with the counters, as digits with a space between.
+fn with_counters(hasher: Sha256, counters: Counters) -> Sha256 {
+    let Counters { next_user, next_event } = counters;
+    hasher.chain_update(format!("{next_user} {next_event}"))
 }
 
 fn hex(hasher: Sha256) -> String {

@@ -209,3 +209,62 @@ pub fn standing(store: &mut dyn Backend, mut tell: impl FnMut(Standing)) -> Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::AccountOf;
+    use super::super::account::AccountState;
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
+    /// The bytes on every disk out there, and the lines of every export: these literals never
+    /// change.
+    #[test]
+    fn golden() {
+        let user = UserId::new(0x0a0b).unwrap();
+        let at = Timestamp::from_millis(1_700_000_000_123);
+        let is = Begun { at, expires_at: at, user_agent: "curl".into() };
+        let of = SessionOf { user, id: SessionId([0xab; 16]) };
+        let hash = "$x".into();
+        let account = AccountOf { user };
+        for (fact, subject, value, line) in [
+            (
+                Fact::Session { of, is: Some(is) },
+                "030000000000000a0babababababababababababababababab",
+                "7b68e5cf8b0100007b68e5cf8b0100006375726c",
+                r#"{"session":{"of":{"user":2571,"id":"abababababababababababababababab"},"is":{"at":"2023-11-14T22:13:20.123Z","expires_at":"2023-11-14T22:13:20.123Z","user_agent":"curl"}}}"#,
+            ),
+            (
+                Fact::Account { of: account, is: Some(AccountState::Password { hash, at }) },
+                "040000000000000a0b",
+                "017b68e5cf8b0100002478",
+                r#"{"account":{"of":{"user":2571},"is":{"password":{"hash":"$x","at":"2023-11-14T22:13:20.123Z"}}}}"#,
+            ),
+            (
+                Fact::Account { of: account, is: Some(AccountState::Ended { at }) },
+                "040000000000000a0b",
+                "027b68e5cf8b010000",
+                r#"{"account":{"of":{"user":2571},"is":{"ended":{"at":"2023-11-14T22:13:20.123Z"}}}}"#,
+            ),
+            (
+                Fact::StrayTokens { of: StrayTokensOf { user }, is: Some(Refused { at }) },
+                "050000000000000a0b",
+                "7b68e5cf8b010000",
+                r#"{"stray_tokens":{"of":{"user":2571},"is":{"at":"2023-11-14T22:13:20.123Z"}}}"#,
+            ),
+        ] {
+            assert_eq!(hex(&fact.subject()), subject);
+            assert_eq!(hex(&fact.value().unwrap()), value);
+            assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Fact>(line).unwrap().checked(), Some(fact.clone()));
+            let value = fact.value().unwrap();
+            assert_eq!(Fact::decode(&fact.subject(), &value), Ok(fact.clone()));
+            for len in 0..8 {
+                assert!(Fact::decode(&fact.subject(), &value[..len]).is_err(), "{len}");
+            }
+        }
+    }
+}

@@ -230,8 +230,12 @@ impl Table {
     ) -> impl Iterator<Item = &'a Message> {
         let mut next = usize::MAX;
         ids.filter_map(move |id| {
-            let near = (next..next.saturating_add(NEAR))
-                .find(|&place| self.messages.get(place).is_some_and(|message| message.id == *id));
+            let at = |place| self.messages.get(place).filter(|message| message.id == *id);
+            if let Some(message) = at(next) {
+                next += 1;
+                return Some(message);
+            }
+            let near = (next..next.saturating_add(NEAR)).skip(1).find(|&place| at(place).is_some());
             let place = near.or_else(|| self.place(*id))?;
             next = place + 1;
             self.messages.get(place)

@@ -69,7 +69,7 @@ impl Host for Binary {
     }
 
     fn stage(&self, stage: Stage) -> Option<Set> {
-        (stage == Stage::Plain).then(|| Set::until(|| {}))
+        matches!(stage, Stage::Plain | Stage::FreshStore).then(|| Set::until(|| {}))
     }
 }
 

@@ -75,7 +75,7 @@ impl Host for InProcess {
 
     fn stage(&self, stage: Stage) -> Option<Set> {
         Some(match stage {
-            Stage::Plain => Set::until(|| {}),
+            Stage::Plain | Stage::FreshStore => Set::until(|| {}),
             Stage::HourLater => {
                 let now = Arc::clone(&self.now);
                 now.fetch_add(TOKEN_TTL_SECONDS * 1000, Ordering::SeqCst);

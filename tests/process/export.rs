@@ -24,7 +24,8 @@ pub(crate) fn make_up_export(messages: usize, text_bytes: usize) -> Vec<u8> {
 
 /// Adds the last line.
 pub(crate) fn close(mut lines: String, users: usize, messages: usize) -> Vec<u8> {
-    let sha256 = hex(lines.as_bytes());
+    let counters = format!("{} {messages}", users + 1);
+    let sha256 = hex((lines.clone() + &counters).as_bytes());
     let end = json!({
         "users": users,
         "messages": messages,

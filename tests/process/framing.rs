@@ -192,7 +192,7 @@ fn a_body_nobody_wants_is_passed_over() {
         ("GET /api/users/me HTTP/1.1", 200),
         ("POST /nowhere HTTP/1.1", 404),
         ("PUT /api/messages HTTP/1.1", 405),
-        ("DELETE /api/messages/1 HTTP/1.1", 405),
+        ("PUT /api/messages/1 HTTP/1.1", 405),
         ("BREW /coffee HTTP/1.1", 404),
         ("OPTIONS * HTTP/1.1", 404),
     ] {

@@ -74,7 +74,13 @@ fn a_port_that_is_used_again_is_somebody_else() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let ann = Client::signed_up(&server, "ann");
-    let login = post(&ann, "/login", &credentials("ann", PASSWORD).to_string());
+    // Another program may have taken the port.
+    assert!((0..10).any(|_| is_told_apart(&server, &ann)), "no port can be had again");
+    server.stop();
+}
+
+fn is_told_apart(server: &Server, ann: &Client) -> bool {
+    let login = post(ann, "/login", &credentials("ann", PASSWORD).to_string());
     let mut first: Vec<Wire> = (0..8).map(|_| Wire::connect(server.addr())).collect();
     for wire in &mut first {
         wire.send(&login);
@@ -86,13 +92,13 @@ fn a_port_that_is_used_again_is_somebody_else() {
     // The server has it in flight before the answer to what was asked later.
     ann.get("/problems");
     old.reset();
-    let mut new = Wire::connect_from(port, server.addr());
+    let Some(mut new) = Wire::connect_from(port, server.addr()) else { return false };
     for _ in 0..2 {
-        new.send(get(&ann, "/api/users/me"));
+        new.send(get(ann, "/api/users/me"));
         assert_eq!(new.answer().status, 200);
     }
     for wire in &mut first {
         assert_eq!(wire.answer().status, 200);
     }
-    server.stop();
+    true
 }

@@ -37,7 +37,12 @@ fn a_store_is_checked_and_compacted() {
     let checked = check(&data);
     assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
     let text = stdout(&checked);
-    assert!(text.starts_with("3 users, 9 messages (4 general, 5 private)\nlog: "), "{text}");
+    assert!(
+        text.starts_with(
+            "3 users, 9 messages (4 general, 5 private), 0 edits and deletions\nlog: "
+        ),
+        "{text}"
+    );
     assert!(text.ends_with("index: agrees with the log\n"), "{text}");
     assert_eq!(stderr(&checked), "");
 

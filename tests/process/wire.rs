@@ -42,13 +42,15 @@ impl Wire {
         Wire::over(socket.into()).expect("a connected socket")
     }
 
-    /// One that comes from where a connection was that has been reset.
-    pub(crate) fn connect_from(from: SocketAddr, addr: SocketAddr) -> Wire {
+    /// One that comes from where a connection was that has been reset. `None` if somebody else has
+    /// that port by now.
+    pub(crate) fn connect_from(from: SocketAddr, addr: SocketAddr) -> Option<Wire> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_reuse_address(true).expect("a socket option");
-        socket.bind(&from.into()).expect("the port is free again");
+        let taken = |error: io::Error| assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        socket.bind(&from.into()).map_err(taken).ok()?;
         socket.connect(&addr.into()).expect("the server takes connections");
-        Wire::over(socket.into()).expect("a connected socket")
+        Some(Wire::over(socket.into()).expect("a connected socket"))
     }
 
     /// Where it comes from.
