@@ -48,11 +48,12 @@ pub fn fetch(
         .tempfile_in(dir)
         .map_err(|e| format!("{}: {e}", dir.display()))?;
     let written = unfinished.as_file().try_clone().map_err(named)?;
-    let mut again = written.try_clone().map_err(named)?;
+    let again = written.try_clone().map_err(named)?;
     // A proxy may have cut it where nobody can see it but by its length.
     let source = Copied { source: body.take(len), copy: written };
     let again = || {
         again.sync_all()?;
+        let mut again = again.try_clone()?;
         again.rewind()?;
         Ok(again)
     };

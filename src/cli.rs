@@ -185,7 +185,7 @@ pub struct ServeArgs {
     pub access_log: Option<PathBuf>,
     /// Refuse writes while fewer bytes than these are free on the disk of the sled store
     ///
-    /// Reading and logging in go on. 0 never refuses.
+    /// Reading, logging in and out and ending accounts go on, down to an eighth. 0 never refuses.
     #[arg(
         long,
         env = "VECHE_MIN_FREE_SPACE",

@@ -4,12 +4,16 @@
 //! nothing behind this module checks them again. Knows JSON's view of them (serde) and the
 //! calendar (jiff), and nothing else.
 
+mod session;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU64;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use self::session::{MAX_SESSIONS, MAX_USER_AGENT_LEN, Session, SessionId, shortened};
 
 /// Longest user name, in ASCII characters.
 pub const MAX_USERNAME_LEN: usize = 32;
@@ -260,10 +264,25 @@ pub struct User {
     pub id: UserId,
     /// Unique whatever the case.
     pub name: Username,
-    /// In the PHC string format, with its own parameters and salt.
+    /// In the PHC string format, with its own parameters and salt. Empty once the account has
+    /// ended.
     pub password_hash: Box<str>,
     /// When the account was registered.
     pub created_at: Timestamp,
+    /// When it ended, if it did: then nobody can log in to it or write to it any more, and its name
+    /// is given to nobody else.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl User {
+    /// What others are shown: the name, or of an account that has ended one that nobody can have.
+    #[must_use]
+    pub fn shown_name(&self) -> Cow<'_, str> {
+        match self.ended_at {
+            None => self.name.as_str().into(),
+            Some(_) => format!("deleted~{}", self.id).into(),
+        }
+    }
 }
 
 /// A message of the general chat or between two users.

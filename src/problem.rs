@@ -56,7 +56,8 @@ kinds! {
         "There is no `Authorization` field, or not one of the form `Bearer TOKEN`.",
         "Log in and send the token as `Authorization: Bearer TOKEN`.";
     TOKEN_INVALID = 401 "token-invalid": "The access token is not valid",
-        "The token has expired, is malformed or forged, or is of another store.",
+        "The token has expired, its session was ended, or it is malformed, forged or of another \
+         store.",
         "Log in again.";
     WRONG_CREDENTIALS = 401 "wrong-credentials": "The user name or the password is wrong",
         "No user has this name and this password.",

@@ -9,9 +9,10 @@ use veche::api::limits::{Limit, Limits};
 use veche::api::{App, Body, Request, Settings};
 use veche::auth::tokens::Tokens;
 use veche::model::{
-    Content, Epoch, MAX_ID, Message, MessageId, MessageText, Timestamp, User, UserId, Username,
+    Content, Epoch, MAX_ID, Message, MessageId, MessageText, SessionId, Timestamp, User, UserId,
+    Username,
 };
-use veche::store::{Backend, MemoryStore, Restored};
+use veche::store::{Backend, Begun, Fact, MemoryStore, Restored, SessionOf};
 use veche::sys::{FixedClock, SeededEntropy};
 
 /// The store's epoch.
@@ -65,8 +66,15 @@ pub(super) fn store(said: impl Iterator<Item = Said>) -> Box<dyn Backend> {
             name: Username::parse(name).unwrap(),
             password_hash: PASSWORD_HASH.into(),
             created_at: now(),
+            ended_at: None,
         };
         store.restore(Restored::User(user)).unwrap();
+    }
+    for user in 1..=2 {
+        let expires_at = Timestamp::from_millis((now().seconds() + TTL_SECONDS) * 1000);
+        let of = SessionOf { user: UserId::new(user).unwrap(), id: session(user) };
+        let is = Some(Begun { at: now(), expires_at, user_agent: "".into() });
+        store.restore(Restored::Fact(Fact::Session { of, is })).unwrap();
     }
     for Said { id, from, to } in said {
         let message = Message {
@@ -105,8 +113,13 @@ pub(super) fn tokens() -> Tokens {
 
 /// A good token of each of the first two users.
 pub(super) static ISSUED: LazyLock<[String; 2]> = LazyLock::new(|| {
-    [1, 2].map(|id| tokens().issue(UserId::new(id).unwrap(), now(), [0; 16]).unwrap())
+    [1, 2].map(|id| tokens().issue(UserId::new(id).unwrap(), now(), session(id)).unwrap())
 });
+
+/// The session of the token of a user.
+pub(super) fn session(user: u64) -> SessionId {
+    SessionId(u128::from(user).to_be_bytes())
+}
 
 /// A request without anything.
 pub(super) fn request<'a>(method: &'a str, target: &'a str) -> Request<'a> {
@@ -125,6 +138,7 @@ pub(super) fn request<'a>(method: &'a str, target: &'a str) -> Request<'a> {
         prefer: None,
         origin: None,
         requested_method: None,
+        user_agent: None,
         body: Body::Bytes(&[]),
     }
 }

@@ -5,7 +5,7 @@
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Map, Value};
-use veche::auth::tokens::{TokenError, Tokens};
+use veche::auth::tokens::{Bearer, TokenError, Tokens};
 use veche::model::{Timestamp, UserId};
 
 use super::stage::{self, EPOCH, ISSUED, SECRET, TTL_SECONDS};
@@ -37,7 +37,8 @@ fn sent(token: &[u8]) {
     let Ok(token) = str::from_utf8(token) else { return };
     let mut tokens = stage::tokens();
     let issued = (1..).zip(&*ISSUED).find(|(_, issued)| *issued == token);
-    let user = issued.map(|(id, _)| UserId::new(id).unwrap()).ok_or(TokenError::Invalid);
+    let bearer = |id| Bearer { user: UserId::new(id).unwrap(), session: Some(stage::session(id)) };
+    let user = issued.map(|(id, _)| bearer(id)).ok_or(TokenError::Invalid);
     let exp = stage::now().seconds() + TTL_SECONDS;
     // Unknown, remembered, and expired while it is remembered.
     assert_eq!(tokens.verify(token, stage::now()), user);
@@ -59,8 +60,12 @@ fn claims(json: &[u8]) {
         verified
     };
     let ours = sign(Algorithm::HS256, SECRET);
-    if let Ok(user) = verify(stage::tokens(), &ours) {
-        assert_eq!(claims["UserID"].as_u64(), Some(user.get()));
+    if let Ok(bearer) = verify(stage::tokens(), &ours) {
+        assert_eq!(claims["UserID"].as_u64(), Some(bearer.user.get()));
+        assert_eq!(
+            claims.get("sid").and_then(Value::as_str).map(str::to_owned),
+            bearer.session.map(|id| id.to_string())
+        );
         assert_eq!(claims["epoch"].as_str(), Some(&*EPOCH.to_string()));
         assert!(claims["exp"].as_u64().unwrap() > now.seconds());
     }

@@ -9,8 +9,9 @@ use super::body::{self, Given};
 use super::client::Network;
 use super::contract::{Answer, Field, Operation, Shape, Tag};
 use super::limits::Standing;
+use super::sessions::LoggedIn;
 use super::{App, Failure, Job, OpenCall, Outcome, Reply, Resume, to_json};
-use crate::auth::{passwords, tokens};
+use crate::auth::passwords;
 use crate::model::{MAX_PASSWORD_BYTES, UserId, Username};
 use crate::problem::{self, Problem};
 use crate::store::NewUser;
@@ -41,21 +42,6 @@ struct Credentials<'a> {
 #[serde(deny_unknown_fields)]
 struct Registered {
     id: UserId,
-}
-
-/// An access token.
-#[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = AccessToken)]
-struct LoggedIn<'a> {
-    /// A JSON Web Token (RFC 7519), to be sent as `Authorization: Bearer TOKEN`.
-    #[schema(pattern = "^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$")]
-    token: &'a str,
-    #[schema(pattern = "^Bearer$")]
-    token_type: &'a str,
-    /// For how many seconds it is good.
-    #[schema(minimum = 1, maximum = 31_536_000)]
-    expires_in: u64,
 }
 
 pub(super) const REGISTER: Operation = Operation {
@@ -91,6 +77,7 @@ pub(super) const LOGIN: Operation = Operation {
         problem::UNSUPPORTED_MEDIA_TYPE,
         problem::INVALID_FIELD,
         problem::TOO_MANY_REQUESTS,
+        problem::INSUFFICIENT_STORAGE,
     ],
     ..Operation::new("login", Tag::Accounts, "Log in: get an access token")
 };
@@ -104,7 +91,7 @@ pub(super) fn register(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Fa
     let username = credentials.username.required("username")?;
     let password = credentials.password.required("password")?;
     let name = Username::parse(&username).map_err(|why| Problem::field("username", why))?;
-    check_password(&password, app.settings.min_password_length)?;
+    check_password("password", &password, app.settings.min_password_length)?;
     // Asked again when it is written; a name that is taken is not worth a hash.
     if app.store.user_named(&name)?.is_some() {
         return Err(username_taken().into());
@@ -151,17 +138,31 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
     // Before anything is known of the user, and before the hash that it is to spare.
     let attempt = app.limiters.begin_login(&username, call.request.client, &*app.clock)?;
     let user = match Username::parse(&username) {
-        Ok(name) => app.store.user_named(&name)?.map(|user| (user.id, user.password_hash.clone())),
+        Ok(name) => app.store.user_named(&name)?,
         Err(_) => None,
     };
+    // One that has ended is nobody.
+    let user = user.filter(|user| user.ended_at.is_none());
+    let user = user.map(|user| (user.id, user.password_hash.clone()));
+    let user_agent = call.user_agent();
     let work = move || -> Resume {
         let right = passwords::verify(user.as_ref().map(|(_, hash)| &**hash), &password);
-        let id = user.map(|(id, _)| id).filter(|_| right);
+        let user = user.filter(|_| right);
         Box::new(move |app| {
-            let why = "no user has this name and this password";
-            let id = id.ok_or_else(|| Problem::new(problem::WRONG_CREDENTIALS, why))?;
+            let wrong = || {
+                let why = "no user has this name and this password";
+                Problem::new(problem::WRONG_CREDENTIALS, why)
+            };
+            let (id, seen) = user.ok_or_else(wrong)?;
+            let session = app.new_session(id, user_agent);
+            // The password may be another since it was looked at, or the account have ended.
+            let ended = app.store.begin_session(session.clone(), &seen)?.ok_or_else(wrong)?;
             app.limiters.login_succeeded(attempt, &*app.clock);
-            admit(app, id)
+            for ended in ended {
+                app.live.end(id, ended);
+            }
+            app.live.begin(&session);
+            app.token_of(&session)
         })
     };
     Ok(Outcome::Offload(Job::new(work).or_else(move |app| {
@@ -169,24 +170,18 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
     })))
 }
 
-fn admit(app: &mut App, user: UserId) -> Result<Reply, Failure> {
-    let id = random::<{ tokens::TOKEN_ID_BYTES }>(&mut *app.entropy);
-    let token = app.tokens.issue(user, app.clock.now(), id).map_err(|error| {
-        log::error!("signing a token failed: {error}");
-        Problem::internal()
-    })?;
-    let expires_in = app.tokens.ttl_seconds();
-    let body = LoggedIn { token: &token, token_type: "Bearer", expires_in };
-    Ok(Reply::json(200, to_json(&body)))
-}
-
-fn check_password(password: &str, min_length: usize) -> Result<(), Problem> {
+/// 422 for a password that cannot be registered, by the field that it is in.
+pub(super) fn check_password(
+    field: &'static str,
+    password: &str,
+    min_length: usize,
+) -> Result<(), Problem> {
     if password.chars().count() < min_length {
         let why = format!("must be at least {min_length} characters long");
-        return Err(Problem::field("password", &why));
+        return Err(Problem::field(field, &why));
     }
     if password.len() > MAX_PASSWORD_BYTES {
-        return Err(Problem::field("password", "must be at most 1024 bytes of UTF-8"));
+        return Err(Problem::field(field, "must be at most 1024 bytes of UTF-8"));
     }
     Ok(())
 }
@@ -243,6 +238,7 @@ mod tests {
             prefer: None,
             origin: None,
             requested_method: None,
+            user_agent: None,
             body: Body::Bytes(body.as_bytes()),
         });
         outcome

@@ -150,6 +150,8 @@ pub enum Segment {
     User,
     /// The id of the user whom a conversation is with, or 0 for the general chat.
     Conversation,
+    /// A session's id.
+    Session,
     /// The slug of a kind of problem.
     ProblemKind,
     /// The name of a file of the reference page.

@@ -179,7 +179,7 @@ mod tests {
     use super::super::{Body, Request, Settings};
     use super::*;
     use crate::auth::tokens::Tokens;
-    use crate::model::{Epoch, MessageText, Timestamp, Username};
+    use crate::model::{Epoch, MessageText, Session, SessionId, Timestamp, Username};
     use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
     use crate::sys::{FixedClock, SeededEntropy};
 
@@ -209,7 +209,15 @@ mod tests {
     /// Bob marks a conversation: how it was answered, and what others are to be told.
     fn mark(app: &mut App, with: u64, up_to: u64) -> (u16, Vec<ReadMark>) {
         let bob = UserId::new(2).unwrap();
-        let token = app.tokens.issue(bob, Timestamp::from_millis(1), [0; 16]).unwrap();
+        let session = Session {
+            user: bob,
+            id: SessionId([0; 16]),
+            created_at: Timestamp::from_millis(1),
+            expires_at: Timestamp::MAX,
+            user_agent: "".into(),
+        };
+        app.live.begin(&session);
+        let token = app.tokens.issue(bob, session.created_at, session.id).unwrap();
         let body = format!("{{\"up_to\":{up_to}}}");
         let (_, outcome) = app.handle(&Request {
             method: "PUT",
@@ -223,6 +231,7 @@ mod tests {
             if_none_match: None,
             prefer: None,
             idempotency_key: None,
+            user_agent: None,
             origin: None,
             requested_method: None,
             body: Body::Bytes(body.as_bytes()),

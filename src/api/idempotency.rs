@@ -106,7 +106,7 @@ mod tests {
     use crate::api::limits::{Limit, Limits};
     use crate::api::{Body, Outcome, Settings};
     use crate::auth::tokens::Tokens;
-    use crate::model::{Epoch, Timestamp, Username};
+    use crate::model::{Epoch, Session, SessionId, Timestamp, Username};
     use crate::store::{Backend, MAX_RETRIES, MemoryStore, NewUser};
     use crate::sys::{Clock, SeededEntropy};
 
@@ -156,7 +156,15 @@ mod tests {
         /// Ann says it: status, message id, whether it was said before.
         fn say(&mut self, key: &str, text: &str) -> (u16, u64, bool) {
             let now = Timestamp::from_millis(BEGUN);
-            let token = self.app.tokens.issue(UserId::FIRST, now, [0; 16]).unwrap();
+            let session = Session {
+                user: UserId::FIRST,
+                id: SessionId([0; 16]),
+                created_at: now,
+                expires_at: Timestamp::MAX,
+                user_agent: "".into(),
+            };
+            self.app.live.begin(&session);
+            let token = self.app.tokens.issue(session.user, now, session.id).unwrap();
             let body = format!("{{\"text\":\"{text}\"}}");
             let (_, outcome) = self.app.handle(&Request {
                 method: "POST",
@@ -172,6 +180,7 @@ mod tests {
                 idempotency_key: (!key.is_empty()).then(|| key.into()),
                 origin: None,
                 requested_method: None,
+                user_agent: None,
                 body: Body::Bytes(body.as_bytes()),
             });
             let Outcome::Reply(reply) = outcome else { panic!("no worker is needed") };

@@ -11,7 +11,8 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use self::attempts::{Attempt, Attempts};
+pub(super) use self::attempts::Attempt;
+use self::attempts::Attempts;
 use self::throttle::{Level, Taken, Throttle};
 use super::Reply;
 use super::client::Network;

@@ -15,14 +15,17 @@ mod events;
 mod health;
 pub mod idempotency;
 pub mod limits;
+mod live;
 mod messages;
 mod names;
 pub mod openapi;
 mod paging;
+mod password;
 mod problems;
 mod reference;
 mod revisions;
 pub mod routes;
+mod sessions;
 mod users;
 pub mod wait;
 
@@ -32,8 +35,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 
-use crate::auth::tokens::{TokenError, Tokens};
-use crate::model::{EventId, UserId};
+use crate::auth::tokens::{Bearer, TokenError, Tokens};
+use crate::model::{EventId, SessionId, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{Backend, Snapshot, StoreError};
 use crate::sys::{Clock, Entropy};
@@ -42,6 +45,8 @@ use client::Proxies;
 use conversations::ReadMark;
 use cors::Cors;
 use limits::{Limiters, Limits};
+use live::Live;
+pub use live::Revoked;
 use paging::Query;
 use routes::{Handler, Match, Route};
 use wait::{Topic, Wait};
@@ -57,6 +62,7 @@ pub struct App {
     entropy: Box<dyn Entropy>,
     settings: Settings,
     limiters: Limiters,
+    live: Live,
     /// What happened since somebody last asked.
     happened: Vec<(Topic, EventId)>,
     /// What was marked as read since somebody last asked.
@@ -106,6 +112,8 @@ pub struct Request<'a> {
     pub origin: Option<&'a str>,
     /// The `Access-Control-Request-Method` field.
     pub requested_method: Option<&'a str>,
+    /// The `User-Agent` field.
+    pub user_agent: Option<&'a str>,
     /// The content.
     pub body: Body<'a>,
 }
@@ -238,19 +246,32 @@ impl From<Problem> for Reply {
 }
 
 impl App {
-    /// The state around a store.
+    /// The state around a store, whose sessions are read. Should that fail, the first sync does.
     #[must_use]
     pub fn new(
-        store: Box<dyn Backend>,
+        mut store: Box<dyn Backend>,
         tokens: Tokens,
         clock: Box<dyn Clock>,
         entropy: Box<dyn Entropy>,
         settings: Settings,
     ) -> App {
         let limiters = Limiters::new(settings.limits);
-        let (happened, read_marks) = Default::default();
-        let failure = None;
-        App { store, tokens, clock, entropy, settings, limiters, happened, read_marks, failure }
+        let (live, failure) = match Live::load(&mut *store, clock.now()) {
+            Ok(live) => (live, None),
+            Err(error) => (Live::default(), Some(error)),
+        };
+        App {
+            store,
+            tokens,
+            clock,
+            entropy,
+            settings,
+            limiters,
+            live,
+            happened: Vec::new(),
+            read_marks: Vec::new(),
+            failure,
+        }
     }
 
     /// Routes and handles one request. What it wrote is not durable before [`App::sync`].
@@ -280,6 +301,12 @@ impl App {
             Some(failure) => Err(failure),
             None => self.store.sync(),
         }
+    }
+
+    /// What was ended since this was last asked: requests of it that are under way, and do not end
+    /// by themselves, are to be ended.
+    pub fn revoked(&mut self) -> Vec<Revoked> {
+        self.live.revoked()
     }
 
     /// Whether the next sync will fail, whatever happens until then.
@@ -339,17 +366,19 @@ impl App {
         };
         trace.route = Some(route);
         match route.handler {
-            Handler::Open(handle) => handle(self, &Call { request, route, caller: (), segment }),
+            Handler::Open(handle) => {
+                handle(self, &Call { request, route, caller: (), session: None, segment })
+            }
             Handler::Authenticated(handle) => {
-                let caller = self.authenticate(request)?;
+                let Bearer { user: caller, session } = self.authenticate(request)?;
                 trace.caller = Some(caller);
-                handle(self, &Call { request, route, caller, segment })
+                handle(self, &Call { request, route, caller, session, segment })
             }
         }
     }
 
     /// The user whose token the request brings (RFC 6750, section 2.1).
-    fn authenticate(&mut self, request: &Request<'_>) -> Result<UserId, Problem> {
+    fn authenticate(&mut self, request: &Request<'_>) -> Result<Bearer, Problem> {
         let Some(authorization) = request.authorization else {
             return Err(Problem::new(problem::TOKEN_MISSING, "there is no Authorization header"));
         };
@@ -360,13 +389,15 @@ impl App {
                 return Err(Problem::new(problem::TOKEN_MISSING, why));
             }
         };
-        self.tokens.verify(token, self.clock.now()).map_err(|error| {
+        let now = self.clock.now();
+        let bearer = self.tokens.verify(token, now).map_err(|error| {
             let why = match error {
                 TokenError::Expired => "the access token has expired",
                 TokenError::Invalid => "the access token is malformed, forged or of another store",
             };
             Problem::new(problem::TOKEN_INVALID, why)
-        })
+        })?;
+        if self.live.admit(bearer, now) { Ok(bearer) } else { Err(sessions::session_ended()) }
     }
 
     fn reply_to(&mut self, failure: Failure) -> Reply {
@@ -396,6 +427,8 @@ struct Call<'a, Caller = UserId> {
     route: &'static Route,
     /// Who sent it, if that was asked.
     caller: Caller,
+    /// With the token of which session, if it is of one.
+    session: Option<SessionId>,
     /// What the `{…}` in the route's path stands for.
     segment: &'a str,
 }

@@ -4,7 +4,8 @@
 use super::contract::Operation;
 use super::{App, Call, Failure, OpenCall, Outcome};
 use super::{
-    accounts, conversations, events, health, messages, problems, reference, revisions, users,
+    accounts, conversations, events, health, messages, password, problems, reference, revisions,
+    sessions, users,
 };
 
 /// An endpoint.
@@ -64,6 +65,12 @@ pub static ROUTES: &[Route] = &[
     open("POST", "/users/register", &accounts::REGISTER_ALIAS, accounts::register),
     open("POST", "/login", &accounts::LOGIN, accounts::login),
     open("POST", "/users/login", &accounts::LOGIN_ALIAS, accounts::login),
+    authenticated("POST", "/logout", &sessions::LOGOUT, sessions::logout),
+    authenticated("POST", "/logout/all", &sessions::LOGOUT_ALL, sessions::logout_all),
+    authenticated("GET", "/api/users/me/sessions", &sessions::LIST, sessions::list),
+    authenticated("DELETE", "/api/users/me/sessions/{sid}", &sessions::END, sessions::end),
+    authenticated("PUT", "/api/users/me/password", &password::CHANGE, password::change),
+    authenticated("POST", "/api/users/me/deletion", &password::DELETE, password::delete),
     authenticated("GET", "/api/messages", &messages::LIST_GENERAL, messages::list_general),
     authenticated("POST", "/api/messages", &messages::POST_GENERAL, messages::post_general),
     authenticated("GET", "/api/messages/{id}", &messages::SHOW, messages::show),

@@ -1,5 +1,7 @@
 //! Accounts, as other users see them.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -17,8 +19,13 @@ use crate::problem::{self, Problem};
 struct UserBody<'a> {
     id: UserId,
     /// As its owner writes it.
-    #[schema(min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$")]
-    username: &'a str,
+    /// Once the account has ended, one that nobody can have.
+    #[schema(min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$|^deleted~[1-9][0-9]*$")]
+    username: Cow<'a, str>,
+    /// There, and true, once the account has ended.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    deleted: bool,
 }
 
 pub(super) const LIST: Operation = Operation {
@@ -52,7 +59,7 @@ pub(super) const SHOW: Operation = Operation {
 
 impl<'a> From<&'a User> for UserBody<'a> {
     fn from(user: &'a User) -> Self {
-        UserBody { id: user.id, username: user.name.as_str() }
+        UserBody { id: user.id, username: user.shown_name(), deleted: user.ended_at.is_some() }
     }
 }
 
@@ -102,7 +109,8 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let window = query.window(app)?;
     if let Some(username) = query.get(Parameter::Username) {
         let found = match Username::parse(username) {
-            Ok(name) => app.store.user_named(&name)?,
+            // Whose account has ended is not found by what they were called.
+            Ok(name) => app.store.user_named(&name)?.filter(|user| user.ended_at.is_none()),
             // What can be nobody's name is not a mistake: a client may be searching as one types.
             Err(_) => None,
         };

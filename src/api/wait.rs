@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::paging::{Parameter, Query, number};
 use super::{App, Call, Failure, Outcome, Reply};
-use crate::model::{Cursor, EventId, Mailbox, UserId, Window};
+use crate::auth::tokens::Bearer;
+use crate::model::{Cursor, EventId, Mailbox, SessionId, UserId, Window};
 use crate::problem::Problem;
 
 /// The longest that a request can ask to be held, in seconds.
@@ -27,6 +28,8 @@ pub enum Topic {
 pub struct Wait {
     /// Whose it is, for who counts them.
     pub user: UserId,
+    /// Of which session its token is, if it is of one.
+    pub session: Option<SessionId>,
     /// How long it waits at most.
     pub time: Duration,
     /// What it waits for: an event of one of these.
@@ -59,21 +62,22 @@ impl Sight {
 impl Wait {
     /// One for an event of these topics on the page that `window` asks for, which `look` reads.
     pub(super) fn new(
-        user: UserId,
+        bearer: Bearer,
         time: Duration,
         topics: Vec<Topic>,
         window: Window,
         look: impl FnMut(&mut App) -> Result<Sight, Failure> + 'static,
     ) -> Wait {
         let from = window.start(None);
-        Wait { user, time, topics, from, look: Box::new(look) }
+        let Bearer { user, session } = bearer;
+        Wait { user, session, time, topics, from, look: Box::new(look) }
     }
 
     /// One that never sees anything.
     #[cfg(test)]
     pub(crate) fn for_tests(user: UserId, time: Duration, topics: Vec<Topic>, from: u64) -> Wait {
         let look = |_: &mut App| Ok(Sight::Nothing(Reply::empty(204)));
-        Wait { user, time, topics, from, look: Box::new(look) }
+        Wait { user, session: None, time, topics, from, look: Box::new(look) }
     }
 }
 
@@ -94,6 +98,7 @@ impl App {
     }
 
     fn see(&mut self, wait: &mut Wait) -> Result<Sight, Reply> {
+        self.expect_live(Bearer { user: wait.user, session: wait.session })?;
         match catch_unwind(AssertUnwindSafe(|| (wait.look)(self))) {
             Ok(seen) => seen.map_err(|failure| self.reply_to(failure)),
             Err(_) => Err(Problem::internal().into()),
@@ -115,7 +120,7 @@ impl App {
             (Sight::Nothing(_), Some(Patience { time, .. })) => {
                 let look =
                     move |app: &mut App| Ok(read(app)?.map(|page| page.with_applied(patience)));
-                Ok(Outcome::Park(Wait::new(call.caller, time, topics, window, look)))
+                Ok(Outcome::Park(Wait::new(call.bearer(), time, topics, window, look)))
             }
             (Sight::News(page) | Sight::Nothing(page), _) => {
                 Ok(Outcome::Reply(page.with_applied(patience)))

@@ -1,18 +1,15 @@
 //! Access tokens: JWTs (RFC 7519) signed with HS256, and nothing else.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Epoch, Timestamp, UserId};
+use crate::model::{Epoch, SessionId, Timestamp, UserId};
 
 /// Length of a random secret, and the least a given one must have, in bytes: as long as the hash
 /// (RFC 7518, section 3.2).
 pub const SECRET_BYTES: usize = 32;
-/// Bytes of randomness in a token's `jti`.
-pub const TOKEN_ID_BYTES: usize = 16;
 /// Longest token that is looked at. Ours have about 250 bytes.
 const MAX_TOKEN_BYTES: usize = 1024;
 /// Tokens remembered as good: about 6 MB of them. With more the memory is begun anew.
@@ -24,7 +21,7 @@ struct Claims<'a> {
     user_id: UserId,
     iat: u64,
     exp: u64,
-    jti: &'a str,
+    sid: SessionId,
     /// User ids mean something in one store only, but a secret may serve several.
     epoch: &'a str,
 }
@@ -36,6 +33,8 @@ struct VerifiedClaims {
     user_id: u64,
     exp: u64,
     epoch: String,
+    /// Tokens of versions that had no sessions have a `jti` instead.
+    sid: Option<SessionId>,
 }
 
 /// Why a token does not admit anybody.
@@ -45,6 +44,15 @@ pub enum TokenError {
     Expired,
     /// Not ours, not for this store, or not a token at all.
     Invalid,
+}
+
+/// Whose a token is, and of which session; of none if it was issued before there were any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bearer {
+    /// The user.
+    pub user: UserId,
+    /// What has to be there for the token to be good.
+    pub session: Option<SessionId>,
 }
 
 /// Issues and verifies the tokens of one store.
@@ -61,7 +69,7 @@ pub struct Tokens {
 
 #[derive(Debug, Clone, Copy)]
 struct Admitted {
-    user: UserId,
+    bearer: Bearer,
     exp: u64,
 }
 
@@ -89,29 +97,27 @@ impl Tokens {
         self.ttl_seconds
     }
 
-    /// A token for `user`. `id` must be random, so that no two tokens are the same.
+    /// A token for `user`, of a session that begins now. Its id must be random, so that no two
+    /// tokens are the same.
     pub fn issue(
         &self,
         user: UserId,
         now: Timestamp,
-        id: [u8; TOKEN_ID_BYTES],
+        session: SessionId,
     ) -> Result<String, jsonwebtoken::errors::Error> {
-        let jti = id.iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
         let claims = Claims {
             user_id: user,
             iat: now.seconds(),
             exp: now.seconds() + self.ttl_seconds,
-            jti: &jti,
+            sid: session,
             epoch: &self.epoch.to_string(),
         };
         encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
     }
 
     /// Whose token it is. At the second of its `exp` it has expired (RFC 7519, section 4.1.4).
-    pub fn verify(&mut self, token: &str, now: Timestamp) -> Result<UserId, TokenError> {
+    /// Whether its session is still there is not known here.
+    pub fn verify(&mut self, token: &str, now: Timestamp) -> Result<Bearer, TokenError> {
         let admitted = match self.verified.get(token) {
             Some(admitted) => *admitted,
             None => self.check(token)?,
@@ -120,7 +126,7 @@ impl Tokens {
             self.verified.remove(token);
             return Err(TokenError::Expired);
         }
-        Ok(admitted.user)
+        Ok(admitted.bearer)
     }
 
     /// Checks all but the time, and remembers what was good.
@@ -135,7 +141,8 @@ impl Tokens {
             return Err(TokenError::Invalid);
         }
         let user = UserId::new(claims.user_id).ok_or(TokenError::Invalid)?;
-        let admitted = Admitted { user, exp: claims.exp };
+        let bearer = Bearer { user, session: claims.sid };
+        let admitted = Admitted { bearer, exp: claims.exp };
         if self.verified.len() >= MAX_VERIFIED {
             self.verified.clear();
         }
@@ -152,6 +159,12 @@ mod tests {
         Tokens::new(&[secret; 32], 3600, Epoch(epoch))
     }
 
+    const SESSION: SessionId = SessionId([7; 16]);
+
+    fn bearer(session: Option<SessionId>) -> Bearer {
+        Bearer { user: UserId::FIRST, session }
+    }
+
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
     }
@@ -159,16 +172,16 @@ mod tests {
     #[test]
     fn good_until_the_second_of_exp() {
         let mut tokens = tokens(1, 1);
-        let token = tokens.issue(UserId::FIRST, at(1000), [7; 16]).unwrap();
-        assert_eq!(tokens.verify(&token, at(1000)), Ok(UserId::FIRST));
-        assert_eq!(tokens.verify(&token, at(4599)), Ok(UserId::FIRST));
+        let token = tokens.issue(UserId::FIRST, at(1000), SESSION).unwrap();
+        assert_eq!(tokens.verify(&token, at(1000)), Ok(bearer(Some(SESSION))));
+        assert_eq!(tokens.verify(&token, at(4599)), Ok(bearer(Some(SESSION))));
         assert_eq!(tokens.verify(&token, at(4600)), Err(TokenError::Expired));
         assert_eq!(tokens.verify(&token, Timestamp::MAX), Err(TokenError::Expired));
     }
 
     #[test]
     fn another_secret_or_store_is_refused() {
-        let token = tokens(1, 1).issue(UserId::FIRST, at(1000), [7; 16]).unwrap();
+        let token = tokens(1, 1).issue(UserId::FIRST, at(1000), SESSION).unwrap();
         assert_eq!(tokens(2, 1).verify(&token, at(1000)), Err(TokenError::Invalid));
         assert_eq!(tokens(1, 2).verify(&token, at(1000)), Err(TokenError::Invalid));
     }
@@ -182,7 +195,7 @@ mod tests {
         let hs512 = encode(&Header::new(Algorithm::HS512), &claims, &key).unwrap();
         assert_eq!(tokens(1, 1).verify(&hs512, at(0)), Err(TokenError::Invalid));
         let hs256 = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
-        assert_eq!(tokens(1, 1).verify(&hs256, at(0)), Ok(UserId::FIRST));
+        assert_eq!(tokens(1, 1).verify(&hs256, at(0)), Ok(bearer(None)));
         // {"typ":"JWT","alg":"none"}
         let payload = hs256.split('.').nth(1).unwrap();
         for unsigned in [
@@ -197,6 +210,23 @@ mod tests {
     fn nonsense_is_refused() {
         for nonsense in ["", ".", "..", "a.b.c", "ключ", &"x".repeat(5000)] {
             assert_eq!(tokens(1, 1).verify(nonsense, at(0)), Err(TokenError::Invalid));
+        }
+    }
+
+    #[test]
+    fn a_session_is_read_in_one_form_only() {
+        let key = EncodingKey::from_secret(&[1; 32]);
+        for (sid, expected) in [
+            (serde_json::json!("07".repeat(16)), Ok(bearer(Some(SESSION)))),
+            (serde_json::json!(null), Ok(bearer(None))),
+            (serde_json::json!("07"), Err(TokenError::Invalid)),
+            (serde_json::json!(7), Err(TokenError::Invalid)),
+        ] {
+            let epoch = Epoch(1).to_string();
+            let claims =
+                serde_json::json!({ "UserID": 1, "exp": 9_999, "epoch": epoch, "sid": sid });
+            let token = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
+            assert_eq!(tokens(1, 1).verify(&token, at(0)), expected, "{sid}");
         }
     }
 }

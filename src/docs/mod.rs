@@ -43,6 +43,7 @@ macro_rules! pages {
 pages! {
     readme: "README.md", &[];
     accounts: "docs/api/accounts.md", &[];
+    sessions: "docs/api/sessions.md", &[];
     aliases: "docs/api/aliases.md", &[];
     messages: "docs/api/messages.md", &[];
     private_messages: "docs/api/private-messages.md", &[];

@@ -341,6 +341,13 @@ impl Translation {
                         ("from_user" | "to_user" | "with_user", Some(id), _) => {
                             self.users.get_or_general(id).into()
                         }
+                        // Whose account has ended is called by their id.
+                        ("username" | "from_username", _, Some(name))
+                            if tombstone(name).is_some() =>
+                        {
+                            let id = tombstone(name).map_or(0, |id| self.users.get(id));
+                            format!("{TOMBSTONE}{id}").into()
+                        }
                         ("username" | "from_username", _, Some(name)) => {
                             self.name(name).map_or_else(|_| value.clone(), Value::from)
                         }
@@ -371,6 +378,13 @@ pub fn followed(script: &str) -> impl Iterator<Item = &str> {
 fn split_target(behind: &str) -> (&str, &str) {
     let end = behind.find(|c: char| c.is_whitespace() || "'\"|;()<>`".contains(c));
     behind.split_at(end.unwrap_or(behind.len()))
+}
+
+/// What is before the id in the name of whose account has ended.
+const TOMBSTONE: &str = "deleted~";
+
+fn tombstone(name: &str) -> Option<u64> {
+    name.strip_prefix(TOMBSTONE).and_then(number)
 }
 
 /// What the `id` of an object is of.
@@ -530,6 +544,7 @@ mod tests {
         let documented = serde_json::json!([
             {"id": 1, "from_user": 2, "to_user": 0, "text": "id 1"},
             {"id": 2, "username": "Bob"},
+            {"id": 2, "username": "deleted~2"},
             {"status": "ok", "id": 0},
             {"id": 1},
             {"with_user": 2, "read_up_to": 1},
@@ -538,6 +553,7 @@ mod tests {
         let expected = serde_json::json!([
             {"id": 709, "from_user": 42, "to_user": 0, "text": "id 1"},
             {"id": 42, "username": "Bob-0f-1"},
+            {"id": 42, "username": "deleted~42"},
             {"status": "ok", "id": 700},
             {"id": 40},
             {"with_user": 42, "read_up_to": 709},

@@ -10,6 +10,10 @@ const VOLATILE: &[(&str, &[char], &str)] = &[
     ("\"sent_at\":\"", &['"'], "time"),
     ("\"edited_at\":\"", &['"'], "time"),
     ("\"at\":\"", &['"'], "time"),
+    ("\"sid\":\"", &['"'], "session"),
+    ("\"created_at\":\"", &['"'], "time"),
+    ("\"last_used_at\":\"", &['"'], "time"),
+    ("\"expires_at\":\"", &['"'], "time"),
     ("&epoch=", &['>', '&'], "epoch"),
     ("\nETag: \"", &['"'], "tag"),
     ("\nX-Request-Id: ", &['\n'], "id"),
@@ -33,6 +37,10 @@ const MEMBERS: &[Member] = &[
     Member { name: "sent_at", what: "a time", fits: is_time },
     Member { name: "edited_at", what: "a time", fits: is_time },
     Member { name: "at", what: "a time", fits: is_time },
+    Member { name: "sid", what: "a session", fits: is_session },
+    Member { name: "created_at", what: "a time", fits: is_time },
+    Member { name: "last_used_at", what: "a time", fits: is_time },
+    Member { name: "expires_at", what: "a time", fits: is_time },
 ];
 
 /// Fields of a response that say something of the way it came, or of its volatile parts.
@@ -87,6 +95,11 @@ fn is_token(text: &str) -> bool {
         !part.is_empty() && part.bytes().all(safe)
     };
     text.split('.').count() == 3 && text.split('.').all(part)
+}
+
+/// 32 lower-case hexadecimal digits.
+fn is_session(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// RFC 3339, in UTC, with milliseconds.

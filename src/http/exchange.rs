@@ -121,6 +121,7 @@ impl Exchange {
             prefer: None,
             origin: None,
             requested_method: None,
+            user_agent: None,
             body,
         };
         let mut forwarded = None;
@@ -136,6 +137,7 @@ impl Exchange {
                 "if-none-match" => join(&mut request.if_none_match, value),
                 "origin" => request.origin = Some(value),
                 "prefer" => join(&mut request.prefer, value),
+                "user-agent" => request.user_agent = Some(value),
                 "x-forwarded-for" => join(&mut forwarded, value),
                 _ => {}
             }
@@ -254,7 +256,7 @@ fn name(header: &Header) -> &'static str {
     let known: &[&'static str] = match field.len() {
         6 => &["expect", "origin", "prefer"],
         8 => &["if-match"],
-        10 => &["connection"],
+        10 => &["connection", "user-agent"],
         12 => &["content-type"],
         13 => &["authorization", "if-none-match"],
         14 => &["content-length"],
@@ -286,13 +288,14 @@ mod tests {
             "Origin",
             "Prefer",
             "Transfer-Encoding",
+            "User-Agent",
             "X-Forwarded-For",
         ] {
             let header = Header::from_bytes(known, "x").unwrap();
             assert_eq!(name(&header), known.to_ascii_lowercase());
         }
         for unknown in
-            ["Accept", "Host", "User-Agent", "Prefers", "X", &"a".repeat(29), &"b".repeat(99)]
+            ["Accept", "Host", "User-Agents", "Prefers", "X", &"a".repeat(29), &"b".repeat(99)]
         {
             assert_eq!(name(&Header::from_bytes(unknown, "x").unwrap()), "");
         }

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::exchange::Exchange;
+use crate::api::Revoked;
 use crate::api::wait::Topic;
 use crate::api::wait::Wait;
 use crate::model::{EventId, UserId};
@@ -203,6 +204,22 @@ impl<E> Parking<E> {
             .map(|(ticket, _)| *ticket)
             .collect();
         for ticket in gone {
+            self.queue(ticket, State::Ended);
+        }
+    }
+
+    /// Ends those whose token is not good any more. Goes through all of them: a session is ended
+    /// seldom, and never without a password having been hashed for it.
+    pub(super) fn end_revoked(&mut self, revoked: &[Revoked]) {
+        let is_it = |wait: &Wait| {
+            revoked.iter().any(|it| match *it {
+                Revoked::Session(user, id) => wait.user == user && wait.session == Some(id),
+                Revoked::User(user) => wait.user == user,
+            })
+        };
+        let ended = self.parked.iter().filter(|(_, parked)| is_it(&parked.wait));
+        let ended: Vec<Ticket> = ended.map(|(ticket, _)| *ticket).collect();
+        for ticket in ended {
             self.queue(ticket, State::Ended);
         }
     }

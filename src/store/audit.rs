@@ -98,6 +98,7 @@ mod tests {
             name: Username::parse(name).unwrap(),
             password_hash: "-".into(),
             created_at: Timestamp::from_millis(1),
+            ended_at: None,
         })
     }
 

@@ -14,18 +14,19 @@ use super::log::{Sequence, Stream};
 use super::record::Record;
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
 use super::transfer::{Summary, TransferError};
-use super::{Backend, Progress, RestoreError};
+use super::{Backend, Progress, RestoreError, account};
 use crate::model::{Epoch, Event, EventId, MessageId};
 
 /// How much is synced at once. The index takes so much the faster the more it is told at a time.
 const SYNC_BYTES: u64 = 1024 * 1024;
 
-/// Says what is in a backup, or what is wrong with it. `again` gives it a second time, from its
-/// beginning: the digest is an export's, in which all accounts come first.
+/// Says what is in a backup, or what is wrong with it. `again` gives it once more, from its
+/// beginning: the digest is an export's, in which all accounts come first, each with what became of
+/// it since.
 pub fn verify<R: Read>(
     source: impl Read,
     len: Option<u64>,
-    again: impl FnOnce() -> io::Result<R>,
+    mut again: impl FnMut() -> io::Result<R>,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
     let mut reader = Reader::begin(source)?;
@@ -36,16 +37,21 @@ pub fn verify<R: Read>(
     while let Some((at, record)) = reader.next()? {
         audit.take(&record).map_err(|why| TransferError::Offset(at, why.to_owned()))?;
         match &record {
-            Record::User(user) => lines.user(user)?,
             Record::Revision(message) => {
                 revised.insert(message.id, message.event());
             }
             Record::Fact { fact, .. } => facts.take(fact),
-            Record::Message(_) | Record::Counters(_) => {}
+            Record::User(_) | Record::Message(_) | Record::Counters(_) => {}
         }
         progress.advance(reader.stream.position());
     }
     progress.end();
+    let mut reader = Reader::begin(again()?)?;
+    while let Some((_, record)) = reader.next()? {
+        if let Record::User(user) = record {
+            lines.user(&*account::present(&facts, Cow::Owned(user))?)?;
+        }
+    }
     let len = reader.stream.position();
     let mut reader = Reader::begin(again()?)?;
     progress.begin("reading it back", len);

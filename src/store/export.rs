@@ -262,7 +262,8 @@ fn restored(
             let id = UserId::new(id.get()).ok_or("the id is out of range")?;
             let name = Username::parse(&username).map_err(|why| format!("the username {why}"))?;
             let password_hash = password_hash.into();
-            Ok(Restored::User(User { id, name, password_hash, created_at }))
+            let ended_at = None;
+            Ok(Restored::User(User { id, name, password_hash, created_at, ended_at }))
         }
         Line::Message { id, from_user: from, to_user, text, sent_at } => {
             let id = MessageId::new(id.get()).ok_or("the id is out of range")?;

@@ -13,7 +13,9 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::account::{AccountOf, AccountState};
 use super::record::{DecodeError, Fields};
+use super::session::{Begun, Refused, SessionOf, StrayTokensOf};
 use crate::model::{MessageId, Timestamp, UserId};
 
 /// Something with a fixed layout in bytes.
@@ -96,6 +98,9 @@ macro_rules! families {
 families! {
     1 Retry: RetryOf => FirstAnswer, "What became of the first request with an idempotency key.";
     2 RetryOrder: RetryTurn => Remembered, "In which order a user's keys came.";
+    3 Session: SessionOf => Begun, "A session, until it ends.";
+    4 Account: AccountOf => AccountState, "What has become of an account since it was registered.";
+    5 StrayTokens: StrayTokensOf => Refused, "What is of a user's tokens that are of no session.";
     8 ReadMark: ReadMarkOf => ReadUpTo, "How far a user has read a conversation.";
 }
 
@@ -286,7 +291,7 @@ impl Layout for ReadUpTo {
 }
 
 /// The user with whom a subject begins.
-fn subject_user(fields: &mut Fields<'_>) -> Result<UserId, DecodeError> {
+pub(super) fn subject_user(fields: &mut Fields<'_>) -> Result<UserId, DecodeError> {
     UserId::new(u64::from_be_bytes(fields.array()?)).ok_or(DecodeError::Malformed)
 }
 

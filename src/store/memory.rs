@@ -8,11 +8,12 @@ use super::facts::{self, Facts};
 use super::table::{Entry, Table};
 use super::{
     Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
-    Once, ReadMarkOf, ReadUpTo, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, retry,
+    Once, ReadMarkOf, ReadUpTo, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError,
+    account, retry, session,
 };
 use crate::model::{
-    Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Timestamp, User, UserId,
-    Username, Window,
+    Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session, SessionId,
+    Timestamp, User, UserId, Username, Window,
 };
 
 /// Everything in memory, nothing on disk. `sync` has nothing to do.
@@ -36,6 +37,17 @@ impl MemoryStore {
     fn push(&mut self, message: Message) {
         self.counterparts.note(&message);
         self.table.push(message);
+    }
+
+    /// Whether an account is there, has not ended, and its password hash is this one.
+    fn has_hash(&mut self, user: UserId, seen: &str) -> Result<bool, StoreError> {
+        Ok(self.user(user)?.is_some_and(|user| account::is_open_with(&user, seen)))
+    }
+
+    fn take(&mut self, facts: &[Fact]) {
+        for fact in facts {
+            self.facts.take(fact);
+        }
     }
 }
 
@@ -84,22 +96,79 @@ impl Backend for MemoryStore {
     }
 
     fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError> {
-        Ok(self.table.user(id).map(Cow::Borrowed))
+        let record = self.table.user(id).map(Cow::Borrowed);
+        record.map(|user| account::present(&self.facts, user)).transpose()
     }
 
     fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError> {
-        Ok(self.table.user_named(name).map(Cow::Borrowed))
+        let record = self.table.user_named(name).map(Cow::Borrowed);
+        record.map(|user| account::present(&self.facts, user)).transpose()
     }
 
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError> {
-        let items: Vec<_> = self.table.users(window).into_iter().map(Cow::Borrowed).collect();
+        let mut items: Vec<_> = self.table.users(window).into_iter().map(Cow::Borrowed).collect();
+        account::present_all(&self.facts, &mut items)?;
         let start = window.start(items.first().map(|user| user.id.get()));
         let older = self.table.first_user().is_some_and(|first| first.get() < start);
         Ok(Page { items, older })
     }
 
+    fn begin_session(
+        &mut self,
+        new: Session,
+        seen: &str,
+    ) -> Result<Option<Vec<SessionId>>, StoreError> {
+        if !self.has_hash(new.user, seen)? {
+            return Ok(None);
+        }
+        let (facts, ended) = session::begin(&self.facts, new)?;
+        self.take(&facts);
+        Ok(Some(ended))
+    }
+
+    fn sessions(&mut self, user: UserId) -> Result<Vec<Session>, StoreError> {
+        session::all(&self.facts, user)
+    }
+
+    fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError> {
+        let fact = session::end(&self.facts, user, id)?;
+        self.take(fact.as_slice());
+        Ok(fact.is_some())
+    }
+
+    fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError> {
+        let facts = session::end_all(&self.facts, user, at, None)?;
+        self.take(&facts);
+        Ok(())
+    }
+
+    fn change_password(
+        &mut self,
+        fresh: Session,
+        seen: &str,
+        hash: Box<str>,
+    ) -> Result<bool, StoreError> {
+        if !self.has_hash(fresh.user, seen)? {
+            return Ok(false);
+        }
+        let facts = account::change_password(&self.facts, fresh, hash)?;
+        self.take(&facts);
+        Ok(true)
+    }
+
+    fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError> {
+        if !self.has_hash(user, seen)? {
+            return Ok(false);
+        }
+        let facts = account::end(&self.facts, user, at)?;
+        self.take(&facts);
+        Ok(true)
+    }
+
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError> {
-        if new.to.is_some_and(|to| self.table.user(to).is_none()) {
+        if let Some(to) = new.to
+            && (self.table.user(to).is_none() || account::has_ended(&self.facts, to)?)
+        {
             return Ok(None);
         }
         let message = self.counters.message(new)?;
@@ -130,9 +199,8 @@ impl Backend for MemoryStore {
         let at = new.sent_at;
         let Some(message) = self.post(new)? else { return Ok(None) };
         let first = FirstAnswer { fingerprint: once.fingerprint, message, at };
-        for fact in retry::remember(&self.facts, of, first)? {
-            self.facts.take(&fact);
-        }
+        let facts = retry::remember(&self.facts, of, first)?;
+        self.take(&facts);
         Ok(Some(Sent::Now(message)))
     }
 

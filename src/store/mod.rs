@@ -7,6 +7,7 @@
 //! Both hold their newest messages in the same in-memory table, so a hot page costs the same on
 //! both. Nothing here knows HTTP, tokens or JSON replies.
 
+mod account;
 mod audit;
 mod backup;
 mod conversation;
@@ -23,6 +24,7 @@ mod memory;
 mod record;
 mod retry;
 mod room;
+mod session;
 mod sled;
 mod snapshot;
 mod table;
@@ -34,6 +36,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use self::account::{AccountOf, AccountState};
 pub use self::audit::Counts;
 pub use self::backup::verify;
 pub use self::conversation::{Conversation, Marked, UNREAD_LOOK, Unread};
@@ -45,6 +48,7 @@ pub use self::import::import;
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
 pub use self::retry::{MAX_RETRIES, Once, RETRY_LIFETIME, Sent};
+pub use self::session::{Begun, Refused, SessionOf, Standing, StrayTokensOf, standing};
 pub use self::sled::SledStore;
 pub use self::sled::check::{Check, IndexState, check};
 pub use self::sled::compact::{Compaction, compact};
@@ -53,7 +57,7 @@ pub use self::transfer::{Summary, TransferError};
 
 use crate::model::{
     Content, Epoch, Event, EventId, MAX_ID, Mailbox, Message, MessageId, MessageText, Page,
-    Revision, Timestamp, User, UserId, Username, Window,
+    Revision, Session, SessionId, Timestamp, User, UserId, Username, Window,
 };
 
 /// The state of the chat, owned by one thread.
@@ -78,10 +82,10 @@ pub trait Backend: Send {
     /// Registers an account; `None` when the name is taken.
     fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError>;
 
-    /// The account with this id.
+    /// The account with this id, as it is; also one that has ended.
     fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError>;
 
-    /// The account with this name, whatever its case.
+    /// The account with this name, whatever its case; also one that has ended.
     fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError>;
 
     /// The names of these users; of who does not exist, none.
@@ -99,7 +103,39 @@ pub trait Backend: Send {
     /// A page of all accounts.
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
 
-    /// Posts a message; `None` when its receiver does not exist.
+    /// Begins a session of an account whose password hash still is `seen`, and says which ones of
+    /// it end for that: those that have expired, and the oldest of more than
+    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS). `None` if the hash is another by now.
+    fn begin_session(
+        &mut self,
+        new: Session,
+        seen: &str,
+    ) -> Result<Option<Vec<SessionId>>, StoreError>;
+
+    /// A user's sessions, the oldest first; also such as have expired.
+    fn sessions(&mut self, user: UserId) -> Result<Vec<Session>, StoreError>;
+
+    /// Ends a session of a user; `false` if there is none.
+    fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError>;
+
+    /// Ends all sessions of a user, and has tokens that are of none refused. After a crash either
+    /// all have ended or none.
+    fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Gives the user of a session that is to begin another password, unless the hash is not
+    /// `seen` any more: then `false`. All their other sessions end, as one with it.
+    fn change_password(
+        &mut self,
+        fresh: Session,
+        seen: &str,
+        hash: Box<str>,
+    ) -> Result<bool, StoreError>;
+
+    /// Ends an account, and all its sessions as one with it, unless its password hash is not `seen`
+    /// any more: then `false`. Its name stays taken, and messages to it are not taken any more.
+    fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// Posts a message; `None` when its receiver does not exist, or has ended.
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError>;
 
     /// Edits or deletes a message, and says by which event. `None` if it is not any more what
@@ -273,7 +309,7 @@ impl Counters {
         let id = UserId::new(self.next_user).ok_or(StoreError::OutOfIds)?;
         self.next_user += 1;
         let NewUser { name, password_hash, created_at } = new;
-        Ok(User { id, name, password_hash, created_at })
+        Ok(User { id, name, password_hash, created_at, ended_at: None })
     }
 
     /// Gives `new` the next id.

@@ -131,6 +131,7 @@ fn decode_user(mut fields: Fields<'_>) -> Result<User, DecodeError> {
         name: Username::from_store(name),
         password_hash: text(fields.0)?.into(),
         created_at,
+        ended_at: None,
     })
 }
 
@@ -265,6 +266,12 @@ impl<'a> Fields<'a> {
         if timestamp.millis() == millis { Ok(timestamp) } else { Err(DecodeError::Malformed) }
     }
 
+    /// All that is left, as a text.
+    pub(super) fn rest(&mut self) -> Result<&'a str, DecodeError> {
+        let len = self.0.len();
+        text(self.take(len)?)
+    }
+
     pub(super) fn end(self) -> Result<(), DecodeError> {
         if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Malformed) }
     }
@@ -285,6 +292,7 @@ mod tests {
             name: Username::parse("Al.ice").unwrap(),
             password_hash: "$argon2id$x".into(),
             created_at: Timestamp::from_millis(0x0102),
+            ended_at: None,
         })
     }
 

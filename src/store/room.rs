@@ -1,7 +1,7 @@
 //! Room on the disk: writes are refused before there is none left.
 //!
 //! A disk that is full to the last byte fails a write half-way, which ends the server. Refused
-//! early, a write changes nothing, and reading and logging in go on.
+//! early, a write changes nothing, and reading and logging in go on, down to a reserve.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How much may be written meanwhile. The index takes about as much as the log, so that a floor
 /// of some times that is never fallen through by this store alone.
 const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
+/// Of so many parts of the floor all but one are there for logging in and out.
+const RESERVE: u64 = 8;
 
 /// How much room there is in a directory, and must be.
 #[derive(Debug)]
@@ -61,6 +63,22 @@ impl Room {
         Ok(())
     }
 
+    /// The same for what should still be possible when writes are refused, as logging in and out
+    /// is: down to a part of the floor.
+    pub(super) fn admit_to_reserve(
+        &mut self,
+        bytes: usize,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        match self.admit(bytes, now) {
+            Err(StoreError::Full { free, .. }) if free >= self.floor / RESERVE => {
+                self.written += bytes as u64;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     fn look(&mut self) {
         let was_low = self.too_little.is_some();
         // A file system that cannot say it may well be written to; the write will tell.
@@ -98,6 +116,8 @@ mod tests {
     fn a_byte_below_the_floor_is_too_little() {
         let now = Instant::now();
         assert!(room(|_| Ok(FLOOR)).admit(1, now).is_ok());
+        assert!(room(|_| Ok(FLOOR / RESERVE)).admit_to_reserve(1, now).is_ok());
+        assert!(room(|_| Ok(FLOOR / RESERVE - 1)).admit_to_reserve(1, now).is_err());
         let refused = room(|_| Ok(FLOOR - 1)).admit(1, now).unwrap_err();
         assert!(matches!(refused, StoreError::Full { free: 999, floor: FLOOR, .. }), "{refused}");
         assert!(!refused.is_fatal());

@@ -33,11 +33,12 @@ use super::room::Room;
 use super::table::Table;
 use super::{
     Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
-    Once, Progress, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, retry,
+    Once, Progress, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, account, retry,
+    session,
 };
 use crate::model::{
-    Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Timestamp, User, UserId,
-    Username, Window,
+    Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session, SessionId,
+    Timestamp, User, UserId, Username, Window,
 };
 
 use joined::Joined;
@@ -247,8 +248,11 @@ impl SledStore {
         Ok(())
     }
 
-    fn user_exists(&self, id: UserId) -> Result<bool, StoreError> {
-        Ok(self.view.table.user(id).is_some() || self.view.index.user(id)?.is_some())
+    /// Whether there is such a user, who has not ended.
+    fn takes_messages(&self, id: UserId) -> Result<bool, StoreError> {
+        let view = &self.view;
+        let exists = view.table.user(id).is_some() || view.index.user(id)?.is_some();
+        Ok(exists && !account::has_ended(view, id)?)
     }
 
     fn name_is_taken(&self, name: &Username) -> Result<bool, StoreError> {
@@ -275,24 +279,24 @@ impl Backend for SledStore {
     }
 
     fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError> {
-        if let Some(user) = self.view.table.user(id) {
-            return Ok(Some(Cow::Borrowed(user)));
-        }
-        match self.view.index.user(id)? {
-            Some(position) => Ok(self.read_users(&[position])?.pop()),
-            None => Ok(None),
-        }
+        let record = match (self.view.table.user(id), self.view.index.user(id)?) {
+            (Some(user), _) => Some(Cow::Borrowed(user)),
+            (None, Some(position)) => self.read_users(&[position])?.pop(),
+            (None, None) => None,
+        };
+        record.map(|user| account::present(&self.view, user)).transpose()
     }
 
     fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError> {
-        if let Some(user) = self.view.table.user_named(name) {
-            return Ok(Some(Cow::Borrowed(user)));
+        let id = match self.view.table.user_named(name) {
+            Some(user) => Some(user.id),
+            None => self.view.index.user_named(name)?,
+        };
+        let Some(id) = id else { return Ok(None) };
+        if self.view.table.user(id).is_none() && self.view.index.user(id)?.is_none() {
+            return Err(self.view.index.broken("a name leads to no user"));
         }
-        let Some(id) = self.view.index.user_named(name)? else { return Ok(None) };
-        match self.view.index.user(id)? {
-            Some(position) => Ok(self.read_users(&[position])?.pop()),
-            None => Err(self.view.index.broken("a name leads to no user")),
-        }
+        self.user(id)
     }
 
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError> {
@@ -308,14 +312,67 @@ impl Backend for SledStore {
         let rest = Window { limit: window.limit - items.len(), ..window };
         items.extend(self.view.table.users(rest).into_iter().map(Cow::Borrowed));
         let start = window.start(items.first().map(|user| user.id.get()));
+        account::present_all(&self.view, &mut items)?;
         let older = boundary < start && self.view.table.first_user().is_some()
             || !index.users_below(start.min(boundary), 1)?.is_empty();
         Ok(Page { items, older })
     }
 
+    fn begin_session(
+        &mut self,
+        new: Session,
+        seen: &str,
+    ) -> Result<Option<Vec<SessionId>>, StoreError> {
+        if !self.has_hash(new.user, seen)? {
+            return Ok(None);
+        }
+        let (facts, ended) = session::begin(&self.view, new)?;
+        self.write_as_one(facts)?;
+        Ok(Some(ended))
+    }
+
+    fn sessions(&mut self, user: UserId) -> Result<Vec<Session>, StoreError> {
+        session::all(&self.view, user)
+    }
+
+    fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError> {
+        let fact = session::end(&self.view, user, id)?;
+        let was_there = fact.is_some();
+        self.write_as_one(fact.into_iter().collect())?;
+        Ok(was_there)
+    }
+
+    fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError> {
+        let facts = session::end_all(&self.view, user, at, None)?;
+        self.write_as_one(facts)
+    }
+
+    fn change_password(
+        &mut self,
+        fresh: Session,
+        seen: &str,
+        hash: Box<str>,
+    ) -> Result<bool, StoreError> {
+        if !self.has_hash(fresh.user, seen)? {
+            return Ok(false);
+        }
+        let facts = account::change_password(&self.view, fresh, hash)?;
+        self.write_as_one(facts)?;
+        Ok(true)
+    }
+
+    fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError> {
+        if !self.has_hash(user, seen)? {
+            return Ok(false);
+        }
+        let facts = account::end(&self.view, user, at)?;
+        self.write_as_one(facts)?;
+        Ok(true)
+    }
+
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError> {
         if let Some(to) = new.to
-            && !self.user_exists(to)?
+            && !self.takes_messages(to)?
         {
             return Ok(None);
         }

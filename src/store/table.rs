@@ -379,6 +379,7 @@ mod tests {
                 name: Username::parse(&format!("User{id}")).unwrap(),
                 password_hash: "".into(),
                 created_at: Timestamp::from_millis(id),
+                ended_at: None,
             });
         }
         for last in [3, 3, 1, 9] {

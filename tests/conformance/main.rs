@@ -20,6 +20,7 @@ mod restarts;
 mod retries;
 mod rules;
 mod seed;
+mod sessions;
 mod snapshot;
 mod subject;
 
@@ -57,6 +58,10 @@ mod any {
             conversations::marks_only_move_forwards,
             conversations::what_is_unread_is_counted_up_to_a_bound,
             conversations::buried_conversations_are_found,
+            sessions::a_session_is_there_until_it_ends,
+            sessions::of_too_many_sessions_the_oldest_ends,
+            sessions::a_password_is_changed_with_all_sessions,
+            sessions::an_account_that_has_ended_is_a_tombstone,
             pages::an_empty_store_has_empty_pages,
             pages::messages_lie_in_their_mailboxes,
             pages::every_window_is_exact,
@@ -83,6 +88,7 @@ mod persisted {
             conversations::conversations_and_marks_survive,
             retries::keys_survive,
             retries::a_message_and_its_key_survive_together,
+            sessions::a_change_survives_whole,
             snapshot::a_snapshot_is_what_was_synced,
             snapshot::a_snapshot_goes_on_after_a_restart,
         ]

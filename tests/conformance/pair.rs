@@ -2,8 +2,8 @@
 //! expected of the other.
 
 use veche::model::{
-    Content, Cursor, EventId, Mailbox, Message, MessageId, MessageText, Timestamp, User, UserId,
-    Username, Window,
+    Content, Cursor, EventId, Mailbox, Message, MessageId, MessageText, Session, SessionId,
+    Timestamp, User, UserId, Username, Window,
 };
 use veche::store::{Backend, Marked, NewMessage, NewRevision, NewUser, Once, Restored, Sent};
 
@@ -48,7 +48,7 @@ pub(crate) fn new_message(from: u64, to: u64, text: &str) -> NewMessage {
 
 pub(crate) fn restored_user(id: u64, user: &str) -> Restored {
     let NewUser { name, password_hash, created_at } = new_user(user);
-    Restored::User(User { id: user_id(id), name, password_hash, created_at })
+    Restored::User(User { id: user_id(id), name, password_hash, created_at, ended_at: None })
 }
 
 pub(crate) fn restored_message(id: u64, from: u64, to: u64) -> Restored {
@@ -92,6 +92,42 @@ impl<S: Subject> Pair<S> {
         let id = self.store().create_user(new_user(user)).unwrap();
         assert_eq!(id, self.reference.create_user(new_user(user)), "{user}");
         id
+    }
+
+    pub(crate) fn begin_session(&mut self, new: Session, seen: &str) -> Option<Vec<SessionId>> {
+        let sorted = |ids: Option<Vec<SessionId>>| {
+            ids.map(|mut ids| {
+                ids.sort_unstable();
+                ids
+            })
+        };
+        let ended = sorted(self.store().begin_session(new.clone(), seen).unwrap());
+        assert_eq!(ended, sorted(self.reference.begin_session(new, seen)));
+        ended
+    }
+
+    pub(crate) fn end_session(&mut self, user: u64, id: SessionId) -> bool {
+        let was_there = self.store().end_session(user_id(user), id).unwrap();
+        assert_eq!(was_there, self.reference.end_session(user_id(user), id));
+        was_there
+    }
+
+    pub(crate) fn end_sessions(&mut self, user: u64, at: u64) {
+        self.store().end_sessions(user_id(user), Timestamp::from_millis(at)).unwrap();
+        self.reference.end_sessions(user_id(user));
+    }
+
+    pub(crate) fn change_password(&mut self, fresh: Session, seen: &str, hash: &str) -> bool {
+        let changed = self.store().change_password(fresh.clone(), seen, hash.into()).unwrap();
+        assert_eq!(changed, self.reference.change_password(fresh, seen, hash.into()));
+        changed
+    }
+
+    pub(crate) fn end_account(&mut self, user: u64, seen: &str, at: u64) -> bool {
+        let at = Timestamp::from_millis(at);
+        let ended = self.store().end_account(user_id(user), seen, at).unwrap();
+        assert_eq!(ended, self.reference.end_account(user_id(user), seen, at));
+        ended
     }
 
     pub(crate) fn post(&mut self, new: NewMessage) -> Option<MessageId> {

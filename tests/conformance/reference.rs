@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use veche::model::{
-    Change, Content, Cursor, Event, EventId, MAX_ID, Mailbox, Message, MessageId, Page, Revision,
-    Timestamp, User, UserId, Username, Window,
+    Change, Content, Cursor, Event, EventId, MAX_ID, MAX_SESSIONS, Mailbox, Message, MessageId,
+    Page, Revision, Session, SessionId, Timestamp, User, UserId, Username, Window,
 };
 use veche::store::{
     Backend, Conversation, Counters, FirstAnswer, MAX_RETRIES, Marked, NewMessage, NewRevision,
@@ -28,6 +28,8 @@ pub(crate) struct Reference {
     /// What was ever marked as read, in order, and how many of these marks were synced.
     marks: Vec<Mark>,
     synced_marks: usize,
+    /// Those that have not ended.
+    sessions: Vec<Session>,
     counters: Counters,
 }
 
@@ -53,12 +55,71 @@ impl Reference {
         let id = UserId::new(self.counters.next_user)?;
         self.counters.next_user += 1;
         let NewUser { name, password_hash, created_at } = new;
-        self.users.push(User { id, name, password_hash, created_at });
+        self.users.push(User { id, name, password_hash, created_at, ended_at: None });
         Some(id)
     }
 
+    /// An account that has not ended and has this hash.
+    fn open_with(&mut self, user: UserId, seen: &str) -> Option<&mut User> {
+        let open = |it: &&mut User| it.id == user && it.ended_at.is_none();
+        self.users.iter_mut().find(open).filter(|user| *user.password_hash == *seen)
+    }
+
+    pub(crate) fn begin_session(&mut self, new: Session, seen: &str) -> Option<Vec<SessionId>> {
+        self.open_with(new.user, seen)?;
+        let mut ended = Vec::new();
+        for session in self.sessions(new.user) {
+            if session.expires_at <= new.created_at {
+                ended.push(session.id);
+            }
+        }
+        let good = self.sessions(new.user).into_iter().filter(|it| !ended.contains(&it.id));
+        let good: Vec<_> = good.map(|session| session.id).collect();
+        if good.len() == MAX_SESSIONS {
+            ended.push(good[0]);
+        }
+        self.sessions.retain(|session| !ended.contains(&session.id) || session.user != new.user);
+        self.sessions.retain(|session| session.id != new.id || session.user != new.user);
+        self.sessions.push(new);
+        Some(ended)
+    }
+
+    pub(crate) fn sessions(&self, user: UserId) -> Vec<Session> {
+        let theirs = self.sessions.iter().filter(|session| session.user == user);
+        let mut theirs: Vec<Session> = theirs.cloned().collect();
+        theirs.sort_by_key(|session| (session.created_at, session.id));
+        theirs
+    }
+
+    pub(crate) fn end_session(&mut self, user: UserId, id: SessionId) -> bool {
+        let before = self.sessions.len();
+        self.sessions.retain(|session| session.user != user || session.id != id);
+        self.sessions.len() < before
+    }
+
+    pub(crate) fn end_sessions(&mut self, user: UserId) {
+        self.sessions.retain(|session| session.user != user);
+    }
+
+    pub(crate) fn change_password(&mut self, fresh: Session, seen: &str, hash: Box<str>) -> bool {
+        let Some(user) = self.open_with(fresh.user, seen) else { return false };
+        user.password_hash = hash;
+        self.end_sessions(fresh.user);
+        self.sessions.push(fresh);
+        true
+    }
+
+    pub(crate) fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> bool {
+        let Some(account) = self.open_with(user, seen) else { return false };
+        account.password_hash = "".into();
+        account.ended_at = Some(at);
+        self.end_sessions(user);
+        true
+    }
+
     pub(crate) fn post(&mut self, new: NewMessage) -> Option<MessageId> {
-        if new.to.is_some_and(|to| self.user(to).is_none()) {
+        let takes = |to| self.user(to).is_some_and(|user| user.ended_at.is_none());
+        if new.to.is_some_and(|to| !takes(to)) {
             return None;
         }
         let id = MessageId::new(self.counters.next_event)?;
@@ -344,6 +405,9 @@ impl Reference {
         }
         for user in (1..4).filter_map(UserId::new) {
             self.expect_conversations(store, user, None, 20);
+        }
+        for user in &self.users {
+            assert_eq!(store.sessions(user.id).unwrap(), self.sessions(user.id), "{}", user.id);
         }
         let now = self.once.last().map_or(Timestamp::from_millis(0), |(_, first)| first.at);
         for (of, _) in self.once.iter().rev().take(STEP) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use veche::model::{
-    Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Timestamp, User, UserId, Username,
-    Window,
+    Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session, SessionId, Timestamp, User,
+    UserId, Username, Window,
 };
 use veche::store::{
     Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
@@ -50,6 +50,39 @@ impl Backend for FaultyStore {
 
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError> {
         self.store.users(window)
+    }
+
+    fn begin_session(
+        &mut self,
+        new: Session,
+        seen: &str,
+    ) -> Result<Option<Vec<SessionId>>, StoreError> {
+        self.store.begin_session(new, seen)
+    }
+
+    fn sessions(&mut self, user: UserId) -> Result<Vec<Session>, StoreError> {
+        self.store.sessions(user)
+    }
+
+    fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError> {
+        self.store.end_session(user, id)
+    }
+
+    fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError> {
+        self.store.end_sessions(user, at)
+    }
+
+    fn change_password(
+        &mut self,
+        fresh: Session,
+        seen: &str,
+        hash: Box<str>,
+    ) -> Result<bool, StoreError> {
+        self.store.change_password(fresh, seen, hash)
+    }
+
+    fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError> {
+        self.store.end_account(user, seen, at)
     }
 
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError> {

@@ -34,6 +34,7 @@ mod retries;
 mod secret;
 mod server;
 mod service;
+mod sessions;
 mod signals;
 mod startup;
 mod storm;

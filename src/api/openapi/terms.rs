@@ -12,7 +12,7 @@ use crate::api::paging::Parameter;
 use crate::api::reference;
 use crate::api::wait::MAX_WAIT_SECONDS;
 use crate::model::{
-    DEFAULT_PAGE_LIMIT, EventId, MAX_ID, MAX_PAGE_LIMIT, MessageId, Timestamp, UserId,
+    DEFAULT_PAGE_LIMIT, EventId, MAX_ID, MAX_PAGE_LIMIT, MessageId, SessionId, Timestamp, UserId,
 };
 use crate::problem::KINDS;
 
@@ -30,6 +30,9 @@ impl Writer<'_> {
             Segment::Conversation => {
                 let schema = json!({ "type": "integer", "minimum": 0, "maximum": MAX_ID });
                 ("id", "The id of the other user, or 0 for the general chat", schema)
+            }
+            Segment::Session => {
+                ("sid", "The session's id", self.reference(Shape::of::<SessionId>()))
             }
             Segment::ProblemKind => {
                 let slugs: Vec<_> = KINDS.iter().map(|kind| kind.slug).collect();
@@ -178,6 +181,11 @@ schemas! {
         "minimum": MessageId::FIRST.get(),
         "maximum": MAX_ID,
         "description": "A message, of either kind. The first is 0.",
+    };
+    SessionId: {
+        "type": "string",
+        "pattern": "^[0-9a-f]{32}$",
+        "description": "A session.",
     };
     EventId: {
         "type": "integer",

@@ -67,6 +67,10 @@ impl Loop {
         }
         // Nobody is told yet; kept, they would become ever more.
         drop(self.app.read_marks());
+        let revoked = self.app.revoked();
+        if !revoked.is_empty() {
+            self.parking.end_revoked(&revoked);
+        }
         if self.parking.next_deadline().is_some() {
             self.parking.expire(Instant::now());
         }

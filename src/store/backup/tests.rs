@@ -19,6 +19,7 @@ fn user(id: u64, name: &str) -> Record {
         name: Username::parse(name).unwrap(),
         password_hash: "a hash".into(),
         created_at: Timestamp::from_millis(id),
+        ended_at: None,
     })
 }
 
@@ -278,7 +279,7 @@ fn a_copy_that_changes_while_it_is_verified_is_refused() {
     let good = backup(&mut store);
     let mut bad = good.clone();
     bad[100] ^= 1;
-    let error = verify(&*good, None, || Ok(Cursor::new(bad)), &mut ()).unwrap_err();
+    let error = verify(&*good, None, || Ok(Cursor::new(bad.clone())), &mut ()).unwrap_err();
     assert!(matches!(error, TransferError::Offset(..)), "{error}");
     let gone = || Err::<&[u8], _>(io::Error::other("gone"));
     let error = verify(&*good, None, gone, &mut ()).unwrap_err();

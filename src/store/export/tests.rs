@@ -254,7 +254,7 @@ fn lines_that_are_no_records_are_told_by_number() {
             vec![head, r#"{"fact":{"retry_order":{"of":{"user":1,"number":0},"is":null}}}"#],
             "line 2: the fact says what cannot be so",
         ),
-        (vec![head, r#"{"fact":{"session":{}}}"#], "line 2: not a record: unknown variant"),
+        (vec![head, r#"{"fact":{"mood":{}}}"#], "line 2: not a record: unknown variant"),
         (vec![head, &" ".repeat(70_000)], "line 2: the line is cut short or too long"),
     ] {
         let lines = lines.join("\n") + "\n";

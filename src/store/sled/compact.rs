@@ -27,7 +27,7 @@ use crate::store::index::Index;
 use crate::store::log::{self, Log};
 use crate::store::record::Record;
 use crate::store::room::free;
-use crate::store::{Backend, Progress, RestoreError, Restored, StoreError};
+use crate::store::{Backend, Progress, RestoreError, Restored, StoreError, account};
 
 /// Where the new store is made, and where the old one ends.
 pub(super) const UNFINISHED: &str = "unfinished-compaction";
@@ -51,7 +51,8 @@ pub struct Compaction {
 /// record says is gone from the disk when nothing is returned for it.
 ///
 /// What happened stays, but of texts only the newest of each message: one that was edited or
-/// deleted since is gone. The ids that were reached need no record while there are any records that
+/// deleted since is gone, and so is a password hash that another took the place of, or whose account
+/// has ended. The ids that were reached need no record while there are any records that
 /// say so; where there are none, [`rewrite`] adds one. Of the facts only what is so at last stays,
 /// which no record by itself tells: [`rewrite`] writes it behind all others.
 fn kept(store: &SledStore, mut record: Record) -> Result<Option<Record>, StoreError> {
@@ -61,7 +62,11 @@ fn kept(store: &SledStore, mut record: Record) -> Result<Option<Record>, StoreEr
                 message.erase_text();
             }
         }
-        Record::User(_) => {}
+        Record::User(user) => {
+            if account::is_overlaid(&store.view, user.id)? {
+                user.password_hash = "".into();
+            }
+        }
         Record::Counters(_) | Record::Fact { .. } => return Ok(None),
     }
     Ok(Some(record))

@@ -7,14 +7,18 @@ use std::time::Instant;
 
 use super::view::View;
 use super::{RECORD_BYTES, SledStore};
-use crate::model::MessageId;
+use crate::model::{MessageId, UserId};
 use crate::store::facts::{End, Entry, State};
 use crate::store::index::subject;
 use crate::store::record::Record;
-use crate::store::{Fact, FirstAnswer, NewMessage, Once, RetryOf, Sent, StoreError, retry};
+use crate::store::{
+    Backend as _, Fact, FirstAnswer, NewMessage, Once, RetryOf, Sent, StoreError, account, retry,
+};
 
 /// What remembering a message under a key takes at most, about: two facts, and four that are over.
 const RETRY_BYTES: usize = 340;
+/// What a fact of an account or a session takes at most, about.
+const FACT_BYTES: usize = 250;
 
 impl SledStore {
     pub(super) fn send_once(
@@ -27,7 +31,7 @@ impl SledStore {
             return Ok(Some(Sent::Before(first)));
         }
         if let Some(to) = new.to
-            && !self.user_exists(to)?
+            && !self.takes_messages(to)?
         {
             return Ok(None);
         }
@@ -38,6 +42,19 @@ impl SledStore {
         let message = self.view.counters.message(new)?;
         self.write_joined(facts, Record::Message(message))?;
         Ok(Some(Sent::Now(id)))
+    }
+
+    /// Whether an account is there, has not ended, and its password hash is this one.
+    pub(super) fn has_hash(&mut self, user: UserId, seen: &str) -> Result<bool, StoreError> {
+        Ok(self.user(user)?.is_some_and(|user| account::is_open_with(&user, seen)))
+    }
+
+    /// Writes facts all of which are only so if the last one is. What ends something must not
+    /// wait for room, and what begins with it is small: only the reserve has to be there.
+    pub(super) fn write_as_one(&mut self, mut facts: Vec<Fact>) -> Result<(), StoreError> {
+        let Some(fact) = facts.pop() else { return Ok(()) };
+        self.room.admit_to_reserve(FACT_BYTES * (facts.len() + 1), Instant::now())?;
+        self.write_joined(facts, Record::Fact { fact, joined: false })
     }
 
     /// Writes `record`, and before it what is only so if it is there.

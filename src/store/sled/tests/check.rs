@@ -233,6 +233,7 @@ fn records_are_held_to_each_other() {
                 name: Username::parse("U1").unwrap(),
                 password_hash: "-".into(),
                 created_at: Timestamp::from_millis(1),
+                ended_at: None,
             }),
             "the user's name is taken",
         ),

@@ -1,0 +1,144 @@
+//! What one does with one's own password: put another in its place, or end the account.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::accounts::check_password;
+use super::body::{self, Given};
+use super::contract::{Answer, Operation, Shape, Tag};
+use super::limits::Attempt;
+use super::sessions::LoggedIn;
+use super::users::no_such_user;
+use super::{App, Call, Failure, Job, Outcome, Reply, Resume};
+use crate::auth::passwords;
+use crate::problem::{self, Problem};
+use crate::sys::random;
+
+/// Another password.
+#[derive(Deserialize, ToSchema)]
+struct NewPassword<'a> {
+    #[serde(default, borrow)]
+    #[schema(value_type = String, required, format = Password, example = "correct horse")]
+    old_password: Given<Cow<'a, str>>,
+    /// As a password at registration.
+    #[serde(default, borrow)]
+    #[schema(
+        value_type = String, required, format = Password, min_length = 1, max_length = 1024,
+        example = "battery staple"
+    )]
+    new_password: Given<Cow<'a, str>>,
+}
+
+/// A farewell.
+#[derive(Deserialize, ToSchema)]
+struct Farewell<'a> {
+    /// One's own, so that nobody ends an account with a token that was left lying about.
+    #[serde(default, borrow)]
+    #[schema(value_type = String, required, format = Password, example = "correct horse")]
+    password: Given<Cow<'a, str>>,
+}
+
+const PROBLEMS: &[&problem::Kind] = &[
+    problem::MALFORMED_BODY,
+    problem::TOKEN_MISSING,
+    problem::TOKEN_INVALID,
+    problem::WRONG_CREDENTIALS,
+    problem::BODY_TOO_LARGE,
+    problem::UNSUPPORTED_MEDIA_TYPE,
+    problem::INVALID_FIELD,
+    problem::TOO_MANY_REQUESTS,
+    problem::INSUFFICIENT_STORAGE,
+];
+
+pub(super) const CHANGE: Operation = Operation {
+    body: Some(Shape::of::<NewPassword<'static>>()),
+    answers: &[Answer::json(200, "A fresh token", Shape::of::<LoggedIn<'static>>())],
+    problems: PROBLEMS,
+    ..Operation::new("changePassword", Tag::Accounts, "Change one's password")
+};
+
+pub(super) const DELETE: Operation = Operation {
+    body: Some(Shape::of::<Farewell<'static>>()),
+    answers: &[Answer::NO_CONTENT],
+    problems: PROBLEMS,
+    ..Operation::new("deleteAccount", Tag::Accounts, "End one's account, for good")
+};
+
+/// What is known of who gives a password.
+struct Claimant {
+    hash: Box<str>,
+    attempt: Option<Attempt>,
+}
+
+/// Begins to look whether a password is the caller's: a guess is a guess, with a token or without.
+fn claim(app: &mut App, call: &Call<'_>) -> Result<Claimant, Failure> {
+    let user = app.store.user(call.caller)?.ok_or_else(no_such_user)?;
+    let (name, hash) = (user.name.clone(), user.password_hash.clone());
+    let attempt = app.limiters.begin_login(name.as_str(), call.request.client, &*app.clock)?;
+    Ok(Claimant { hash, attempt })
+}
+
+fn wrong() -> Problem {
+    Problem::new(problem::WRONG_CREDENTIALS, "this is not your password")
+}
+
+/// `PUT /api/users/me/password`
+pub(super) fn change(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let body: NewPassword<'_> = body::parse(call.request)?;
+    let old = body.old_password.required("old_password")?.into_owned();
+    let new = body.new_password.required("new_password")?.into_owned();
+    check_password("new_password", &new, app.settings.min_password_length)?;
+    let Claimant { hash: seen, attempt } = claim(app, call)?;
+    let (bearer, user_agent) = (call.bearer(), call.user_agent());
+    let salt = random(&mut *app.entropy);
+    let work = move || -> Resume {
+        let right = passwords::verify(Some(&seen), &old);
+        let hashed = right.then(|| passwords::hash(&new, salt));
+        Box::new(move |app| {
+            let hash = hashed.ok_or_else(wrong)?.map_err(|error| {
+                log::error!("hashing a password failed: {error}");
+                Problem::internal()
+            })?;
+            app.limiters.login_succeeded(attempt, &*app.clock);
+            app.expect_live(bearer)?;
+            let fresh = app.new_session(bearer.user, user_agent);
+            if !app.store.change_password(fresh.clone(), &seen, hash)? {
+                return Err(wrong().into());
+            }
+            app.live.end_all(bearer.user);
+            app.live.begin(&fresh);
+            app.token_of(&fresh)
+        })
+    };
+    Ok(Outcome::Offload(Job::new(work).or_else(move |app| {
+        app.limiters.login_declined(attempt, &*app.clock);
+    })))
+}
+
+/// `POST /api/users/me/deletion`
+pub(super) fn delete(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let body: Farewell<'_> = body::parse(call.request)?;
+    let password = body.password.required("password")?.into_owned();
+    let Claimant { hash: seen, attempt } = claim(app, call)?;
+    let bearer = call.bearer();
+    let work = move || -> Resume {
+        let right = passwords::verify(Some(&seen), &password);
+        Box::new(move |app| {
+            if !right {
+                return Err(wrong().into());
+            }
+            app.limiters.login_succeeded(attempt, &*app.clock);
+            app.expect_live(bearer)?;
+            if !app.store.end_account(bearer.user, &seen, app.clock.now())? {
+                return Err(wrong().into());
+            }
+            app.live.end_all(bearer.user);
+            Ok(Reply::empty(204))
+        })
+    };
+    Ok(Outcome::Offload(Job::new(work).or_else(move |app| {
+        app.limiters.login_declined(attempt, &*app.clock);
+    })))
+}

@@ -1,0 +1,175 @@
+//! Sessions: what a login begins, and how each is seen and ended.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::contract::{Answer, Operation, Segment, Shape, Tag};
+use super::{App, Call, Failure, Outcome, Reply, to_json};
+use crate::auth::tokens::Bearer;
+use crate::model::{Session, SessionId, Timestamp, UserId, shortened};
+use crate::problem::{self, Problem};
+use crate::sys::random;
+
+/// An access token.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AccessToken)]
+pub(super) struct LoggedIn<'a> {
+    /// A JSON Web Token (RFC 7519), to be sent as `Authorization: Bearer TOKEN`.
+    #[schema(pattern = "^[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+\\.[A-Za-z0-9_-]+$")]
+    token: &'a str,
+    #[schema(pattern = "^Bearer$")]
+    token_type: &'a str,
+    /// For how many seconds it is good, unless its session is ended.
+    #[schema(minimum = 1, maximum = 31_536_000)]
+    expires_in: u64,
+}
+
+/// A login whose token is good.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Session)]
+struct SessionBody<'a> {
+    /// Its id, which is the claim `sid` of its token.
+    sid: SessionId,
+    created_at: Timestamp,
+    /// To the minute. After a restart of the server it is the time of the login, until the token is
+    /// used again.
+    last_used_at: Timestamp,
+    expires_at: Timestamp,
+    /// What the client that logged in called itself, shortened; empty if it did not.
+    #[schema(max_length = 80, pattern = "^[ -~]*$")]
+    user_agent: &'a str,
+    /// Whether it is the one that asks.
+    current: bool,
+}
+
+pub(super) const LOGOUT: Operation = Operation {
+    answers: &[Answer::NO_CONTENT],
+    problems: ENDING,
+    ..Operation::new("logout", Tag::Accounts, "Log out: end this session")
+};
+
+pub(super) const LOGOUT_ALL: Operation = Operation {
+    id: "logoutAll",
+    summary: "Log out everywhere: end all of one's sessions",
+    ..LOGOUT
+};
+
+pub(super) const LIST: Operation = Operation {
+    answers: &[Answer::list("The sessions, the oldest first", Shape::of::<SessionBody<'static>>())],
+    problems: &[problem::TOKEN_MISSING, problem::TOKEN_INVALID],
+    ..Operation::new("listSessions", Tag::Accounts, "List one's sessions")
+};
+
+pub(super) const END: Operation = Operation {
+    segment: Some(Segment::Session),
+    answers: &[Answer::NO_CONTENT],
+    problems: &[
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::NOT_FOUND,
+        problem::INSUFFICIENT_STORAGE,
+    ],
+    ..Operation::new("endSession", Tag::Accounts, "End one of one's sessions")
+};
+
+const ENDING: &[&problem::Kind] =
+    &[problem::TOKEN_MISSING, problem::TOKEN_INVALID, problem::INSUFFICIENT_STORAGE];
+
+impl App {
+    /// A session of a user that is to begin now.
+    pub(super) fn new_session(&mut self, user: UserId, user_agent: Box<str>) -> Session {
+        let created_at = self.clock.now();
+        let expiry = created_at.seconds().saturating_add(self.tokens.ttl_seconds());
+        let expires_at = Timestamp::from_millis(expiry.saturating_mul(1000));
+        let id = SessionId(random(&mut *self.entropy));
+        Session { user, id, created_at, expires_at, user_agent }
+    }
+
+    /// The token of a session that has begun.
+    pub(super) fn token_of(&mut self, session: &Session) -> Result<Reply, Failure> {
+        let Session { user, id, created_at, .. } = *session;
+        let token = self.tokens.issue(user, created_at, id).map_err(|error| {
+            log::error!("signing a token failed: {error}");
+            Problem::internal()
+        })?;
+        let expires_in = self.tokens.ttl_seconds();
+        let body = LoggedIn { token: &token, token_type: "Bearer", expires_in };
+        Ok(Reply::json(200, to_json(&body)))
+    }
+
+    /// Whether who asked before a job may still ask.
+    pub(super) fn expect_live(&self, bearer: Bearer) -> Result<(), Problem> {
+        if self.live.is_live(bearer) { Ok(()) } else { Err(session_ended()) }
+    }
+}
+
+impl Call<'_> {
+    /// Who sent it, and with which session.
+    pub(super) fn bearer(&self) -> Bearer {
+        Bearer { user: self.caller, session: self.session }
+    }
+}
+
+impl<Caller> Call<'_, Caller> {
+    /// What is kept of the `User-Agent` field.
+    pub(super) fn user_agent(&self) -> Box<str> {
+        shortened(self.request.user_agent.unwrap_or_default())
+    }
+}
+
+/// 401 for a token that is good but for its session.
+pub(super) fn session_ended() -> Problem {
+    Problem::new(problem::TOKEN_INVALID, "the session of the access token has ended")
+}
+
+/// A token of no session, of a version that had none, ends with all others of its kind.
+///
+/// `POST /logout`
+pub(super) fn logout(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    match call.session {
+        Some(id) => {
+            app.store.end_session(call.caller, id)?;
+            app.live.end(call.caller, id);
+            Ok(Outcome::Reply(Reply::empty(204)))
+        }
+        None => logout_all(app, call),
+    }
+}
+
+/// `POST /logout/all`
+pub(super) fn logout_all(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    app.store.end_sessions(call.caller, app.clock.now())?;
+    app.live.end_all(call.caller);
+    Ok(Outcome::Reply(Reply::empty(204)))
+}
+
+/// `GET /api/users/me/sessions`
+pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let now = app.clock.now();
+    let sessions = app.store.sessions(call.caller)?;
+    let good = sessions.iter().filter(|session| session.expires_at > now);
+    let bodies: Vec<_> = good
+        .map(|session| SessionBody {
+            sid: session.id,
+            created_at: session.created_at,
+            last_used_at: app.live.used_at(session.id).unwrap_or(session.created_at),
+            expires_at: session.expires_at,
+            user_agent: &session.user_agent,
+            current: call.session == Some(session.id),
+        })
+        .collect();
+    Ok(Outcome::Reply(Reply::json(200, to_json(&bodies))))
+}
+
+/// `DELETE /api/users/me/sessions/{sid}`
+pub(super) fn end(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    let not_found = || Problem::not_found("you have no session with this id");
+    let id = SessionId::parse(call.segment).ok_or_else(not_found)?;
+    if !app.store.end_session(call.caller, id)? {
+        return Err(not_found().into());
+    }
+    app.live.end(call.caller, id);
+    Ok(Outcome::Reply(Reply::empty(204)))
+}

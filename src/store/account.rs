@@ -1,0 +1,161 @@
+//! What has become of an account since it was registered: another password, or its end.
+//!
+//! One fact a user, laid over the record wherever an account is read. A compaction leaves out the
+//! record's own password hash where there is a fact.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::fact::{Fact, Layout, Subject, subject_user};
+use super::facts::{self, State};
+use super::record::{DecodeError, Fields};
+use super::{StoreError, session};
+use crate::model::{Session, Timestamp, User, UserId};
+
+/// An account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountOf {
+    /// Whose it is.
+    pub user: UserId,
+}
+
+/// What has become of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum AccountState {
+    /// It has another password.
+    Password {
+        /// Its hash, in the PHC string format.
+        hash: Box<str>,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// It has ended.
+    Ended {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// user
+impl Layout for AccountOf {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.user.get().to_be_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<AccountOf, DecodeError> {
+        Ok(AccountOf { user: subject_user(fields)? })
+    }
+}
+
+const PASSWORD: u8 = 1;
+const ENDED: u8 = 2;
+
+/// what · time · of a password its hash
+impl Layout for AccountState {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            AccountState::Password { hash, at } => {
+                out.push(PASSWORD);
+                out.extend(at.millis().to_le_bytes());
+                out.extend(hash.as_bytes());
+            }
+            AccountState::Ended { at } => {
+                out.push(ENDED);
+                out.extend(at.millis().to_le_bytes());
+            }
+        }
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<AccountState, DecodeError> {
+        let (what, at) = (fields.u8()?, fields.timestamp()?);
+        match what {
+            PASSWORD => Ok(AccountState::Password { hash: fields.rest()?.into(), at }),
+            ENDED => Ok(AccountState::Ended { at }),
+            _ => Err(DecodeError::Malformed),
+        }
+    }
+}
+
+/// Lays what has become of an account over its record.
+fn lay_over(user: &mut User, state: AccountState) {
+    match state {
+        AccountState::Password { hash, .. } => user.password_hash = hash,
+        AccountState::Ended { at } => {
+            user.password_hash = "".into();
+            user.ended_at = Some(at);
+        }
+    }
+}
+
+/// An account as it is, by its record.
+pub(super) fn present<'a>(
+    state: &impl State,
+    user: Cow<'a, User>,
+) -> Result<Cow<'a, User>, StoreError> {
+    let Some(is) = facts::get(state, &AccountOf { user: user.id })? else { return Ok(user) };
+    let mut user = user.into_owned();
+    lay_over(&mut user, is);
+    Ok(Cow::Owned(user))
+}
+
+/// A page of accounts as they are, by their records, which ascend. One read for all of them.
+pub(super) fn present_all(
+    state: &impl State,
+    users: &mut [Cow<'_, User>],
+) -> Result<(), StoreError> {
+    let (Some(first), Some(last)) = (users.first(), users.last()) else { return Ok(()) };
+    let start = AccountOf { user: first.id }.bytes();
+    let behind = [AccountOf { user: last.id }.bytes(), vec![0]].concat();
+    let range = &start[..]..&behind[..];
+    for (subject, value) in state.entries(range, facts::End::First, users.len())? {
+        let decoded = Fact::decode(&subject, &value).map_err(|_| state.malformed())?;
+        let Fact::Account { of, is: Some(is) } = decoded else { return Err(state.malformed()) };
+        let Ok(place) = users.binary_search_by_key(&of.user, |user| user.id) else { continue };
+        lay_over(users[place].to_mut(), is);
+    }
+    Ok(())
+}
+
+/// What is to be written to change the password of the user of a session that is to begin, and to
+/// end all others. The password comes last: all of it is only so if that is.
+pub(super) fn change_password(
+    state: &impl State,
+    fresh: Session,
+    hash: Box<str>,
+) -> Result<Vec<Fact>, StoreError> {
+    let (user, at) = (fresh.user, fresh.created_at);
+    let mut facts = session::end_all(state, user, at, Some(fresh))?;
+    let of = AccountOf { user };
+    facts.push(Fact::Account { of, is: Some(AccountState::Password { hash, at }) });
+    Ok(facts)
+}
+
+/// What is to be written to end an account, likewise.
+pub(super) fn end(
+    state: &impl State,
+    user: UserId,
+    at: Timestamp,
+) -> Result<Vec<Fact>, StoreError> {
+    let mut facts = session::end_all(state, user, at, None)?;
+    facts.push(Fact::Account { of: AccountOf { user }, is: Some(AccountState::Ended { at }) });
+    Ok(facts)
+}
+
+/// Whether an account as it is has not ended, and has this password hash.
+pub(super) fn is_open_with(user: &User, seen: &str) -> bool {
+    user.ended_at.is_none() && *user.password_hash == *seen
+}
+
+/// Whether an account has ended.
+pub(super) fn has_ended(state: &impl State, user: UserId) -> Result<bool, StoreError> {
+    let is = facts::get(state, &AccountOf { user })?;
+    Ok(matches!(is, Some(AccountState::Ended { .. })))
+}
+
+/// Whether something has become of an account, so that its record's own hash means nothing.
+pub(super) fn is_overlaid(state: &impl State, user: UserId) -> Result<bool, StoreError> {
+    Ok(facts::get(state, &AccountOf { user })?.is_some())
+}

@@ -1,0 +1,270 @@
+//! Sessions: a fact each, from a login until they end; and until when tokens are refused that are
+//! of none.
+//!
+//! A token is good while its session is here, so that there is nothing to remember of those that
+//! have ended. What has expired is forgotten when its user logs in again, at most
+//! [`MAX_SESSIONS`] of them. Tokens of versions that had no sessions are of none; those of a user end
+//! together.
+
+use serde::{Deserialize, Serialize};
+
+use super::fact::{Fact, Layout, subject_user};
+use super::facts::{self, End, State};
+use super::record::{DecodeError, Fields};
+use super::{Backend, StoreError};
+use crate::model::{MAX_ID, MAX_SESSIONS, Session, SessionId, Timestamp, UserId};
+
+/// How many facts are read at once at a start.
+const PAGE: usize = 1000;
+
+/// A session of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionOf {
+    /// Whose it is.
+    pub user: UserId,
+    /// Which one.
+    pub id: SessionId,
+}
+
+/// What is kept of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Begun {
+    /// When it began.
+    pub at: Timestamp,
+    /// When its token expires.
+    pub expires_at: Timestamp,
+    /// What the client called itself.
+    pub user_agent: Box<str>,
+}
+
+/// A user's tokens that are of no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StrayTokensOf {
+    /// Whose they are.
+    pub user: UserId,
+}
+
+/// That they are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// user · id
+impl Layout for SessionOf {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.user.get().to_be_bytes());
+        out.extend(self.id.0);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<SessionOf, DecodeError> {
+        Ok(SessionOf { user: subject_user(fields)?, id: SessionId(fields.array()?) })
+    }
+}
+
+/// time · time of expiry · user agent
+impl Layout for Begun {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.at.millis().to_le_bytes());
+        out.extend(self.expires_at.millis().to_le_bytes());
+        out.extend(self.user_agent.as_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Begun, DecodeError> {
+        let (at, expires_at) = (fields.timestamp()?, fields.timestamp()?);
+        Ok(Begun { at, expires_at, user_agent: fields.rest()?.into() })
+    }
+}
+
+/// user
+impl Layout for StrayTokensOf {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.user.get().to_be_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<StrayTokensOf, DecodeError> {
+        Ok(StrayTokensOf { user: subject_user(fields)? })
+    }
+}
+
+/// time
+impl Layout for Refused {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.at.millis().to_le_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Refused, DecodeError> {
+        Ok(Refused { at: fields.timestamp()? })
+    }
+}
+
+fn session(of: SessionOf, is: Begun) -> Session {
+    let Begun { at: created_at, expires_at, user_agent } = is;
+    Session { user: of.user, id: of.id, created_at, expires_at, user_agent }
+}
+
+/// That a session is there.
+fn begun(session: Session) -> Fact {
+    let Session { user, id, created_at: at, expires_at, user_agent } = session;
+    Fact::Session { of: SessionOf { user, id }, is: Some(Begun { at, expires_at, user_agent }) }
+}
+
+fn ended(user: UserId, id: SessionId) -> Fact {
+    Fact::Session { of: SessionOf { user, id }, is: None }
+}
+
+/// A user's sessions, the oldest first; also such as have expired.
+pub(super) fn all(state: &impl State, user: UserId) -> Result<Vec<Session>, StoreError> {
+    let found = facts::of_user::<SessionOf>(state, user, End::First, MAX_SESSIONS)?;
+    let mut sessions: Vec<Session> = found.into_iter().map(|(of, is)| session(of, is)).collect();
+    sessions.sort_by_key(|session| (session.created_at, session.id));
+    Ok(sessions)
+}
+
+/// What is to be written to begin a session, and which ones end for it: those that have expired,
+/// and the oldest if there are too many.
+pub(super) fn begin(
+    state: &impl State,
+    new: Session,
+) -> Result<(Vec<Fact>, Vec<SessionId>), StoreError> {
+    let there = all(state, new.user)?;
+    let (expired, good): (Vec<_>, Vec<_>) =
+        there.into_iter().partition(|session| session.expires_at <= new.created_at);
+    let too_many = (good.len() + 1).saturating_sub(MAX_SESSIONS);
+    let ending: Vec<_> = expired.iter().chain(&good[..too_many]).map(|it| it.id).collect();
+    let mut facts: Vec<Fact> = ending.iter().map(|id| ended(new.user, *id)).collect();
+    facts.push(begun(new));
+    Ok((facts, ending))
+}
+
+/// What is to be written to end one; `None` if it is not there.
+pub(super) fn end(
+    state: &impl State,
+    user: UserId,
+    id: SessionId,
+) -> Result<Option<Fact>, StoreError> {
+    let there = facts::get(state, &SessionOf { user, id })?;
+    Ok(there.map(|_| ended(user, id)))
+}
+
+/// What is to be written to end all of a user's, and to refuse tokens of none, but to begin `fresh`.
+pub(super) fn end_all(
+    state: &impl State,
+    user: UserId,
+    at: Timestamp,
+    fresh: Option<Session>,
+) -> Result<Vec<Fact>, StoreError> {
+    let there = all(state, user)?;
+    let mut facts: Vec<Fact> = there.iter().map(|session| ended(user, session.id)).collect();
+    let strays = StrayTokensOf { user };
+    if facts::get(state, &strays)?.is_none() {
+        facts.push(Fact::StrayTokens { of: strays, is: Some(Refused { at }) });
+    }
+    facts.extend(fresh.map(begun));
+    Ok(facts)
+}
+
+/// What of tokens is so in a store, for who has to know it without asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// A session, which may have expired.
+    Session(Session),
+    /// A user's tokens that are of no session are refused.
+    StrayTokensRefused(UserId),
+}
+
+/// Tells of all sessions, a page at a time.
+pub fn standing(store: &mut dyn Backend, mut tell: impl FnMut(Standing)) -> Result<(), StoreError> {
+    // Families are in order of their numbers; these begin behind what the last of others could be.
+    let Some(last) = UserId::new(MAX_ID) else { return Ok(()) };
+    let before_sessions =
+        Fact::RetryOrder { of: super::RetryTurn { user: last, number: u64::MAX }, is: None };
+    let before_strays = Fact::Account { of: super::AccountOf { user: last }, is: None };
+    for before in [before_sessions, before_strays] {
+        let mut last = Some(before);
+        while let Some(after) = last.take() {
+            let facts = store.facts(Some(&after), PAGE)?;
+            let whole = facts.len() == PAGE;
+            for fact in facts {
+                match &fact {
+                    Fact::Session { of, is: Some(is) } => {
+                        tell(Standing::Session(session(*of, is.clone())));
+                    }
+                    Fact::StrayTokens { of, is: Some(_) } => {
+                        tell(Standing::StrayTokensRefused(of.user));
+                    }
+                    _ => {
+                        last = None;
+                        break;
+                    }
+                }
+                last = whole.then_some(fact);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::AccountOf;
+    use super::super::account::AccountState;
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    }
+
+    /// The bytes on every disk out there, and the lines of every export: these literals never
+    /// change.
+    #[test]
+    fn golden() {
+        let user = UserId::new(0x0a0b).unwrap();
+        let at = Timestamp::from_millis(1_700_000_000_123);
+        let is = Begun { at, expires_at: at, user_agent: "curl".into() };
+        let of = SessionOf { user, id: SessionId([0xab; 16]) };
+        let hash = "$x".into();
+        let account = AccountOf { user };
+        for (fact, subject, value, line) in [
+            (
+                Fact::Session { of, is: Some(is) },
+                "030000000000000a0babababababababababababababababab",
+                "7b68e5cf8b0100007b68e5cf8b0100006375726c",
+                r#"{"session":{"of":{"user":2571,"id":"abababababababababababababababab"},"is":{"at":"2023-11-14T22:13:20.123Z","expires_at":"2023-11-14T22:13:20.123Z","user_agent":"curl"}}}"#,
+            ),
+            (
+                Fact::Account { of: account, is: Some(AccountState::Password { hash, at }) },
+                "040000000000000a0b",
+                "017b68e5cf8b0100002478",
+                r#"{"account":{"of":{"user":2571},"is":{"password":{"hash":"$x","at":"2023-11-14T22:13:20.123Z"}}}}"#,
+            ),
+            (
+                Fact::Account { of: account, is: Some(AccountState::Ended { at }) },
+                "040000000000000a0b",
+                "027b68e5cf8b010000",
+                r#"{"account":{"of":{"user":2571},"is":{"ended":{"at":"2023-11-14T22:13:20.123Z"}}}}"#,
+            ),
+            (
+                Fact::StrayTokens { of: StrayTokensOf { user }, is: Some(Refused { at }) },
+                "050000000000000a0b",
+                "7b68e5cf8b010000",
+                r#"{"stray_tokens":{"of":{"user":2571},"is":{"at":"2023-11-14T22:13:20.123Z"}}}"#,
+            ),
+        ] {
+            assert_eq!(hex(&fact.subject()), subject);
+            assert_eq!(hex(&fact.value().unwrap()), value);
+            assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Fact>(line).unwrap().checked(), Some(fact.clone()));
+            let value = fact.value().unwrap();
+            assert_eq!(Fact::decode(&fact.subject(), &value), Ok(fact.clone()));
+            for len in 0..8 {
+                assert!(Fact::decode(&fact.subject(), &value[..len]).is_err(), "{len}");
+            }
+        }
+    }
+}

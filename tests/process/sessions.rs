@@ -1,0 +1,266 @@
+//! Sessions end at once, on every connection, and stay ended through any restart.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Client, PASSWORD, credentials, each};
+use crate::server::{STORES, Server, run, veche};
+use crate::wire::{Wire, request};
+
+const OTHER: &str = "staple battery";
+const MANY: usize = 50;
+
+fn is_refused(client: &Client) -> bool {
+    let answer = client.get("/api/users/me");
+    answer.status == 401 && answer.problem() == "token-invalid"
+}
+
+/// Another login of the same account, on connections of its own.
+fn again(server: &Server, name: &str) -> Client {
+    Client::new(server).log_in(name)
+}
+
+/// A request with a method that [`Client`] has no name for.
+fn ask(server: &Server, client: &Client, line: &str, body: &str) -> Answer {
+    let mut wire = Wire::connect(server.addr());
+    let fields = format!("Content-Length: {}\r\n", body.len());
+    wire.send(request(client, &format!("{line} HTTP/1.1"), &fields, body));
+    wire.answer()
+}
+
+fn change(server: &Server, client: &Client, old: &str, new: &str) -> Answer {
+    let body = json!({ "old_password": old, "new_password": new }).to_string();
+    ask(server, client, "PUT /api/users/me/password", &body)
+}
+
+fn log_out(client: &Client, path: &str) {
+    assert_eq!(client.post(path, &json!({})).status, 204);
+}
+
+fn sids(client: &Client) -> Vec<String> {
+    let sid = |session: &Value| session["sid"].as_str().unwrap().to_owned();
+    client.get("/api/users/me/sessions").items().iter().map(sid).collect()
+}
+
+#[test]
+fn a_session_ends_at_once_on_every_connection() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(store, dir.path());
+        let ann = Client::signed_up(&server, "ann");
+        let (phone, bob) = (again(&server, "ann"), Client::signed_up(&server, "bob"));
+        let elsewhere = Client::new(&server).with_token(phone.token());
+        assert!(!is_refused(&elsewhere));
+        assert_eq!(sids(&ann).len(), 2);
+        log_out(&phone, "/logout");
+        assert!(is_refused(&phone) && is_refused(&elsewhere), "{store}");
+        assert!(!is_refused(&ann) && !is_refused(&bob));
+        // One of them by its id; nobody else's.
+        let (third, others) = (again(&server, "ann"), sids(&bob));
+        let of_bob = format!("DELETE /api/users/me/sessions/{}", others[0]);
+        assert_eq!(ask(&server, &ann, &of_bob, "").status, 404);
+        let there = sids(&ann);
+        let current = |it: &Value| it["current"] == true;
+        let listed = third.get("/api/users/me/sessions").items();
+        let own = listed.iter().find(|it| current(it)).unwrap()["sid"].as_str().unwrap();
+        assert_eq!(listed.iter().filter(|it| current(it)).count(), 1);
+        assert!(there.contains(&own.to_owned()));
+        let line = format!("DELETE /api/users/me/sessions/{own}");
+        assert_eq!(ask(&server, &ann, &line, "").status, 204);
+        assert_eq!(ask(&server, &ann, &line, "").status, 404);
+        assert!(is_refused(&third) && !is_refused(&ann) && !is_refused(&bob));
+    }
+}
+
+/// All within the second that `iat` counts in, over and over.
+#[test]
+fn what_begins_in_the_second_in_which_all_others_ended_is_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("sled", dir.path());
+    let mut ann = Client::signed_up(&server, "ann");
+    for _ in 0..5 {
+        let other = again(&server, "ann");
+        for (old, new) in [(PASSWORD, OTHER), (OTHER, PASSWORD)] {
+            let changed = change(&server, &ann, old, new);
+            assert_eq!(changed.status, 200, "{changed:?}");
+            let fresh = ann.clone().with_token(changed.json()["token"].as_str().unwrap());
+            assert!(is_refused(&ann) && is_refused(&other) && !is_refused(&fresh));
+            assert_eq!(sids(&fresh).len(), 1);
+            ann = fresh;
+        }
+        log_out(&ann, "/logout/all");
+        assert!(is_refused(&ann));
+        ann = again(&server, "ann");
+        assert!(!is_refused(&ann));
+    }
+}
+
+#[test]
+fn of_many_that_log_out_at_once_all_have() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(store, dir.path());
+        let ann = Client::signed_up(&server, "ann");
+        let addr = server.addr();
+        let clients: Vec<Client> = (1..MANY).map(|_| again(&server, "ann")).collect();
+        let tokens: Vec<String> = clients.iter().map(|it| it.token().to_owned()).collect();
+        each(MANY - 1, |n| {
+            let client = Client::at(addr).with_token(&*tokens[n]);
+            log_out(&client, "/logout");
+            assert!(is_refused(&client));
+        });
+        assert!(clients.iter().all(is_refused), "{store}");
+        assert_eq!(sids(&ann).len(), 1);
+        // With one more than there may be, the oldest ends.
+        for _ in 0..MANY {
+            again(&server, "ann");
+        }
+        assert!(is_refused(&ann));
+    }
+}
+
+#[test]
+fn what_has_ended_stays_so_through_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start("sled", dir.path());
+    let data = dir.path().join("data");
+    let (ann, phone) = (Client::signed_up(&server, "ann"), again(&server, "ann"));
+    let (bob, carol) = (Client::signed_up(&server, "bob"), Client::signed_up(&server, "carol"));
+    carol.say("I was here");
+    carol.tell(ann.id(), "between us");
+    log_out(&phone, "/logout");
+    let changed = change(&server, &bob, PASSWORD, OTHER);
+    let fresh = changed.json()["token"].as_str().unwrap().to_owned();
+    let gone = carol.post("/api/users/me/deletion", &json!({ "password": PASSWORD }));
+    assert_eq!(gone.status, 204, "{gone:?}");
+    for round in 0..5 {
+        match round {
+            0 => server.kill(),
+            1 => {
+                server.kill();
+                fs::remove_dir_all(data.join("index")).unwrap();
+            }
+            2 => {
+                server.stop();
+                let compacted = run(veche().arg("compact").arg("--data-dir").arg(&data));
+                assert!(compacted.status.success(), "{compacted:?}");
+            }
+            3 => {
+                server.stop();
+                let file = dir.path().join("chat.jsonl");
+                let exported = run(veche().args(["export", "--data-dir"]).arg(&data).arg(&file));
+                assert!(exported.status.success(), "{exported:?}");
+                for part in ["log", "index"] {
+                    fs::remove_dir_all(data.join(part)).unwrap();
+                }
+                let imported = run(veche().args(["import", "--data-dir"]).arg(&data).arg(&file));
+                assert!(imported.status.success(), "{imported:?}");
+            }
+            _ => server.stop(),
+        }
+        let checked = run(veche().arg("check").arg("--data-dir").arg(&data));
+        assert!(checked.status.success(), "{checked:?}");
+        server = Server::start("sled", dir.path());
+        let with = |token: &str| Client::new(&server).with_token(token);
+        for ended in [&phone, &bob, &carol] {
+            assert!(is_refused(&with(ended.token())), "round {round}");
+        }
+        let ann = with(ann.token());
+        assert!(!is_refused(&ann) && !is_refused(&with(&fresh)), "round {round}");
+        let nobody = Client::new(&server);
+        let log_in = |name, password| nobody.post("/login", &credentials(name, password)).status;
+        assert_eq!((log_in("bob", PASSWORD), log_in("bob", OTHER)), (401, 200));
+        assert_eq!(log_in("carol", PASSWORD), 401);
+        assert_eq!(nobody.post("/register", &credentials("Carol", PASSWORD)).status, 409);
+        let tombstone = json!({ "id": 3, "username": "deleted~3", "deleted": true });
+        assert_eq!(ann.get("/api/users/3").json(), tombstone);
+        assert_eq!(ann.get("/api/users").items()[2], tombstone);
+        assert_eq!(ann.get("/api/users?username=carol").items(), [json!(null); 0]);
+        assert_eq!(ann.get("/api/messages").items()[0]["from_user"], 3);
+        assert_eq!(ann.get("/api/users/me/messages?with=3").ids(), [1]);
+        let told = ann.post("/api/users/3/messages", &json!({ "text": "hello?" }));
+        assert_eq!(told.status, 404);
+    }
+    // Of what has gone no hash is left once the store is compacted.
+    server.stop();
+    let compacted = run(veche().arg("compact").arg("--data-dir").arg(&data));
+    assert!(compacted.status.success(), "{compacted:?}");
+    let mut hashes = 0;
+    for file in fs::read_dir(data.join("log")).unwrap() {
+        let bytes = fs::read(file.unwrap().path()).unwrap();
+        hashes += bytes.windows(9).filter(|it| it == b"$argon2id").count();
+    }
+    assert_eq!(hashes, 2, "ann's, and bob's new one");
+}
+
+#[test]
+fn who_waits_is_told_that_the_session_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start("memory", dir.path());
+    let (ann, phone) = (Client::signed_up(&server, "ann"), again(&server, "ann"));
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| phone.get("/api/messages?after=-1&wait=20"));
+        let lasting = scope.spawn(|| ann.get("/api/messages?after=-1&wait=20"));
+        thread::sleep(Duration::from_millis(200));
+        let third = Client::new(&server).with_token(phone.token());
+        log_out(&third, "/logout");
+        assert_eq!(waiting.join().unwrap().problem(), "token-invalid");
+        assert_eq!(Client::signed_up(&server, "bob").say("hello"), 0);
+        assert_eq!(lasting.join().unwrap().ids(), [0], "another session waits on");
+    });
+    assert!(begun.elapsed() < Duration::from_secs(15));
+}
+
+/// As versions without sessions issued them.
+#[test]
+fn a_token_of_no_session_is_good_until_all_have_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, [7; 32]).unwrap();
+    let arguments = ["--jwt-secret-file", secret.to_str().unwrap()];
+    let mut server = Server::start_with("sled", dir.path(), &arguments);
+    let ann = Client::signed_up(&server, "ann");
+    let link = ann.get("/api/messages").link("next").unwrap();
+    let epoch = link.split("epoch=").nth(1).unwrap();
+    let old = |user: u64| {
+        let jti = "00".repeat(16);
+        let claims = json!({
+            "UserID": user, "iat": 1, "exp": 99_999_999_999_u64, "jti": jti, "epoch": epoch
+        });
+        let key = EncodingKey::from_secret(&[7; 32]);
+        encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
+    };
+    let bob = Client::signed_up(&server, "bob");
+    assert!(!is_refused(&bob.clone().with_token(old(2))));
+    let of_ann = ann.clone().with_token(old(1));
+    assert!(!is_refused(&of_ann));
+    assert!(of_ann.get("/api/users/me/sessions").items().iter().all(|it| it["current"] == false));
+    log_out(&of_ann, "/logout/all");
+    for _ in 0..2 {
+        let with = |token: &str| Client::new(&server).with_token(token);
+        assert!(is_refused(&with(&old(1))) && is_refused(&with(ann.token())));
+        assert!(!is_refused(&with(&old(2))) && !is_refused(&with(bob.token())));
+        server.kill();
+        server = Server::start_with("sled", dir.path(), &arguments);
+    }
+}
+
+/// A guess with a token counts like one without.
+#[test]
+fn guesses_at_the_password_are_limited() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with("memory", dir.path(), &["--login-limit", "2/d"]);
+    let ann = Client::signed_up(&server, "ann");
+    for status in [401, 401, 429] {
+        assert_eq!(change(&server, &ann, "a guess", OTHER).status, status);
+    }
+    let end = ann.post("/api/users/me/deletion", &json!({ "password": PASSWORD }));
+    assert_eq!(end.status, 429);
+    assert_eq!(ann.post("/login", &credentials("ann", PASSWORD)).status, 429);
+    assert!(!is_refused(&ann));
+}
