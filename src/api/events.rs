@@ -7,7 +7,7 @@ use super::contract::{Answer, Field, Operation, Shape, Tag};
 use super::messages::MessageBody;
 use super::paging::{Links, Parameter};
 use super::wait::{Patience, Sight, Topic};
-use super::{App, Call, Failure, Outcome, Reply, to_json};
+use super::{App, Call, Failure, Outcome, Reply, stream, to_json};
 use crate::model::{Change, Event, EventId, Mailbox, Page, Timestamp, UserId, Window};
 use crate::problem;
 
@@ -15,7 +15,7 @@ use crate::problem;
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Event)]
-struct EventBody<'a> {
+pub(super) struct EventBody<'a> {
     /// From the same sequence as messages' ids.
     id: EventId,
     #[schema(pattern = "^message\\.(created|edited|deleted)$")]
@@ -36,11 +36,13 @@ pub(super) const LIST: Operation = Operation {
         Parameter::Epoch,
         Parameter::Wait,
     ],
-    answers: &[Answer::list(
-        "A page of events, in the order in which they happened",
+    answers: &[Answer::stream(
+        "Events, in the order in which they happened: a page, or a stream that goes on with what \
+         happens",
         Shape::of::<EventBody<'static>>(),
     )
-    .with(&[Field::Link])],
+    .with(&[Field::Link])
+    .perhaps_with(&[Field::PreferenceApplied])],
     problems: &[
         problem::INVALID_PARAMETER,
         problem::TOKEN_MISSING,
@@ -50,6 +52,13 @@ pub(super) const LIST: Operation = Operation {
     ],
     ..Operation::new("listEvents", Tag::Events, "Follow all that one may see")
 };
+
+impl EventBody<'_> {
+    /// What happened, as it is called.
+    pub(super) fn kind(&self) -> &'static str {
+        self.r#type
+    }
+}
 
 impl<'a> From<&'a Event<'_>> for EventBody<'a> {
     fn from(event: &'a Event<'_>) -> Self {
@@ -70,6 +79,9 @@ impl<'a> From<&'a Event<'_>> for EventBody<'a> {
 /// `GET /api/events`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let query = call.query()?;
+    if stream::is_wanted(call.request.accept.as_deref()) {
+        return Ok(Outcome::Stream(Box::new(app.subscribe(call, &query)?)));
+    }
     let window = query.window(app)?;
     let patience = Patience::of(call, &query, window)?;
     let (path, reader): (Box<str>, _) = (call.request.path.into(), call.caller);

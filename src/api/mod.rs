@@ -1,8 +1,9 @@
 //! What a request means: from (state, request) to outcome.
 //!
 //! Handlers see no socket and no thread, and never wait: what blocks is handed back as a
-//! [`Job`], and what can be held until something comes is a [`Wait`]. A new endpoint is a row in [`routes::ROUTES`] and a function in the file of its
-//! resource.
+//! [`Job`], what can be held until something comes is a [`Wait`], and what goes on for as long as
+//! there is something to tell is a [`Subscription`]. A new endpoint is a row in [`routes::ROUTES`]
+//! and a function in the file of its resource.
 
 mod accounts;
 mod body;
@@ -21,6 +22,7 @@ mod problems;
 mod reference;
 mod revisions;
 pub mod routes;
+pub mod stream;
 mod users;
 pub mod wait;
 
@@ -30,7 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 
-use crate::auth::tokens::{TokenError, Tokens};
+use crate::auth::tokens::{Lease, TokenError, Tokens};
 use crate::model::{EventId, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{Backend, Snapshot, StoreError};
@@ -41,6 +43,7 @@ use cors::Cors;
 use limits::{Limiters, Limits};
 use paging::Query;
 use routes::{Handler, Match, Route};
+use stream::{Listening, Subscription};
 use wait::{Topic, Wait};
 
 /// Longest request body that is looked at, in bytes.
@@ -56,6 +59,8 @@ pub struct App {
     limiters: Limiters,
     /// What happened since somebody last asked.
     happened: Vec<(Topic, EventId)>,
+    /// Whose streams are to end, since somebody last asked.
+    silenced: Vec<Listening>,
     failure: Option<StoreError>,
 }
 
@@ -87,6 +92,8 @@ pub struct Request<'a> {
     pub authorization: Option<&'a str>,
     /// The `Content-Type` field.
     pub content_type: Option<&'a str>,
+    /// The `Accept` field.
+    pub accept: Option<Cow<'a, str>>,
     /// The `Accept-Encoding` field.
     pub accept_encoding: Option<Cow<'a, str>>,
     /// The `If-Match` field.
@@ -95,6 +102,8 @@ pub struct Request<'a> {
     pub if_none_match: Option<Cow<'a, str>>,
     /// The `Idempotency-Key` field.
     pub idempotency_key: Option<Cow<'a, str>>,
+    /// The `Last-Event-ID` field.
+    pub last_event_id: Option<Cow<'a, str>>,
     /// The `Prefer` field.
     pub prefer: Option<Cow<'a, str>>,
     /// The `Origin` field.
@@ -150,6 +159,8 @@ pub enum Outcome {
     Offload(Job),
     /// It is answered when something has come, or when its time is over.
     Park(Wait),
+    /// It is answered with what happens from now on, as it happens.
+    Stream(Box<Subscription>),
 }
 
 /// Work that blocks, for a worker; what it returns is run by the loop and answers the request.
@@ -243,8 +254,8 @@ impl App {
         settings: Settings,
     ) -> App {
         let limiters = Limiters::new(settings.limits);
-        let happened = Vec::new();
-        App { store, tokens, clock, entropy, settings, limiters, happened, failure: None }
+        let (happened, silenced, failure) = (Vec::new(), Vec::new(), None);
+        App { store, tokens, clock, entropy, settings, limiters, happened, silenced, failure }
     }
 
     /// Routes and handles one request. What it wrote is not durable before [`App::sync`].
@@ -361,6 +372,12 @@ impl App {
             };
             Problem::new(problem::TOKEN_INVALID, why)
         })
+    }
+
+    /// For how long the token that a request brought is good.
+    fn lease(&self, request: &Request<'_>) -> Option<Lease> {
+        let (_, token) = request.authorization?.split_once(' ')?;
+        self.tokens.lease(token.trim())
     }
 
     fn reply_to(&mut self, failure: Failure) -> Reply {

@@ -29,12 +29,26 @@ struct Claims<'a> {
     epoch: &'a str,
 }
 
+/// The `jti` of a token.
+pub type TokenId = [u8; TOKEN_ID_BYTES];
+
+/// What a token that was admitted says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Its `jti`, if that is one of ours.
+    pub id: Option<TokenId>,
+    /// Its `exp`: from then on it is not good any more.
+    pub expires: Timestamp,
+}
+
 /// What is read back of [`Claims`].
 #[derive(Debug, Deserialize)]
 struct VerifiedClaims {
     #[serde(rename = "UserID")]
     user_id: u64,
     exp: u64,
+    #[serde(default)]
+    jti: String,
     epoch: String,
 }
 
@@ -62,6 +76,7 @@ pub struct Tokens {
 #[derive(Debug, Clone, Copy)]
 struct Admitted {
     user: UserId,
+    id: Option<TokenId>,
     exp: u64,
 }
 
@@ -123,6 +138,13 @@ impl Tokens {
         Ok(admitted.user)
     }
 
+    /// What a token says of itself that was [verified](Tokens::verify) just now.
+    #[must_use]
+    pub fn lease(&self, token: &str) -> Option<Lease> {
+        let Admitted { id, exp, .. } = *self.verified.get(token)?;
+        Some(Lease { id, expires: Timestamp::from_millis(exp.saturating_mul(1000)) })
+    }
+
     /// Checks all but the time, and remembers what was good.
     fn check(&mut self, token: &str) -> Result<Admitted, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
@@ -135,13 +157,25 @@ impl Tokens {
             return Err(TokenError::Invalid);
         }
         let user = UserId::new(claims.user_id).ok_or(TokenError::Invalid)?;
-        let admitted = Admitted { user, exp: claims.exp };
+        let admitted = Admitted { user, id: token_id(&claims.jti), exp: claims.exp };
         if self.verified.len() >= MAX_VERIFIED {
             self.verified.clear();
         }
         self.verified.insert(token.into(), admitted);
         Ok(admitted)
     }
+}
+
+/// The bytes that are written as so many hexadecimal digits.
+fn token_id(jti: &str) -> Option<TokenId> {
+    let mut id = TokenId::default();
+    if jti.len() != 2 * id.len() {
+        return None;
+    }
+    for (byte, digits) in id.iter_mut().zip(jti.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(id)
 }
 
 #[cfg(test)]
@@ -164,6 +198,18 @@ mod tests {
         assert_eq!(tokens.verify(&token, at(4599)), Ok(UserId::FIRST));
         assert_eq!(tokens.verify(&token, at(4600)), Err(TokenError::Expired));
         assert_eq!(tokens.verify(&token, Timestamp::MAX), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn a_token_says_until_when_it_is_good() {
+        let mut tokens = tokens(1, 1);
+        let id = [0xa7, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 0xff];
+        let token = tokens.issue(UserId::FIRST, at(1000), id).unwrap();
+        assert_eq!(tokens.lease(&token), None, "nobody has verified it");
+        tokens.verify(&token, at(1000)).unwrap();
+        assert_eq!(tokens.lease(&token), Some(Lease { id: Some(id), expires: at(4600) }));
+        assert_eq!(token_id("no id of ours"), None);
+        assert_eq!(token_id(&"ж".repeat(16)), None);
     }
 
     #[test]

@@ -114,10 +114,12 @@ impl Exchange {
             client: self.peer().ip(),
             authorization: None,
             content_type: None,
+            accept: None,
             accept_encoding: None,
             if_match: None,
             if_none_match: None,
             idempotency_key: None,
+            last_event_id: None,
             prefer: None,
             origin: None,
             requested_method: None,
@@ -127,6 +129,7 @@ impl Exchange {
         for header in self.request.headers() {
             let value = header.value.as_str();
             match name(header) {
+                "accept" => join(&mut request.accept, value),
                 "accept-encoding" => join(&mut request.accept_encoding, value),
                 "access-control-request-method" => request.requested_method = Some(value),
                 "authorization" => request.authorization = Some(value),
@@ -134,6 +137,7 @@ impl Exchange {
                 "if-match" => join(&mut request.if_match, value),
                 "idempotency-key" => join(&mut request.idempotency_key, value),
                 "if-none-match" => join(&mut request.if_none_match, value),
+                "last-event-id" => join(&mut request.last_event_id, value),
                 "origin" => request.origin = Some(value),
                 "prefer" => join(&mut request.prefer, value),
                 "x-forwarded-for" => join(&mut forwarded, value),
@@ -142,6 +146,11 @@ impl Exchange {
         }
         request.client = proxies.client(request.client, forwarded.as_deref());
         request
+    }
+
+    /// Whether an answer of unknown length can be sent in chunks (RFC 9112, section 7.1).
+    pub(super) fn takes_chunks(&self) -> bool {
+        *self.request.http_version() >= (1, 1)
     }
 
     /// The method, unless it is a word of the client's own.
@@ -244,7 +253,8 @@ fn origin_form(target: &str) -> &str {
 
 /// A header's name, if it is one that matters here; names are compared without regard to case.
 fn name(header: &Header) -> &'static str {
-    const KNOWN: [&str; 14] = [
+    const KNOWN: [&str; 16] = [
+        "accept",
         "accept-encoding",
         "access-control-request-method",
         "authorization",
@@ -255,6 +265,7 @@ fn name(header: &Header) -> &'static str {
         "if-match",
         "idempotency-key",
         "if-none-match",
+        "last-event-id",
         "origin",
         "prefer",
         "transfer-encoding",

@@ -37,6 +37,7 @@ mod service;
 mod signals;
 mod startup;
 mod storm;
+mod streams;
 mod transcript;
 mod transfer;
 mod turnstile;

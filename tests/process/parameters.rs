@@ -60,6 +60,11 @@ fn operations() -> Vec<Operation> {
                     Some("header") if name == "Idempotency-Key" => repeatable = true,
                     Some("header") if name == "Prefer" => waits = true,
                     Some("header") if name == "If-Match" => guarded = true,
+                    // Of a stream: tests/process/streams.rs.
+                    Some("header") if name == "Last-Event-ID" => {
+                        let has = |kind| operation["responses"]["200"]["content"].get(kind);
+                        assert!(has("text/event-stream").is_some(), "{template}");
+                    }
                     _ => panic!("{template}: what is {parameter}?"),
                 }
             }
@@ -227,7 +232,7 @@ fn the_operations_that_wait_are_the_documented_ones() {
             waiting.push(path.clone());
         }
     }
-    assert_eq!(waiting, ["/api/events", "/api/messages", "/api/users/me/messages"]);
+    assert_eq!(waiting, ["/api/messages", "/api/events", "/api/users/me/messages"]);
 }
 
 /// RFC 9110, section 13.1.1: what is guarded is not changed if it is not what was seen.

@@ -24,10 +24,11 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 impl Loop {
     /// The next request, once there is one, or something else to do.
     pub(super) fn wait(&self) -> Option<Arrival> {
-        if !self.ready.is_empty() || self.parking.is_due() || self.app.has_failed() {
+        let is_due = self.parking.is_due() || self.has_to_stream();
+        if !self.ready.is_empty() || is_due || self.app.has_failed() {
             return None;
         }
-        match self.parking.next_deadline() {
+        match self.parking.next_deadline().into_iter().chain(self.next_look_at_streams()).min() {
             None => self.acceptor.wait(),
             Some(deadline) => {
                 self.acceptor.wait_for(deadline.saturating_duration_since(Instant::now()))
