@@ -90,10 +90,17 @@ pub(crate) fn measure(report: &mut Report, dir: &Path, rounds: usize) -> Result<
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
-    let stage = Stage::set(dir)?;
-    for (way, crowd) in
-        [Way::Poll, Way::Stream].into_iter().flat_map(|way| CROWDS.map(|it| (way, it)))
-    {
+    for way in [Way::Poll, Way::Stream] {
+        // What a server keeps of an earlier crowd is not to be taken for what the next one costs.
+        let stage = Stage::set(dir, way)?;
+        measure_way(report, &stage, way, rounds)?;
+        stage.server.stop()?;
+    }
+    Ok(())
+}
+
+fn measure_way(report: &mut Report, stage: &Stage, way: Way, rounds: usize) -> Result<()> {
+    for crowd in CROWDS {
         let name = way.name();
         eprintln!("{crowd} by {name}");
         let before = stage.server.resident()?;
@@ -126,12 +133,12 @@ pub(crate) fn measure(report: &mut Report, dir: &Path, rounds: usize) -> Result<
         drop(waiters);
         stage.wait_for(way, 0)?;
     }
-    stage.server.stop()
+    Ok(())
 }
 
 impl Stage {
-    fn set(dir: &Path) -> Result<Stage> {
-        let store = Store::empty(built_now().into(), Kind::Sled, dir.join("parked"))?;
+    fn set(dir: &Path, way: Way) -> Result<Stage> {
+        let store = Store::empty(built_now().into(), Kind::Sled, dir.join(way.figure()))?;
         // The server prints what it was given; one that was free a moment ago will do.
         let admin = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let server = store.open_with(&["--admin-listen", &admin.to_string()])?;
