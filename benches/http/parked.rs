@@ -1,4 +1,4 @@
-//! Long polls: how late those who wait learn of a message, and what each of them costs.
+//! Long polls and streams: how late those who wait learn of a message, and what each of them costs.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -23,12 +23,47 @@ const CROWDS: [usize; 3] = [100, 1000, 5000];
 const TOLD: usize = 1000;
 const TOLD_WITHIN: f64 = 100.0;
 const RESIDENT_KIB: f64 = 32.0;
-/// Requests of one user that may wait.
-const PER_USER: usize = 32;
+/// Requests of one user that may wait, or streams.
+const PER_USER: usize = 16;
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(50);
+/// What is sent on a stream when nothing happens, as a chunk.
+const HEARTBEAT: &str = "3\r\n:\n\n\r\n";
 /// Longer than any answer.
 const ANSWER_BYTES: usize = 4096;
+
+/// How they wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Poll,
+    Stream,
+}
+
+impl Way {
+    const fn name(self) -> &'static str {
+        match self {
+            Way::Poll => "long poll",
+            Way::Stream => "stream",
+        }
+    }
+
+    const fn figure(self) -> &'static str {
+        match self {
+            Way::Poll => "veche_parked",
+            Way::Stream => "veche_streams",
+        }
+    }
+
+    /// Whether this is what is told of one message.
+    fn is_told(self, answer: &str) -> bool {
+        match self {
+            Way::Poll => answer.starts_with("HTTP/1.1 200") && answer.ends_with("Z\"}]"),
+            Way::Stream => {
+                answer.contains("\nevent: message.created\n") && answer.ends_with("}\n\n\r\n")
+            }
+        }
+    }
+}
 
 /// One that waits, on a connection of its own.
 struct Waiter {
@@ -55,40 +90,55 @@ pub(crate) fn measure(report: &mut Report, dir: &Path, rounds: usize) -> Result<
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
-    let stage = Stage::set(dir)?;
+    for way in [Way::Poll, Way::Stream] {
+        // What a server keeps of an earlier crowd is not to be taken for what the next one costs.
+        let stage = Stage::set(dir, way)?;
+        measure_way(report, &stage, way, rounds)?;
+        stage.server.stop()?;
+    }
+    Ok(())
+}
+
+fn measure_way(report: &mut Report, stage: &Stage, way: Way, rounds: usize) -> Result<()> {
     for crowd in CROWDS {
-        eprintln!("{crowd} that wait");
+        let name = way.name();
+        eprintln!("{crowd} by {name}");
         let before = stage.server.resident()?;
         let mut waiters = stage.gather(crowd)?;
         let (mut told, mut resident) = (Vec::new(), 0);
-        for _ in 0..rounds {
-            stage.park(&mut waiters)?;
+        for round in 0..rounds {
+            match way {
+                Way::Poll => stage.park(&mut waiters)?,
+                // It goes on.
+                Way::Stream if round == 0 => stage.listen(&mut waiters)?,
+                Way::Stream => {}
+            }
             resident = resident.max(stage.server.resident()?);
-            told.push(stage.tell(&mut waiters)?);
+            told.push(stage.tell(way, &mut waiters)?);
         }
         let spread = |figure: fn(&Told) -> f64| Spread::of(told.iter().map(figure));
         let (p50, p99, last) =
             (spread(|told| told.p50), spread(|told| told.p99), spread(|told| told.last));
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let each = Spread::of([resident.saturating_sub(before) as f64 / 1024.0 / crowd as f64]);
-        report.crowd(crowd, p50, p99, last, each);
+        report.crowd(&format!("{crowd} by {name}"), p50, p99, last, each);
         if crowd == TOLD {
-            let measure = format!("long poll: p99 from a post until one of {crowd} has it");
+            let measure = format!("{name}: p99 from a post until one of {crowd} has it");
             report.measure(&measure, Target::AtMost(TOLD_WITHIN), " ms", p99);
         }
         if CROWDS.last() == Some(&crowd) {
-            let measure = format!("long poll: resident for each of {crowd} that wait");
+            let measure = format!("{name}: resident for each of {crowd} that wait");
             report.measure(&measure, Target::AtMost(RESIDENT_KIB), " KiB", each);
         }
         drop(waiters);
-        stage.wait_for_parked(0)?;
+        stage.wait_for(way, 0)?;
     }
-    stage.server.stop()
+    Ok(())
 }
 
 impl Stage {
-    fn set(dir: &Path) -> Result<Stage> {
-        let store = Store::empty(built_now().into(), Kind::Sled, dir.join("parked"))?;
+    fn set(dir: &Path, way: Way) -> Result<Stage> {
+        let store = Store::empty(built_now().into(), Kind::Sled, dir.join(way.figure()))?;
         // The server prints what it was given; one that was free a moment ago will do.
         let admin = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let server = store.open_with(&["--admin-listen", &admin.to_string()])?;
@@ -126,11 +176,37 @@ impl Stage {
             )?;
             stream.write_all(request.as_bytes())?;
         }
-        self.wait_for_parked(waiters.len())
+        self.wait_for(Way::Poll, waiters.len())
+    }
+
+    /// Has all of them listen to what happens from now on.
+    fn listen(&self, waiters: &mut [Waiter]) -> Result<()> {
+        for Waiter { stream, token } in waiters.iter_mut() {
+            let request = format!(
+                "GET /api/events HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {}\r\n\
+                 Accept: text/event-stream\r\n\r\n",
+                self.tokens[*token]
+            );
+            stream.write_all(request.as_bytes())?;
+        }
+        self.wait_for(Way::Stream, waiters.len())?;
+        for Waiter { stream, .. } in waiters.iter_mut() {
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let mut hello = String::new();
+            while !hello.ends_with("\n\n\r\n") {
+                let mut part = [0; ANSWER_BYTES];
+                let len = stream.read(&mut part)?;
+                hello += &String::from_utf8_lossy(&part[..len]);
+                if len == 0 || !hello.starts_with("HTTP/1.1 200") {
+                    return Err(format!("a stream begins with {hello:?}").into());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Posts a message, and waits until all have it.
-    fn tell(&self, waiters: &mut [Waiter]) -> Result<Told> {
+    fn tell(&self, way: Way, waiters: &mut [Waiter]) -> Result<Told> {
         let waiting = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (number, waiter) in waiters.iter().enumerate() {
             let data = epoll::EventData::new_u64(number as u64);
@@ -165,7 +241,11 @@ impl Stage {
                 let mut answer = [0; ANSWER_BYTES];
                 let len = waiter.stream.read(&mut answer)?;
                 let answer = String::from_utf8_lossy(&answer[..len]);
-                if !answer.starts_with("HTTP/1.1 200") || !answer.ends_with("Z\"}]") {
+                let answer = answer.replace(HEARTBEAT, "");
+                if answer.is_empty() && len > 0 {
+                    continue;
+                }
+                if !way.is_told(&answer) {
                     return Err(format!("one that waits was answered {answer:?}").into());
                 }
                 told.push(begun.elapsed().as_secs_f64() * 1000.0);
@@ -181,8 +261,8 @@ impl Stage {
         Ok(Told { p50: at(50), p99: at(99), last: at(100) })
     }
 
-    fn wait_for_parked(&self, count: usize) -> Result<()> {
-        let wanted = format!("veche_parked {count}");
+    fn wait_for(&self, way: Way, count: usize) -> Result<()> {
+        let wanted = format!("{} {count}", way.figure());
         let deadline = Instant::now() + PATIENCE;
         loop {
             let metrics = self.metrics()?;
@@ -190,7 +270,7 @@ impl Stage {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let found = metrics.lines().find(|line| line.starts_with("veche_parked "));
+                let found = metrics.lines().find(|line| line.starts_with(way.figure()));
                 return Err(format!("{found:?}, and not {wanted}").into());
             }
             thread::sleep(Duration::from_millis(20));

@@ -81,17 +81,17 @@ impl Report {
 }
 
 impl Report {
-    /// How late so many that waited had a message, in milliseconds, and what each costs in KiB.
+    /// How late those that waited or listened had a message, in milliseconds, and what each costs in KiB.
     pub(crate) fn crowd(
         &mut self,
-        waiting: usize,
+        who: &str,
         p50: Spread,
         p99: Spread,
         last: Spread,
         resident: Spread,
     ) {
         let resident = resident.median;
-        self.crowds.push(format!("| {waiting} | {p50} | {p99} | {last} | {resident:.1} |"));
+        self.crowds.push(format!("| {who} | {p50} | {p99} | {last} | {resident:.1} |"));
     }
 }
 
@@ -104,7 +104,7 @@ impl fmt::Display for Report {
             self.loads.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         }
         if !self.crowds.is_empty() {
-            let columns = "| waiting | p50, ms | p99, ms | last, ms | resident for each, KiB |";
+            let columns = "| who | p50, ms | p99, ms | last, ms | resident for each, KiB |";
             writeln!(f, "\n{columns}\n|---|---|---|---|---|")?;
             self.crowds.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         }

@@ -142,6 +142,6 @@ fn get(app: &mut App, target: &str) -> Reply {
     match outcome {
         Outcome::Reply(reply) => reply,
         Outcome::Park(mut wait) => app.give_up(&mut wait),
-        Outcome::Offload(_) => unreachable!("no list needs a worker"),
+        Outcome::Offload(_) | Outcome::Stream(_) => unreachable!("no list needs a worker"),
     }
 }

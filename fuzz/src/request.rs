@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use veche::api::contract::Content;
 use veche::api::routes::{self, Match, Route};
+use veche::api::stream::MEDIA_TYPE;
 use veche::api::{App, Body, Outcome, Reply, Request};
 use veche::model::UserId;
 use veche::problem::{ANYWHERE, KINDS, Kind};
@@ -60,6 +61,8 @@ fn parse<'a>(app: &App, head: &'a str, body: &'a [u8]) -> Option<Request<'a>> {
             "authorization" => request.authorization = Some(value),
             "content-type" => request.content_type = Some(value),
             "accept-encoding" => request.accept_encoding = Some(Cow::Borrowed(value)),
+            "accept" => request.accept = Some(Cow::Borrowed(value)),
+            "last-event-id" => request.last_event_id = Some(Cow::Borrowed(value)),
             "if-match" => request.if_match = Some(Cow::Borrowed(value)),
             "idempotency-key" => request.idempotency_key = Some(Cow::Borrowed(value)),
             "if-none-match" => request.if_none_match = Some(Cow::Borrowed(value)),
@@ -119,6 +122,7 @@ fn finish(app: &mut App, request: &Request<'_>, outcome: Outcome) -> Reply {
         Outcome::Reply(reply) => return reply,
         Outcome::Offload(job) => job,
         Outcome::Park(mut wait) => return app.give_up(&mut wait),
+        Outcome::Stream(subscription) => return subscription.reply,
     };
     let Body::Bytes(body) = request.body else { unreachable!("there is no password in it") };
     let Credentials { username: name, password } = read(body);
@@ -177,7 +181,10 @@ fn promised(route: &Route, reply: &Reply, kind: Option<&'static Kind>) {
         Content::None => assert!(reply.body.is_empty()),
         Content::File(types) => assert!(types.contains(&reply.content_type)),
         Content::Json(_) => assert!(json(reply).is_object()),
-        Content::List(_) => assert!(json(reply).is_array()),
+        Content::Stream(_) if reply.content_type == MEDIA_TYPE => {
+            assert!(reply.body.starts_with(b":\nretry: "));
+        }
+        Content::List(_) | Content::Stream(_) => assert!(json(reply).is_array()),
     }
 }
 

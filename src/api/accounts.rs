@@ -231,10 +231,12 @@ mod tests {
             client: IpAddr::from(Ipv4Addr::LOCALHOST),
             authorization: None,
             content_type: None,
+            accept: None,
             accept_encoding: None,
             if_match: None,
             if_none_match: None,
             idempotency_key: None,
+            last_event_id: None,
             prefer: None,
             origin: None,
             requested_method: None,
@@ -250,7 +252,7 @@ mod tests {
             Outcome::Reply(reply) => reply.status,
             Outcome::Offload(job) if by_worker => app.resume((job.work)()).status,
             Outcome::Offload(job) => app.resume(job.declined).status,
-            Outcome::Park(_) => unreachable!("nobody waits for an account"),
+            Outcome::Park(_) | Outcome::Stream(_) => unreachable!("nobody waits for an account"),
         }
     }
 

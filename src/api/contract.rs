@@ -64,6 +64,13 @@ impl Operation {
         self.query.contains(&Parameter::Wait)
     }
 
+    /// Whether it can answer with a [stream](super::stream), and so heeds `Last-Event-ID` (WHATWG
+    /// HTML, section 9.2.4).
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.answers.iter().any(|answer| matches!(answer.content, Content::Stream(_)))
+    }
+
     /// Every status it can answer, in order.
     #[must_use]
     pub fn statuses(&self) -> Vec<u16> {
@@ -184,6 +191,11 @@ impl Answer {
         Answer::new(200, about, Content::List(of))
     }
 
+    /// The same, or a stream of events that have these objects as their data.
+    pub(super) const fn stream(about: &'static str, of: Shape) -> Answer {
+        Answer::new(200, about, Content::Stream(of))
+    }
+
     /// 200 with what people read. `types` are the media types it can have.
     pub(super) const fn file(about: &'static str, types: &'static [&'static str]) -> Answer {
         Answer::new(200, about, Content::File(types))
@@ -220,6 +232,8 @@ pub enum Content {
     Json(Shape),
     /// A JSON array of at most [`MAX_PAGE_LIMIT`](crate::model::MAX_PAGE_LIMIT) objects.
     List(Shape),
+    /// The same or, where that is asked for, a [stream](super::stream) without an end.
+    Stream(Shape),
     /// A file of one of these media types.
     File(&'static [&'static str]),
 }

@@ -145,6 +145,7 @@ fn request_fields(operation: &Operation, needs_token: bool) -> Vec<&'static str>
         (operation.repeatable, "Idempotency-Key"),
         (operation.conditional, "If-None-Match"),
         (operation.guarded, "If-Match"),
+        (operation.streams(), "Last-Event-ID"),
         (operation.waits(), "Prefer"),
     ];
     fields.into_iter().filter(|(wanted, _)| *wanted).map(|(_, field)| field).collect()

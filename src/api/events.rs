@@ -10,7 +10,7 @@ use super::messages::MessageBody;
 use super::names::{Expand, Names};
 use super::paging::{Links, Parameter};
 use super::wait::{Patience, Sight, Topic};
-use super::{App, Call, Failure, Outcome, Reply, to_json};
+use super::{App, Call, Failure, Outcome, Reply, stream, to_json};
 use crate::model::{Change, Event, EventId, Mailbox, Page, Timestamp, UserId};
 use crate::problem;
 
@@ -18,7 +18,7 @@ use crate::problem;
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Event)]
-struct EventBody<'a> {
+pub(super) struct EventBody<'a> {
     /// From the same sequence as messages' ids.
     id: EventId,
     #[schema(pattern = "^message\\.(created|edited|deleted)$")]
@@ -40,8 +40,9 @@ pub(super) const LIST: Operation = Operation {
         Parameter::Wait,
         Parameter::Expand,
     ],
-    answers: &[Answer::list(
-        "A page of events, in the order in which they happened",
+    answers: &[Answer::stream(
+        "Events, in the order in which they happened: a page, or a stream that goes on with what \
+         happens",
         Shape::of::<EventBody<'static>>(),
     )
     .with(&[Field::Link])
@@ -55,6 +56,13 @@ pub(super) const LIST: Operation = Operation {
     ],
     ..Operation::new("listEvents", Tag::Events, "Follow all that one may see")
 };
+
+impl EventBody<'_> {
+    /// What happened, as it is called.
+    pub(super) fn kind(&self) -> &'static str {
+        self.r#type
+    }
+}
 
 impl<'a> From<&'a Event<'_>> for EventBody<'a> {
     fn from(event: &'a Event<'_>) -> Self {
@@ -82,6 +90,9 @@ impl<'a> EventBody<'a> {
 /// `GET /api/events`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let query = call.query()?;
+    if stream::is_wanted(call.request.accept.as_deref()) {
+        return Ok(Outcome::Stream(Box::new(app.subscribe(call, &query)?)));
+    }
     let window = query.window(app)?;
     let expand = query.expand()?;
     let patience = Patience::of(call, &query, window)?;

@@ -1,8 +1,9 @@
 //! What a request means: from (state, request) to outcome.
 //!
 //! Handlers see no socket and no thread, and never wait: what blocks is handed back as a
-//! [`Job`], and what can be held until something comes is a [`Wait`]. A new endpoint is a row in [`routes::ROUTES`] and a function in the file of its
-//! resource.
+//! [`Job`], what can be held until something comes is a [`Wait`], and what goes on for as long as
+//! there is something to tell is a [`Subscription`]. A new endpoint is a row in [`routes::ROUTES`]
+//! and a function in the file of its resource.
 
 mod accounts;
 mod body;
@@ -26,6 +27,7 @@ mod reference;
 mod revisions;
 pub mod routes;
 mod sessions;
+pub mod stream;
 mod users;
 pub mod wait;
 
@@ -36,7 +38,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 
 use crate::auth::tokens::{Bearer, TokenError, Tokens};
-use crate::model::{EventId, SessionId, UserId};
+use crate::model::{EventId, SessionId, Timestamp, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{Backend, Snapshot, StoreError};
 use crate::sys::{Clock, Entropy};
@@ -49,6 +51,7 @@ use live::Live;
 pub use live::Revoked;
 use paging::Query;
 use routes::{Handler, Match, Route};
+use stream::Subscription;
 use wait::{Topic, Wait};
 
 /// Longest request body that is looked at, in bytes.
@@ -98,6 +101,8 @@ pub struct Request<'a> {
     pub authorization: Option<&'a str>,
     /// The `Content-Type` field.
     pub content_type: Option<&'a str>,
+    /// The `Accept` field.
+    pub accept: Option<Cow<'a, str>>,
     /// The `Accept-Encoding` field.
     pub accept_encoding: Option<Cow<'a, str>>,
     /// The `If-Match` field.
@@ -106,6 +111,8 @@ pub struct Request<'a> {
     pub if_none_match: Option<Cow<'a, str>>,
     /// The `Idempotency-Key` field.
     pub idempotency_key: Option<Cow<'a, str>>,
+    /// The `Last-Event-ID` field.
+    pub last_event_id: Option<Cow<'a, str>>,
     /// The `Prefer` field.
     pub prefer: Option<Cow<'a, str>>,
     /// The `Origin` field.
@@ -163,6 +170,8 @@ pub enum Outcome {
     Offload(Job),
     /// It is answered when something has come, or when its time is over.
     Park(Wait),
+    /// It is answered with what happens from now on, as it happens.
+    Stream(Box<Subscription>),
 }
 
 /// Work that blocks, for a worker; what it returns is run by the loop and answers the request.
@@ -398,6 +407,12 @@ impl App {
             Problem::new(problem::TOKEN_INVALID, why)
         })?;
         if self.live.admit(bearer, now) { Ok(bearer) } else { Err(sessions::session_ended()) }
+    }
+
+    /// Until when the token that a request brought is good.
+    fn expiry(&self, request: &Request<'_>) -> Option<Timestamp> {
+        let (_, token) = request.authorization?.split_once(' ')?;
+        self.tokens.expiry(token.trim())
     }
 
     fn reply_to(&mut self, failure: Failure) -> Reply {

@@ -13,6 +13,7 @@ use utoipa::openapi::{RefOr, Schema};
 use self::terms::{described, problem_fields};
 use super::contract::{Answer, Content, Field, Operation, Shape, Tag};
 use super::routes::{self, Match, ROUTES, Route};
+use super::stream;
 use crate::model::MAX_PAGE_LIMIT;
 use crate::problem::{self, ANYWHERE, Kind, ProblemBody};
 
@@ -135,6 +136,15 @@ impl Writer<'_> {
                 },
             }));
         }
+        if route.operation.streams() {
+            parameters.push(json!({
+                "name": "Last-Event-ID",
+                "in": "header",
+                "description": "Of a stream: the id of the last event that was seen, or -1 for the \
+                    beginning. It goes before the parameter `after`",
+                "schema": { "type": "string", "pattern": "^(-1|0|[1-9][0-9]*)$" },
+            }));
+        }
         if route.operation.waits() {
             parameters.push(json!({
                 "name": "Prefer",
@@ -183,12 +193,12 @@ impl Writer<'_> {
         let headers = headers(fields, optional_fields);
         let types: &[&str] = match content {
             Content::None => &[],
-            Content::Json(_) | Content::List(_) => &["application/json"],
+            Content::Json(_) | Content::List(_) | Content::Stream(_) => &["application/json"],
             Content::File(types) => types,
         };
         let schema = match content {
             Content::Json(shape) => self.reference(shape),
-            Content::List(shape) => {
+            Content::List(shape) | Content::Stream(shape) => {
                 let items = self.reference(shape);
                 json!({ "type": "array", "items": items, "maxItems": MAX_PAGE_LIMIT })
             }
@@ -200,7 +210,14 @@ impl Writer<'_> {
             let described = json!({ "schema": schema, "examples": examples });
             ((*media_type).to_owned(), without_empty(described))
         });
-        let content: Map<_, _> = described.collect();
+        let mut content: Map<_, _> = described.collect();
+        if matches!(answer.content, Content::Stream(_)) {
+            let (streams, pages) = examples_of_streams(examples);
+            let schema = file_schema(stream::MEDIA_TYPE);
+            let described = json!({ "schema": schema, "examples": streams });
+            content.insert(stream::MEDIA_TYPE.to_owned(), without_empty(described));
+            content["application/json"]["examples"] = pages;
+        }
         without_empty(json!({ "description": about, "headers": headers, "content": content }))
     }
 
@@ -261,6 +278,14 @@ fn is(found: &Match<'_>, route: &Route) -> bool {
 fn headers(always: &[Field], perhaps: &[Field]) -> Map<String, Value> {
     let always = always.iter().map(|field| described(*field, true));
     always.chain(perhaps.iter().map(|field| described(*field, false))).collect()
+}
+
+/// The examples that are streams, and those that are JSON.
+fn examples_of_streams(examples: Value) -> (Value, Value) {
+    let Value::Object(examples) = examples else { return (json!({}), json!({})) };
+    let is_stream = |(_, example): &(String, Value)| example["value"].is_string();
+    let (streams, pages): (Map<_, _>, Map<_, _>) = examples.into_iter().partition(is_stream);
+    (streams.into(), pages.into())
 }
 
 /// The schema of a whole file.

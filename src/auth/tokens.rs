@@ -129,6 +129,13 @@ impl Tokens {
         Ok(admitted.bearer)
     }
 
+    /// From when on a token is not good any more that was [verified](Tokens::verify) just now.
+    #[must_use]
+    pub fn expiry(&self, token: &str) -> Option<Timestamp> {
+        let Admitted { exp, .. } = *self.verified.get(token)?;
+        Some(Timestamp::from_millis(exp.saturating_mul(1000)))
+    }
+
     /// Checks all but the time, and remembers what was good.
     fn check(&mut self, token: &str) -> Result<Admitted, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
@@ -177,6 +184,15 @@ mod tests {
         assert_eq!(tokens.verify(&token, at(4599)), Ok(bearer(Some(SESSION))));
         assert_eq!(tokens.verify(&token, at(4600)), Err(TokenError::Expired));
         assert_eq!(tokens.verify(&token, Timestamp::MAX), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn a_token_says_until_when_it_is_good() {
+        let mut tokens = tokens(1, 1);
+        let token = tokens.issue(UserId::FIRST, at(1000), SESSION).unwrap();
+        assert_eq!(tokens.expiry(&token), None, "nobody has verified it");
+        tokens.verify(&token, at(1000)).unwrap();
+        assert_eq!(tokens.expiry(&token), Some(at(4600)));
     }
 
     #[test]

@@ -92,6 +92,16 @@ impl<'a> Response<'a> {
         Response { status, fields: fields.map(|(name, it)| (name, it.trim())).collect(), body }
     }
 
+    /// The body as JSON; of a stream, the list of its events (WHATWG HTML, section 9.2.6).
+    fn json(&self) -> Option<Value> {
+        let content_type = self.field("Content-Type").map(essence);
+        if content_type.as_deref() != Some("text/event-stream") {
+            return serde_json::from_str(self.body).ok();
+        }
+        let data = self.body.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.map(|data| serde_json::from_str(data).ok()).collect::<Option<_>>().map(Value::Array)
+    }
+
     fn field(&self, name: &str) -> Option<&'a str> {
         let found = self.fields.iter().find(|(its_name, _)| its_name.eq_ignore_ascii_case(name));
         found.map(|(_, value)| *value)
@@ -134,16 +144,16 @@ pub fn compare(
     let path = target.split('?').next().unwrap_or_default();
     let shared = Shared::of(&exchange.method, target, &documented);
     verdict.compare_fields(&documented, &actual, shared.is_some(), translation);
-    match (serde_json::from_str::<Value>(documented.body), shared) {
+    match (documented.json(), shared) {
         (body, Some(shared)) => {
             let comparison = Comparison { shared, translation, catalogue, documented: &documented };
-            comparison.compare(body.is_ok(), &actual, &mut verdict);
+            comparison.compare(body.is_some(), &actual, &mut verdict);
         }
-        (Ok(body), None) => {
+        (Some(body), None) => {
             let expected = if speaks_of_us(path) { translation.json(&body) } else { body };
-            verdict.compare_json(&expected, actual.body);
+            verdict.compare_json(&expected, &actual);
         }
-        (Err(_), None) => verdict.compare_text(documented.body, actual.body),
+        (None, None) => verdict.compare_text(documented.body, actual.body),
     }
     verdict
 }
@@ -227,10 +237,10 @@ impl Verdict {
         }
     }
 
-    fn compare_json(&mut self, expected: &Value, actual: &str) {
-        match serde_json::from_str(actual) {
-            Ok(actual) => self.compare_values("body", None, expected, &actual),
-            Err(_) => self.add("body", &expected.to_string(), actual),
+    fn compare_json(&mut self, expected: &Value, actual: &Response<'_>) {
+        match actual.json() {
+            Some(actual) => self.compare_values("body", None, expected, &actual),
+            None => self.add("body", &expected.to_string(), actual.body),
         }
     }
 

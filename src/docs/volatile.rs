@@ -44,8 +44,16 @@ const MEMBERS: &[Member] = &[
 ];
 
 /// Fields of a response that say something of the way it came, or of its volatile parts.
-const FIELDS: &[&str] =
-    &["date", "content-length", "connection", "retry-after", "ratelimit", "x-request-id"];
+const FIELDS: &[&str] = &[
+    "date",
+    "content-length",
+    "connection",
+    "retry-after",
+    "ratelimit",
+    "transfer-encoding",
+    "x-accel-buffering",
+    "x-request-id",
+];
 
 /// The field with what the server calls the request, up to the number in it.
 const OWN_ID: &str = "\nX-Request-Id: ";

@@ -6,6 +6,7 @@
 //! asked again; where there is no descriptor left for that, to the descriptor itself, which can end
 //! a connection that has just begun in its place.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
@@ -94,6 +95,25 @@ impl Connections {
             let found = SockRef::from(&ours).peer_addr().ok()?.as_socket();
             (found == Some(peer)).then_some(ours)
         })
+    }
+
+    /// The same for many at once, in one look at all descriptors.
+    pub(super) fn find_all(self, peers: &HashSet<SocketAddr>) -> HashMap<SocketAddr, OwnedFd> {
+        let mut found = HashMap::new();
+        for fd in 0..Process::look().descriptor_slots {
+            if found.len() == peers.len() {
+                break;
+            }
+            let Ok(Some(peer)) = self.peer_of(fd) else { continue };
+            if peers.contains(&peer)
+                && !found.contains_key(&peer)
+                && let Some(ours) = duplicate(fd)
+                && SockRef::from(&ours).peer_addr().is_ok_and(|it| it.as_socket() == Some(peer))
+            {
+                found.insert(peer, ours);
+            }
+        }
+        found
     }
 
     /// Whether there is a connection with `peer` that neither side has ended. One that we ended is

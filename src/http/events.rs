@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver};
 
 use super::acceptor::Waker;
+use super::broadcast::Told;
 use super::exchange::Exchange;
 use super::reaper::Sweep;
 use crate::api::Resume;
@@ -19,6 +20,8 @@ pub(super) enum Event {
     Sent(SocketAddr),
     /// A reply is out, as far as that was possible, and the connection has ended.
     Closed(SocketAddr),
+    /// Something has become of a stream.
+    Stream(Told),
     /// The connections were looked at.
     Swept(Sweep),
     /// Nobody accepts connections any more. So many give way to those that wait.
@@ -46,7 +49,7 @@ impl Sender {
 }
 
 /// The two ends of the loop's queue for events. There are never more in it than the pools have
-/// jobs, and what the pulse's thread has to say, which waits for the answer of the loop between.
+/// jobs and two for each stream, and what the pulse's thread has to say, which waits for the answer of the loop between.
 pub(super) fn channel(waker: Waker) -> (Sender, Receiver<Event>) {
     let (events, receiver) = mpsc::channel();
     (Sender { events, waker }, receiver)

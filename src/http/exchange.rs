@@ -114,10 +114,12 @@ impl Exchange {
             client: self.peer().ip(),
             authorization: None,
             content_type: None,
+            accept: None,
             accept_encoding: None,
             if_match: None,
             if_none_match: None,
             idempotency_key: None,
+            last_event_id: None,
             prefer: None,
             origin: None,
             requested_method: None,
@@ -128,6 +130,7 @@ impl Exchange {
         for header in self.request.headers() {
             let value = header.value.as_str();
             match name(header) {
+                "accept" => join(&mut request.accept, value),
                 "accept-encoding" => join(&mut request.accept_encoding, value),
                 "access-control-request-method" => request.requested_method = Some(value),
                 "authorization" => request.authorization = Some(value),
@@ -135,6 +138,7 @@ impl Exchange {
                 "if-match" => join(&mut request.if_match, value),
                 "idempotency-key" => join(&mut request.idempotency_key, value),
                 "if-none-match" => join(&mut request.if_none_match, value),
+                "last-event-id" => join(&mut request.last_event_id, value),
                 "origin" => request.origin = Some(value),
                 "prefer" => join(&mut request.prefer, value),
                 "user-agent" => request.user_agent = Some(value),
@@ -144,6 +148,11 @@ impl Exchange {
         }
         request.client = proxies.client(request.client, forwarded.as_deref());
         request
+    }
+
+    /// Whether an answer of unknown length can be sent in chunks (RFC 9112, section 7.1).
+    pub(super) fn takes_chunks(&self) -> bool {
+        *self.request.http_version() >= (1, 1)
     }
 
     /// The method, unless it is a word of the client's own.
@@ -254,11 +263,11 @@ fn name(header: &Header) -> &'static str {
     lower.make_ascii_lowercase();
     // By length first: each header of each request comes by here, several times.
     let known: &[&'static str] = match field.len() {
-        6 => &["expect", "origin", "prefer"],
+        6 => &["accept", "expect", "origin", "prefer"],
         8 => &["if-match"],
         10 => &["connection", "user-agent"],
         12 => &["content-type"],
-        13 => &["authorization", "if-none-match"],
+        13 => &["authorization", "if-none-match", "last-event-id"],
         14 => &["content-length"],
         15 => &["accept-encoding", "idempotency-key", "x-forwarded-for"],
         17 => &["transfer-encoding"],
@@ -275,6 +284,7 @@ mod tests {
     #[test]
     fn names_are_known_whatever_their_case() {
         for known in [
+            "Accept",
             "Accept-Encoding",
             "access-control-request-method",
             "AUTHORIZATION",
@@ -285,6 +295,7 @@ mod tests {
             "Idempotency-Key",
             "If-Match",
             "If-None-Match",
+            "Last-Event-ID",
             "Origin",
             "Prefer",
             "Transfer-Encoding",
@@ -295,7 +306,7 @@ mod tests {
             assert_eq!(name(&header), known.to_ascii_lowercase());
         }
         for unknown in
-            ["Accept", "Host", "User-Agents", "Prefers", "X", &"a".repeat(29), &"b".repeat(99)]
+            ["Accepts", "Host", "User-Agents", "Prefers", "X", &"a".repeat(29), &"b".repeat(99)]
         {
             assert_eq!(name(&Header::from_bytes(unknown, "x").unwrap()), "");
         }

@@ -37,6 +37,8 @@ pub(super) struct Metrics {
     pub(super) sync_seconds: Histogram,
     in_flight: Gauge,
     parked: Gauge,
+    streams: Gauge,
+    pub(super) streams_cut_off: Counter,
     refused: Family<Labels, Counter>,
     connections: Gauge,
     stranded: Gauge,
@@ -62,6 +64,13 @@ struct Health {
     writable: AtomicBool,
 }
 
+impl Health {
+    fn new() -> Health {
+        let (answered, writable) = (AtomicU64::new(0), AtomicBool::new(true));
+        Health { begun: Instant::now(), answered, writable }
+    }
+}
+
 /// How long ago the server's last answer to itself may be for it to be taken for alive.
 const ALIVE: Duration = Duration::from_secs(30);
 
@@ -70,11 +79,6 @@ impl Metrics {
         let mut registry = Registry::with_prefix("veche");
         let all = &mut registry;
         let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
-        let health = Health {
-            begun: Instant::now(),
-            answered: AtomicU64::new(0),
-            writable: AtomicBool::new(true),
-        };
         Metrics {
             requests: add(all, "requests", "Requests answered", Family::default()),
             latency: add(
@@ -108,6 +112,13 @@ impl Metrics {
                 Gauge::default(),
             ),
             parked: add(all, "parked", "Those that wait for a message", Gauge::default()),
+            streams: add(all, "streams", "Streams of events that are open", Gauge::default()),
+            streams_cut_off: add(
+                all,
+                "streams_cut_off",
+                "Streams that were cut off because their clients did not keep up",
+                Counter::default(),
+            ),
             refused: add(
                 all,
                 "refused",
@@ -162,7 +173,7 @@ impl Metrics {
                 Gauge::default(),
             ),
             depths: Mutex::default(),
-            health,
+            health: Health::new(),
             registry,
         }
     }
@@ -194,6 +205,11 @@ impl Metrics {
     /// So many requests wait for a message.
     pub(super) fn set_parked(&self, parked: usize) {
         self.parked.set(signed(parked as u64));
+    }
+
+    /// So many streams are open.
+    pub(super) fn set_streams(&self, streams: usize) {
+        self.streams.set(signed(streams as u64));
     }
 
     /// A connection was ended for this reason.

@@ -9,6 +9,8 @@
 //! | `reply` | writing replies to clients that may be slow |
 //! | `events` | what workers tell the loop |
 //! | `lanes` | one request in flight per connection |
+//! | `streams` | who is told what happens, and how far each has got |
+//! | `broadcast` | the thread that tells them; `audience`: all of them; `listener`: one |
 //! | `parking` | requests that wait for something to come |
 //! | `pool` | bounded workers |
 //! | `pulse` | keeps tiny_http from forgetting connections |
@@ -27,12 +29,15 @@
 mod acceptor;
 mod access_log;
 mod admin;
+mod audience;
+mod broadcast;
 mod connections;
 mod content;
 mod deadlines;
 mod events;
 mod exchange;
 mod lanes;
+mod listener;
 mod metrics;
 mod parking;
 mod pool;
@@ -42,6 +47,7 @@ mod reaper;
 mod reply;
 mod request_id;
 mod socket;
+mod streams;
 mod tcp_info;
 mod turn;
 mod warden;

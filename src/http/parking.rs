@@ -23,10 +23,16 @@ pub(super) const MAX_PARKED_PER_USER: usize = 32;
 /// One in so many of the descriptors that the process may have is there for a request to wait. With
 /// two for each connection that leaves a third of all connections to who asks for something else.
 const DESCRIPTORS_PER_PARKED: usize = 3;
+/// What a connection has of them.
+const DESCRIPTORS: usize = 2;
 
 /// All that wait.
 pub(super) struct Parking<E = Exchange> {
     max: usize,
+    /// Descriptors that connections may have which wait or are streams.
+    descriptors: usize,
+    /// How many of them streams have.
+    taken: usize,
     next: Ticket,
     parked: HashMap<Ticket, Parked<E>>,
     /// Who waits for an event of a topic, from which number on.
@@ -86,6 +92,8 @@ impl<E> Parking<E> {
     pub(super) fn new(max_descriptors: usize) -> Parking<E> {
         Parking {
             max: MAX_PARKED.min(max_descriptors / DESCRIPTORS_PER_PARKED),
+            descriptors: max_descriptors / 5 * 4,
+            taken: 0,
             next: 0,
             parked: HashMap::new(),
             waiting: BTreeSet::new(),
@@ -99,6 +107,16 @@ impl<E> Parking<E> {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.parked.len()
+    }
+
+    /// How many descriptors there are for more connections that wait or are streams.
+    pub(super) fn free_descriptors(&self) -> usize {
+        self.descriptors.saturating_sub(self.taken + self.parked.len() * DESCRIPTORS)
+    }
+
+    /// Streams have so many descriptors.
+    pub(super) fn set_taken(&mut self, taken: usize) {
+        self.taken = taken;
     }
 
     /// Whether a request of this connection waits.
@@ -128,7 +146,7 @@ impl<E> Parking<E> {
         if self.by_user.get(&wait.user).is_some_and(|count| *count >= MAX_PARKED_PER_USER) {
             return Err((exchange, Full::ForUser));
         }
-        if self.parked.len() >= self.max {
+        if self.parked.len() >= self.max || self.free_descriptors() < DESCRIPTORS {
             return Err((exchange, Full::ForAll));
         }
         let ticket = self.next;

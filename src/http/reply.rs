@@ -23,6 +23,7 @@ use super::exchange::{Exchange, Framing, Persistence};
 use super::pool::{Pool, Priority, Slot};
 use super::request_id::RequestId;
 use crate::api::Reply;
+use crate::api::stream::MEDIA_TYPE;
 use crate::model::Timestamp;
 
 /// Replies that are written at once to clients that do not keep up.
@@ -293,6 +294,19 @@ impl Outbox {
         });
     }
 
+    /// The head of a stream, whose connection ends with it.
+    pub(super) fn head_of_stream(
+        &mut self,
+        exchange: &mut Exchange,
+        reply: &Reply,
+        id: &RequestId,
+        now: Timestamp,
+    ) -> Vec<u8> {
+        exchange.close = true;
+        self.encode_head(exchange, reply, id, now);
+        mem::take(&mut self.buffer)
+    }
+
     /// Lays the head of the reply out in `self.buffer` (RFC 9112).
     fn encode_head(&mut self, exchange: &Exchange, reply: &Reply, id: &RequestId, now: Timestamp) {
         if self.date.0 != now.seconds() {
@@ -305,7 +319,11 @@ impl Outbox {
         let _ = write!(out, "HTTP/1.1 {} {reason}\r\nDate: {}\r\n", reply.status, self.date.1);
         if !matches!(reply.status, 204 | 304) {
             let _ = write!(out, "Content-Type: {}\r\n", reply.content_type);
-            let _ = write!(out, "Content-Length: {}\r\n", reply.body.len());
+            if reply.content_type != MEDIA_TYPE {
+                let _ = write!(out, "Content-Length: {}\r\n", reply.body.len());
+            } else if exchange.takes_chunks() {
+                out.extend(b"Transfer-Encoding: chunked\r\n");
+            }
         }
         let _ = write!(out, "Cache-Control: {}\r\n", reply.cache_control);
         // What is JSON is not to be run as a script, whatever is in it.

@@ -5,6 +5,7 @@
 //! take back. Under load turns grow by themselves and share the sync; a lone request waits for
 //! nobody.
 
+mod streaming;
 mod upkeep;
 mod waiting;
 
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::acceptor::{Acceptor, Afterwards, Arrival};
 use super::access_log::{AccessLog, Entry};
+use super::broadcast::Broadcaster;
 use super::connections::Connections;
 use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYTES};
 use super::deadlines::Deadlines;
@@ -36,6 +38,7 @@ use super::pulse::Pulse;
 use super::reaper::Reaper;
 use super::reply::{Outbox, Sent};
 use super::request_id::RequestIds;
+use super::streams::Streams;
 use super::warden::{Counted, Warden};
 use super::{ServeError, Server};
 use crate::api::{App, Job, Outcome, Reply};
@@ -72,6 +75,9 @@ pub(super) struct Loop {
     reading: Deadlines,
     /// Those that wait for something to come.
     parking: Parking,
+    /// Those that are told what happens.
+    streams: Streams,
+    broadcaster: Broadcaster,
     connections: Connections,
     pulse: Pulse,
     sender: Sender,
@@ -123,13 +129,14 @@ impl Loop {
             for (name, pool) in outbox.pools() {
                 metrics.watch(name, pool.depth());
             }
+            let broadcaster = Broadcaster::start(connections, sender.clone())?;
             let pulse = Pulse::start(local_addr, warden)?;
             if let Some(admin) = admin {
                 admin.start(Arc::clone(&metrics), sender.clone())?;
             }
-            Ok((outbox, hashers, readers, pulse))
+            Ok((outbox, hashers, readers, broadcaster, pulse))
         };
-        let (outbox, hashers, readers, pulse) = start().map_err(ServeError::Thread)?;
+        let (outbox, hashers, readers, broadcaster, pulse) = start().map_err(ServeError::Thread)?;
         Ok(Loop {
             acceptor,
             stopping,
@@ -139,6 +146,8 @@ impl Loop {
             readers,
             reading,
             parking,
+            streams: Streams::new(),
+            broadcaster,
             connections,
             pulse,
             sender,
@@ -161,8 +170,8 @@ impl Loop {
         let served = self.serve();
         // What nobody will answer any more is not dropped either: tiny_http would write and read
         // for each request, and so wait for its client.
-        let Loop { lanes, parking, ready, replies, events, .. } = self;
-        mem::forget((lanes, parking, ready, replies, events));
+        let Loop { lanes, parking, streams, ready, replies, events, .. } = self;
+        mem::forget((lanes, parking, streams, ready, replies, events));
         served
     }
 
@@ -186,6 +195,7 @@ impl Loop {
         self.stopping.store(true, Ordering::SeqCst);
         self.acceptor.close();
         self.parking.end_all();
+        self.end_all_streams();
         let deadline = Instant::now() + DRAIN_DEADLINE;
         loop {
             let first = self.acceptor.wait_for(self.drain_interval(DRAIN_INTERVAL));
@@ -231,6 +241,7 @@ impl Loop {
         self.count(begun);
         self.wake();
         self.release();
+        self.tell();
         Ok(())
     }
 
@@ -271,7 +282,10 @@ impl Loop {
                 self.begin(exchange);
             }
             // Who asks for something else waits no more. That is begun when the reply is out.
-            Admission::Later(peer) => self.parking.end(peer),
+            Admission::Later(peer) => {
+                self.parking.end(peer);
+                self.end_stream_of(peer);
+            }
             Admission::Refused(request) => {
                 let peer = super::exchange::peer(&request);
                 log::info!("cutting {peer} off: it pipelines too many requests");
@@ -350,6 +364,7 @@ impl Loop {
             Outcome::Reply(reply) => self.answer(exchange, reply),
             Outcome::Offload(job) => self.offload(exchange, job),
             Outcome::Park(wait) => self.park(exchange, wait),
+            Outcome::Stream(subscription) => self.stream(exchange, subscription),
         }
     }
 
@@ -382,6 +397,7 @@ impl Loop {
             }
             Event::Sent(peer) => self.ready.extend(self.lanes.release(peer)),
             Event::Closed(peer) => self.end(peer),
+            Event::Stream(told) => self.hear(told),
             Event::Swept(sweep) => self.reap(&sweep),
             Event::Unattended { shed } => self.renew(shed),
             Event::Snapshot(wanted) => {
@@ -456,6 +472,7 @@ impl Loop {
     /// The store has failed: what this turn's requests asked for may or may not have happened.
     fn refuse_all(&mut self) {
         self.refuse_parked();
+        self.refuse_streams();
         for (_, reply) in &mut self.replies {
             *reply = Problem::internal().into();
         }

@@ -10,7 +10,7 @@ use super::document::{Document, URI, escaped, members};
 
 /// What is said of the message, of the connection or of the browser, with any answer, and means
 /// nothing to an operation.
-const GENERAL: [&str; 11] = [
+const GENERAL: [&str; 13] = [
     "Access-Control-Allow-Origin",
     "Access-Control-Expose-Headers",
     "Cache-Control",
@@ -19,7 +19,9 @@ const GENERAL: [&str; 11] = [
     "Content-Security-Policy",
     "Content-Type",
     "Date",
+    "Transfer-Encoding",
     "Vary",
+    "X-Accel-Buffering",
     "X-Content-Type-Options",
     "X-Request-Id",
 ];

@@ -13,7 +13,7 @@ pub(crate) const NAME: &str = "openapi";
 /// In the repository. The server serves this file.
 pub(crate) const PATH: &str = "docs/openapi.json";
 
-/// As it should be: with every JSON response in the pages as an example.
+/// As it should be: with every response in the pages as an example that is JSON or a stream.
 pub(crate) fn document(exchanges: &[&Exchange]) -> String {
     let examples: Vec<_> = exchanges.iter().map(|exchange| example(exchange)).collect();
     let document = serde_json::to_string_pretty(&openapi::document(&examples)).unwrap();
@@ -23,13 +23,18 @@ pub(crate) fn document(exchanges: &[&Exchange]) -> String {
 fn example(exchange: &Exchange) -> Example<'_> {
     let (head, body) = exchange.response.split_once("\n\n").unwrap_or_default();
     let is_json = head.contains("json\n");
+    let is_stream = head.contains("event-stream\n");
     Example {
         name: &exchange.name,
         title: &exchange.title,
         method: &exchange.method,
         path: &exchange.path,
         status: exchange.status(),
-        content: if is_json { serde_json::from_str(body).unwrap() } else { Value::Null },
+        content: match body {
+            json if is_json => serde_json::from_str(json).unwrap(),
+            events if is_stream => Value::from(events),
+            _ => Value::Null,
+        },
     }
 }
 

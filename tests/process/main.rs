@@ -38,6 +38,7 @@ mod sessions;
 mod signals;
 mod startup;
 mod storm;
+mod streams;
 mod transcript;
 mod transfer;
 mod turnstile;

@@ -1,6 +1,7 @@
 //! What the loop does for its connections when the warden has looked at them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::Loop;
@@ -70,12 +71,17 @@ impl Loop {
         }
     }
 
+    /// Whether a connection waits for something to happen, for one answer or for many.
+    fn is_held(&self, peer: SocketAddr) -> bool {
+        self.parking.holds(peer) || self.streams.of(peer).is_some()
+    }
+
     /// Has connections give way to others: those without a request first, however short a while
     /// ago they had one, and then those whose request waits. That is answered before the connection
     /// ends: its client has done nothing wrong.
     fn shed(&mut self, sweep: &Sweep) {
         let (waiting, idle): (Vec<&Descriptor>, Vec<_>) =
-            sweep.idlest.iter().partition(|descriptor| self.parking.holds(descriptor.peer));
+            sweep.idlest.iter().partition(|descriptor| self.is_held(descriptor.peer));
         let mut shed = 0;
         for descriptor in idle {
             if shed == sweep.surplus {
@@ -91,6 +97,7 @@ impl Loop {
                 break;
             }
             self.parking.end_for_good(descriptor.peer);
+            self.end_stream_of(descriptor.peer);
             shed += 1;
         }
         for _ in 0..shed {

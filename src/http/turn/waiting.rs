@@ -24,10 +24,11 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 impl Loop {
     /// The next request, once there is one, or something else to do.
     pub(super) fn wait(&self) -> Option<Arrival> {
-        if !self.ready.is_empty() || self.parking.is_due() || self.app.has_failed() {
+        let is_due = self.parking.is_due() || self.has_to_stream();
+        if !self.ready.is_empty() || is_due || self.app.has_failed() {
             return None;
         }
-        match self.parking.next_deadline() {
+        match self.parking.next_deadline().into_iter().chain(self.next_look_at_streams()).min() {
             None => self.acceptor.wait(),
             Some(deadline) => {
                 self.acceptor.wait_for(deadline.saturating_duration_since(Instant::now()))
@@ -70,6 +71,13 @@ impl Loop {
         let revoked = self.app.revoked();
         if !revoked.is_empty() {
             self.parking.end_revoked(&revoked);
+            for id in revoked
+                .into_iter()
+                .flat_map(|revoked| self.streams.of_revoked(revoked))
+                .collect::<Vec<_>>()
+            {
+                self.end_stream(id);
+            }
         }
         if self.parking.next_deadline().is_some() {
             self.parking.expire(Instant::now());

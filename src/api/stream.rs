@@ -1,0 +1,299 @@
+//! Events as they happen: a stream of server-sent events (WHATWG HTML, section 9.2).
+//!
+//! Here is what a stream says, and to whom: nothing of sockets, and nothing of who listens. A
+//! handler gives a [`Subscription`]; whoever has the connection asks for [pages](App::stream_page)
+//! of what happened before, and then for the [news](App::news).
+
+use std::time::Duration;
+
+use super::events::EventBody;
+use super::names::Expand;
+use super::paging::{Links, Parameter, Query, number};
+use super::{App, Call, Failure, Reply};
+use crate::model::{Cursor, Event, EventId, Page, SessionId, UserId, Window};
+use crate::problem::Problem;
+use crate::store::StoreError;
+
+/// The media type of a stream (WHATWG HTML, section 9.2.6).
+pub const MEDIA_TYPE: &str = "text/event-stream";
+/// A comment, which clients pass over (WHATWG HTML, section 9.2.5): what is sent to who has not
+/// been sent anything for long.
+pub const HEARTBEAT: &[u8] = b":\n\n";
+/// After how many milliseconds a client should connect again.
+const RETRY_MILLIS: u64 = 2000;
+/// Events that are looked for at once, at most.
+const MAX_EVENTS: usize = 200;
+/// In bytes: when a page or the news are as long as this, the rest waits for the next ones. The
+/// last event may go beyond it.
+const MAX_PAGE_BYTES: usize = 64 * 1024;
+
+/// A request that is answered with a stream.
+pub struct Subscription {
+    /// The head, and with what the stream begins.
+    pub reply: Reply,
+    /// Who listens.
+    pub user: UserId,
+    /// Of which session the token is, if it is of one.
+    pub session: Option<SessionId>,
+    /// For how long the token is good.
+    pub time_left: Duration,
+    /// The number of the first event of interest.
+    pub from: u64,
+}
+
+/// Events of the past, as they are sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StreamPage {
+    /// None, or whole events.
+    pub bytes: Vec<u8>,
+    /// The number from which on there may be more.
+    pub next: u64,
+    /// Whether it has all that there is by now.
+    pub is_last: bool,
+}
+
+/// Events that were just made durable, as they are sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct News {
+    /// The two that may see them; `None` if everybody may.
+    pub to: Option<[UserId; 2]>,
+    /// Whole events.
+    pub bytes: Vec<u8>,
+}
+
+/// Whether a stream is asked for rather than JSON, which is what is answered by default (RFC 9110,
+/// section 12.5.1). Of two that are equally welcome it is the one that was named more exactly.
+pub(super) fn is_wanted(accept: Option<&str>) -> bool {
+    let Some(accept) = accept else { return false };
+    let stream = welcome(accept, MEDIA_TYPE, "text/*");
+    stream.0 > 0 && stream > welcome(accept, "application/json", "application/*")
+}
+
+/// How welcome a media type is, in thousandths, and how exactly that is said.
+fn welcome(accept: &str, exact: &str, family: &str) -> (u16, u8) {
+    let mut found = (0, 0);
+    for range in accept.split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let precision = match name {
+            _ if name.eq_ignore_ascii_case(exact) => 3,
+            _ if name.eq_ignore_ascii_case(family) => 2,
+            "*/*" => 1,
+            _ => continue,
+        };
+        let quality = parts.find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("q").then(|| thousandths(value.trim()))
+        });
+        if precision > found.1 {
+            found = (quality.unwrap_or(1000), precision);
+        }
+    }
+    found
+}
+
+/// A weight (RFC 9110, section 12.4.2); 0 for what is none.
+fn thousandths(weight: &str) -> u16 {
+    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
+    let digits = fraction.len() <= 3 && fraction.bytes().all(|b| b.is_ascii_digit());
+    match whole {
+        "0" if digits => format!("{fraction:0<3}").parse().unwrap_or(0),
+        "1" if digits && fraction.bytes().all(|b| b == b'0') => 1000,
+        _ => 0,
+    }
+}
+
+impl App {
+    /// What is answered to who wants a stream. `Last-Event-ID` goes before `after`: a browser that
+    /// connects again sends it to the address that it was first given.
+    pub(super) fn subscribe(
+        &mut self,
+        call: &Call<'_>,
+        query: &Query<'_>,
+    ) -> Result<Subscription, Failure> {
+        let window = query.window(self)?;
+        let end = self.store.counters().next_event;
+        let asked = match window.cursor {
+            Cursor::Newest => end,
+            Cursor::From(from) => from,
+            Cursor::Before(_) => {
+                let why = "has no meaning for a stream";
+                return Err(Problem::parameter(Parameter::Before.name(), why).into());
+            }
+        };
+        let from = match call.request.last_event_id.as_deref() {
+            None => asked,
+            Some("-1") => 0,
+            Some(id) => number(id).map(|id| id + 1).ok_or_else(|| {
+                let why = "must be the id of an event, or -1 for the beginning";
+                Problem::parameter("Last-Event-ID", why)
+            })?,
+        };
+        let now = self.clock.now();
+        let expiry = self.expiry(call.request).unwrap_or(now);
+        let left = expiry.millis().saturating_sub(now.millis());
+        let last = from.checked_sub(1).map_or_else(|| "-1".to_owned(), |last| last.to_string());
+        // The comment is for who waits for the first byte. An id without data is no event, but is
+        // remembered: who is cut off before the first event can go on all the same.
+        let hello = format!(":\nretry: {RETRY_MILLIS}\nid: {last}\n\n");
+        let window = Window { cursor: Cursor::From(from), ..window };
+        let epoch = self.store.epoch();
+        let (path, expand) = (call.request.path, Expand::Nothing);
+        let links = Links { path, with: None, expand, window, epoch };
+        let reply = Reply::new(200, MEDIA_TYPE, hello.into_bytes())
+            .with("Link", links.field(None, false))
+            // nginx would hold events back until it has a buffer full of them.
+            .with("X-Accel-Buffering", "no");
+        let time_left = Duration::from_millis(left);
+        Ok(Subscription { reply, user: call.caller, session: call.session, time_left, from })
+    }
+
+    /// The number that the next event will have.
+    #[must_use]
+    pub fn next_event(&self) -> u64 {
+        self.store.counters().next_event
+    }
+
+    /// What `reader` may see of what happened from `from` on, as far as it fits on a page. `None`
+    /// if the store cannot say: then the next sync fails, too.
+    pub fn stream_page(&mut self, reader: UserId, from: u64) -> Option<StreamPage> {
+        let end = self.next_event();
+        if from >= end {
+            return Some(StreamPage { bytes: Vec::new(), next: from, is_last: true });
+        }
+        let window = Window { cursor: Cursor::From(from), limit: MAX_EVENTS };
+        let Page { items, .. } = match self.store.events(reader, window) {
+            Ok(page) => page,
+            Err(error) => return self.failed(error),
+        };
+        let (mut bytes, mut next, mut written) = (Vec::new(), end, 0);
+        for event in &items {
+            if bytes.len() >= MAX_PAGE_BYTES {
+                break;
+            }
+            write(event, &mut bytes);
+            (next, written) = (event.id.get() + 1, written + 1);
+        }
+        let is_last = written == items.len() && items.len() < MAX_EVENTS;
+        Some(StreamPage { bytes, next: if is_last { end } else { next }, is_last })
+    }
+
+    /// What happened from `from` on, in order, for those who `listen`, and the number from which on
+    /// there may be more. Neighbours that go to everybody are one piece.
+    pub fn news(
+        &mut self,
+        from: u64,
+        listens: impl Fn(UserId) -> bool,
+    ) -> Option<(Vec<News>, u64)> {
+        let end = self.next_event();
+        let events = match self.store.history(EventId::new(from)?, MAX_EVENTS) {
+            Ok(events) => events,
+            Err(error) => return self.failed(error),
+        };
+        let (mut news, mut bytes, mut next): (Vec<News>, usize, u64) = (Vec::new(), 0, from);
+        for event in &events {
+            if bytes >= MAX_PAGE_BYTES {
+                return Some((news, next));
+            }
+            next = event.id.get() + 1;
+            let message = &*event.message;
+            let to = message.to.map(|to| [message.from, to]);
+            if to.is_some_and(|parties| !parties.into_iter().any(&listens)) {
+                continue;
+            }
+            if to.is_some() || news.last().is_none_or(|last| last.to.is_some()) {
+                news.push(News { to, bytes: Vec::new() });
+            }
+            if let Some(last) = news.last_mut() {
+                let before = last.bytes.len();
+                write(event, &mut last.bytes);
+                bytes += last.bytes.len() - before;
+            }
+        }
+        let all = events.len() < MAX_EVENTS;
+        Some((news, if all { end } else { next }))
+    }
+
+    fn failed<T>(&mut self, error: StoreError) -> Option<T> {
+        // What it answers is nobody's; that it is logged and ends the server is what counts.
+        let _ = self.reply_to(error.into());
+        None
+    }
+}
+
+/// An event as it is sent: its object is one line, because a string in JSON has no line breaks.
+fn write(event: &Event<'_>, out: &mut Vec<u8>) {
+    let body = EventBody::from(event);
+    out.extend(format!("id: {}\nevent: {}\ndata: ", event.id.get(), body.kind()).as_bytes());
+    // Writing to a Vec does not fail.
+    let _ = serde_json::to_writer(&mut *out, &body);
+    out.extend(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+    use crate::model::{Content, Message, MessageId, MessageText, Timestamp};
+
+    #[test]
+    fn json_is_the_default() {
+        for accept in [
+            "text/event-stream",
+            "TEXT/Event-Stream",
+            "text/event-stream; q=0.1",
+            "text/event-stream, */*",
+            "*/*;q=1, text/event-stream",
+            "text/event-stream;charset=utf-8;q=0.9, application/json;q=0.8",
+            "text/*, application/json;q=0.5",
+            "text/*",
+            "application/json;q=0, text/event-stream;q=0.001",
+        ] {
+            assert!(is_wanted(Some(accept)), "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "application/json",
+            "application/json, text/event-stream",
+            "text/event-stream;q=0.5, application/json",
+            "text/event-stream;q=0",
+            "text/event-stream;q=0, text/*",
+            "text/event-stream;q=x",
+            "text/event-stream;q=1.1",
+            "text/event-stream;q=0.0001",
+            "text/html, image/png",
+            "text/event-streams",
+            "application/*, text/*",
+        ] {
+            assert!(!is_wanted(Some(accept)), "{accept}");
+        }
+        assert!(!is_wanted(None));
+    }
+
+    /// Whatever is in a text, an event is one line of data.
+    #[test]
+    fn an_event_has_one_line_of_data() {
+        for text in ["a\nid: 9\n\ndata: b", "\r", "\r\n\r\n", "\u{85}\u{2028}\u{2029}", "\u{feff}"]
+        {
+            let text = format!("x{text}y");
+            let message = Message {
+                id: MessageId::new(7).unwrap(),
+                from: UserId::FIRST,
+                to: None,
+                content: Content::Original(MessageText::parse(text.as_str().into()).unwrap()),
+                sent_at: Timestamp::from_millis(0),
+            };
+            let mut out = Vec::new();
+            write(&Event::created(Cow::Owned(message)), &mut out);
+            let out = String::from_utf8(out).unwrap();
+            let lines: Vec<_> = out.split(['\n', '\r']).collect();
+            let [id, event, data, "", ""] = lines[..] else { panic!("{lines:?}") };
+            assert_eq!((id, event), ("id: 7", "event: message.created"));
+            let data: serde_json::Value =
+                serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+            assert_eq!(data["message"]["text"], text);
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! All that listen to streams, and their connections.
+//!
+//! It sends without waiting, and knows which socket has room again. A listener for which too much
+//! waits, or that takes nothing for long, is cut off, and disturbs nobody; it can go on from the
+//! last event it has seen. It has no thread and no clock of its own.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+
+use super::broadcast::{Command, End, Ended, Opening, Segment, StreamId, Told};
+use super::listener::{Chunk, Flushed, Listener};
+use super::tcp_info::TcpInfo;
+use crate::api::stream::HEARTBEAT;
+use crate::model::UserId;
+
+/// After how long something is sent to who has not been sent anything: proxies and clients take a
+/// connection for dead after a minute or so (WHATWG HTML, section 9.2.7, says 15 s).
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+/// How long something may wait for a socket that takes nothing.
+const STALL_DEADLINE: Duration = Duration::from_secs(30);
+/// How often heartbeats and deadlines are looked for, at most.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(50);
+/// Looking for sockets is followed by a rest of so many times its own length: with thousands of
+/// descriptors it takes milliseconds, and finds those of all that have come meanwhile.
+const SEARCH_REST: u32 = 4;
+
+/// All that listen.
+pub(super) struct Audience<E> {
+    epoll: OwnedFd,
+    find: Box<Find>,
+    members: HashMap<StreamId, Member<E>>,
+    /// Those who are told the news, by user.
+    live: HashMap<UserId, Vec<StreamId>>,
+    /// Those whose sockets are to be looked for.
+    unfound: Vec<StreamId>,
+    /// Those for whom there is something to be sent.
+    dirty: Vec<StreamId>,
+    told: Vec<Told<E>>,
+    heartbeat: Arc<Chunk>,
+    next_sweep: Instant,
+    next_search: Instant,
+}
+
+/// Finds the connections with these peers.
+type Find = dyn FnMut(&HashSet<SocketAddr>) -> HashMap<SocketAddr, OwnedFd> + Send;
+
+struct Member<E> {
+    exchange: E,
+    listener: Listener,
+    peer: SocketAddr,
+    user: UserId,
+    expires: Instant,
+    phase: Phase,
+    is_dirty: bool,
+    /// Whether it is to end as soon as its socket is found.
+    is_ending: bool,
+}
+
+/// How far a stream has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It is not told the news: pages are to come.
+    Begun,
+    /// A page is on its way.
+    Page,
+    /// It is told the news.
+    Live,
+}
+
+impl<E> Audience<E> {
+    pub(super) fn new(
+        find: impl FnMut(&HashSet<SocketAddr>) -> HashMap<SocketAddr, OwnedFd> + Send + 'static,
+        held: &Arc<AtomicUsize>,
+        now: Instant,
+    ) -> io::Result<Audience<E>> {
+        Ok(Audience {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            find: Box::new(find),
+            members: HashMap::new(),
+            live: HashMap::new(),
+            unfound: Vec::new(),
+            dirty: Vec::new(),
+            told: Vec::new(),
+            heartbeat: Chunk::new(HEARTBEAT, held),
+            next_sweep: now,
+            next_search: now,
+        })
+    }
+
+    /// Says whose socket has room again, or has ended: by the numbers of the streams.
+    pub(super) fn epoll(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
+    /// What the loop is to be told.
+    pub(super) fn told(&mut self) -> impl Iterator<Item = Told<E>> {
+        self.told.drain(..)
+    }
+
+    /// How long there is nothing to do, unless something comes.
+    pub(super) fn pause(&self, now: Instant) -> Option<Duration> {
+        let sweep = (!self.members.is_empty()).then_some(self.next_sweep);
+        let search = (!self.unfound.is_empty()).then_some(self.next_search);
+        let next = sweep.into_iter().chain(search).min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    /// Does what the loop has said.
+    pub(super) fn obey(&mut self, command: Command<E>, now: Instant) {
+        match command {
+            Command::Open(opening) => self.open(*opening, now),
+            Command::Page { id, page, is_last } => self.page(id, page.as_ref(), is_last),
+            Command::Publish(segments) => {
+                for segment in &segments {
+                    self.publish(segment);
+                }
+            }
+            Command::End(id) => match self.members.get_mut(&id) {
+                Some(member) if member.listener.socket().is_none() => member.is_ending = true,
+                _ => self.end(id, End::Asked, now),
+            },
+        }
+    }
+
+    fn open(&mut self, opening: Opening<E>, now: Instant) {
+        let Opening { id, exchange, peer, user, in_chunks, head, hello, expires } = opening;
+        let mut listener = Listener::new(in_chunks, now);
+        listener.push_head(head);
+        listener.push(&hello);
+        let (phase, is_dirty, is_ending) = (Phase::Begun, false, false);
+        self.next_sweep = self.next_sweep.min(expires).min(now + HEARTBEAT_INTERVAL);
+        self.members.insert(
+            id,
+            Member { exchange, listener, peer, user, expires, phase, is_dirty, is_ending },
+        );
+        self.unfound.push(id);
+    }
+
+    fn page(&mut self, id: StreamId, page: Option<&Arc<Chunk>>, is_last: bool) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if let Some(page) = page {
+            member.listener.push_page(page);
+        }
+        if is_last {
+            self.live.entry(member.user).or_default().push(id);
+        }
+        member.phase = if is_last { Phase::Live } else { Phase::Page };
+        self.touch(id);
+    }
+
+    fn publish(&mut self, segment: &Segment) {
+        let Some(parties) = segment.to else {
+            for (id, member) in &mut self.members {
+                if member.phase == Phase::Live {
+                    member.listener.push(&segment.chunk);
+                    if !std::mem::replace(&mut member.is_dirty, true) {
+                        self.dirty.push(*id);
+                    }
+                }
+            }
+            return;
+        };
+        // Who writes to themselves is told once.
+        let [one, other] = parties;
+        let parties = if one == other { &parties[..1] } else { &parties[..] };
+        let ids = parties.iter().filter_map(|user| self.live.get(user)).flatten();
+        for id in ids.copied().collect::<Vec<_>>() {
+            if let Some(member) = self.members.get_mut(&id) {
+                member.listener.push(&segment.chunk);
+            }
+            self.touch(id);
+        }
+    }
+
+    fn touch(&mut self, id: StreamId) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if !std::mem::replace(&mut member.is_dirty, true) {
+            self.dirty.push(id);
+        }
+    }
+
+    /// The system has something to say of a socket.
+    pub(super) fn hear(&mut self, id: StreamId, flags: EventFlags, now: Instant) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        // tiny_http shuts a socket for reading when it expects no other request, which looks as if
+        // the client had ended its side.
+        let is_half_closed = || {
+            let info = member.listener.socket().and_then(TcpInfo::of);
+            info.is_none_or(|info| info.is_half_closed() || !info.is_open())
+        };
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR)
+            || flags.contains(EventFlags::RDHUP) && is_half_closed()
+        {
+            return self.end(id, End::Gone, now);
+        }
+        member.listener.set_writable();
+        self.touch(id);
+    }
+
+    /// Looks for the sockets of those who have come since it last did.
+    pub(super) fn search(&mut self, now: Instant) {
+        if self.unfound.is_empty() || now < self.next_search {
+            return;
+        }
+        let begun = Instant::now();
+        let unfound = std::mem::take(&mut self.unfound);
+        let members = unfound.iter().filter_map(|id| self.members.get(id));
+        let mut found = (self.find)(&members.map(|member| member.peer).collect());
+        for id in unfound {
+            let Some(member) = self.members.get_mut(&id) else { continue };
+            let socket = found.remove(&member.peer);
+            // It is edge-triggered: to know when there is room costs nothing while there is.
+            let flags = EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+            let add = |socket: &OwnedFd| {
+                epoll::add(&self.epoll, socket.as_fd(), EventData::new_u64(id), flags)
+            };
+            let Some(socket) = socket.filter(|socket| add(socket).is_ok()) else {
+                self.end(id, End::Gone, now);
+                continue;
+            };
+            member.listener.attach(socket);
+            if member.is_ending {
+                self.end(id, End::Asked, now);
+            } else {
+                self.touch(id);
+            }
+        }
+        self.next_search = now + begun.elapsed() * (1 + SEARCH_REST);
+    }
+
+    /// Sends what sockets take.
+    pub(super) fn flush(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.dirty) {
+            let Some(member) = self.members.get_mut(&id) else { continue };
+            member.is_dirty = false;
+            match member.listener.flush(now) {
+                Flushed::Gone => self.end(id, End::Gone, now),
+                Flushed::Some if member.listener.is_behind() => self.end(id, End::TooSlow, now),
+                Flushed::Some => {}
+                Flushed::All => {
+                    if member.phase == Phase::Page {
+                        member.phase = Phase::Begun;
+                        self.told.push(Told::Ready(id));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends heartbeats, and ends those whose time is over.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        if now < self.next_sweep {
+            return;
+        }
+        let mut next = now + HEARTBEAT_INTERVAL;
+        let (mut silent, mut over) = (Vec::new(), Vec::new());
+        for (id, member) in &self.members {
+            let Listener { spoken, progress, .. } = member.listener;
+            let (due, list) = if member.listener.is_idle() {
+                (spoken + HEARTBEAT_INTERVAL, &mut silent)
+            } else {
+                (progress + STALL_DEADLINE, &mut over)
+            };
+            if member.expires <= now {
+                over.push((*id, End::Expired));
+            } else if due <= now {
+                list.push((*id, End::TooSlow));
+            } else {
+                next = next.min(due).min(member.expires);
+            }
+        }
+        for (id, why) in over {
+            self.end(id, why, now);
+        }
+        for (id, _) in silent {
+            if let Some(member) = self.members.get_mut(&id) {
+                member.listener.spoken = now;
+                member.listener.push(&self.heartbeat);
+                self.touch(id);
+            }
+        }
+        self.flush(now);
+        self.next_sweep = next.max(now + MIN_SWEEP_INTERVAL);
+    }
+
+    fn end(&mut self, id: StreamId, why: End, now: Instant) {
+        let Some(mut member) = self.members.remove(&id) else { return };
+        if let Some(socket) = member.listener.socket() {
+            // The server has more descriptors of it, so that it would not go by itself.
+            let _ = epoll::delete(&self.epoll, socket);
+        }
+        if why == End::TooSlow {
+            member.listener.cut();
+        } else {
+            member.listener.end(now);
+        }
+        if let Some(ids) = self.live.get_mut(&member.user) {
+            ids.retain(|it| *it != id);
+            if ids.is_empty() {
+                self.live.remove(&member.user);
+            }
+        }
+        let (exchange, sent) = (member.exchange, member.listener.sent);
+        self.told.push(Told::Ended(Ended { id, exchange, sent, why }));
+    }
+
+    pub(super) fn cut_all(self) {
+        for (_, mut member) in self.members {
+            member.listener.cut();
+            // Nobody answers it: to drop it would have tiny_http do so.
+            std::mem::forget(member.exchange);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

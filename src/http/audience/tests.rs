@@ -1,0 +1,247 @@
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::http::listener::MAX_UNSENT_BYTES;
+
+type Sockets = Arc<Mutex<HashMap<SocketAddr, OwnedFd>>>;
+
+/// An audience whose time is told to it.
+struct Stage {
+    audience: Audience<&'static str>,
+    sockets: Sockets,
+    held: Arc<AtomicUsize>,
+    now: Instant,
+}
+
+fn peer(id: StreamId) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], u16::try_from(id).unwrap() + 1))
+}
+
+fn user(id: u64) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+impl Stage {
+    fn set() -> Stage {
+        let (sockets, held, now) = (Sockets::default(), Arc::default(), Instant::now());
+        let its_sockets = Arc::clone(&sockets);
+        let find = move |peers: &HashSet<SocketAddr>| {
+            its_sockets.lock().unwrap().extract_if(|peer, _| peers.contains(peer)).collect()
+        };
+        Stage { audience: Audience::new(find, &held, now).unwrap(), sockets, held, now }
+    }
+
+    fn chunk(&self, text: &str) -> Arc<Chunk> {
+        Chunk::new(text.as_bytes(), &self.held)
+    }
+
+    /// A stream without a head, whose socket is not found yet.
+    fn open_unfound(&mut self, id: StreamId, of: u64, seconds: u64) {
+        let opening = Opening {
+            id,
+            exchange: "exchange",
+            peer: peer(id),
+            user: user(of),
+            in_chunks: false,
+            head: Chunk::head(Vec::new(), &self.held),
+            hello: self.chunk("hello "),
+            expires: self.now + Duration::from_secs(seconds),
+        };
+        self.audience.obey(Command::Open(Box::new(opening)), self.now);
+    }
+
+    /// One that is live.
+    fn open(&mut self, id: StreamId, of: u64, seconds: u64) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        self.sockets.lock().unwrap().insert(peer(id), ours.into());
+        self.open_unfound(id, of, seconds);
+        self.say(Command::Page { id, page: None, is_last: true });
+        theirs
+    }
+
+    fn say(&mut self, command: Command<&'static str>) {
+        self.audience.obey(command, self.now);
+        self.audience.next_search = self.now;
+        self.audience.search(self.now);
+        self.audience.flush(self.now);
+    }
+
+    fn publish(&mut self, to: Option<[u64; 2]>, text: &str) {
+        let segment = Segment { to: to.map(|to| to.map(user)), chunk: self.chunk(text) };
+        self.say(Command::Publish(vec![segment]));
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.audience.sweep(self.now);
+    }
+
+    /// Who has ended, and why.
+    fn ended(&mut self) -> Vec<(StreamId, End)> {
+        let told = self.audience.told.drain(..).filter_map(|told| match told {
+            Told::Ended(Ended { id, why, .. }) => Some((id, why)),
+            Told::Ready(_) => None,
+        });
+        told.collect()
+    }
+}
+
+/// What is there by now.
+fn read(stream: &mut UnixStream) -> String {
+    let mut read = String::new();
+    match stream.read_to_string(&mut read) {
+        Ok(_) => read + "|end",
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            read
+        }
+    }
+}
+
+#[test]
+fn news_are_for_who_may_see_them() {
+    let mut stage = Stage::set();
+    let [mut ann, mut bob, mut eve] = [1, 2, 3].map(|id| stage.open(id, id, 60));
+    let mut anns_other = stage.open(4, 1, 60);
+    stage.publish(None, "a");
+    stage.publish(Some([1, 2]), "b");
+    stage.publish(Some([3, 3]), "c");
+    stage.publish(None, "d");
+    for (stream, expected) in [
+        (&mut ann, "hello abd"),
+        (&mut anns_other, "hello abd"),
+        (&mut bob, "hello abd"),
+        (&mut eve, "hello acd"),
+    ] {
+        assert_eq!(read(stream), expected);
+    }
+}
+
+/// What is published before the last page is on that page or before it.
+#[test]
+fn news_begin_behind_the_last_page() {
+    let mut stage = Stage::set();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    stage.sockets.lock().unwrap().insert(peer(1), ours.into());
+    stage.open_unfound(1, 1, 60);
+    stage.publish(None, "a");
+    let page = |stage: &Stage, text| Some(stage.chunk(text));
+    let first = page(&stage, "page ");
+    stage.say(Command::Page { id: 1, page: first, is_last: false });
+    assert!(matches!(stage.audience.told[..], [Told::Ready(1)]));
+    stage.publish(None, "b");
+    let last = page(&stage, "last ");
+    stage.say(Command::Page { id: 1, page: last, is_last: true });
+    stage.publish(None, "c");
+    assert_eq!(read(&mut theirs), "hello page last c");
+    assert_eq!(stage.audience.told.len(), 1, "nobody waits for the last one");
+}
+
+#[test]
+fn who_does_not_keep_up_is_cut_off_and_nobody_else() {
+    let mut stage = Stage::set();
+    let (slow, mut quick) = (stage.open(1, 1, 60), stage.open(2, 2, 60));
+    let text = "x".repeat(20_000);
+    let mut expected = "hello ".to_owned();
+    let mut seen = String::new();
+    let mut ended = Vec::new();
+    while ended.is_empty() {
+        stage.publish(None, &text);
+        expected += &text;
+        seen += &read(&mut quick);
+        // It has room again, as the system would say.
+        stage.audience.hear(2, EventFlags::OUT, stage.now);
+        stage.audience.flush(stage.now);
+        ended = stage.ended();
+        assert!(expected.len() < 100 * MAX_UNSENT_BYTES);
+    }
+    assert_eq!(ended, [(1, End::TooSlow)]);
+    assert!(expected.len() > MAX_UNSENT_BYTES);
+    seen += &read(&mut quick);
+    assert_eq!(seen, expected);
+    drop(slow);
+    assert!(stage.held.load(Ordering::Relaxed) < 100, "nothing is kept for who has gone");
+}
+
+#[test]
+fn who_takes_nothing_for_long_is_cut_off() {
+    let mut stage = Stage::set();
+    let _silent = stage.open(1, 1, 600);
+    // Less than may wait, but more than the socket takes.
+    while stage.audience.members[&1].listener.is_idle() {
+        stage.publish(None, &"x".repeat(10_000));
+    }
+    stage.pass(STALL_DEADLINE.checked_sub(Duration::from_secs(1)).unwrap());
+    assert_eq!(stage.ended(), []);
+    stage.pass(Duration::from_secs(2));
+    assert_eq!(stage.ended(), [(1, End::TooSlow)]);
+}
+
+#[test]
+fn a_heart_beats_where_nothing_else_is_said() {
+    let mut stage = Stage::set();
+    let (mut told, mut silent) = (stage.open(1, 1, 600), stage.open(2, 2, 600));
+    assert_eq!((read(&mut told), read(&mut silent)), ("hello ".to_owned(), "hello ".to_owned()));
+    let half = HEARTBEAT_INTERVAL / 2;
+    stage.pass(half);
+    stage.publish(Some([1, 1]), "a");
+    stage.pass(half);
+    assert_eq!((read(&mut told), read(&mut silent)), ("a".to_owned(), ":\n\n".to_owned()));
+    stage.pass(half);
+    assert_eq!((read(&mut told), read(&mut silent)), (":\n\n".to_owned(), String::new()));
+    assert!(stage.audience.pause(stage.now).unwrap() <= half);
+}
+
+#[test]
+fn a_stream_ends_with_its_token() {
+    let mut stage = Stage::set();
+    let mut streams = [stage.open(1, 1, 10), stage.open(2, 1, 20)];
+    stage.pass(Duration::from_secs(9));
+    assert_eq!(stage.ended(), []);
+    stage.pass(Duration::from_secs(1));
+    assert_eq!(stage.ended(), [(1, End::Expired)]);
+    assert_eq!(streams.each_mut().map(read), ["hello |end", "hello "]);
+    // That the loop wanted it to end is late then.
+    stage.say(Command::End(1));
+    stage.say(Command::End(2));
+    assert_eq!(stage.ended(), [(2, End::Asked)]);
+}
+
+#[test]
+fn who_has_gone_ends() {
+    let mut stage = Stage::set();
+    drop(stage.open(1, 1, 60));
+    stage.publish(None, "a");
+    assert_eq!(stage.ended(), [(1, End::Gone)]);
+    // Nowhere to be found.
+    stage.open_unfound(2, 1, 60);
+    stage.publish(None, "a");
+    assert_eq!(stage.ended(), [(2, End::Gone)]);
+    let mut half_closed = stage.open(3, 1, 60);
+    stage.audience.hear(3, EventFlags::RDHUP, stage.now);
+    assert_eq!(
+        (stage.ended(), read(&mut half_closed)),
+        (vec![(3, End::Gone)], "hello |end".into())
+    );
+    assert!(stage.audience.members.is_empty() && stage.audience.live.is_empty());
+}
+
+/// Who is to end before it has begun is greeted all the same.
+#[test]
+fn an_early_end_is_a_whole_stream() {
+    let mut stage = Stage::set();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    stage.open_unfound(1, 1, 60);
+    stage.audience.obey(Command::End(1), stage.now);
+    assert_eq!(stage.ended(), []);
+    stage.sockets.lock().unwrap().insert(peer(1), ours.into());
+    stage.audience.search(stage.now);
+    assert_eq!(stage.ended(), [(1, End::Asked)]);
+    assert_eq!(read(&mut theirs), "hello |end");
+}

@@ -1,0 +1,228 @@
+//! The loop's side of streams: whose they are, and how far each has got.
+//!
+//! Every visible event reaches a listener exactly once, in order, because the loop is the only one
+//! that reads the store, and what it reads is one prefix of the sequence after the other:
+//!
+//! * A stream has a number, `from`: all that its user may see below it was sent, and nothing from
+//!   it on. While it catches up it is given a page and `from` is set behind that.
+//! * All that are live have one such number together, `published`: in each turn what happened since
+//!   is sent once, in order, to those of them who may see it.
+//! * A stream goes live when its page has all that there is and `published` is as far, too. Between
+//!   the reading of that page and this nothing can happen, as the loop does both without handling
+//!   anything. So its number and that of the others are one and the same.
+//! * What the broadcaster is told comes to it in the order in which it was said: that the stream is
+//!   live is behind all news below its number, and before all others.
+//! * All of this is done behind the turn's sync. So nobody is told what could still be lost.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use super::broadcast::StreamId;
+use super::exchange::Exchange;
+use super::parking::Full;
+use super::request_id::RequestId;
+use crate::api::Revoked;
+use crate::api::stream::Subscription;
+use crate::model::{SessionId, UserId};
+
+/// Streams, in all.
+pub(super) const MAX_STREAMS: usize = 10_000;
+/// Those of one user: several devices with several windows each.
+pub(super) const MAX_STREAMS_PER_USER: usize = 16;
+/// What a stream costs: its connection has two, and the broadcaster one.
+pub(super) const DESCRIPTORS: usize = 3;
+
+/// All streams.
+pub(super) struct Streams {
+    next: StreamId,
+    all: HashMap<StreamId, Stream>,
+    by_peer: HashMap<SocketAddr, StreamId>,
+    by_user: HashMap<UserId, Vec<StreamId>>,
+    /// Who is to be given a page, in the order in which that became so.
+    due: VecDeque<StreamId>,
+    /// Who wants nothing but what is still to come, by the number from which on.
+    ahead: BTreeSet<(u64, StreamId)>,
+    /// Those who were asked for in this turn, and wait for its sync.
+    opening: Vec<Opened>,
+    /// How many are live.
+    live: usize,
+    /// Those who are live were told all below it.
+    pub(super) published: u64,
+    /// Whether something has happened that they were not told.
+    pub(super) is_behind: bool,
+}
+
+/// One that has begun.
+pub(super) struct Stream {
+    pub(super) peer: SocketAddr,
+    pub(super) user: UserId,
+    session: Option<SessionId>,
+    /// It was told all below it, unless it is live.
+    pub(super) from: u64,
+    /// What its request is called, from when its head was sent.
+    pub(super) request: Option<RequestId>,
+    is_live: bool,
+}
+
+/// One that is about to begin.
+pub(super) struct Opened {
+    pub(super) id: StreamId,
+    pub(super) exchange: Exchange,
+    pub(super) subscription: Box<Subscription>,
+}
+
+impl Streams {
+    pub(super) fn new() -> Streams {
+        Streams {
+            next: 0,
+            all: HashMap::new(),
+            by_peer: HashMap::new(),
+            by_user: HashMap::new(),
+            due: VecDeque::new(),
+            ahead: BTreeSet::new(),
+            opening: Vec::new(),
+            live: 0,
+            published: 0,
+            is_behind: false,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether the connection is a stream's.
+    pub(super) fn of(&self, peer: SocketAddr) -> Option<StreamId> {
+        self.by_peer.get(&peer).copied()
+    }
+
+    /// Whether a user has a stream.
+    pub(super) fn listens(&self, user: UserId) -> bool {
+        self.by_user.contains_key(&user)
+    }
+
+    /// Whether anybody is live.
+    pub(super) fn is_live(&self) -> bool {
+        self.live > 0
+    }
+
+    /// Whether somebody waits for a page.
+    pub(super) fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    pub(super) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.all.get_mut(&id)
+    }
+
+    /// The numbers of all.
+    pub(super) fn all(&self) -> Vec<StreamId> {
+        self.all.keys().copied().collect()
+    }
+
+    /// Those of a user, or of one of their sessions.
+    pub(super) fn of_revoked(&self, revoked: Revoked) -> Vec<StreamId> {
+        let of = |user| self.by_user.get(&user).into_iter().flatten().copied();
+        match revoked {
+            Revoked::User(user) => of(user).collect(),
+            Revoked::Session(user, session) => {
+                let is_it = |id: &StreamId| {
+                    self.all.get(id).is_some_and(|stream| stream.session == Some(session))
+                };
+                of(user).filter(is_it).collect()
+            }
+        }
+    }
+
+    /// Takes one in, if there is room: `free_descriptors` are left for it.
+    pub(super) fn admit(
+        &mut self,
+        peer: SocketAddr,
+        subscription: &Subscription,
+        free_descriptors: usize,
+    ) -> Result<StreamId, Full> {
+        let Subscription { user, session, from, .. } = *subscription;
+        if self.by_user.get(&user).is_some_and(|all| all.len() >= MAX_STREAMS_PER_USER) {
+            return Err(Full::ForUser);
+        }
+        if self.all.len() >= MAX_STREAMS || free_descriptors < DESCRIPTORS {
+            return Err(Full::ForAll);
+        }
+        let id = self.next;
+        self.next += 1;
+        let (request, is_live) = (None, false);
+        self.all.insert(id, Stream { peer, user, session, from, request, is_live });
+        self.by_peer.insert(peer, id);
+        self.by_user.entry(user).or_default().push(id);
+        Ok(id)
+    }
+
+    /// Keeps a request until the turn's sync.
+    pub(super) fn open(&mut self, opened: Opened) {
+        self.opening.push(opened);
+    }
+
+    /// Those who were asked for in this turn.
+    pub(super) fn opening(&mut self) -> Vec<Opened> {
+        std::mem::take(&mut self.opening)
+    }
+
+    /// One can be given a page: its last one is out, or it had none.
+    pub(super) fn is_ready(&mut self, id: StreamId) {
+        if self.all.contains_key(&id) {
+            self.due.push_back(id);
+        }
+    }
+
+    /// The next who is to be given a page. Those who have ended are passed over.
+    pub(super) fn next_due(&mut self) -> Option<StreamId> {
+        while let Some(id) = self.due.pop_front() {
+            if self.all.contains_key(&id) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// One wants nothing below a number that nothing has yet.
+    pub(super) fn wait_for(&mut self, from: u64, id: StreamId) {
+        self.ahead.insert((from, id));
+    }
+
+    /// The next event will have the number `end`: those who wanted nothing below it are ready.
+    pub(super) fn reach(&mut self, end: u64) {
+        while let Some(&(from, id)) = self.ahead.first()
+            && from <= end
+        {
+            self.ahead.pop_first();
+            self.is_ready(id);
+        }
+    }
+
+    /// One has been told all there is, and is told the news from now on.
+    pub(super) fn go_live(&mut self, id: StreamId) {
+        if let Some(stream) = self.all.get_mut(&id) {
+            stream.is_live = true;
+            self.live += 1;
+        }
+    }
+
+    /// One has ended.
+    pub(super) fn remove(&mut self, id: StreamId) -> Option<Stream> {
+        let stream = self.all.remove(&id)?;
+        self.by_peer.remove(&stream.peer);
+        self.live -= usize::from(stream.is_live);
+        self.ahead.remove(&(stream.from, id));
+        if let Some(all) = self.by_user.get_mut(&stream.user) {
+            all.retain(|it| *it != id);
+            if all.is_empty() {
+                self.by_user.remove(&stream.user);
+            }
+        }
+        Some(stream)
+    }
+}

@@ -1,0 +1,553 @@
+//! Streams of events.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::admin::figure;
+use crate::client::{Client, each, ids};
+use crate::contract::{self, Answered, Asked};
+use crate::server::{PATIENCE, STORES, Server, until};
+use crate::wire::{Wire, get, post, request};
+
+/// Streams that one user may have.
+const MAX_STREAMS_PER_USER: usize = 16;
+const ACCEPT: &str = "Accept: text/event-stream\r\n";
+
+/// A server, and where its operator asks how many listen.
+struct Stage {
+    server: Server,
+    admin: SocketAddr,
+}
+
+impl Stage {
+    fn set(store: &str, dir: &Path) -> Stage {
+        Stage::set_with(store, dir, &[])
+    }
+
+    fn set_with(store: &str, dir: &Path, args: &[&str]) -> Stage {
+        let args = [&["--admin-listen", "127.0.0.1:0"], args].concat();
+        let server = Server::start_with(store, dir, &args);
+        let admin = server.admin_addr();
+        Stage { server, admin }
+    }
+
+    fn listen(&self, client: &Client, query: &str) -> Stream {
+        Stream::open(self.server.addr(), client, query, "")
+    }
+
+    fn wait_for(&self, figure_name: &str, count: usize) {
+        let found = until(PATIENCE, || {
+            (figure(self.admin, figure_name)?.to_string() == count.to_string()).then_some(())
+        });
+        let figure = figure(self.admin, figure_name);
+        found.unwrap_or_else(|| panic!("{figure_name} is {figure:?}, and not {count}"));
+    }
+}
+
+/// What a client sees of a stream.
+struct Stream {
+    lines: BufReader<Content>,
+    fields: Vec<(String, String)>,
+    last_id: Option<String>,
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
+    id: u64,
+    kind: String,
+    data: Value,
+}
+
+/// The content of an answer, out of its chunks or not.
+struct Content {
+    wire: BufReader<TcpStream>,
+    chunked: bool,
+    left: usize,
+    ended: bool,
+}
+
+impl Stream {
+    fn open(addr: SocketAddr, client: &Client, query: &str, fields: &str) -> Stream {
+        let line = format!("GET /api/events{query} HTTP/1.1");
+        let stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Stream::over(stream, &request(client, &line, &format!("{ACCEPT}{fields}"), ""))
+    }
+
+    /// Asks on a connection, and reads the head, which must be to the contract.
+    fn over(mut stream: TcpStream, request: &str) -> Stream {
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut wire = BufReader::new(stream);
+        let mut head = Vec::new();
+        loop {
+            let mut line = String::new();
+            wire.read_line(&mut line).unwrap();
+            let Some(line) = line.strip_suffix("\r\n") else { panic!("{head:?} {line:?}") };
+            if line.is_empty() {
+                break;
+            }
+            head.push(line.to_owned());
+        }
+        assert_eq!(head[0], "HTTP/1.1 200 OK", "{head:?}");
+        let field = |line: &String| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_owned(), value.to_owned())
+        };
+        let fields: Vec<_> = head[1..].iter().map(field).collect();
+        let target = request.split(' ').nth(1).unwrap();
+        let asked = Asked { method: "GET", target };
+        contract::check(Some(asked), &Answered { status: 200, fields: &fields, body: b"" })
+            .unwrap();
+        let chunked = head.iter().any(|line| line == "Transfer-Encoding: chunked");
+        let content = Content { wire, chunked, left: 0, ended: false };
+        Stream { lines: BufReader::new(content), fields, last_id: None }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let found = self.fields.iter().find(|(its_name, _)| its_name == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The next event; `None` at the end of the stream. As the standard has it, and no more.
+    fn next(&mut self) -> io::Result<Option<Told>> {
+        let (mut kind, mut data) = (String::new(), String::new());
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line)? == 0 {
+                return Ok(None);
+            }
+            let line = line.strip_suffix('\n').expect("a whole line");
+            match line.split_once(':') {
+                None if line.is_empty() && data.is_empty() => kind.clear(),
+                None if line.is_empty() => {
+                    let id = self.last_id.as_deref().unwrap().parse().unwrap();
+                    return Ok(Some(Told { id, kind, data: serde_json::from_str(&data).unwrap() }));
+                }
+                Some(("", _)) => {}
+                Some((name, value)) => match (name, value.strip_prefix(' ').unwrap_or(value)) {
+                    ("id", value) => self.last_id = Some(value.to_owned()),
+                    ("event", value) => value.clone_into(&mut kind),
+                    ("data", value) => data += value,
+                    ("retry", value) => assert!(value.parse::<u64>().unwrap() > 0),
+                    _ => panic!("{line:?}"),
+                },
+                None => panic!("{line:?}"),
+            }
+        }
+    }
+
+    fn event(&mut self) -> Told {
+        self.next().unwrap().expect("an event")
+    }
+
+    fn take(&mut self, count: usize) -> Vec<u64> {
+        (0..count).map(|_| self.event().id).collect()
+    }
+
+    /// Whether it ends in good order, without another event.
+    fn ends(&mut self) -> bool {
+        matches!(self.next(), Ok(None)) && self.lines.get_ref().ended
+    }
+
+    fn socket(&self) -> &TcpStream {
+        self.lines.get_ref().wire.get_ref()
+    }
+}
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.chunked {
+            let read = self.wire.read(buffer)?;
+            self.ended |= read == 0;
+            return Ok(read);
+        }
+        if self.left == 0 {
+            let mut size = String::new();
+            if self.wire.read_line(&mut size)? == 0 {
+                return Ok(0);
+            }
+            self.left = usize::from_str_radix(size.trim_end(), 16).unwrap();
+            if self.left == 0 {
+                let mut rest = String::new();
+                self.wire.read_to_string(&mut rest)?;
+                assert_eq!(rest, "\r\n", "the connection ends behind the last chunk");
+                self.ended = true;
+                return Ok(0);
+            }
+        }
+        let most = self.left.min(buffer.len());
+        let read = self.wire.read(&mut buffer[..most])?;
+        self.left -= read;
+        if self.left == 0 {
+            self.wire.read_exact(&mut [0; 2])?;
+        }
+        Ok(read)
+    }
+}
+
+#[test]
+fn what_happens_is_told() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let ann = Client::signed_up(&stage.server, "ann");
+        let bob = Client::signed_up(&stage.server, "bob");
+        let eve = Client::signed_up(&stage.server, "eve");
+        ann.say("before");
+        let [mut anns, mut bobs, mut eves] = [&ann, &bob, &eve].map(|it| stage.listen(it, ""));
+        assert_eq!(anns.header("Content-Type"), Some("text/event-stream"));
+        assert_eq!(anns.header("Cache-Control"), Some("no-store"));
+        assert_eq!(anns.header("Content-Length"), None);
+        ann.say("hello");
+        ann.tell(2, "psst");
+        ann.tell(1, "note");
+        bob.say("bye");
+        let expected = anns.take(4);
+        assert_eq!(expected, [1, 2, 3, 4], "{store}");
+        assert_eq!(bobs.take(3), [1, 2, 4], "{store}");
+        assert_eq!(eves.take(2), [1, 4], "{store}");
+        // The same objects as in the list.
+        let listed = bob.get("/api/events?after=0").items();
+        let mut again = stage.listen(&bob, "?after=0&limit=1&wait=9");
+        for item in &listed {
+            let told = again.event();
+            assert_eq!((&told.data, told.kind.as_str()), (item, item["type"].as_str().unwrap()));
+            assert_eq!(Some(told.id), item["id"].as_u64());
+        }
+        stage.server.stop();
+    }
+}
+
+/// Every visible event comes once, in order, however many write, and however often a listener is
+/// cut off meanwhile.
+#[test]
+fn exactly_once_across_reconnects() {
+    const WRITERS: usize = 20;
+    const LISTENERS: usize = 10;
+    const ROUNDS: usize = 9;
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let people: Vec<Client> =
+            (0..3).map(|n| Client::signed_up(&stage.server, &format!("user{n}"))).collect();
+        let (written, addr) = (AtomicUsize::new(0), stage.server.addr());
+        let seen = each(WRITERS + LISTENERS, |n| {
+            if n < WRITERS {
+                let me = &people[n % 3];
+                for round in 0..ROUNDS {
+                    // Posts to all and to one, which are then edited or deleted.
+                    let id = match round % 3 {
+                        0 => me.say(&format!("{n} {round}")),
+                        _ => me.tell(1 + ((n + round) % 3) as u64, "private"),
+                    };
+                    let path = format!("/api/messages/{id}");
+                    let mut wire = Wire::connect(addr);
+                    if round % 2 == 0 {
+                        wire.send(request(me, &format!("DELETE {path} HTTP/1.1"), "", ""));
+                        assert_eq!(wire.answer().status, 204);
+                    } else {
+                        let body = json!({ "text": "edited" }).to_string();
+                        let length = format!("Content-Length: {}\r\n", body.len());
+                        wire.send(request(me, &format!("PATCH {path} HTTP/1.1"), &length, &body));
+                        assert_eq!(wire.answer().status, 200);
+                    }
+                }
+                written.fetch_add(1, Ordering::SeqCst);
+                return Vec::new();
+            }
+            let me = &people[n % 3];
+            let (mut seen, mut last) = (Vec::new(), "-1".to_owned());
+            let mut luck = n as u64;
+            loop {
+                luck = luck.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let fields = format!("Last-Event-ID: {last}\r\n");
+                // What the address says does not count any more.
+                let mut stream = Stream::open(addr, me, "?after=3", &fields);
+                let is_done = written.load(Ordering::SeqCst) == WRITERS;
+                let all = || me.follow("/api/events", 1000).0;
+                if is_done {
+                    let all = all();
+                    while seen.len() < all.len() {
+                        seen.push(stream.event().data);
+                    }
+                    break;
+                }
+                for _ in 0..luck >> 59 {
+                    stream.socket().set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+                    let Ok(Some(told)) = stream.next() else { break };
+                    seen.push(told.data);
+                }
+                // Only what was seen whole counts.
+                if let Some(event) = seen.last() {
+                    last = event["id"].to_string();
+                }
+                if luck & (1 << 40) == 0 {
+                    let _ = stream.socket().shutdown(Shutdown::Both);
+                }
+            }
+            seen
+        });
+        for (n, seen) in seen.iter().enumerate().skip(WRITERS) {
+            let all = people[n % 3].follow("/api/events", 1000).0;
+            assert_eq!(ids(seen), ids(&all), "{store}, listener {n}");
+            let same =
+                |a: &Value, b: &Value| a["type"] == b["type"] && a["by_user"] == b["by_user"];
+            assert!(seen.iter().zip(&all).all(|(a, b)| same(a, b)), "{store}");
+            let to = |event: &Value| {
+                let (from, to) = (&event["message"]["from_user"], &event["message"]["to_user"]);
+                *to == 0 || *to == 1 + n as u64 % 3 || *from == 1 + n as u64 % 3
+            };
+            assert!(seen.iter().all(to), "{store}: only what the listener may see");
+        }
+        stage.wait_for("veche_streams", 0);
+        stage.server.stop();
+    }
+}
+
+/// The past comes page by page, and the present right behind it.
+#[test]
+fn a_long_past_is_caught_up_with() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let ann = Client::signed_up(&stage.server, "ann");
+        for n in 0..450 {
+            ann.say(&format!("{n} {}", "x".repeat(if n % 9 == 0 { 4000 } else { 1 })));
+        }
+        let mut stream = stage.listen(&ann, "?after=-1");
+        ann.say("now");
+        assert!(stream.take(451).into_iter().eq(0..451), "{store}");
+        ann.say("later");
+        assert_eq!(stream.event().id, 451);
+        // What is to come only is not there before.
+        let mut ahead = stage.listen(&ann, "?after=453");
+        for expected in 452..455 {
+            assert_eq!(ann.say("and on"), expected);
+        }
+        assert_eq!(ahead.event().id, 454);
+        stage.server.stop();
+    }
+}
+
+/// Who is cut off before the first event knows from where to go on.
+#[test]
+fn the_beginning_has_an_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    for (query, expected) in [("", "-1"), ("?after=-1", "-1"), ("?after=7", "7")] {
+        let mut stream = stage.listen(&ann, query);
+        stream.socket().set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        stream.next().unwrap_err();
+        assert_eq!(stream.last_id.as_deref(), Some(expected), "{query}");
+    }
+    stage.server.stop();
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    for (query, fields, status) in [
+        ("?before=3", "", 400),
+        ("?after=x", "", 400),
+        ("?limit=0", "", 400),
+        ("", "Last-Event-ID: x\r\n", 400),
+        ("", "Last-Event-ID: -2\r\n", 400),
+        ("", "Last-Event-ID: 1\r\nLast-Event-ID: 1\r\n", 400),
+        ("?after=1&epoch=0123456789abcdef", "", 410),
+    ] {
+        let mut wire = Wire::connect(stage.server.addr());
+        let line = format!("GET /api/events{query} HTTP/1.1");
+        wire.send(request(&ann, &line, &format!("{ACCEPT}{fields}"), ""));
+        assert_eq!(wire.answer().status, status, "{query} {fields}");
+    }
+    // Who does not ask for a stream is given a page, whatever else is asked.
+    for accept in ["", "Accept: */*\r\n", "Accept: application/json, text/event-stream\r\n"] {
+        let mut wire = Wire::connect(stage.server.addr());
+        wire.send(request(&ann, "GET /api/events HTTP/1.1", accept, ""));
+        assert_eq!(wire.answer().header("Content-Type"), Some("application/json"));
+    }
+    let mut wire = Wire::connect(stage.server.addr());
+    wire.send(request(&Client::new(&stage.server), "GET /api/events HTTP/1.1", ACCEPT, ""));
+    assert_eq!(wire.answer().status, 401);
+    stage.server.stop();
+}
+
+#[test]
+fn a_head_is_a_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut wire = Wire::connect(stage.server.addr());
+    wire.send(request(&ann, "HEAD /api/events HTTP/1.1", ACCEPT, ""));
+    let head = wire.head_answer();
+    assert_eq!(head.header("Content-Type"), Some("text/event-stream"));
+    assert_eq!(head.header("Content-Length"), None);
+    // The connection goes on.
+    wire.send(get(&ann, "/api/events"));
+    assert_eq!(wire.answer().status, 200);
+    stage.server.stop();
+}
+
+#[test]
+fn an_old_client_gets_no_chunks() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let wire = TcpStream::connect(stage.server.addr()).unwrap();
+    wire.set_read_timeout(Some(PATIENCE)).unwrap();
+    let asked = request(&ann, "GET /api/events HTTP/1.0", ACCEPT, "");
+    let mut stream = Stream::over(wire, &asked);
+    assert_eq!(stream.header("Transfer-Encoding"), None);
+    ann.say("hello");
+    assert_eq!(stream.event().id, 0);
+    stage.server.signal(rustix::process::Signal::TERM);
+    assert!(stream.ends());
+    assert_eq!(stage.server.wait().0, Some(0));
+}
+
+/// tiny_http reads no further than such a request, which is not the end of it.
+#[test]
+fn who_will_ask_for_nothing_else_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut stream = Stream::open(stage.server.addr(), &ann, "", "Connection: close\r\n");
+    ann.say("hello");
+    assert_eq!(stream.event().id, 0);
+    stream.socket().shutdown(Shutdown::Write).unwrap();
+    assert!(stream.ends());
+    stage.server.stop();
+}
+
+#[test]
+fn a_stream_ends_with_its_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set_with("memory", dir.path(), &["--token-ttl", "3"]);
+    let ann = Client::signed_up(&stage.server, "ann");
+    let begun = Instant::now();
+    let mut stream = stage.listen(&ann, "");
+    ann.say("hello");
+    assert_eq!(stream.event().id, 0);
+    assert!(stream.ends());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    stage.wait_for("veche_streams", 0);
+    stage.server.stop();
+}
+
+#[test]
+fn a_stop_ends_all() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let ann = Client::signed_up(&stage.server, "ann");
+        let mut streams: Vec<Stream> = (0..9).map(|_| stage.listen(&ann, "")).collect();
+        stage.wait_for("veche_streams", 9);
+        let begun = Instant::now();
+        stage.server.stop();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(streams.iter_mut().all(Stream::ends), "{store}");
+    }
+}
+
+#[test]
+fn who_asks_for_something_else_does_not_listen_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut stream = stage.listen(&ann, "");
+    stream.socket().write_all(get(&ann, "/api/users").as_bytes()).unwrap();
+    assert!(stream.ends());
+    // At once, too.
+    let wire = TcpStream::connect(stage.server.addr()).unwrap();
+    let first = request(&ann, "GET /api/events HTTP/1.1", ACCEPT, "");
+    let mut stream = Stream::over(wire, &format!("{first}{}", get(&ann, "/api/users")));
+    assert!(stream.ends());
+    stage.wait_for("veche_streams", 0);
+    stage.server.stop();
+}
+
+#[test]
+fn who_has_gone_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut streams: Vec<_> = (0..MAX_STREAMS_PER_USER).map(|_| stage.listen(&ann, "")).collect();
+    let mut wire = Wire::connect(stage.server.addr());
+    wire.send(request(&ann, "GET /api/events HTTP/1.1", ACCEPT, ""));
+    let refused = wire.answer();
+    assert_eq!((refused.status, refused.header("Retry-After").is_some()), (429, true));
+    assert_eq!(figure(stage.admin, "veche_refused_total{queue=\"streams\"}"), Some(1.0));
+    // Others have room, and the user has for anything else.
+    let bob = Client::signed_up(&stage.server, "bob");
+    drop(stage.listen(&bob, ""));
+    assert_eq!(ann.get("/api/events?after=5&wait=0").status, 200);
+    // One says that it will send nothing more, one is reset, one only goes.
+    let mut half_closed = streams.pop().unwrap();
+    half_closed.socket().shutdown(Shutdown::Write).unwrap();
+    assert!(half_closed.ends());
+    let reset = streams.pop().unwrap();
+    socket2::SockRef::from(reset.socket()).set_linger(Some(Duration::ZERO)).unwrap();
+    drop((reset, streams.pop()));
+    stage.wait_for("veche_streams", MAX_STREAMS_PER_USER - 3);
+    drop(stage.listen(&ann, ""));
+    stage.server.stop();
+}
+
+/// A client that does not read is cut off, disturbs nobody, and loses nothing.
+#[test]
+fn who_does_not_keep_up_is_cut_off() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let ann = Client::signed_up(&stage.server, "ann");
+        let bob = Client::signed_up(&stage.server, "bob");
+        let mut slow = Wire::connect_narrow(stage.server.addr());
+        slow.send(request(&bob, "GET /api/events?after=-1 HTTP/1.1", ACCEPT, ""));
+        stage.wait_for("veche_streams", 1);
+        let mut quick = stage.listen(&ann, "?after=-1");
+        let body = json!({ "text": "x".repeat(4000) }).to_string();
+        let mut posted = 0;
+        while figure(stage.admin, "veche_streams_cut_off_total") == Some(0.0) {
+            let mut wire = Wire::connect(stage.server.addr());
+            for _ in 0..50 {
+                wire.send(post(&ann, "/api/messages", &body));
+                assert_eq!(wire.answer().status, 201);
+                assert_eq!(quick.event().id, posted, "{store}");
+                posted += 1;
+            }
+            assert!(posted < 5000, "{store}: nobody is cut off");
+        }
+        bob.is_served_promptly("a stream is not read");
+        let all: BTreeSet<u64> = stage.listen(&bob, "?after=-1").take(50).into_iter().collect();
+        assert_eq!(all.len(), 50);
+        stage.wait_for("veche_streams", 1);
+        assert!(stage.server.log().contains("it does not read its stream"));
+        stage.server.stop();
+    }
+}
+
+/// Nothing is sent on it for longer than any connection may be idle.
+#[test]
+fn a_stream_is_not_idle() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set_with("memory", dir.path(), &["--idle-timeout", "1"]);
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut idle = Wire::connect(stage.server.addr());
+    let mut stream = stage.listen(&ann, "");
+    // Nothing else tells that the time is over.
+    assert!(idle.is_closed());
+    let bob = Client::signed_up(&stage.server, "bob");
+    bob.say("hello");
+    assert_eq!(stream.event().id, 0);
+    stage.server.stop();
+}
