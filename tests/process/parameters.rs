@@ -19,6 +19,16 @@ struct Operation {
     fields: BTreeSet<&'static str>,
 }
 
+/// What cannot be asked for again and again: whoever has asked for it is not let in any more, or has
+/// to say which session is meant.
+const ONCE: [&str; 5] = [
+    "/logout",
+    "/logout/all",
+    "/api/users/me/password",
+    "/api/users/me/deletion",
+    "/api/users/me/sessions/{sid}",
+];
+
 /// What the document refers to.
 fn resolved(schema: &'static Value) -> &'static Value {
     match schema["$ref"].as_str().and_then(|it| it.strip_prefix('#')) {
@@ -39,7 +49,8 @@ fn fitting(schema: &'static Value) -> Value {
 
 fn operations() -> Vec<Operation> {
     let mut operations = Vec::new();
-    for (template, methods) in Document::json()["paths"].as_object().expect("paths") {
+    let paths = Document::json()["paths"].as_object().expect("paths");
+    for (template, methods) in paths.iter().filter(|(path, _)| !ONCE.contains(&path.as_str())) {
         for (method, operation) in methods.as_object().expect("operations") {
             let mut path = template.clone();
             let mut query = BTreeSet::new();
