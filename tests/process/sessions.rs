@@ -20,7 +20,7 @@ fn is_refused(client: &Client) -> bool {
 }
 
 /// Another login of the same account, on connections of its own.
-fn again(server: &Server, name: &str) -> Client {
+pub(crate) fn again(server: &Server, name: &str) -> Client {
     Client::new(server).log_in(name)
 }
 
@@ -37,7 +37,7 @@ fn change(server: &Server, client: &Client, old: &str, new: &str) -> Answer {
     ask(server, client, "PUT /api/users/me/password", &body)
 }
 
-fn log_out(client: &Client, path: &str) {
+pub(crate) fn log_out(client: &Client, path: &str) {
     assert_eq!(client.post(path, &json!({})).status, 204);
 }
 

@@ -13,6 +13,7 @@ use crate::admin::figure;
 use crate::client::{Client, each, ids};
 use crate::contract::{self, Answered, Asked};
 use crate::server::{PATIENCE, STORES, Server, until};
+use crate::sessions::{again, log_out};
 use crate::wire::{Wire, get, post, request};
 
 /// Streams that one user may have.
@@ -442,6 +443,31 @@ fn a_stream_ends_with_its_token() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     stage.wait_for("veche_streams", 0);
     stage.server.stop();
+}
+
+/// What one logs out of tells nothing more, and other sessions are told on.
+#[test]
+fn a_stream_ends_with_its_session() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let bob = Client::signed_up(&stage.server, "bob");
+        let (laptop, phone) =
+            (Client::signed_up(&stage.server, "ann"), again(&stage.server, "ann"));
+        let [mut of_bob, mut of_laptop, mut of_phone] =
+            [&bob, &laptop, &phone].map(|client| stage.listen(client, ""));
+        stage.wait_for("veche_streams", 3);
+        log_out(&phone, "/logout");
+        assert!(of_phone.ends(), "{store}");
+        bob.say("to who is left");
+        assert_eq!([&mut of_bob, &mut of_laptop].map(|stream| stream.event().id), [0, 0]);
+        log_out(&laptop, "/logout/all");
+        assert!(of_laptop.ends(), "{store}");
+        bob.say("to himself");
+        assert_eq!(of_bob.event().id, 1);
+        stage.wait_for("veche_streams", 1);
+        stage.server.stop();
+    }
 }
 
 #[test]
