@@ -122,6 +122,7 @@ impl Writer<'_> {
             }));
         }
         if repeatable {
+            // Without an example: the reference page would send it with every message.
             parameters.push(json!({
                 "name": "Idempotency-Key",
                 "in": "header",
@@ -132,7 +133,6 @@ impl Writer<'_> {
                 "schema": {
                     "type": "string",
                     "pattern": "^(\"([!#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\"|[!#-+\\--:<-\\[\\]-~]{1,255})$",
-                    "example": "\"8e03978e-40d5-43e8-bc93-6894a57f9324\"",
                 },
             }));
         }
