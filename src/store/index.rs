@@ -31,13 +31,15 @@ mod seal;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::{Deref, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ::sled::{Batch, Db, IVec};
+use rustix::event::{Timespec, poll};
 
 use super::log::Stamp;
 use super::{Counters, StoreError};
@@ -55,6 +57,9 @@ use layout::{
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// How often sled writes in the background. Losing what it did not write costs a catch-up.
 const FLUSH_EVERY_MS: u64 = 1000;
+/// How long sled's threads may hold its file beyond its handle's life.
+const HANDLE_PATIENCE: Duration = Duration::from_secs(5);
+const HANDLE_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 /// Postings in one value. A chunk is read and written as a whole whenever it grows.
 const CHUNK_POSTINGS: usize = 128;
 /// Distance of the sparse positions: a lookup by id reads at most this much and one record.
@@ -496,8 +501,9 @@ impl Index {
     pub(super) fn close(&mut self) -> Result<(), StoreError> {
         self.guarded(|| self.db.flush())?;
         if self.db.close() {
-            await_earlier_handle(&self.dir.join("db"))?;
-            if let Err(e) = seal::write(&self.dir, self.digest) {
+            // After a failure, sled's threads may not let go at all.
+            let released = await_earlier_handle(&self.dir.join("db")).map_err(io::Error::other);
+            if let Err(e) = released.and_then(|()| seal::write(&self.dir, self.digest)) {
                 ::log::debug!("no seal for {}: {e}", self.dir.display());
             }
         }
@@ -612,8 +618,18 @@ impl Writes {
 /// sled's threads hold its file a little longer than its handle lives, and opening it meanwhile
 /// fails as if it were broken. Only a handle of this process can be meant: the store's lock is ours.
 fn await_earlier_handle(file: &Path) -> Result<(), StoreError> {
+    let deadline = Instant::now() + HANDLE_PATIENCE;
     let awaited = File::open(file).and_then(|file| {
-        file.lock()?;
+        while let Err(error) = file.try_lock() {
+            match error {
+                TryLockError::Error(error) => return Err(error),
+                // For nothing but the time to pass.
+                TryLockError::WouldBlock if Instant::now() < deadline => {
+                    let _ = poll(&mut [], Some(&HANDLE_INTERVAL));
+                }
+                TryLockError::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
         file.unlock()
     });
     match awaited {
