@@ -231,6 +231,8 @@ fn settings_show() {
             "DIFFERS  readme: Say something; Read along",
             "DIFFERS  accounts: Register with a password that is too short",
             "DIFFERS  accounts: Log in",
+            "DIFFERS  sessions: Change the password",
+            "DIFFERS  sessions: Change the password to one that is too short",
             "DIFFERS  aliases: Log in under the alias",
         ]
     );
