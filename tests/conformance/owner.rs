@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use veche::store::{Backend, Progress, SledStore, StoreError};
 
@@ -58,15 +59,17 @@ fn an_index_that_is_still_being_closed_is_waited_for() {
 
     let db = File::open(dir.path().join("index/db")).unwrap();
     db.lock().unwrap();
-    let file = format!(":{} 0 EOF", db.metadata().unwrap().ino());
-    let is_waited_for = || {
-        let locks = fs::read_to_string("/proc/locks").unwrap();
-        locks.lines().any(|line| line.contains(" -> ") && line.ends_with(&file))
+    let file = db.metadata().unwrap().ino();
+    let holders = || {
+        let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        open.filter(|fd| fs::metadata(fd.path()).is_ok_and(|it| it.ino() == file)).count()
     };
+    let deadline = Instant::now() + Duration::from_secs(30);
     thread::scope(|scope| {
         let opening = scope.spawn(|| open(dir.path()).1);
-        while !is_waited_for() {
+        while holders() < 2 {
             assert!(!opening.is_finished(), "nobody waited");
+            assert!(Instant::now() < deadline, "nobody came");
             thread::yield_now();
         }
         db.unlock().unwrap();
