@@ -26,42 +26,39 @@ mod audit;
 mod conversations;
 mod digest;
 mod facts;
+mod handle;
 mod layout;
+mod postings;
+mod revisions;
 mod seal;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
-use std::ops::{Deref, RangeBounds};
+use std::ops::RangeBounds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use ::sled::{Batch, Db, IVec};
-use rustix::event::{Timespec, poll};
+use ::sled::{Batch, IVec};
 
 use super::log::Stamp;
 use super::{Counters, StoreError};
 use crate::model::{Epoch, EventId, Mailbox, MessageId, UserId, Username};
 pub(super) use audit::IndexAudit;
 pub(super) use facts::subject;
+pub(super) use postings::{List, Posting};
 
 use digest::Digest;
+use handle::{Handle, await_earlier_handle};
 use layout::{
-    META, decode_applied, decode_chunk, encode_applied, encode_chunk, mark_key, name_key, number,
-    posting_key, revision_key, user_key,
+    META, decode_applied, decode_chunk, encode_applied, mark_key, name_key, number, user_key,
 };
 
 /// What sled keeps of its pages in memory; its own default is a gigabyte.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// How often sled writes in the background. Losing what it did not write costs a catch-up.
 const FLUSH_EVERY_MS: u64 = 1000;
-/// How long sled's threads may hold its file beyond its handle's life.
-const HANDLE_PATIENCE: Duration = Duration::from_secs(5);
-const HANDLE_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
-/// Postings in one value. A chunk is read and written as a whole whenever it grows.
-const CHUNK_POSTINGS: usize = 128;
 /// Distance of the sparse positions: a lookup by id reads at most this much and one record.
 const MARK_EVERY_BYTES: u64 = 16 * 1024;
 
@@ -82,24 +79,6 @@ pub(super) enum Change {
     Message { id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
     Revision { event: EventId, id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
     Fact { subject: Box<[u8]>, value: Option<Box<[u8]>> },
-}
-
-/// A list of postings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum List {
-    /// The messages of a mailbox.
-    Messages(Mailbox),
-    /// What was edited and deleted in a mailbox.
-    Revisions(Mailbox),
-    /// The messages of a conversation that one of the two did not write.
-    Received { by: UserId, from: UserId },
-}
-
-/// An entry of a list and where it lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Posting {
-    pub(super) id: u64,
-    pub(super) position: u64,
 }
 
 /// The index of one store.
@@ -134,7 +113,7 @@ impl Index {
             .map_err(|_| unreadable("sled panicked at opening it".to_owned()))?
             .map_err(|e| unreadable(e.to_string()))?;
         let mut index = Index {
-            db: Handle(Some(db)),
+            db: Handle::of(db),
             dir: dir.to_owned(),
             applied: None,
             digest: Digest::default(),
@@ -232,10 +211,6 @@ impl Index {
         number(bytes).ok_or_else(|| self.broken("an entry has the wrong length"))
     }
 
-    fn chunk(&self, (key, value): &(IVec, IVec)) -> Result<Vec<Posting>, StoreError> {
-        decode_chunk(key, value).ok_or_else(|| self.broken("a list of postings is malformed"))
-    }
-
     pub(super) fn applied(&self) -> Option<Applied> {
         self.applied
     }
@@ -288,57 +263,14 @@ impl Index {
                 batch.put_conversation((a, b), known, last);
             }
         }
-        for (&id, position) in &revised {
-            let key = revision_key(id);
-            let before = self.get(&key)?;
-            batch.replace(&key, before.as_deref(), Some(&position.to_be_bytes()));
-        }
-        let bounds = revised.first_key_value().zip(revised.last_key_value());
+        self.put_revisions(&revised, &mut batch)?;
         let Writes { mut batch, digest } = batch;
         batch.insert(META, encode_applied(&upto, digest));
         self.guarded(|| self.db.apply_batch(batch))?;
         self.digest = digest;
         self.applied = Some(upto);
-        if let Some(((&first, _), (&last, _))) = bounds {
-            let (low, high) = self.revised.unwrap_or((first, last));
-            self.revised = Some((low.min(first), high.max(last)));
-        }
+        self.widen_bounds(&revised);
         Ok(())
-    }
-
-    /// Returns the last id that the list had before.
-    fn append_postings(
-        &self,
-        list: List,
-        new: Vec<Posting>,
-        batch: &mut Writes,
-    ) -> Result<Option<u64>, StoreError> {
-        let newest = self.chunks_below(list, u64::MAX).next_back()?;
-        let mut chunk = match &newest {
-            Some(entry) => self.chunk(entry)?,
-            None => Vec::new(),
-        };
-        let mut replaced = newest.as_ref();
-        let known = chunk.last().map(|posting| posting.id);
-        let mut changed = false;
-        for posting in new {
-            if known.is_some_and(|known| posting.id <= known) {
-                continue;
-            }
-            if chunk.len() >= CHUNK_POSTINGS {
-                if changed {
-                    batch.insert_chunk(list, &chunk, replaced);
-                }
-                replaced = None;
-                chunk.clear();
-            }
-            chunk.push(posting);
-            changed = true;
-        }
-        if changed {
-            batch.insert_chunk(list, &chunk, replaced);
-        }
-        Ok(known)
     }
 
     /// The position of an account's record.
@@ -383,117 +315,11 @@ impl Index {
         Ok(positions)
     }
 
-    /// The first `limit` postings of a list from `start` on, below `end`.
-    pub(super) fn postings_from(
-        &self,
-        list: List,
-        start: u64,
-        end: u64,
-        limit: usize,
-    ) -> Result<Vec<Posting>, StoreError> {
-        let mut found = Vec::new();
-        if start >= end {
-            return Ok(found);
-        }
-        // The chunk that `start` falls into begins at or below it.
-        let first_chunk = match self.chunks_below(list, start.saturating_add(1)).next_back()? {
-            Some(entry) => self.chunk(&entry)?.first().map_or(start, |posting| posting.id),
-            None => start,
-        };
-        let mut chunks = self.entries(posting_key(list, first_chunk)..posting_key(list, end));
-        while let Some(entry) = chunks.next()? {
-            let wanted = self.chunk(&entry)?.into_iter().filter(|it| it.id >= start && it.id < end);
-            found.extend(wanted.take(limit - found.len()));
-            if found.len() == limit {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    /// The last `limit` postings of a list below `end`, ascending.
-    pub(super) fn postings_below(
-        &self,
-        list: List,
-        end: u64,
-        limit: usize,
-    ) -> Result<Vec<Posting>, StoreError> {
-        let mut found = Vec::new();
-        let mut chunks = self.chunks_below(list, end);
-        while let Some(entry) = chunks.next_back()? {
-            let wanted = self.chunk(&entry)?.into_iter().rev().filter(|posting| posting.id < end);
-            found.extend(wanted.take(limit - found.len()));
-            if found.len() == limit {
-                break;
-            }
-        }
-        found.reverse();
-        Ok(found)
-    }
-
-    /// Whether a list has a posting below `end`.
-    pub(super) fn any_below(&self, list: List, end: u64) -> Result<bool, StoreError> {
-        Ok(self.chunks_below(list, end).next()?.is_some())
-    }
-
-    /// The position of a message's last revision.
-    pub(super) fn revision(&self, id: MessageId) -> Result<Option<u64>, StoreError> {
-        if self.revised.is_none_or(|(low, high)| id.get() < low || id.get() > high) {
-            return Ok(None);
-        }
-        self.get(&revision_key(id.get()))?.map(|value| self.number(&value)).transpose()
-    }
-
-    /// Has postings of messages lead to the last revision of those that have one.
-    pub(super) fn redirect(&self, postings: &mut [Posting]) -> Result<(), StoreError> {
-        let Some((first, last)) = postings.first().zip(postings.last()) else { return Ok(()) };
-        let (first, last) = (first.id, last.id);
-        if self.revised.is_none_or(|(low, high)| last < low || first > high) {
-            return Ok(());
-        }
-        let mut entries = self.entries(revision_key(first)..=revision_key(last));
-        let mut revised = Vec::new();
-        while let Some((key, value)) = entries.next()? {
-            revised.push((self.number(&key[1..])?, self.number(&value)?));
-            // Too much of what lies between is another mailbox's.
-            if revised.len() > postings.len() {
-                return self.redirect_each(postings);
-            }
-        }
-        for (id, position) in revised {
-            if let Ok(place) = postings.binary_search_by_key(&id, |posting| posting.id) {
-                postings[place].position = position;
-            }
-        }
-        Ok(())
-    }
-
-    fn redirect_each(&self, postings: &mut [Posting]) -> Result<(), StoreError> {
-        for posting in postings {
-            if let Some(value) = self.get(&revision_key(posting.id))? {
-                posting.position = self.number(&value)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn revised_bounds(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        let mut entries = self.entries(revision_key(0)..=revision_key(u64::MAX));
-        let Some((first, _)) = entries.next()? else { return Ok(None) };
-        let last = entries.next_back()?.map_or_else(|| first.clone(), |(last, _)| last);
-        Ok(Some((self.number(&first[1..])?, self.number(&last[1..])?)))
-    }
-
     /// The last marked message at or below an id: from its position on lies what is sought.
     pub(super) fn mark_below(&self, id: u64) -> Result<Option<Posting>, StoreError> {
         let mark = self.entries(mark_key(0)..=mark_key(id)).next_back()?;
         let Some((key, value)) = mark else { return Ok(None) };
         Ok(Some(Posting { id: self.number(&key[1..])?, position: self.number(&value)? }))
-    }
-
-    /// The chunks of a list that begin below `end`.
-    fn chunks_below(&self, list: List, end: u64) -> Entries<'_> {
-        self.entries(posting_key(list, 0)..posting_key(list, end))
     }
 
     /// Hands everything to the disk and seals it; for a clean stop, after which nothing may be
@@ -528,42 +354,8 @@ impl Index {
 
     /// What it all lies in, for who wants to spoil it.
     #[cfg(test)]
-    pub(super) fn tree(&self) -> &Db {
+    pub(super) fn tree(&self) -> &::sled::Db {
         &self.db
-    }
-}
-
-/// sled, which syncs its file when the last handle goes, and panics where that fails.
-#[derive(Debug)]
-struct Handle(Option<Db>);
-
-impl Deref for Handle {
-    type Target = Db;
-
-    fn deref(&self) -> &Db {
-        match &self.0 {
-            Some(db) => db,
-            None => unreachable!("it is there until it is closed"),
-        }
-    }
-}
-
-impl Handle {
-    /// Whether sled could write everything. What it could not costs the next start a catch-up, or
-    /// a rebuild.
-    fn close(&mut self) -> bool {
-        let db = self.0.take();
-        let closed = catch_unwind(AssertUnwindSafe(|| drop(db))).is_ok();
-        if !closed {
-            ::log::warn!("sled panicked at closing the index");
-        }
-        closed
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.close();
     }
 }
 
@@ -605,38 +397,6 @@ impl Writes {
             Some(after) => self.insert(key, after),
             None => self.batch.remove(key),
         }
-    }
-
-    /// A chunk, in the place of the one that it goes on from.
-    fn insert_chunk(&mut self, list: List, chunk: &[Posting], replaced: Option<&(IVec, IVec)>) {
-        let Some(first) = chunk.first() else { return };
-        let before = replaced.map(|(_, value)| &**value);
-        self.replace(&posting_key(list, first.id), before, Some(&encode_chunk(chunk)));
-    }
-}
-
-/// sled's threads hold its file a little longer than its handle lives, and opening it meanwhile
-/// fails as if it were broken. Only a handle of this process can be meant: the store's lock is ours.
-fn await_earlier_handle(file: &Path) -> Result<(), StoreError> {
-    let deadline = Instant::now() + HANDLE_PATIENCE;
-    let awaited = File::open(file).and_then(|file| {
-        while let Err(error) = file.try_lock() {
-            match error {
-                TryLockError::Error(error) => return Err(error),
-                // For nothing but the time to pass.
-                TryLockError::WouldBlock if Instant::now() < deadline => {
-                    let _ = poll(&mut [], Some(&HANDLE_INTERVAL));
-                }
-                TryLockError::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
-            }
-        }
-        file.unlock()
-    });
-    match awaited {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::failed("locking", file, e))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! How the entries of the index look as bytes: keys that sort as what they name, and values.
 
 use super::digest::Digest;
-use super::{Applied, CHUNK_POSTINGS, List, Posting};
+use super::postings::CHUNK_POSTINGS;
+use super::{Applied, List, Posting};
 use crate::model::{Epoch, Mailbox, Username};
 use crate::store::Counters;
 use crate::store::log::Stamp;
