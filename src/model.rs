@@ -4,6 +4,7 @@
 //! nothing behind this module checks them again. Knows JSON's view of them (serde) and the
 //! calendar (jiff), and nothing else.
 
+mod event;
 mod session;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use std::num::NonZeroU64;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use self::event::{Act, Change, Event, EventId, Happening};
 pub use self::session::{MAX_SESSIONS, MAX_USER_AGENT_LEN, Session, SessionId, shortened};
 
 /// Longest user name, in ASCII characters.
@@ -81,38 +83,6 @@ impl MessageId {
 }
 
 impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// An event's number. One sequence counts all that happens to messages; a message's id is the
-/// number of its creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct EventId(u64);
-
-impl EventId {
-    /// `None` above [`MAX_ID`].
-    #[must_use]
-    pub fn new(id: u64) -> Option<EventId> {
-        (id <= MAX_ID).then_some(EventId(id))
-    }
-
-    /// The number itself.
-    #[must_use]
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl From<MessageId> for EventId {
-    fn from(id: MessageId) -> EventId {
-        EventId(id.0)
-    }
-}
-
-impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -381,54 +351,15 @@ impl Message {
     }
 }
 
-/// Something that happened to a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event<'a> {
-    /// Its number.
-    pub id: EventId,
-    /// What happened.
-    pub change: Change,
-    /// Who did it.
+/// That a user is blocked: from the whole house, or from writing to another user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block {
+    /// Who is blocked.
+    pub user: UserId,
+    /// Who did it: an operator, or the other user.
     pub by: UserId,
     /// When.
     pub at: Timestamp,
-    /// The message as it is now, whatever has happened to it since.
-    pub message: Cow<'a, Message>,
-}
-
-/// What can happen to a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// It was posted.
-    Created,
-    /// Its text is another one.
-    Edited,
-    /// It is a tombstone from now on.
-    Deleted,
-}
-
-impl<'a> Event<'a> {
-    /// That a message was posted.
-    #[must_use]
-    pub fn created(message: Cow<'a, Message>) -> Event<'a> {
-        let (id, by, at) = (message.id.into(), message.from, message.sent_at);
-        Event { id, change: Change::Created, by, at, message }
-    }
-
-    /// The event that made a message what it is.
-    #[must_use]
-    pub fn latest(message: Cow<'a, Message>) -> Event<'a> {
-        let Some(revision) = message.revision() else { return Event::created(message) };
-        let change = if revision.text.is_some() { Change::Edited } else { Change::Deleted };
-        let (id, by, at) = (revision.event, revision.by, revision.at);
-        Event { id, change, by, at, message }
-    }
-
-    /// Whether nothing has happened to the message since.
-    #[must_use]
-    pub fn is_latest(&self) -> bool {
-        self.message.event() == self.id
-    }
 }
 
 /// A list of messages that is read page by page.

@@ -1,7 +1,5 @@
 //! What happened, in the order in which it did.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,24 +9,31 @@ use super::names::{Expand, Names};
 use super::paging::{Links, Parameter};
 use super::wait::{Patience, Sight, Topic};
 use super::{App, Call, Failure, Outcome, Reply, stream, to_json};
-use crate::model::{Change, Event, EventId, Mailbox, Page, Timestamp, UserId};
+use crate::model::{Act, Change, Event, EventId, Happening, Mailbox, Page, Timestamp, UserId};
 use crate::problem;
 
-/// Something that happened to a message.
+/// Something that happened: to a message, or in the house.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Event)]
 pub(super) struct EventBody<'a> {
     /// From the same sequence as messages' ids.
     id: EventId,
-    #[schema(pattern = "^message\\.(created|edited|deleted)$")]
+    #[schema(
+        pattern = "^(message\\.(created|edited|deleted)|user\\.(un)?blocked|registration\\.(closed|opened))$"
+    )]
     r#type: &'static str,
     /// Who did it.
     by_user: UserId,
     at: Timestamp,
-    /// As it is now, whatever has happened to it since.
-    #[schema(inline = false)]
-    message: MessageBody<'a>,
+    /// The message that it happened to, as it is now, whatever has happened to it since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline = false, nullable = false)]
+    message: Option<MessageBody<'a>>,
+    /// The user who was blocked, or is no longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    user: Option<UserId>,
 }
 
 pub(super) const LIST: Operation = Operation {
@@ -66,24 +71,25 @@ impl EventBody<'_> {
 
 impl<'a> From<&'a Event<'_>> for EventBody<'a> {
     fn from(event: &'a Event<'_>) -> Self {
-        EventBody {
-            id: event.id,
-            r#type: match event.change {
-                Change::Created => "message.created",
-                Change::Edited => "message.edited",
-                Change::Deleted => "message.deleted",
-            },
-            by_user: event.by,
-            at: event.at,
-            message: (&*event.message).into(),
-        }
+        let (r#type, user) = match event.what {
+            Happening::Message(Change::Created, _) => ("message.created", None),
+            Happening::Message(Change::Edited, _) => ("message.edited", None),
+            Happening::Message(Change::Deleted, _) => ("message.deleted", None),
+            Happening::Act(Act::Block(user)) => ("user.blocked", Some(user)),
+            Happening::Act(Act::Unblock(user)) => ("user.unblocked", Some(user)),
+            Happening::Act(Act::CloseRegistration) => ("registration.closed", None),
+            Happening::Act(Act::OpenRegistration) => ("registration.opened", None),
+        };
+        let message = event.message().map(MessageBody::from);
+        EventBody { id: event.id, r#type, by_user: event.by, at: event.at, message, user }
     }
 }
 
 impl<'a> EventBody<'a> {
     /// With the name of the message's author.
     fn named(event: &'a Event<'_>, names: &'a Names) -> EventBody<'a> {
-        EventBody { message: MessageBody::named(&event.message, names), ..event.into() }
+        let message = event.message().map(|message| MessageBody::named(message, names));
+        EventBody { message, ..event.into() }
     }
 }
 
@@ -115,12 +121,8 @@ fn read(app: &mut App, links: &Links<'_>, reader: UserId) -> Result<Sight, Failu
         Expand::Nothing => to_json(&items.iter().map(EventBody::from).collect::<Vec<_>>()),
         Expand::Authors => {
             // The store is asked again, so that nothing of it can be held meanwhile.
-            let owned = |event: Event<'_>| Event {
-                message: Cow::Owned(event.message.into_owned()),
-                ..event
-            };
-            let items: Vec<Event<'static>> = items.into_iter().map(owned).collect();
-            let messages = items.iter().map(|event| &*event.message);
+            let items: Vec<_> = items.into_iter().map(Event::into_owned).collect();
+            let messages = items.iter().filter_map(Event::message);
             let names = Names::of_authors(&mut *app.store, messages)?;
             let bodies = items.iter().map(|event| EventBody::named(event, &names));
             to_json(&bodies.collect::<Vec<_>>())

@@ -196,8 +196,7 @@ impl App {
                 return Some((news, next));
             }
             next = event.id.get() + 1;
-            let message = &*event.message;
-            let to = message.to.map(|to| [message.from, to]);
+            let to = event.parties();
             if to.is_some_and(|parties| !parties.into_iter().any(&listens)) {
                 continue;
             }

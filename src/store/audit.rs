@@ -20,14 +20,16 @@ pub struct Counts {
     pub private: u64,
     /// Edits and deletions.
     pub revisions: u64,
+    /// What operators did.
+    pub acts: u64,
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { users, general, private, revisions } = self;
+        let Counts { users, general, private, revisions, acts } = self;
         let messages = general + private;
         write!(f, "{users} users, {messages} messages ({general} general, {private} private)")?;
-        write!(f, ", {revisions} edits and deletions")
+        write!(f, ", {revisions} edits and deletions, {acts} acts of operators")
     }
 }
 
@@ -57,6 +59,7 @@ impl Audit {
             Record::Message(Message { to: None, .. }) => self.counts.general += 1,
             Record::Message(_) => self.counts.private += 1,
             Record::Revision(_) => self.counts.revisions += 1,
+            Record::Act(_) => self.counts.acts += 1,
             Record::Counters(_) | Record::Fact { .. } => {}
         }
         Ok(())
@@ -120,7 +123,10 @@ mod tests {
         for (id, to) in [(0, 0), (5, 3), (6, 0)] {
             audit.take(&Record::Message(message(id, 1, to))).unwrap();
         }
-        assert_eq!(audit.counts(), Counts { users: 2, general: 2, private: 1, revisions: 0 });
+        assert_eq!(
+            audit.counts(),
+            Counts { users: 2, general: 2, private: 1, revisions: 0, acts: 0 }
+        );
         assert_eq!(audit.counters(), Counters { next_user: 4, next_event: 7 });
         for (refused, why) in [
             (user(3, "carol"), "an id is out of order"),

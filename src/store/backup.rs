@@ -41,7 +41,7 @@ pub fn verify<R: Read>(
                 revised.insert(message.id, message.event());
             }
             Record::Fact { fact, .. } => facts.take(fact),
-            Record::User(_) | Record::Message(_) | Record::Counters(_) => {}
+            Record::User(_) | Record::Message(_) | Record::Act(_) | Record::Counters(_) => {}
         }
         progress.advance(reader.stream.position());
     }
@@ -56,11 +56,15 @@ pub fn verify<R: Read>(
     let mut reader = Reader::begin(again()?)?;
     progress.begin("reading it back", len);
     while let Some((_, record)) = reader.next()? {
-        if let Record::Message(mut message) | Record::Revision(mut message) = record {
-            if revised.get(&message.id).is_some_and(|last| *last != message.event()) {
-                message.erase_text();
+        match record {
+            Record::Message(mut message) | Record::Revision(mut message) => {
+                if revised.get(&message.id).is_some_and(|last| *last != message.event()) {
+                    message.erase_text();
+                }
+                lines.event(&Event::latest(Cow::Owned(message)))?;
             }
-            lines.event(&Event::latest(Cow::Owned(message)))?;
+            Record::Act(acted) => lines.event(&acted.into())?,
+            Record::User(_) | Record::Counters(_) | Record::Fact { .. } => {}
         }
         progress.advance(reader.stream.position());
     }

@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::transfer::{Summary, TransferError};
-use super::{Backend, Counters, Fact, Progress, Restored};
+use super::{Acted, Backend, Counters, Fact, Progress, Restored};
 use crate::model::{
-    Change, Content, Cursor, Epoch, Event, EventId, Message, MessageId, MessageText, Revision,
-    Timestamp, User, UserId, Username, Window,
+    Act, Change, Content, Cursor, Epoch, Event, EventId, Happening, Message, MessageId,
+    MessageText, Revision, Timestamp, User, UserId, Username, Window,
 };
 
 /// The version of the lines below. A higher one is refused, at the first line. The first had no
@@ -62,12 +62,20 @@ enum Line<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<Cow<'a, str>>,
     },
+    Act {
+        event: EventId,
+        by_user: UserId,
+        at: Timestamp,
+        what: Act,
+    },
     Fact(Fact),
     End {
         users: u64,
         messages: u64,
         #[serde(default)]
         revisions: u64,
+        #[serde(default)]
+        acts: u64,
         next_user: u64,
         /// The next event, among which messages were once alone.
         next_message: u64,
@@ -174,13 +182,14 @@ pub(super) fn restore(
     loop {
         let digest_before = reader.hasher.clone();
         let record = match reader.next()? {
-            Line::End { users, messages, revisions, next_user, next_message, sha256 } => {
+            Line::End { users, messages, revisions, acts, next_user, next_message, sha256 } => {
                 let counters = Counters { next_user, next_event: next_message };
                 let digest = hex(match version {
                     1 => digest_before,
                     _ => with_counters(digest_before, counters),
                 });
-                if (Counts { users, messages, revisions, ..counts }) != counts || sha256 != digest {
+                let said = Counts { users, messages, revisions, acts, ..counts };
+                if said != counts || sha256 != digest {
                     let why = "the counts or the digest do not fit what came before".to_owned();
                     return Err(TransferError::Line(reader.number, why));
                 }
@@ -226,6 +235,7 @@ struct Counts {
     users: u64,
     messages: u64,
     revisions: u64,
+    acts: u64,
     facts: u64,
 }
 
@@ -235,18 +245,19 @@ impl Counts {
             Restored::User(_) => self.users += 1,
             Restored::Message(_) => self.messages += 1,
             Restored::Revision(_) => self.revisions += 1,
+            Restored::Act(_) => self.acts += 1,
             Restored::Fact(_) => self.facts += 1,
             Restored::Counters(_) => {}
         }
     }
 
     fn sum(self) -> u64 {
-        self.users + self.messages + self.revisions + self.facts
+        self.users + self.messages + self.revisions + self.acts + self.facts
     }
 
     fn summary(self, digest: String) -> Summary {
-        let Counts { users, messages, revisions, facts: _ } = self;
-        Summary { users, messages, revisions, digest }
+        let Counts { users, messages, revisions, acts, facts: _ } = self;
+        Summary { users, messages, revisions, acts, digest }
     }
 }
 
@@ -285,6 +296,14 @@ fn restored(
             let mut message = there.ok_or("there is no such message")?.into_owned();
             message.content = Content::Revised(Box::new(Revision { event, by, at, text }));
             Ok(Restored::Revision(message))
+        }
+        Line::Act { event, by_user, at, what: act } => {
+            let event = EventId::new(event.get()).ok_or("the event is out of range")?;
+            let by = UserId::new(by_user.get()).ok_or("by_user is out of range")?;
+            if let Act::Block(user) | Act::Unblock(user) = act {
+                UserId::new(user.get()).ok_or("the user is out of range")?;
+            }
+            Ok(Restored::Act(Acted { event, by, at, act }))
         }
         Line::Fact(fact) => {
             let fact = fact.checked().ok_or("the fact says what cannot be so")?;
@@ -334,9 +353,17 @@ impl<W: Write> Writer<W> {
     }
 
     pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), TransferError> {
-        let message = &event.message;
-        let text = if event.is_latest() { message.text() } else { "" };
-        if event.change == Change::Created {
+        let (change, message) = match &event.what {
+            Happening::Message(change, message) => (*change, message),
+            &Happening::Act(what) => {
+                self.counts.acts += 1;
+                let &Event { id: event, by: by_user, at, .. } = event;
+                return self.write(&Line::Act { event, by_user, at, what });
+            }
+        };
+        // What something later has taken the place of has no text any more.
+        let text = if message.event() == event.id { message.text() } else { "" };
+        if change == Change::Created {
             self.counts.messages += 1;
             return self.write(&Line::Message {
                 id: message.id,
@@ -352,7 +379,7 @@ impl<W: Write> Writer<W> {
             message: message.id,
             by_user: event.by,
             at: event.at,
-            text: (event.change == Change::Edited).then(|| text.into()),
+            text: (change == Change::Edited).then(|| text.into()),
         })
     }
 
@@ -362,11 +389,13 @@ impl<W: Write> Writer<W> {
     }
 
     pub(super) fn end(mut self, counters: Counters) -> Result<Summary, TransferError> {
-        let Counts { users, messages, revisions, facts: _ } = self.counts;
+        let Counts { users, messages, revisions, acts, facts: _ } = self.counts;
         let Counters { next_user, next_event: next_message } = counters;
         let digest = hex(with_counters(self.hasher.clone(), counters));
         let sha256 = Cow::Borrowed(digest.as_str());
-        self.write(&Line::End { users, messages, revisions, next_user, next_message, sha256 })?;
+        let counts =
+            Line::End { users, messages, revisions, acts, next_user, next_message, sha256 };
+        self.write(&counts)?;
         self.out.flush()?;
         Ok(self.counts.summary(digest))
     }

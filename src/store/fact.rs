@@ -14,6 +14,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::account::{AccountOf, AccountState};
+use super::act::RegistrationOf;
+use super::block::{AccountBlockOf, Blocked, SenderBlockOf, Since};
 use super::record::{DecodeError, Fields};
 use super::session::{Begun, Refused, SessionOf, StrayTokensOf};
 use crate::model::{MessageId, Timestamp, UserId};
@@ -101,7 +103,10 @@ families! {
     3 Session: SessionOf => Begun, "A session, until it ends.";
     4 Account: AccountOf => AccountState, "What has become of an account since it was registered.";
     5 StrayTokens: StrayTokensOf => Refused, "What is of a user's tokens that are of no session.";
+    6 AccountBlock: AccountBlockOf => Blocked, "That nobody can log in to an account.";
+    7 SenderBlock: SenderBlockOf => Since, "That a user refuses another's private messages.";
     8 ReadMark: ReadMarkOf => ReadUpTo, "How far a user has read a conversation.";
+    9 Registration: RegistrationOf => Blocked, "That nobody can register.";
 }
 
 impl Fact {

@@ -78,6 +78,7 @@ pub(super) enum Change {
     User { id: UserId, name: Username, position: u64 },
     Message { id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
     Revision { event: EventId, id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
+    Act { event: EventId, position: u64 },
     Fact { subject: Box<[u8]>, value: Option<Box<[u8]>> },
 }
 
@@ -248,9 +249,13 @@ impl Index {
                 Change::Revision { event, id, from, to, position } => {
                     let posting = Posting { id: event.get(), position };
                     for feed in Mailbox::feeds(from, to) {
-                        postings.entry(List::Revisions(feed)).or_default().push(posting);
+                        postings.entry(List::Deeds(feed)).or_default().push(posting);
                     }
                     revised.insert(id.get(), position);
+                }
+                Change::Act { event, position } => {
+                    let posting = Posting { id: event.get(), position };
+                    postings.entry(List::Deeds(Mailbox::General)).or_default().push(posting);
                 }
                 Change::Fact { subject, value } => drop(words.insert(subject, value)),
             }

@@ -5,15 +5,15 @@ use std::borrow::Cow;
 use super::conversation::{self, Counterparts, Talks, UNREAD_LOOK, Unread};
 use super::events::merged;
 use super::facts::{self, Facts};
-use super::table::{Entry, Table};
+use super::table::{Deed, Entry, Table};
 use super::{
     Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
     Once, ReadMarkOf, ReadUpTo, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError,
-    account, retry, session,
+    account, act, block, retry, session,
 };
 use crate::model::{
-    Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session, SessionId,
-    Timestamp, User, UserId, Username, Window,
+    Act, Block, Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session,
+    SessionId, Timestamp, User, UserId, Username, Window,
 };
 
 /// Everything in memory, nothing on disk. `sync` has nothing to do.
@@ -39,9 +39,17 @@ impl MemoryStore {
         self.table.push(message);
     }
 
-    /// Whether an account is there, has not ended, and its password hash is this one.
+    /// Whether an account is there, has neither ended nor been blocked, and its password hash is
+    /// this one.
     fn has_hash(&mut self, user: UserId, seen: &str) -> Result<bool, StoreError> {
-        Ok(self.user(user)?.is_some_and(|user| account::is_open_with(&user, seen)))
+        let is_blocked = self.account_block(user)?.is_some();
+        let is_open = |user: Cow<'_, User>| account::is_open_with(&user, seen);
+        Ok(self.user(user)?.is_some_and(is_open) && !is_blocked)
+    }
+
+    /// Whether there is such a user, who has not ended.
+    fn is_open(&self, user: UserId) -> Result<bool, StoreError> {
+        Ok(self.table.user(user).is_some() && !account::has_ended(&self.facts, user)?)
     }
 
     fn take(&mut self, facts: &[Fact]) {
@@ -165,9 +173,47 @@ impl Backend for MemoryStore {
         Ok(true)
     }
 
+    fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Option<EventId>, StoreError> {
+        let mut counters = self.counters;
+        let acted = counters.act(by, at, act)?;
+        let Some(facts) = act::consequences(&self.facts, &acted, |user| self.is_open(user))? else {
+            return Ok(None);
+        };
+        self.counters = counters;
+        self.take(&facts);
+        self.table.note(Deed::act(&acted));
+        Ok(Some(acted.event))
+    }
+
+    fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError> {
+        block::account(&self.facts, user)
+    }
+
+    fn blocked_accounts(&mut self, window: Window) -> Result<Page<Block>, StoreError> {
+        block::accounts(&self.facts, window)
+    }
+
+    fn registration_is_closed(&mut self) -> Result<bool, StoreError> {
+        act::is_closed(&self.facts)
+    }
+
+    fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError> {
+        let fact = block::refuse(&self.facts, block, refused)?;
+        self.take(fact.as_slice());
+        Ok(fact.is_some())
+    }
+
+    fn refuses(&mut self, by: UserId, user: UserId) -> Result<bool, StoreError> {
+        block::is_refused(&self.facts, by, user)
+    }
+
+    fn refused_senders(&mut self, by: UserId, window: Window) -> Result<Page<Block>, StoreError> {
+        block::senders(&self.facts, by, window)
+    }
+
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError> {
         if let Some(to) = new.to
-            && (self.table.user(to).is_none() || account::has_ended(&self.facts, to)?)
+            && !self.is_open(to)?
         {
             return Ok(None);
         }
@@ -230,9 +276,9 @@ impl Backend for MemoryStore {
         let parts = [Mailbox::General, Mailbox::Private(reader)].map(|feed| {
             let (messages, older) = table.mailbox(feed, window);
             let created = messages.into_iter().map(Cow::Borrowed).map(Event::created).collect();
-            let (revised, older_revised) = table.revisions(feed, window);
-            let revised = revised.into_iter().filter_map(|it| table.event_of(it)).collect();
-            [(created, older), (revised, older_revised)]
+            let (deeds, older_deeds) = table.deeds(feed, window);
+            let deeds = deeds.into_iter().filter_map(|it| table.event_of(it)).collect();
+            [(created, older), (deeds, older_deeds)]
         });
         Ok(merged(parts.into_iter().flatten(), window))
     }
@@ -273,7 +319,7 @@ impl Backend for MemoryStore {
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
         let events = self.table.history(from.get()).filter_map(|entry| match entry {
             Entry::Posted(message) => Some(Event::created(Cow::Borrowed(message))),
-            Entry::Revised(revised) => self.table.event_of(revised),
+            Entry::Done(deed) => self.table.event_of(deed),
         });
         Ok(events.take(limit).collect())
     }
@@ -316,6 +362,7 @@ impl Backend for MemoryStore {
             Restored::User(user) => self.table.insert_user(user),
             Restored::Message(message) => self.push(message),
             Restored::Revision(message) => self.table.revise(&message),
+            Restored::Act(acted) => self.table.note(Deed::act(&acted)),
             Restored::Counters(_) => {}
             Restored::Fact(fact) => self.facts.take(&fact),
         }

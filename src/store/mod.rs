@@ -8,8 +8,10 @@
 //! both. Nothing here knows HTTP, tokens or JSON replies.
 
 mod account;
+mod act;
 mod audit;
 mod backup;
+mod block;
 mod conversation;
 mod events;
 mod export;
@@ -37,8 +39,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use self::account::{AccountOf, AccountState};
+pub use self::act::RegistrationOf;
 pub use self::audit::Counts;
 pub use self::backup::verify;
+pub use self::block::{AccountBlockOf, Blocked, SenderBlockOf, Since};
 pub use self::conversation::{Conversation, Marked, UNREAD_LOOK, Unread};
 pub use self::export::export;
 pub use self::fact::{
@@ -47,6 +51,7 @@ pub use self::fact::{
 pub use self::import::import;
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
+pub use self::record::Acted;
 pub use self::retry::{MAX_RETRIES, Once, RETRY_LIFETIME, Sent};
 pub use self::session::{Begun, Refused, SessionOf, Standing, StrayTokensOf, standing};
 pub use self::sled::SledStore;
@@ -56,8 +61,8 @@ pub use self::snapshot::Snapshot;
 pub use self::transfer::{Summary, TransferError};
 
 use crate::model::{
-    Content, Epoch, Event, EventId, MAX_ID, Mailbox, Message, MessageId, MessageText, Page,
-    Revision, Session, SessionId, Timestamp, User, UserId, Username, Window,
+    Act, Block, Content, Epoch, Event, EventId, MAX_ID, Mailbox, Message, MessageId, MessageText,
+    Page, Revision, Session, SessionId, Timestamp, User, UserId, Username, Window,
 };
 
 /// The state of the chat, owned by one thread.
@@ -103,9 +108,10 @@ pub trait Backend: Send {
     /// A page of all accounts.
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
 
-    /// Begins a session of an account whose password hash still is `seen`, and says which ones of
-    /// it end for that: those that have expired, and the oldest of more than
-    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS). `None` if the hash is another by now.
+    /// Begins a session of an account that is not blocked and whose password hash still is `seen`,
+    /// and says which ones of it end for that: those that have expired, and the oldest of more than
+    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS). `None` if the hash is another by now, or the
+    /// account blocked.
     fn begin_session(
         &mut self,
         new: Session,
@@ -123,7 +129,7 @@ pub trait Backend: Send {
     fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError>;
 
     /// Gives the user of a session that is to begin another password, unless the hash is not
-    /// `seen` any more: then `false`. All their other sessions end, as one with it.
+    /// `seen` any more, or the account is blocked: then `false`. All their other sessions end, as one with it.
     fn change_password(
         &mut self,
         fresh: Session,
@@ -132,8 +138,33 @@ pub trait Backend: Send {
     ) -> Result<bool, StoreError>;
 
     /// Ends an account, and all its sessions as one with it, unless its password hash is not `seen`
-    /// any more: then `false`. Its name stays taken, and messages to it are not taken any more.
+    /// any more, or it is blocked: then `false`. Its name stays taken, and messages to it are not taken any more.
     fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// Does what an operator wants, and says by which event; `None` if it is so already, or is to be
+    /// done to an account that is not there or has ended. With a block all sessions of the account
+    /// end. After a crash all of it is so, or nothing.
+    fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Option<EventId>, StoreError>;
+
+    /// The block of an account, if it is blocked.
+    fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError>;
+
+    /// A page of the accounts that are blocked, in order of id.
+    fn blocked_accounts(&mut self, window: Window) -> Result<Page<Block>, StoreError>;
+
+    /// Whether an operator has closed registration. Accounts can be created all the same: that is
+    /// for who asks to decide.
+    fn registration_is_closed(&mut self) -> Result<bool, StoreError>;
+
+    /// Has a user's private messages to another refused, or taken again, and says whether that is
+    /// new. They are [posted](Backend::post) all the same: that is for who asks to decide.
+    fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError>;
+
+    /// Whether `by` refuses private messages of `user`.
+    fn refuses(&mut self, by: UserId, user: UserId) -> Result<bool, StoreError>;
+
+    /// A page of those whose messages `by` refuses, in order of id.
+    fn refused_senders(&mut self, by: UserId, window: Window) -> Result<Page<Block>, StoreError>;
 
     /// Posts a message; `None` when its receiver does not exist, or has ended.
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError>;
@@ -330,12 +361,20 @@ impl Counters {
         Ok(Message { id, from, to, content, sent_at })
     }
 
+    /// Gives what an operator does the next number.
+    fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Acted, StoreError> {
+        let event = EventId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
+        self.next_event += 1;
+        Ok(Acted { event, by, at, act })
+    }
+
     /// Moves on past a record that brings its own id, which must not be given out yet.
     fn admit(&mut self, record: &Restored) -> Result<(), RestoreError> {
         let (what, next, id) = match record {
             Restored::User(user) => ("user", &mut self.next_user, user.id.get()),
             Restored::Message(message) => ("message", &mut self.next_event, message.id.get()),
             Restored::Revision(message) => ("event", &mut self.next_event, message.event().get()),
+            Restored::Act(acted) => ("event", &mut self.next_event, acted.event.get()),
             Restored::Counters(to) => {
                 if to.next_user < self.next_user || to.next_event < self.next_event {
                     return Err(RestoreError::Conflict("the counters would go back".to_owned()));
@@ -367,6 +406,8 @@ pub enum Restored {
     Revision(Message),
     /// The ids to go on with: never lower than what the store already reached.
     Counters(Counters),
+    /// What an operator did, with its number.
+    Act(Acted),
     /// What is so about a subject, whatever was before.
     Fact(Fact),
 }

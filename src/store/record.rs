@@ -7,13 +7,15 @@
 use super::fact::Fact;
 use super::{Counters, Restored};
 use crate::model::{
-    Content, EventId, Message, MessageId, MessageText, Revision, Timestamp, User, UserId, Username,
+    Act, Content, Event, EventId, Happening, Message, MessageId, MessageText, Revision, Timestamp,
+    User, UserId, Username,
 };
 
 const USER: u8 = 1;
 const MESSAGE: u8 = 2;
 const COUNTERS: u8 = 3;
 const REVISION: u8 = 4;
+const ACT: u8 = 5;
 const FACT: u8 = 6;
 
 /// Of a fact: that something is so.
@@ -32,6 +34,8 @@ pub(super) enum Record {
     Counters(Counters),
     /// A message was edited or deleted: what it is from then on.
     Revision(Message),
+    /// An operator acted.
+    Act(Acted),
     /// Something is so about a subject from now on.
     Fact {
         /// What.
@@ -49,8 +53,29 @@ impl From<Record> for Restored {
             Record::Message(message) => Restored::Message(message),
             Record::Counters(counters) => Restored::Counters(counters),
             Record::Revision(message) => Restored::Revision(message),
+            Record::Act(acted) => Restored::Act(acted),
             Record::Fact { fact, .. } => Restored::Fact(fact),
         }
+    }
+}
+
+/// That an operator acted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acted {
+    /// Its number.
+    pub event: EventId,
+    /// Who did it.
+    pub by: UserId,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub act: Act,
+}
+
+impl From<Acted> for Event<'_> {
+    fn from(acted: Acted) -> Self {
+        let Acted { event: id, by, at, act } = acted;
+        Event { id, by, at, what: Happening::Act(act) }
     }
 }
 
@@ -83,6 +108,7 @@ impl Record {
             Record::User(user) => encode_user(user, out),
             Record::Message(message) => encode_message(message, out),
             Record::Revision(message) => encode_revision(message, out),
+            Record::Act(acted) => encode_act(acted, out),
             Record::Counters(counters) => {
                 out.push(COUNTERS);
                 out.extend(counters.next_user.to_le_bytes());
@@ -104,6 +130,7 @@ impl Record {
                 let counters = Counters { next_user: fields.u64()?, next_event: fields.u64()? };
                 fields.end().map(|()| Record::Counters(counters))
             }
+            ACT => decode_act(fields).map(Record::Act),
             FACT => decode_fact(fields),
             unknown => Err(DecodeError::UnknownKind(unknown)),
         }
@@ -176,6 +203,42 @@ fn decode_revision(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
         return Err(DecodeError::Malformed);
     }
     Ok(fixed.with(Content::Revised(Box::new(Revision { event, by, at, text }))))
+}
+
+const BLOCK: u8 = 1;
+const UNBLOCK: u8 = 2;
+const CLOSE_REGISTRATION: u8 = 3;
+const OPEN_REGISTRATION: u8 = 4;
+
+/// kind · number · who · when · what · to whom (0: nobody)
+fn encode_act(acted: &Acted, out: &mut Vec<u8>) {
+    let (what, whom) = match acted.act {
+        Act::Block(user) => (BLOCK, user.get()),
+        Act::Unblock(user) => (UNBLOCK, user.get()),
+        Act::CloseRegistration => (CLOSE_REGISTRATION, 0),
+        Act::OpenRegistration => (OPEN_REGISTRATION, 0),
+    };
+    out.push(ACT);
+    out.extend(acted.event.get().to_le_bytes());
+    out.extend(acted.by.get().to_le_bytes());
+    out.extend(acted.at.millis().to_le_bytes());
+    out.push(what);
+    out.extend(whom.to_le_bytes());
+}
+
+fn decode_act(mut fields: Fields<'_>) -> Result<Acted, DecodeError> {
+    let event = EventId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
+    let by = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
+    let at = fields.timestamp()?;
+    let (what, whom) = (fields.u8()?, fields.u64()?);
+    let act = match (what, UserId::new(whom)) {
+        (BLOCK, Some(user)) => Act::Block(user),
+        (UNBLOCK, Some(user)) => Act::Unblock(user),
+        (CLOSE_REGISTRATION, None) if whom == 0 => Act::CloseRegistration,
+        (OPEN_REGISTRATION, None) if whom == 0 => Act::OpenRegistration,
+        _ => return Err(DecodeError::Malformed),
+    };
+    fields.end().map(|()| Acted { event, by, at, act })
 }
 
 /// id · from · to (0: the general chat) · time of sending
@@ -317,6 +380,12 @@ mod tests {
         Record::Revision(message)
     }
 
+    fn acted(act: Act) -> Record {
+        let event = EventId::new(0x0402_0305).unwrap();
+        let (by, at) = (UserId::FIRST, Timestamp::from_millis(0x0102));
+        Record::Act(Acted { event, by, at, act })
+    }
+
     fn fact(is_something: bool, joined: bool) -> Record {
         let of = RetryTurn { user: UserId::new(0x0a0b).unwrap(), number: 3 };
         let at = Timestamp::from_millis(1_700_000_000_123);
@@ -355,6 +424,16 @@ mod tests {
         let made = "0502030400000000010000000000000002010000000000 00".replace(' ', "");
         assert_eq!(hex(&revision(Some("hi"))), format!("04{fixed}{made}006869"));
         assert_eq!(hex(&revision(None)), format!("04{fixed}{made}01"));
+        let made = "0503020400000000010000000000000002010000000000 00".replace(' ', "");
+        let bob = UserId::new(0x0b0c).unwrap();
+        for (act, what) in [
+            (Act::Block(bob), "010c0b000000000000"),
+            (Act::Unblock(bob), "020c0b000000000000"),
+            (Act::CloseRegistration, "030000000000000000"),
+            (Act::OpenRegistration, "040000000000000000"),
+        ] {
+            assert_eq!(hex(&acted(act)), format!("05{made}{what}"));
+        }
         let subject = "020000000000000a0b0000000000000003";
         let value = "abababababababababababababababab7b68e5cf8b010000";
         for (is_something, joined, flags) in
@@ -372,7 +451,9 @@ mod tests {
         let revisions = [Some("hi"), Some(""), None].map(revision);
         let facts = [fact(true, true), fact(true, false), fact(false, true), fact(false, false)];
         let others = [user(), message(None), message(Some(7)), counters];
-        for record in others.into_iter().chain(revisions).chain(facts) {
+        let acts =
+            [Act::Block(UserId::FIRST), Act::CloseRegistration, Act::OpenRegistration].map(acted);
+        for record in others.into_iter().chain(revisions).chain(acts).chain(facts) {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
             assert_eq!(Record::decode(&bytes), Ok(record));
@@ -386,12 +467,18 @@ mod tests {
         assert_eq!(Record::decode(&[]), Err(DecodeError::Malformed));
         assert_eq!(Record::decode(&bytes[..20]), Err(DecodeError::Malformed));
         assert_eq!(Record::decode(&[9, 1, 2]), Err(DecodeError::UnknownKind(9)));
-        assert_eq!(Record::decode(&[6, 9, 2]), Err(DecodeError::UnknownFamily(9)));
+        assert_eq!(Record::decode(&[6, 99, 2]), Err(DecodeError::UnknownFamily(99)));
         let mut flags = Vec::new();
         fact(true, true).encode(&mut flags);
         for bad in [0, 2, 4, 5, 7, 0x81] {
             flags[18] = bad;
             assert_eq!(Record::decode(&flags), Err(DecodeError::Malformed), "{bad}");
+        }
+        for (what, whom) in [(0, 1), (5, 1), (1, 0), (2, 0), (3, 1), (4, 1)] {
+            let mut act = Vec::new();
+            acted(Act::Block(UserId::FIRST)).encode(&mut act);
+            (act[25], act[26]) = (what, whom);
+            assert_eq!(Record::decode(&act), Err(DecodeError::Malformed), "{what} {whom}");
         }
         *bytes.last_mut().unwrap() = 0xff;
         assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed));

@@ -11,42 +11,32 @@ mod conversations;
 mod facts;
 mod joined;
 mod lock;
+mod opening;
 mod reading;
 mod view;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::conversation::{self, Counterparts};
 use super::events::merged;
-use super::facts::{Facts, page};
-use super::index::{Applied, Index, Posting};
-use super::log::{self, Frame, Log};
+use super::facts::page;
+use super::log::{Frame, Log};
 use super::record::{DecodeError, Record};
 use super::room::Room;
-use super::table::Table;
 use super::{
     Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
-    Once, Progress, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, account, retry,
-    session,
+    Once, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, account, act, block,
+    conversation, retry, session,
 };
 use crate::model::{
-    Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session, SessionId,
-    Timestamp, User, UserId, Username, Window,
+    Act, Block, Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session,
+    SessionId, Timestamp, User, UserId, Username, Window,
 };
 
-use joined::Joined;
 use lock::Lock;
-use view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
+use view::{APPLY_EVERY, View};
 
-/// The first event there can be, and where a log has it at the earliest.
-const BEGINNING: Posting = Posting { id: 0, position: Log::START };
 /// What a record takes beside its texts, about.
 const RECORD_BYTES: usize = 60;
 
@@ -66,182 +56,6 @@ pub struct SledStore {
 }
 
 impl SledStore {
-    /// Opens the store in `dir`, or begins one there; `new_epoch` is for the latter. A sled that
-    /// is behind the log catches up, one that is broken or gone is made again.
-    pub fn open(
-        dir: &Path,
-        new_epoch: Epoch,
-        progress: &mut dyn Progress,
-    ) -> Result<SledStore, StoreError> {
-        log::create_dir_synced(dir)?;
-        let lock = Lock::of(dir)?;
-        SledStore::open_locked(dir, Arc::new(lock), new_epoch, progress)
-    }
-
-    /// Makes the store in `dir`, which must not exist yet, with what `fill` puts in. It appears
-    /// there when it is complete; what an earlier attempt left unfinished is removed.
-    pub fn build<T, E: From<StoreError>>(
-        dir: &Path,
-        new_epoch: Epoch,
-        fill: impl FnOnce(&mut SledStore) -> Result<T, E>,
-    ) -> Result<T, E> {
-        log::create_dir_synced(dir)?;
-        let _lock = Lock::of(dir)?;
-        if Log::open(&dir.join("log"))?.is_some() {
-            let why = format!("{} already holds a store", dir.display());
-            return Err(StoreError::Refused(why).into());
-        }
-        let unfinished = dir.join("unfinished-import");
-        remove_dir(&unfinished)?;
-        let mut store = SledStore::open(&unfinished, new_epoch, &mut ())?;
-        let filled = fill(&mut store).and_then(|result| Ok(store.sync().map(|()| result)?));
-        drop(store);
-        let result = filled.inspect_err(|_| {
-            // The reason is the error that there is already; what stays is removed the next time.
-            let _ = fs::remove_dir_all(&unfinished);
-        })?;
-        // One that remains of a log that was lost says nothing about this one.
-        Index::discard(&dir.join("index"))?;
-        let moved = dir.join("log");
-        fs::rename(unfinished.join("log"), &moved)
-            .map_err(|e| StoreError::failed("moving the log to", &moved, e))?;
-        log::sync_dir(dir)?;
-        // Without its index the store is complete; what cannot be moved is made again.
-        let _ = Index::relocate(&unfinished.join("index"), &dir.join("index"));
-        let _ = fs::remove_dir_all(&unfinished);
-        Ok(result)
-    }
-
-    /// Refuses messages and accounts with [`StoreError::Full`] while fewer bytes than these are
-    /// free on the disk. Until it is told so, a store goes on to the last byte.
-    pub fn keep_free(&mut self, bytes: u64) {
-        self.room.keep(bytes);
-    }
-
-    /// Whether `dir` holds a store. Only looks: it may be a running server's, of which an opening
-    /// would take the segment that it is just beginning for one that a crash has left.
-    pub fn exists(dir: &Path) -> Result<bool, StoreError> {
-        Log::exists(&dir.join("log"))
-    }
-
-    fn open_locked(
-        dir: &Path,
-        lock: Arc<Lock>,
-        new_epoch: Epoch,
-        progress: &mut dyn Progress,
-    ) -> Result<SledStore, StoreError> {
-        let (log_dir, index_dir) = (dir.join("log"), dir.join("index"));
-        let opened = Log::open(&log_dir)?;
-        let index = match Index::open(&index_dir) {
-            Ok(index) => index,
-            Err(StoreError::Index(why)) => {
-                ::log::warn!("rebuilding {}: {why}", index_dir.display());
-                Index::discard(&index_dir)?;
-                Index::open(&index_dir)?
-            }
-            Err(other) => return Err(other),
-        };
-        let log = match (opened, index.applied()) {
-            (Some(log), _) => log,
-            (None, None) => Log::create(&log_dir, new_epoch)?,
-            (None, Some(_)) => {
-                return Err(StoreError::Refused(format!(
-                    "{} is gone, but {} remains: put the log back, or remove the index to begin anew",
-                    log_dir.display(),
-                    index_dir.display(),
-                )));
-            }
-        };
-        let mut store = SledStore::catch_up(dir, log, index, lock, progress)?;
-        store.view.apply(APPLY_EVERY)?;
-        // Only now: what is there is known to be a store.
-        compact::remove_unfinished(dir)?;
-        Ok(store)
-    }
-
-    fn catch_up(
-        dir: &Path,
-        mut log: Log,
-        mut index: Index,
-        lock: Arc<Lock>,
-        progress: &mut dyn Progress,
-    ) -> Result<SledStore, StoreError> {
-        let index_dir = &dir.join("index");
-        let mut applied = index.applied().filter(|applied| applied.epoch == log.epoch());
-        let durable = applied.map_or(0, |applied| applied.stamp.end);
-        if durable > log.end() {
-            return Err(log.damage_at(
-                log.end(),
-                "records that the index has seen synced are missing behind it; put the whole log \
-                 back, or remove the index to go on with what is left",
-            ));
-        }
-        log.settle(durable)?;
-        let start = match applied {
-            Some(applied) => replay_start(&log, &index, applied)?,
-            None => None,
-        };
-        if start.is_none() {
-            if index.applied().is_some() {
-                ::log::warn!("rebuilding {}: it does not fit the log", index_dir.display());
-            }
-            if applied.is_some() {
-                // Where the log is at fault, the index must stay: it is the only witness that
-                // records are missing, and without it the next start would cut them off as torn.
-                let end = log.scan(Log::START, |_| Ok(ControlFlow::Continue(())))?;
-                log.expect_synced(end, durable)?;
-            }
-            drop(index);
-            Index::discard(index_dir)?;
-            index = Index::open(index_dir)?;
-            applied = None;
-        }
-        let start = start.unwrap_or(BEGINNING);
-        let mut table = Table::default();
-        table.begin_at(start.id);
-        let start = start.position;
-        let mut view = View {
-            epoch: log.epoch(),
-            counters: applied.map_or(Counters::default(), |applied| applied.counters),
-            table,
-            facts: Facts::default(),
-            counterparts: Counterparts::default(),
-            index,
-            pending: Vec::new(),
-            revised: BTreeMap::new(),
-            last: None,
-        };
-        progress.begin("reading the log", log.end() - start);
-        let mut joined = Joined::default();
-        let end = log.scan_and_mend(start, durable, |frame| {
-            let record = decode(&log, &frame)?;
-            if applied.is_some_and(|applied| frame.stamp.lsn <= applied.stamp.lsn) {
-                match record {
-                    Record::Message(message) => view.table.push(message),
-                    Record::Revision(message) => view.table.revise(&message),
-                    Record::User(_) | Record::Counters(_) | Record::Fact { .. } => {}
-                }
-            } else {
-                let whole = joined.take(record, frame.stamp);
-                let whole = whole.map_err(|why| log.damage_at(frame.stamp.position, why))?;
-                for (record, stamp) in whole {
-                    view.replay(record, stamp)
-                        .map_err(|_| log.damage_at(stamp.position, "an id is out of order"))?;
-                }
-                view.apply(REPLAY_APPLY_EVERY)?;
-            }
-            view.trim();
-            progress.advance(frame.stamp.end - start);
-            Ok(ControlFlow::Continue(()))
-        })?;
-        progress.end();
-        let torn = log.recover(joined.end_before(end), durable)?;
-        if torn > 0 {
-            ::log::warn!("cut {torn} bytes off the log: a write that was never acknowledged");
-        }
-        Ok(SledStore { log, view, room: Room::in_dir(dir), _lock: lock })
-    }
-
     fn write(&mut self, record: Record) -> Result<(), StoreError> {
         let stamp = self.log.append(|out| record.encode(out))?;
         self.view.absorb(record, stamp);
@@ -249,7 +63,7 @@ impl SledStore {
     }
 
     /// Whether there is such a user, who has not ended.
-    fn takes_messages(&self, id: UserId) -> Result<bool, StoreError> {
+    fn is_open(&self, id: UserId) -> Result<bool, StoreError> {
         let view = &self.view;
         let exists = view.table.user(id).is_some() || view.index.user(id)?.is_some();
         Ok(exists && !account::has_ended(view, id)?)
@@ -370,9 +184,40 @@ impl Backend for SledStore {
         Ok(true)
     }
 
+    fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Option<EventId>, StoreError> {
+        self.write_act(by, at, act)
+    }
+
+    fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError> {
+        block::account(&self.view, user)
+    }
+
+    fn blocked_accounts(&mut self, window: Window) -> Result<Page<Block>, StoreError> {
+        block::accounts(&self.view, window)
+    }
+
+    fn registration_is_closed(&mut self) -> Result<bool, StoreError> {
+        act::is_closed(&self.view)
+    }
+
+    fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError> {
+        let fact = block::refuse(&self.view, block, refused)?;
+        let is_new = fact.is_some();
+        self.write_as_one(fact.into_iter().collect())?;
+        Ok(is_new)
+    }
+
+    fn refuses(&mut self, by: UserId, user: UserId) -> Result<bool, StoreError> {
+        block::is_refused(&self.view, by, user)
+    }
+
+    fn refused_senders(&mut self, by: UserId, window: Window) -> Result<Page<Block>, StoreError> {
+        block::senders(&self.view, by, window)
+    }
+
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError> {
         if let Some(to) = new.to
-            && !self.takes_messages(to)?
+            && !self.is_open(to)?
         {
             return Ok(None);
         }
@@ -430,7 +275,7 @@ impl Backend for SledStore {
         for feed in [Mailbox::General, Mailbox::Private(reader)] {
             let Page { items, older } = self.mailbox(feed, window)?;
             parts.push((items.into_iter().map(Event::created).collect(), older));
-            parts.push(self.revisions(feed, window)?);
+            parts.push(self.deeds(feed, window)?);
         }
         Ok(merged(parts, window))
     }
@@ -506,6 +351,7 @@ impl Backend for SledStore {
             Restored::User(user) => Record::User(user),
             Restored::Message(message) => Record::Message(message),
             Restored::Revision(message) => Record::Revision(message),
+            Restored::Act(acted) => Record::Act(acted),
             Restored::Counters(counters) => Record::Counters(counters),
             Restored::Fact(fact) => Record::Fact { fact, joined: false },
         })?;
@@ -532,28 +378,6 @@ impl Drop for SledStore {
     }
 }
 
-/// Where to begin reading a log that is indexed up to `applied`, so that the newest messages come
-/// back into memory. `None` if the index does not fit the log.
-fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<Posting>, StoreError> {
-    let mut fits = false;
-    let last = log.read(&[applied.stamp.position], |frame| {
-        fits = frame.stamp == applied.stamp;
-        Ok(())
-    });
-    if !fits || last.is_err() {
-        return Ok(None);
-    }
-    let recent = applied.counters.next_event.saturating_sub(RECENT_MESSAGES as u64);
-    let Some(mark) = index.mark_below(recent)? else { return Ok(Some(BEGINNING)) };
-    let mut fits = false;
-    let marked = log.read(&[mark.position], |frame| {
-        fits =
-            matches!(decode(log, &frame)?, Record::Message(message) if message.id.get() == mark.id);
-        Ok(())
-    });
-    Ok((fits && marked.is_ok()).then_some(mark))
-}
-
 fn decode(log: &Log, frame: &Frame<'_>) -> Result<Record, StoreError> {
     Record::decode(frame.payload).map_err(|error: DecodeError| match error.newer() {
         None => log.damage_at(frame.stamp.position, "a record makes no sense"),
@@ -561,16 +385,6 @@ fn decode(log: &Log, frame: &Frame<'_>) -> Result<Record, StoreError> {
             "the log holds {what}: it was written by a newer version of veche"
         )),
     })
-}
-
-/// Removes a directory that need not be there.
-fn remove_dir(dir: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::failed("removing", dir, e))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use std::collections::hash_map;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::{Bound, Range};
 
+use super::record::Acted;
 use crate::model::{
-    Change, Cursor, Event, EventId, Mailbox, Message, MessageId, Timestamp, User, UserId, Username,
-    Window,
+    Act, Change, Cursor, Event, EventId, Happening, Mailbox, Message, MessageId, Timestamp, User,
+    UserId, Username, Window,
 };
 
 /// So far behind a message its mailbox's next is looked for before it is searched for.
@@ -25,11 +26,11 @@ pub(super) struct Table {
     mailboxes: HashMap<Mailbox, VecDeque<MessageId>>,
     text_bytes: usize,
     /// In order of event.
-    revisions: VecDeque<Revised>,
-    /// Events, by who may see them: everybody, or a user.
+    deeds: VecDeque<Deed>,
+    /// Of these, by who may see them: everybody, or a user.
     feeds: HashMap<Mailbox, VecDeque<EventId>>,
-    /// The event from which on every revision is held here.
-    revisions_start: u64,
+    /// The event from which on every deed is held here.
+    deeds_start: u64,
 }
 
 /// Something that happened.
@@ -37,42 +38,64 @@ pub(super) struct Table {
 pub(super) enum Entry<'a> {
     /// A message was posted; this is what it is now.
     Posted(&'a Message),
-    /// A message was revised, which may not be held here.
-    Revised(Revised),
+    /// Something else was done, to a message that may not be held here.
+    Done(Deed),
 }
 
-/// That a message was edited or deleted.
+/// What was done other than posting.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Revised {
+pub(super) struct Deed {
     pub(super) event: EventId,
-    pub(super) change: Change,
-    pub(super) message: MessageId,
-    from: UserId,
-    to: Option<UserId>,
     by: UserId,
     at: Timestamp,
+    what: What,
 }
 
-impl Revised {
-    /// `None` for a message that is as it was posted.
-    pub(super) fn of(message: &Message) -> Option<Revised> {
+/// To what it was done.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    /// A message was edited or deleted.
+    Revised { change: Change, message: MessageId, from: UserId, to: Option<UserId> },
+    /// An operator acted.
+    Acted(Act),
+}
+
+impl Deed {
+    /// That a message was edited or deleted; `None` if it is as it was posted.
+    pub(super) fn revision(message: &Message) -> Option<Deed> {
         let revision = message.revision()?;
         let change = if revision.text.is_some() { Change::Edited } else { Change::Deleted };
-        Some(Revised {
-            event: revision.event,
-            change,
-            message: message.id,
-            from: message.from,
-            to: message.to,
-            by: revision.by,
-            at: revision.at,
-        })
+        let &Message { id, from, to, .. } = message;
+        let what = What::Revised { change, message: id, from, to };
+        Some(Deed { event: revision.event, by: revision.by, at: revision.at, what })
     }
 
-    /// Says it of the message as it is now.
-    pub(super) fn of_present(self, message: Cow<'_, Message>) -> Event<'_> {
-        let Revised { event: id, change, by, at, .. } = self;
-        Event { id, change, by, at, message }
+    /// That an operator acted.
+    pub(super) fn act(acted: &Acted) -> Deed {
+        let &Acted { event, by, at, act } = acted;
+        Deed { event, by, at, what: What::Acted(act) }
+    }
+
+    /// Who may see it: everybody, or each party's own feed.
+    fn feeds(&self) -> impl Iterator<Item = Mailbox> {
+        let (private, general) = match self.what {
+            What::Revised { from, to, .. } => (Some(Mailbox::feeds(from, to)), None),
+            What::Acted(_) => (None, Some(Mailbox::General)),
+        };
+        private.into_iter().flatten().chain(general)
+    }
+
+    /// The event that it is, with its message as it is now, for which `present` looks.
+    pub(super) fn event<'a, E>(
+        self,
+        present: impl FnOnce(MessageId) -> Result<Cow<'a, Message>, E>,
+    ) -> Result<Event<'a>, E> {
+        let Deed { event: id, by, at, what } = self;
+        let what = match what {
+            What::Revised { change, message, .. } => Happening::Message(change, present(message)?),
+            What::Acted(act) => Happening::Act(act),
+        };
+        Ok(Event { id, by, at, what })
     }
 }
 
@@ -149,12 +172,8 @@ impl Table {
     /// Takes in what a revision made of a message, whether it is held here or not. Its event must
     /// be higher than any before it.
     pub(super) fn revise(&mut self, message: &Message) {
-        let Some(revised) = Revised::of(message) else { return };
-        debug_assert!(self.revisions.back().is_none_or(|last| last.event < revised.event));
-        for feed in Mailbox::feeds(message.from, message.to) {
-            self.feeds.entry(feed).or_default().push_back(revised.event);
-        }
-        self.revisions.push_back(revised);
+        let Some(deed) = Deed::revision(message) else { return };
+        self.note(deed);
         if let Some(place) = self.place(message.id) {
             let held = &mut self.messages[place];
             self.text_bytes = self.text_bytes - held.text().len() + message.text().len();
@@ -162,38 +181,47 @@ impl Table {
         }
     }
 
-    /// Forgets the oldest revision as an event. What it made of its message stays.
-    pub(super) fn evict_oldest_revision(&mut self) {
-        let Some(revised) = self.revisions.pop_front() else { return };
-        self.revisions_start = revised.event.get() + 1;
-        for feed in Mailbox::feeds(revised.from, revised.to) {
+    /// Takes in what was done. Its event must be higher than any before it.
+    pub(super) fn note(&mut self, deed: Deed) {
+        debug_assert!(self.deeds.back().is_none_or(|last| last.event < deed.event));
+        for feed in deed.feeds() {
+            self.feeds.entry(feed).or_default().push_back(deed.event);
+        }
+        self.deeds.push_back(deed);
+    }
+
+    /// Forgets the oldest deed as an event. What it made of a message stays.
+    pub(super) fn evict_oldest_deed(&mut self) {
+        let Some(deed) = self.deeds.pop_front() else { return };
+        self.deeds_start = deed.event.get() + 1;
+        for feed in deed.feeds() {
             forget_first(&mut self.feeds, feed);
         }
     }
 
-    /// How many revisions there are.
-    pub(super) fn revision_count(&self) -> usize {
-        self.revisions.len()
+    /// How many deeds there are.
+    pub(super) fn deed_count(&self) -> usize {
+        self.deeds.len()
     }
 
-    /// The event from which on every revision is held here.
-    pub(super) fn revisions_start(&self) -> u64 {
-        self.revisions_start
+    /// The event from which on every deed is held here.
+    pub(super) fn deeds_start(&self) -> u64 {
+        self.deeds_start
     }
 
     /// Nothing before this event will be told of.
     pub(super) fn begin_at(&mut self, event: u64) {
-        self.revisions_start = event;
+        self.deeds_start = event;
     }
 
-    /// The revisions of a feed in a window, ascending, and whether there are older ones here.
-    pub(super) fn revisions(&self, feed: Mailbox, window: Window) -> (Vec<Revised>, bool) {
+    /// The deeds of a feed in a window, ascending, and whether there are older ones here.
+    pub(super) fn deeds(&self, feed: Mailbox, window: Window) -> (Vec<Deed>, bool) {
         let Some(events) = self.feeds.get(&feed) else { return (Vec::new(), false) };
         let range = window_of(events, window, EventId::get);
         let older = range.start > 0;
         let found = |event: &EventId| {
-            let place = self.revisions.binary_search_by_key(event, |revised| revised.event).ok()?;
-            self.revisions.get(place).copied()
+            let place = self.deeds.binary_search_by_key(event, |deed| deed.event).ok()?;
+            self.deeds.get(place).copied()
         };
         (events.range(range).filter_map(found).collect(), older)
     }
@@ -246,21 +274,20 @@ impl Table {
     pub(super) fn history(&self, from: u64) -> impl Iterator<Item = Entry<'_>> {
         let start = self.messages.partition_point(|message| message.id.get() < from);
         let mut posted = self.messages.range(start..).peekable();
-        let start = self.revisions.partition_point(|revised| revised.event.get() < from);
-        let mut revised = self.revisions.range(start..).copied().peekable();
-        std::iter::from_fn(move || match (posted.peek(), revised.peek()) {
+        let start = self.deeds.partition_point(|deed| deed.event.get() < from);
+        let mut done = self.deeds.range(start..).copied().peekable();
+        std::iter::from_fn(move || match (posted.peek(), done.peek()) {
             (Some(message), Some(next)) if next.event < message.id.into() => {
-                revised.next().map(Entry::Revised)
+                done.next().map(Entry::Done)
             }
             (Some(_), _) => posted.next().map(Entry::Posted),
-            (None, _) => revised.next().map(Entry::Revised),
+            (None, _) => done.next().map(Entry::Done),
         })
     }
 
-    /// A revision with its message, if that is held here.
-    pub(super) fn event_of(&self, revised: Revised) -> Option<Event<'_>> {
-        let message = self.message(revised.message)?;
-        Some(revised.of_present(Cow::Borrowed(message)))
+    /// The event that a deed is, if its message is held here.
+    pub(super) fn event_of(&self, deed: Deed) -> Option<Event<'_>> {
+        deed.event(|id| self.message(id).map(Cow::Borrowed).ok_or(())).ok()
     }
 
     /// The messages of a mailbox in a window, ascending, and whether the mailbox holds older ones

@@ -14,16 +14,21 @@ pub struct Summary {
     pub messages: u64,
     /// How many edits and deletions.
     pub revisions: u64,
+    /// How many acts of operators.
+    pub acts: u64,
     /// SHA-256, in hexadecimal, of everything but the last line.
     pub digest: String,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { users, messages, revisions, digest } = self;
+        let Summary { users, messages, revisions, acts, digest } = self;
         write!(f, "{users} users, {messages} messages, ")?;
         if *revisions > 0 {
             write!(f, "{revisions} edits and deletions, ")?;
+        }
+        if *acts > 0 {
+            write!(f, "{acts} acts of operators, ")?;
         }
         write!(f, "sha256 {digest}")
     }

@@ -71,7 +71,7 @@ fn whatever_was_acknowledged_survives_a_kill() {
         let all = store.history(MessageId::FIRST.into(), usize::MAX).unwrap();
         assert_eq!(all.len() as u64, next);
         for (event, id) in all.iter().zip(0..) {
-            let found = &event.message;
+            let found = event.message().unwrap();
             let expected = message(id);
             assert_eq!((found.id.get(), found.from, found.to), (id, expected.from, expected.to));
             assert_eq!(found.text(), expected.text.as_str());

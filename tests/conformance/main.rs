@@ -8,6 +8,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by where it stops")]
 
+mod acts;
 mod conversations;
 mod export;
 mod kill;
@@ -62,6 +63,10 @@ mod any {
             sessions::of_too_many_sessions_the_oldest_ends,
             sessions::a_password_is_changed_with_all_sessions,
             sessions::an_account_that_has_ended_is_a_tombstone,
+            acts::an_act_is_an_event,
+            acts::a_blocked_account_is_shut,
+            acts::registration_is_closed_and_opened,
+            acts::every_window_of_blocks_is_exact,
             pages::an_empty_store_has_empty_pages,
             pages::messages_lie_in_their_mailboxes,
             pages::every_window_is_exact,
@@ -89,6 +94,7 @@ mod persisted {
             retries::keys_survive,
             retries::a_message_and_its_key_survive_together,
             sessions::a_change_survives_whole,
+            acts::a_block_survives_whole,
             snapshot::a_snapshot_is_what_was_synced,
             snapshot::a_snapshot_goes_on_after_a_restart,
         ]

@@ -2,8 +2,8 @@
 //! expected of the other.
 
 use veche::model::{
-    Content, Cursor, EventId, Mailbox, Message, MessageId, MessageText, Session, SessionId,
-    Timestamp, User, UserId, Username, Window,
+    Act, Block, Content, Cursor, EventId, Mailbox, Message, MessageId, MessageText, Session,
+    SessionId, Timestamp, User, UserId, Username, Window,
 };
 use veche::store::{Backend, Marked, NewMessage, NewRevision, NewUser, Once, Restored, Sent};
 
@@ -128,6 +128,23 @@ impl<S: Subject> Pair<S> {
         let ended = self.store().end_account(user_id(user), seen, at).unwrap();
         assert_eq!(ended, self.reference.end_account(user_id(user), seen, at));
         ended
+    }
+
+    pub(crate) fn act(&mut self, by: u64, act: Act) -> Option<EventId> {
+        let (by, at) = (user_id(by), Timestamp::from_millis(1_700_000_200_000));
+        let event = self.store().act(by, at, act).unwrap();
+        assert_eq!(event, self.reference.act(by, at, act), "{act:?}");
+        event
+    }
+
+    /// Has one user refuse another's messages, or take them again.
+    pub(crate) fn refuse_sender(&mut self, by: u64, user: u64, refused: bool) -> bool {
+        let (by, user) = (user_id(by), user_id(user));
+        let block = Block { user, by, at: Timestamp::from_millis(by.get() * 100 + user.get()) };
+        let is_new = self.store().refuse_sender(block, refused).unwrap();
+        assert_eq!(is_new, self.reference.refuse_sender(block, refused));
+        assert_eq!(self.store().refuses(by, user).unwrap(), refused);
+        is_new
     }
 
     pub(crate) fn post(&mut self, new: NewMessage) -> Option<MessageId> {

@@ -7,12 +7,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use veche::model::{
-    Change, Content, Cursor, Event, EventId, MAX_ID, MAX_SESSIONS, Mailbox, Message, MessageId,
-    Page, Revision, Session, SessionId, Timestamp, User, UserId, Username, Window,
+    Act, Block, Change, Content, Cursor, Event, EventId, Happening, MAX_ID, MAX_SESSIONS, Mailbox,
+    Message, MessageId, Page, Revision, Session, SessionId, Timestamp, User, UserId, Username,
+    Window,
 };
 use veche::store::{
-    Backend, Conversation, Counters, FirstAnswer, MAX_RETRIES, Marked, NewMessage, NewRevision,
-    NewUser, Once, RETRY_LIFETIME, Restored, RetryOf, Sent, UNREAD_LOOK, Unread,
+    Acted, Backend, Conversation, Counters, FirstAnswer, MAX_RETRIES, Marked, NewMessage,
+    NewRevision, NewUser, Once, RETRY_LIFETIME, Restored, RetryOf, Sent, UNREAD_LOOK, Unread,
 };
 
 /// What a store should answer. Ids ascend, so that the lists are sorted.
@@ -21,8 +22,8 @@ pub(crate) struct Reference {
     users: Vec<User>,
     /// As they are now.
     messages: Vec<Message>,
-    /// What each event made of its message.
-    versions: Vec<Message>,
+    /// What each event made so.
+    story: Vec<Story>,
     /// What was ever sent under a key, in order.
     once: Vec<(RetryOf, FirstAnswer)>,
     /// What was ever marked as read, in order, and how many of these marks were synced.
@@ -30,7 +31,38 @@ pub(crate) struct Reference {
     synced_marks: usize,
     /// Those that have not ended.
     sessions: Vec<Session>,
+    /// In order of user.
+    account_blocks: BTreeMap<UserId, Block>,
+    /// By who refuses whom.
+    refused: BTreeMap<(UserId, UserId), Block>,
+    /// Whether registration is.
+    closed: bool,
     counters: Counters,
+}
+
+/// What an event was.
+#[derive(Debug, Clone)]
+enum Story {
+    /// It made this of a message.
+    Version(Message),
+    /// An operator acted.
+    Act(Acted),
+}
+
+impl Story {
+    fn event(&self) -> EventId {
+        match self {
+            Story::Version(message) => message.event(),
+            Story::Act(acted) => acted.event,
+        }
+    }
+
+    fn is_visible_to(&self, reader: UserId) -> bool {
+        match self {
+            Story::Version(message) => message.is_visible_to(reader),
+            Story::Act(_) => true,
+        }
+    }
 }
 
 /// That a conversation was marked as read.
@@ -61,7 +93,8 @@ impl Reference {
 
     /// An account that has not ended and has this hash.
     fn open_with(&mut self, user: UserId, seen: &str) -> Option<&mut User> {
-        let open = |it: &&mut User| it.id == user && it.ended_at.is_none();
+        let is_blocked = self.account_blocks.contains_key(&user);
+        let open = |it: &&mut User| it.id == user && it.ended_at.is_none() && !is_blocked;
         self.users.iter_mut().find(open).filter(|user| *user.password_hash == *seen)
     }
 
@@ -117,6 +150,65 @@ impl Reference {
         true
     }
 
+    pub(crate) fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Option<EventId> {
+        let is_open = |user| self.user(user).is_some_and(|user| user.ended_at.is_none());
+        let changes = match act {
+            Act::Block(user) => is_open(user) && !self.account_blocks.contains_key(&user),
+            Act::Unblock(user) => self.account_blocks.contains_key(&user),
+            Act::CloseRegistration => !self.closed,
+            Act::OpenRegistration => self.closed,
+        };
+        if !changes {
+            return None;
+        }
+        let event = EventId::new(self.counters.next_event)?;
+        self.counters.next_event += 1;
+        self.acted(Acted { event, by, at, act });
+        Some(event)
+    }
+
+    fn acted(&mut self, acted: Acted) {
+        let Acted { by, at, act, .. } = acted;
+        match act {
+            Act::Block(user) => {
+                self.account_blocks.insert(user, Block { user, by, at });
+                self.end_sessions(user);
+            }
+            Act::Unblock(user) => drop(self.account_blocks.remove(&user)),
+            Act::CloseRegistration => self.closed = true,
+            Act::OpenRegistration => self.closed = false,
+        }
+        self.story.push(Story::Act(acted));
+    }
+
+    pub(crate) fn account_block(&self, user: UserId) -> Option<Block> {
+        self.account_blocks.get(&user).copied()
+    }
+
+    pub(crate) fn refuse_sender(&mut self, block: Block, refused: bool) -> bool {
+        let pair = (block.by, block.user);
+        let before = self.refused.contains_key(&pair);
+        if refused {
+            self.refused.entry(pair).or_insert(block);
+        } else {
+            self.refused.remove(&pair);
+        }
+        before != refused
+    }
+
+    /// Asks `store` for pages of those who are blocked and expects them to be as they should.
+    pub(crate) fn expect_blocks(&self, store: &mut dyn Backend, by: UserId, window: Window) {
+        let expected = |blocks: Vec<Block>| {
+            let Page { items, older } = page(&blocks, |block| block.user.get(), |_| true, window);
+            Page { items: items.into_iter().copied().collect::<Vec<_>>(), older }
+        };
+        let accounts = expected(self.account_blocks.values().copied().collect());
+        assert_eq!(store.blocked_accounts(window).unwrap(), accounts, "{window:?}");
+        let theirs = self.refused.values().filter(|block| block.by == by);
+        let senders = expected(theirs.copied().collect());
+        assert_eq!(store.refused_senders(by, window).unwrap(), senders, "{by}, {window:?}");
+    }
+
     pub(crate) fn post(&mut self, new: NewMessage) -> Option<MessageId> {
         let takes = |to| self.user(to).is_some_and(|user| user.ended_at.is_none());
         if new.to.is_some_and(|to| !takes(to)) {
@@ -149,7 +241,7 @@ impl Reference {
             Ok(place) => self.messages[place] = message.clone(),
             Err(place) => self.messages.insert(place, message.clone()),
         }
-        self.versions.push(message);
+        self.story.push(Story::Version(message));
     }
 
     pub(crate) fn post_once(&mut self, new: NewMessage, once: Once) -> Option<Sent> {
@@ -290,6 +382,10 @@ impl Reference {
                 self.counters.next_event = message.event().get() + 1;
                 self.add(message);
             }
+            Restored::Act(acted) => {
+                self.counters.next_event = acted.event.get() + 1;
+                self.story.push(Story::Act(acted));
+            }
             Restored::Counters(counters) => self.counters = counters,
             Restored::Fact(fact) => unreachable!("{fact:?} is nothing that a case restores"),
         }
@@ -299,10 +395,15 @@ impl Reference {
     pub(crate) fn go_back(&mut self, counters: Counters) {
         self.users.retain(|user| user.id.get() < counters.next_user);
         self.messages.clear();
-        let mut versions = std::mem::take(&mut self.versions);
-        versions.retain(|message| message.event().get() < counters.next_event);
-        for message in versions {
-            self.add(message);
+        self.account_blocks.clear();
+        self.closed = false;
+        let mut story = std::mem::take(&mut self.story);
+        story.retain(|story| story.event().get() < counters.next_event);
+        for story in story {
+            match story {
+                Story::Version(message) => self.add(message),
+                Story::Act(acted) => self.acted(acted),
+            }
         }
         self.once.retain(|(_, first)| first.message.get() < counters.next_event);
         self.marks.retain(|Mark { behind, .. }| {
@@ -325,25 +426,30 @@ impl Reference {
     }
 
     pub(crate) fn history(&self, from: EventId, limit: usize) -> Vec<Event<'_>> {
-        let start = self.versions.partition_point(|message| message.event() < from);
-        self.versions[start..].iter().take(limit).map(|version| self.event(version)).collect()
+        let start = self.story.partition_point(|story| story.event() < from);
+        self.story[start..].iter().take(limit).map(|story| self.event(story)).collect()
     }
 
-    fn event(&self, version: &Message) -> Event<'_> {
+    fn event(&self, story: &Story) -> Event<'_> {
+        let version = match story {
+            Story::Version(version) => version,
+            &Story::Act(Acted { event: id, by, at, act }) => {
+                return Event { id, by, at, what: Happening::Act(act) };
+            }
+        };
         let message = Cow::Borrowed(self.message(version.id).unwrap());
         let (change, by, at) = match version.revision() {
             None => (Change::Created, version.from, version.sent_at),
             Some(Revision { by, at, text: Some(_), .. }) => (Change::Edited, *by, *at),
             Some(Revision { by, at, text: None, .. }) => (Change::Deleted, *by, *at),
         };
-        Event { id: version.event(), change, by, at, message }
+        Event { id: version.event(), by, at, what: Happening::Message(change, message) }
     }
 
     pub(crate) fn events(&self, reader: UserId, window: Window) -> Page<Event<'_>> {
-        let visible = |message: &Message| message.is_visible_to(reader);
-        let Page { items, older } =
-            page(&self.versions, |version| version.event().get(), visible, window);
-        Page { items: items.into_iter().map(|version| self.event(version)).collect(), older }
+        let visible = |story: &Story| story.is_visible_to(reader);
+        let Page { items, older } = page(&self.story, |story| story.event().get(), visible, window);
+        Page { items: items.into_iter().map(|story| self.event(story)).collect(), older }
     }
 
     /// Asks `store` for a page of events and expects it to be as it should.
@@ -406,7 +512,11 @@ impl Reference {
         for user in (1..4).filter_map(UserId::new) {
             self.expect_conversations(store, user, None, 20);
         }
+        assert_eq!(store.registration_is_closed().unwrap(), self.closed);
         for user in &self.users {
+            let all = Window { cursor: Cursor::Newest, limit: STEP };
+            self.expect_blocks(store, user.id, all);
+            assert_eq!(store.account_block(user.id).unwrap(), self.account_block(user.id));
             assert_eq!(store.sessions(user.id).unwrap(), self.sessions(user.id), "{}", user.id);
         }
         let now = self.once.last().map_or(Timestamp::from_millis(0), |(_, first)| first.at);

@@ -23,7 +23,7 @@ pub(crate) fn session(user: u64, number: u64, at: u64) -> Session {
 }
 
 /// The hash that [`Pair::with_users`] gives a user.
-fn hash(user: u64) -> String {
+pub(crate) fn hash(user: u64) -> String {
     format!("hash of u{user}")
 }
 

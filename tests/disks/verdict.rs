@@ -77,7 +77,8 @@ pub(crate) fn go_on(dir: &Path, before: Vec<Message>) -> Result<(), String> {
     drop(store);
     let mut store = open(dir)?;
     let found = store.history(MessageId::FIRST.into(), usize::MAX).map_err(|e| e.to_string())?;
-    let found: Vec<MessageId> = found.iter().map(|event| event.message.id).collect();
+    let found: Vec<MessageId> =
+        found.iter().filter_map(veche::model::Event::message).map(|message| message.id).collect();
     if found == expected { Ok(()) } else { Err(format!("{found:?} after {expected:?}")) }
 }
 
@@ -102,7 +103,7 @@ fn inspect(store: &mut SledStore, told: &[Told], ledger: &Ledger) -> Result<Vec<
     let all: Vec<Message> = store
         .history(MessageId::FIRST.into(), usize::MAX)?
         .into_iter()
-        .map(|event| event.message.into_owned())
+        .filter_map(|event| event.message().cloned())
         .collect();
     if !all.is_sorted_by_key(|message| message.id) {
         return wrong("messages are out of order".to_owned());

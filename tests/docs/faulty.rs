@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use veche::model::{
-    Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session, SessionId, Timestamp, User,
-    UserId, Username, Window,
+    Act, Block, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session, SessionId,
+    Timestamp, User, UserId, Username, Window,
 };
 use veche::store::{
     Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
@@ -83,6 +83,34 @@ impl Backend for FaultyStore {
 
     fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError> {
         self.store.end_account(user, seen, at)
+    }
+
+    fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Option<EventId>, StoreError> {
+        self.store.act(by, at, act)
+    }
+
+    fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError> {
+        self.store.account_block(user)
+    }
+
+    fn blocked_accounts(&mut self, window: Window) -> Result<Page<Block>, StoreError> {
+        self.store.blocked_accounts(window)
+    }
+
+    fn registration_is_closed(&mut self) -> Result<bool, StoreError> {
+        self.store.registration_is_closed()
+    }
+
+    fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError> {
+        self.store.refuse_sender(block, refused)
+    }
+
+    fn refuses(&mut self, by: UserId, user: UserId) -> Result<bool, StoreError> {
+        self.store.refuses(by, user)
+    }
+
+    fn refused_senders(&mut self, by: UserId, window: Window) -> Result<Page<Block>, StoreError> {
+        self.store.refused_senders(by, window)
     }
 
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError> {

@@ -1,6 +1,7 @@
 //! What an export is, byte for byte, and that nothing else is taken for one.
 
 use super::*;
+use crate::model::Block;
 use crate::model::MAX_TEXT_BYTES;
 use crate::store::{
     Hash, MemoryStore, NewMessage, NewRevision, NewUser, Once, RestoreError, import,
@@ -51,6 +52,12 @@ fn with_facts() -> MemoryStore {
     let once = Once { key: Hash([0xab; 16]), fingerprint: Hash([1; 16]) };
     store.post_once(new.clone(), once).unwrap();
     store.post(new).unwrap();
+    let bob = UserId::new(2).unwrap();
+    for act in [Act::Block(bob), Act::CloseRegistration] {
+        store.act(UserId::FIRST, sent_at, act).unwrap();
+    }
+    let block = Block { user: bob, by: UserId::FIRST, at: sent_at };
+    store.refuse_sender(block, true).unwrap();
     store
 }
 
@@ -84,15 +91,21 @@ fn golden() {
 {"revision":{"event":5,"message":0,"by_user":1,"at":"2023-11-14T22:13:20.300Z","text":"hello, all!"}}
 {"message":{"id":6,"from_user":1,"to_user":0,"text":"once","sent_at":"2023-11-14T22:13:20.300Z"}}
 {"message":{"id":7,"from_user":1,"to_user":0,"text":"once","sent_at":"2023-11-14T22:13:20.300Z"}}
+{"act":{"event":8,"by_user":1,"at":"2023-11-14T22:13:20.300Z","what":{"block":2}}}
+{"act":{"event":9,"by_user":1,"at":"2023-11-14T22:13:20.300Z","what":"close_registration"}}
 {"fact":{"retry":{"of":{"user":1,"key":"abababababababababababababababab"},"is":{"fingerprint":"01010101010101010101010101010101","message":6,"at":"2023-11-14T22:13:20.300Z"}}}}
 {"fact":{"retry_order":{"of":{"user":1,"number":0},"is":{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.300Z"}}}}
-{"end":{"users":2,"messages":5,"revisions":3,"next_user":3,"next_message":8,"sha256":"b6d96f52ef771cce8369e42596b8f8ba99248b2f0d925e36b4812fc8c03e6a45"}}
+{"fact":{"stray_tokens":{"of":{"user":2},"is":{"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"account_block":{"of":{"user":2},"is":{"by":1,"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"sender_block":{"of":{"by":1,"user":2},"is":{"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"registration":{"of":{},"is":{"by":1,"at":"2023-11-14T22:13:20.300Z"}}}}
+{"end":{"users":2,"messages":5,"revisions":3,"acts":2,"next_user":3,"next_message":10,"sha256":"188dbbfa6c157ad1e0d5994fb68539b2d51954a228cfeee9f66a7a432c6c39d9"}}
 "#;
     assert_eq!(exported(&mut with_facts()), expected);
     let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
     assert_eq!(
         summary.to_string(),
-        "2 users, 5 messages, 3 edits and deletions, sha256 b6d96f52ef771cce8369e42596b8f8ba99248b2f0d925e36b4812fc8c03e6a45"
+        "2 users, 5 messages, 3 edits and deletions, 2 acts of operators, sha256 188dbbfa6c157ad1e0d5994fb68539b2d51954a228cfeee9f66a7a432c6c39d9"
     );
 }
 
@@ -215,6 +228,10 @@ fn lines_that_are_no_records_are_told_by_number() {
         let rest = r#""by_user":1,"at":"2023-11-14T22:13:20.000Z""#;
         format!(r#"{{"revision":{{"event":{event},"message":{of},{rest}}}}}"#)
     };
+    let act = |event: &str, what: &str| {
+        let rest = format!(r#""by_user":1,"at":"2023-11-14T22:13:20.000Z","what":{what}"#);
+        format!(r#"{{"act":{{"event":{event},{rest}}}}}"#)
+    };
     let ann = user("1", "ann");
     let far = (crate::model::MAX_ID + 1).to_string();
     for (lines, why) in [
@@ -245,6 +262,16 @@ fn lines_that_are_no_records_are_told_by_number() {
         ),
         (vec![head, &ann, &revision("1", "0")], "line 3: there is no such message"),
         (vec![head, &ann, &message("0", "1", "0", "x"), &revision("0", "0")], "line 4: event 0 is"),
+        (vec![head, &ann, &act("0", "{\"block\":0}")], "line 3: not a record: "),
+        (vec![head, &ann, &act("0", "\"pardon\"")], "line 3: not a record: unknown variant"),
+        (
+            vec![head, &ann, &act("0", &format!("{{\"block\":{far}}}"))],
+            "line 3: the user is out of range",
+        ),
+        (
+            vec![head, &ann, &message("0", "1", "0", "x"), &act("0", "{\"block\":1}")],
+            "line 4: event 0 is out of order",
+        ),
         (vec![&old_head, &turn("1", "0")], "line 2: a fact in format 1"),
         (vec![head, &turn("1", "1"), &turn("1", "1")], "line 3: the fact is out of order"),
         (vec![head, &turn("1", "1"), &turn("1", "0")], "line 3: the fact is out of order"),

@@ -80,6 +80,11 @@ impl IndexAudit {
                 self.revision(message, stamp.position);
                 Ok(())
             }
+            Record::Act(acted) => {
+                let posting = Posting { id: acted.event.get(), position: stamp.position };
+                self.lists.entry(List::Deeds(Mailbox::General)).or_default().push(posting);
+                Ok(())
+            }
             Record::Fact { fact, .. } => {
                 self.fact(fact);
                 Ok(())
@@ -90,7 +95,7 @@ impl IndexAudit {
     fn revision(&mut self, message: &Message, position: u64) {
         let posting = Posting { id: message.event().get(), position };
         for feed in Mailbox::feeds(message.from, message.to) {
-            self.lists.entry(List::Revisions(feed)).or_default().push(posting);
+            self.lists.entry(List::Deeds(feed)).or_default().push(posting);
         }
         self.revised.insert(message.id, position);
     }
@@ -212,7 +217,7 @@ fn wrong(what: String) -> StoreError {
 fn name(list: List) -> String {
     let (what, mailbox) = match list {
         List::Messages(mailbox) => ("", mailbox),
-        List::Revisions(mailbox) => ("what was revised in ", mailbox),
+        List::Deeds(mailbox) => ("what was done in ", mailbox),
         List::Received { by, from } => {
             return format!("what user {by} received from user {from}");
         }
@@ -238,7 +243,7 @@ fn list(key: &[u8]) -> Option<List> {
     };
     match key.first()? {
         b'b' => Some(List::Messages(mailbox)),
-        b'e' => Some(List::Revisions(mailbox)),
+        b'e' => Some(List::Deeds(mailbox)),
         _ => None,
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn posting_key(list: List, id: u64) -> [u8; 26] {
     };
     let (first, (kind, a, b)) = match list {
         List::Messages(mailbox) => (b'b', of_mailbox(mailbox)),
-        List::Revisions(mailbox) => (b'e', of_mailbox(mailbox)),
+        List::Deeds(mailbox) => (b'e', of_mailbox(mailbox)),
         List::Received { by, from } => (b'd', (2, by.get(), from.get())),
     };
     let mut key = [first; 26];

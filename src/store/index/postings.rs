@@ -17,8 +17,8 @@ pub(super) const CHUNK_POSTINGS: usize = 128;
 pub(in crate::store) enum List {
     /// The messages of a mailbox.
     Messages(Mailbox),
-    /// What was edited and deleted in a mailbox.
-    Revisions(Mailbox),
+    /// What was done that a feed's readers may see, other than posting.
+    Deeds(Mailbox),
     /// The messages of a conversation that one of the two did not write.
     Received { by: UserId, from: UserId },
 }

@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{Lock, SledStore, decode, remove_dir};
+use super::opening::remove_dir;
+use super::{Lock, SledStore, decode};
 use crate::model::Epoch;
 use crate::store::facts::page;
 use crate::store::index::Index;
@@ -67,6 +68,7 @@ fn kept(store: &SledStore, mut record: Record) -> Result<Option<Record>, StoreEr
                 user.password_hash = "".into();
             }
         }
+        Record::Act(_) => {}
         Record::Counters(_) | Record::Fact { .. } => return Ok(None),
     }
     Ok(Some(record))

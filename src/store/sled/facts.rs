@@ -1,18 +1,20 @@
 //! Facts as a store with a log has them: newest in memory, the rest in the index; and how some are
 //! written as one with a message.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::time::Instant;
 
 use super::view::View;
 use super::{RECORD_BYTES, SledStore};
-use crate::model::{MessageId, UserId};
+use crate::model::{Act, EventId, MessageId, Timestamp, User, UserId};
 use crate::store::facts::{End, Entry, State};
 use crate::store::index::subject;
 use crate::store::record::Record;
 use crate::store::{
-    Backend as _, Fact, FirstAnswer, NewMessage, Once, RetryOf, Sent, StoreError, account, retry,
+    Backend as _, Fact, FirstAnswer, NewMessage, Once, RetryOf, Sent, StoreError, account, act,
+    retry,
 };
 
 /// What remembering a message under a key takes at most, about: two facts, and four that are over.
@@ -31,7 +33,7 @@ impl SledStore {
             return Ok(Some(Sent::Before(first)));
         }
         if let Some(to) = new.to
-            && !self.takes_messages(to)?
+            && !self.is_open(to)?
         {
             return Ok(None);
         }
@@ -44,9 +46,31 @@ impl SledStore {
         Ok(Some(Sent::Now(id)))
     }
 
-    /// Whether an account is there, has not ended, and its password hash is this one.
+    /// Whether an account is there, has neither ended nor been blocked, and its password hash is
+    /// this one.
     pub(super) fn has_hash(&mut self, user: UserId, seen: &str) -> Result<bool, StoreError> {
-        Ok(self.user(user)?.is_some_and(|user| account::is_open_with(&user, seen)))
+        let is_blocked = self.account_block(user)?.is_some();
+        let is_open = |user: Cow<'_, User>| account::is_open_with(&user, seen);
+        Ok(self.user(user)?.is_some_and(is_open) && !is_blocked)
+    }
+
+    /// Does what an operator wants, for which only the reserve has to be there: what keeps order
+    /// must not wait for room.
+    pub(super) fn write_act(
+        &mut self,
+        by: UserId,
+        at: Timestamp,
+        act: Act,
+    ) -> Result<Option<EventId>, StoreError> {
+        let mut counters = self.view.counters;
+        let acted = counters.act(by, at, act)?;
+        let Some(facts) = act::consequences(&self.view, &acted, |user| self.is_open(user))? else {
+            return Ok(None);
+        };
+        self.room.admit_to_reserve(FACT_BYTES * facts.len() + RECORD_BYTES, Instant::now())?;
+        self.view.counters = counters;
+        self.write_joined(facts, Record::Act(acted))?;
+        Ok(Some(acted.event))
     }
 
     /// Writes facts all of which are only so if the last one is. What ends something must not

@@ -5,13 +5,13 @@ use std::ops::ControlFlow;
 
 use super::{SledStore, View, decode};
 use crate::model::{
-    Change, Cursor, Event, EventId, Mailbox, Message, MessageId, Page, User, Window,
+    Change, Cursor, Event, EventId, Happening, Mailbox, Message, MessageId, Page, User, Window,
 };
 use crate::store::StoreError;
 use crate::store::index::{List, Posting};
 use crate::store::log::Log;
 use crate::store::record::Record;
-use crate::store::table::{Entry, Revised};
+use crate::store::table::{Deed, Entry};
 
 impl SledStore {
     pub(super) fn read_users(&self, positions: &[u64]) -> Result<Vec<Cow<'_, User>>, StoreError> {
@@ -69,9 +69,13 @@ impl SledStore {
         if let Some(position) = self.view.index.revision(id)? {
             return Ok(self.read_messages(vec![Posting { id: id.get(), position }])?.pop());
         }
-        let found = self.scan(id.into(), 1)?.pop();
+        let Some(Event { what: Happening::Message(_, message), .. }) =
+            self.scan(id.into(), 1)?.pop()
+        else {
+            return Ok(None);
+        };
         // A number that is an event's other than a posting is nobody's id.
-        Ok(found.map(|event| event.message).filter(|message| message.id == id))
+        Ok(Some(message).filter(|message| message.id == id))
     }
 
     pub(super) fn mailbox(
@@ -89,44 +93,48 @@ impl SledStore {
         Ok(Page { items, older })
     }
 
-    /// What was edited and deleted of what a feed's readers may see, and whether there is older.
-    pub(super) fn revisions(
+    /// What was done that a feed's readers may see, and whether there is older.
+    pub(super) fn deeds(
         &self,
         feed: Mailbox,
         window: Window,
     ) -> Result<(Vec<Event<'_>>, bool), StoreError> {
         let View { table, .. } = &self.view;
-        let newer = |window| table.revisions(feed, window);
-        let list = List::Revisions(feed);
-        let (postings, older) = self.older(list, window, self.view.revisions_start(), newer)?;
-        let mut revised = self.read_revisions(&postings)?;
-        let rest = Window { limit: window.limit - revised.len(), ..window };
-        revised.extend(table.revisions(feed, rest).0);
-        let events: Result<_, _> = revised.into_iter().map(|it| self.event_of(it)).collect();
+        let newer = |window| table.deeds(feed, window);
+        let list = List::Deeds(feed);
+        let (postings, older) = self.older(list, window, self.view.deeds_start(), newer)?;
+        let mut deeds = self.read_deeds(&postings)?;
+        let rest = Window { limit: window.limit - deeds.len(), ..window };
+        deeds.extend(table.deeds(feed, rest).0);
+        let events: Result<_, _> = deeds.into_iter().map(|it| self.event_of(it)).collect();
         Ok((events?, older))
     }
 
-    fn event_of(&self, revised: Revised) -> Result<Event<'_>, StoreError> {
-        let missing = || self.view.index.broken("what was revised is not there");
-        let message = self.find_message(revised.message)?.ok_or_else(missing)?;
-        Ok(revised.of_present(message))
+    fn event_of(&self, deed: Deed) -> Result<Event<'_>, StoreError> {
+        deed.event(|id| self.revised_message(id))
     }
 
-    fn read_revisions(&self, postings: &[Posting]) -> Result<Vec<Revised>, StoreError> {
+    fn revised_message(&self, id: MessageId) -> Result<Cow<'_, Message>, StoreError> {
+        let missing = || self.view.index.broken("what was revised is not there");
+        self.find_message(id)?.ok_or_else(missing)
+    }
+
+    fn read_deeds(&self, postings: &[Posting]) -> Result<Vec<Deed>, StoreError> {
         let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
-        let mut revisions = Vec::with_capacity(postings.len());
+        let mut deeds = Vec::with_capacity(postings.len());
         self.log.read(&positions, |frame| {
-            let revised = match decode(&self.log, &frame)? {
-                Record::Revision(message) => Revised::of(&message),
+            let deed = match decode(&self.log, &frame)? {
+                Record::Revision(message) => Deed::revision(&message),
+                Record::Act(acted) => Some(Deed::act(&acted)),
                 _ => None,
             };
-            let wanted = postings[revisions.len()].id;
-            let revised = revised.filter(|revised| revised.event.get() == wanted);
-            let broken = || self.view.index.broken("a revision's position holds something else");
-            revisions.push(revised.ok_or_else(broken)?);
+            let wanted = postings[deeds.len()].id;
+            let deed = deed.filter(|deed| deed.event.get() == wanted);
+            let broken = || self.view.index.broken("an event's position holds something else");
+            deeds.push(deed.ok_or_else(broken)?);
             Ok(())
         })?;
-        Ok(revisions)
+        Ok(deeds)
     }
 
     /// The part of a window of a list that lies below `boundary`, where memory begins, and whether
@@ -165,7 +173,7 @@ impl SledStore {
     ) -> Result<Vec<Event<'_>>, StoreError> {
         let view = &self.view;
         let mut found = Vec::new();
-        if from.get() < view.table_start().max(view.revisions_start()) {
+        if from.get() < view.table_start().max(view.deeds_start()) {
             for event in self.scan(from, limit)? {
                 found.push(self.present(event)?);
             }
@@ -175,7 +183,7 @@ impl SledStore {
         for entry in view.table.history(behind).take(limit - found.len()) {
             found.push(match entry {
                 Entry::Posted(message) => Event::created(Cow::Borrowed(message)),
-                Entry::Revised(revised) => self.event_of(revised)?,
+                Entry::Done(deed) => self.event_of(deed)?,
             });
         }
         Ok(found)
@@ -183,15 +191,15 @@ impl SledStore {
 
     /// An event as it was recorded, with the message as it is now.
     fn present<'a>(&'a self, event: Event<'a>) -> Result<Event<'a>, StoreError> {
-        let id = event.message.id;
-        let untouched = || Ok(self.view.index.revision(id)?.is_none());
+        let Happening::Message(change, message) = &event.what else { return Ok(event) };
+        let (change, id) = (*change, message.id);
+        let untouched = || Ok::<_, StoreError>(self.view.index.revision(id)?.is_none());
         let message = match self.view.newest(id) {
-            Some(newest) => Some(Cow::Borrowed(newest)),
-            None if event.change == Change::Created && untouched()? => return Ok(event),
-            None => self.find_message(id)?,
+            Some(newest) => Cow::Borrowed(newest),
+            None if change == Change::Created && untouched()? => return Ok(event),
+            None => self.revised_message(id)?,
         };
-        let missing = || self.view.index.broken("what was revised is not there");
-        Ok(Event { message: message.ok_or_else(missing)?, ..event })
+        Ok(Event { what: Happening::Message(change, message), ..event })
     }
 
     /// Up to `limit` events from `from` on as the log has them, with their messages as they were
@@ -207,6 +215,7 @@ impl SledStore {
                 Record::Message(message) | Record::Revision(message) => {
                     Some(Event::latest(Cow::Owned(message)))
                 }
+                Record::Act(acted) => Some(acted.into()),
                 Record::User(_) | Record::Counters(_) | Record::Fact { .. } => None,
             };
             found.extend(event.filter(|event| event.id >= from && found.len() < limit));

@@ -7,14 +7,18 @@ mod flips;
 mod index;
 mod seal;
 
-use std::fs::{File, OpenOptions};
-use std::path::PathBuf;
+use std::fs::{self, File, OpenOptions};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::view::RECENT_MESSAGES;
 use super::*;
-use crate::model::{MessageText, Timestamp};
-use crate::store::{LogDamage, MemoryStore};
+use crate::model::MessageText;
+use crate::store::index::Index;
+use crate::store::log;
+use crate::store::{LogDamage, MemoryStore, Progress};
 
 const EPOCH: Epoch = Epoch(7);
 const USERS: u64 = 3;

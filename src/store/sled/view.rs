@@ -9,7 +9,7 @@ use crate::store::facts::Facts;
 use crate::store::index::{Applied, Change, Index};
 use crate::store::log::Stamp;
 use crate::store::record::Record;
-use crate::store::table::Table;
+use crate::store::table::{Deed, Table};
 use crate::store::{Counters, RestoreError, StoreError};
 
 /// So many records wait before the index takes them in, so that a busy mailbox's list is written
@@ -19,8 +19,8 @@ pub(super) const APPLY_EVERY: usize = 256;
 pub(super) const REPLAY_APPLY_EVERY: usize = 16 * 1024;
 /// Newest messages kept in memory: at least sixteen of the longest pages.
 pub(super) const RECENT_MESSAGES: usize = 16 * 1024;
-/// Newest edits and deletions kept in memory.
-const RECENT_REVISIONS: usize = 16 * 1024;
+/// Newest events other than posts kept in memory.
+const RECENT_DEEDS: usize = 16 * 1024;
 /// Text in those messages, in bytes.
 const RECENT_TEXT_BYTES: usize = 16 * 1024 * 1024;
 
@@ -71,6 +71,10 @@ impl View {
                 self.table.revise(&message);
                 self.revised.insert(id, message);
             }
+            Record::Act(acted) => {
+                self.pending.push(Change::Act { event: acted.event, position });
+                self.table.note(Deed::act(&acted));
+            }
             Record::Counters(_) => {}
             Record::Fact { fact, .. } => {
                 let subject: Box<[u8]> = fact.subject().into();
@@ -106,11 +110,11 @@ impl View {
         Ok(())
     }
 
-    /// Forgets old messages and revisions, but none that the index does not know.
+    /// Forgets old messages and deeds, but none that the index does not know.
     pub(super) fn trim(&mut self) {
         let unindexed = self.pending.len();
-        while self.table.revision_count() > RECENT_REVISIONS.max(unindexed) {
-            self.table.evict_oldest_revision();
+        while self.table.deed_count() > RECENT_DEEDS.max(unindexed) {
+            self.table.evict_oldest_deed();
         }
         loop {
             let (messages, text_bytes) = self.table.size();
@@ -132,9 +136,9 @@ impl View {
         self.table.first_message().map_or(self.counters.next_event, MessageId::get)
     }
 
-    /// The event from which on the table holds every revision.
-    pub(super) fn revisions_start(&self) -> u64 {
-        self.table.revisions_start()
+    /// The event from which on the table holds every deed.
+    pub(super) fn deeds_start(&self) -> u64 {
+        self.table.deeds_start()
     }
 
     /// The id from which on the table holds every account.

@@ -47,7 +47,10 @@ fn damages(found: &Check) -> Vec<(u64, &str)> {
 fn a_good_store_is_counted() {
     let sample = Sample::new(400);
     let whole = found(&sample.dir());
-    assert_eq!(whole.counts, Counts { users: 3, general: 100, private: 300, revisions: 0 });
+    assert_eq!(
+        whole.counts,
+        Counts { users: 3, general: 100, private: 300, revisions: 0, acts: 0 }
+    );
     assert_eq!((whole.segments, whole.index), (1, IndexState::Agrees { behind: 0 }));
     assert_eq!(whole.bytes, fs::metadata(sample.log_file()).unwrap().len());
 

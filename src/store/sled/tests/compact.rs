@@ -1,5 +1,7 @@
 //! A log that is written anew, and every instant at which that may end.
 
+use std::io;
+
 use super::super::check::{IndexState, check};
 use super::super::compact::{UNFINISHED, compact, exchange, expect_room, rewrite, switch};
 use super::*;

@@ -1,6 +1,8 @@
 //! One flipped bit anywhere in the log or in sled's files: everything is read as it was written,
 //! or refused with its place, or found wrong and made again. Never another answer.
 
+use std::collections::BTreeMap;
+
 use std::path::PathBuf;
 
 use super::*;

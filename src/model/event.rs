@@ -1,0 +1,134 @@
+//! What happens, in one sequence: to messages, and in the house.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{MAX_ID, Message, MessageId, Timestamp, UserId};
+
+/// An event's number. One sequence counts all that happens; a message's id is the number of its
+/// creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(u64);
+
+impl EventId {
+    /// `None` above [`MAX_ID`].
+    #[must_use]
+    pub fn new(id: u64) -> Option<EventId> {
+        (id <= MAX_ID).then_some(EventId(id))
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<MessageId> for EventId {
+    fn from(id: MessageId) -> EventId {
+        EventId(id.get())
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Its number.
+    pub id: EventId,
+    /// Who did it.
+    pub by: UserId,
+    /// When.
+    pub at: Timestamp,
+    /// What was done.
+    pub what: Happening<'a>,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening<'a> {
+    /// To a message, which is as it is now, whatever has happened to it since.
+    Message(Change, Cow<'a, Message>),
+    /// In the house.
+    Act(Act),
+}
+
+/// What can happen to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It was posted.
+    Created,
+    /// Its text is another one.
+    Edited,
+    /// It is a tombstone from now on.
+    Deleted,
+}
+
+/// What operators do to keep order. Everybody may see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Nobody can log in to a user's account any more, and no token of it is good.
+    Block(UserId),
+    /// The user can log in again.
+    Unblock(UserId),
+    /// Nobody can register any more.
+    CloseRegistration,
+    /// Everybody can register again.
+    OpenRegistration,
+}
+
+impl<'a> Event<'a> {
+    /// That a message was posted.
+    #[must_use]
+    pub fn created(message: Cow<'a, Message>) -> Event<'a> {
+        let (id, by, at) = (message.id.into(), message.from, message.sent_at);
+        Event { id, by, at, what: Happening::Message(Change::Created, message) }
+    }
+
+    /// The event that made a message what it is.
+    #[must_use]
+    pub fn latest(message: Cow<'a, Message>) -> Event<'a> {
+        let Some(revision) = message.revision() else { return Event::created(message) };
+        let change = if revision.text.is_some() { Change::Edited } else { Change::Deleted };
+        let (id, by, at) = (revision.event, revision.by, revision.at);
+        Event { id, by, at, what: Happening::Message(change, message) }
+    }
+
+    /// The message that it happened to, if it was one.
+    #[must_use]
+    pub fn message(&self) -> Option<&Message> {
+        match &self.what {
+            Happening::Message(_, message) => Some(message),
+            Happening::Act(_) => None,
+        }
+    }
+
+    /// The two who may see it; `None` if everybody may.
+    #[must_use]
+    pub fn parties(&self) -> Option<[UserId; 2]> {
+        let message = self.message()?;
+        message.to.map(|to| [message.from, to])
+    }
+
+    /// The same, with nothing of the store's.
+    #[must_use]
+    pub fn into_owned(self) -> Event<'static> {
+        let Event { id, by, at, what } = self;
+        let what = match what {
+            Happening::Message(change, message) => {
+                Happening::Message(change, Cow::Owned(message.into_owned()))
+            }
+            Happening::Act(act) => Happening::Act(act),
+        };
+        Event { id, by, at, what }
+    }
+}

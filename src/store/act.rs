@@ -1,0 +1,77 @@
+//! What operators do, and what comes of it: accounts that are blocked, and registration that is
+//! closed.
+//!
+//! An act is an event with its actor, and one with the facts that it makes so.
+
+use serde::{Deserialize, Serialize};
+
+use super::block::{self, Blocked};
+use super::fact::{Fact, Layout};
+use super::facts::{self, State};
+use super::record::{Acted, DecodeError, Fields};
+use super::{StoreError, session};
+use crate::model::{Act, UserId};
+
+/// Registration. There is only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistrationOf {}
+
+/// nothing
+impl Layout for RegistrationOf {
+    fn put(&self, _: &mut Vec<u8>) {}
+
+    fn take(_: &mut Fields<'_>) -> Result<RegistrationOf, DecodeError> {
+        Ok(RegistrationOf {})
+    }
+}
+
+/// Whether an operator has closed registration.
+pub(super) fn is_closed(state: &impl State) -> Result<bool, StoreError> {
+    Ok(facts::get(state, &RegistrationOf {})?.is_some())
+}
+
+/// What is to be written before an act, all of which is only so if the act is there; `None` if it
+/// is so already. `exists` says whether there is an
+/// account that has not ended.
+pub(super) fn consequences(
+    state: &impl State,
+    acted: &Acted,
+    exists: impl FnOnce(UserId) -> Result<bool, StoreError>,
+) -> Result<Option<Vec<Fact>>, StoreError> {
+    let &Acted { by, at, act, .. } = acted;
+    let made = Blocked { by, at };
+    let registration = |is| vec![Fact::Registration { of: RegistrationOf {}, is }];
+    Ok(match act {
+        Act::Block(user) if block::account(state, user)?.is_none() && exists(user)? => {
+            let mut facts = session::end_all(state, user, at, None)?;
+            facts.push(block::of_account(user, Some(made)));
+            Some(facts)
+        }
+        Act::Unblock(user) if block::account(state, user)?.is_some() => {
+            Some(vec![block::of_account(user, None)])
+        }
+        Act::CloseRegistration if !is_closed(state)? => Some(registration(Some(made))),
+        Act::OpenRegistration if is_closed(state)? => Some(registration(None)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    /// The bytes on every disk out there: these literals never change.
+    #[test]
+    fn golden() {
+        let at = Timestamp::from_millis(1_700_000_000_123);
+        let closed = Blocked { by: UserId::new(3).unwrap(), at };
+        let fact = Fact::Registration { of: RegistrationOf {}, is: Some(closed) };
+        let value = [3, 0, 0, 0, 0, 0, 0, 0, 0x7b, 0x68, 0xe5, 0xcf, 0x8b, 1, 0, 0];
+        assert_eq!((fact.subject(), fact.value()), (vec![9], Some(value.to_vec())));
+        let line = r#"{"registration":{"of":{},"is":{"by":3,"at":"2023-11-14T22:13:20.123Z"}}}"#;
+        assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+        assert_eq!(serde_json::from_str::<Fact>(line).unwrap().checked(), Some(fact));
+    }
+}
