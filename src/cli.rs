@@ -11,6 +11,8 @@ use crate::api::Settings;
 use crate::api::client::{Network, Proxies};
 use crate::api::cors::{Cors, Origin};
 use crate::api::limits::{Limit, Limits};
+use crate::api::operators::Operators;
+use crate::model::Username;
 
 /// What is kept free on the disk unless it is said otherwise: room to stop in good order, and for
 /// the operator to see to it.
@@ -125,6 +127,15 @@ pub enum StoreKind {
     Sled,
 }
 
+/// Whether new accounts can be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Registration {
+    /// By everybody, until an operator closes it
+    Open,
+    /// By nobody
+    Closed,
+}
+
 /// How the chat is served.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -155,6 +166,20 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     pub min_password_length: u16,
+    /// Whether new accounts can be made; what is `closed` here, no operator opens
+    #[arg(long, env = "VECHE_REGISTRATION", value_enum, default_value = "open")]
+    pub registration: Registration,
+    /// This user keeps order (repeatable): may delete messages, block users and close registration
+    ///
+    /// Whoever registers the name first is an operator, so register it before others can.
+    #[arg(
+        long,
+        env = "VECHE_OPERATOR",
+        value_name = "NAME",
+        value_delimiter = ',',
+        value_parser = Username::parse
+    )]
+    pub operator: Vec<Username>,
     /// Let web pages of this origin use the API (repeatable), as in `https://chat.example.org`
     ///
     /// `*` stands for all. Without it browsers keep pages of other origins from reading replies.
@@ -253,6 +278,8 @@ impl ServeArgs {
                 message: self.message_limit,
             },
             proxies: Proxies::with(self.trust_proxy.clone()),
+            operators: Operators::named(&self.operator),
+            registration_open: self.registration == Registration::Open,
         }
     }
 }

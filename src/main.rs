@@ -24,7 +24,7 @@ use veche::docs::address::Address;
 use veche::docs::check::{self, Check, Report as _};
 use veche::docs::plan::Plan;
 use veche::http::{self, Destination, Keeper, Server};
-use veche::model::Epoch;
+use veche::model::{Epoch, Username};
 use veche::progress::{Display, Lines};
 use veche::store::{self, Backend, Compaction, MemoryStore, SledStore, Summary, TransferError};
 use veche::sys::{SystemClock, SystemEntropy, random};
@@ -81,7 +81,7 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
         access_log: serve.access_log.clone().map(Destination::from),
     };
     let server = Server::bind(serve.listen, settings)?.kept_by(Process::default());
-    let store = open(args, serve, &mut entropy)?;
+    let mut store = open(args, serve, &mut entropy)?;
     let secret = match (&serve.jwt_secret_file, args.store) {
         (Some(file), _) => secret::read(file)?,
         (None, StoreKind::Sled) => {
@@ -96,6 +96,9 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
              --min-password-length {ADVISED_PASSWORD_LENGTH} is advised",
             serve.min_password_length
         );
+    }
+    for name in &serve.operator {
+        advise_operator(&mut *store, name)?;
     }
     let tokens = Tokens::new(&secret, serve.token_ttl, store.epoch());
     let app = App::new(store, tokens, Box::new(SystemClock), Box::new(entropy), serve.settings());
@@ -116,6 +119,21 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     tell_manager(NotifyState::Ready);
     server.run(app)?;
     log::info!("stopped");
+    Ok(())
+}
+
+/// Says what makes a name that was given useless so far, or dangerous.
+fn advise_operator(store: &mut dyn Backend, name: &Username) -> Outcome<()> {
+    let found = store.user_named(name)?.map(|user| (user.id, user.ended_at.is_some()));
+    let name = name.as_str();
+    match found {
+        None => log::warn!("nobody is called {name} yet: who registers the name is an operator"),
+        Some((_, true)) => log::warn!("the account of {name} has ended: nobody is this operator"),
+        Some((id, false)) if store.account_block(id)?.is_some() => {
+            log::warn!("{name} is blocked, until another operator lets them in");
+        }
+        Some(_) => {}
+    }
     Ok(())
 }
 

@@ -66,8 +66,21 @@ kinds! {
         "Private messages are for their two parties only.",
         "Nothing: another token would be needed.";
     NOT_THE_AUTHOR = 403 "not-the-author": "Only its author may change it",
-        "A message is edited and deleted by who wrote it, and by nobody else.",
+        "A message is edited by who wrote it, and deleted by who wrote it or by an operator.",
         "Nothing: it is somebody else's.";
+    ACCOUNT_BLOCKED = 403 "account-blocked": "The account is blocked",
+        "The user name and the password are right, but an operator has blocked the account.",
+        "Nothing, until an operator lets it in again.";
+    BLOCKED_BY_RECEIVER = 403 "blocked-by-receiver": "The receiver takes no messages of yours",
+        "The other user has blocked you: what you write or edit would reach them.",
+        "Nothing: it is their choice. Nothing was changed.";
+    NOT_AN_OPERATOR = 403 "not-an-operator": "Only operators may do this",
+        "What keeps order on the server is for those whom its command line names.",
+        "Ask an operator.";
+    REGISTRATION_CLOSED = 403 "registration-closed": "Registration is closed",
+        "No new accounts are made, because an operator has closed registration or the server was \
+         started so.",
+        "Ask an operator.";
     NOT_FOUND = 404 "not-found": "There is nothing here",
         "There is no such path, or nothing has the id in it.",
         "Correct the path or the id in it.";
@@ -80,6 +93,12 @@ kinds! {
     MESSAGE_DELETED = 409 "message-deleted": "The message is deleted",
         "What is deleted cannot be edited any more.",
         "Write another message.";
+    CANNOT_BE_BLOCKED = 409 "cannot-be-blocked": "This user cannot be blocked",
+        "Operators cannot be blocked from the server, and nobody can block themselves.",
+        "Nothing.";
+    TOO_MANY_BLOCKS = 409 "too-many-blocks": "Too many users are blocked",
+        "One user can block 1,000 others.",
+        "Take a block back first.";
     CURSOR_LOST = 410 "cursor-lost": "The cursor belongs to another store",
         "The link that was followed comes from a store that is not served any more.",
         "Forget what you have: the store was reset. Start again without a cursor.";

@@ -1,12 +1,12 @@
 //! The server's state that the targets ask: accounts, messages and tokens that are always the same.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 
 use veche::api::client::{Network, Proxies};
 use veche::api::cors::{Cors, Origin};
 use veche::api::limits::{Limit, Limits};
-use veche::api::{App, Body, Request, Settings};
+use veche::api::{App, Request, Settings};
 use veche::auth::tokens::Tokens;
 use veche::model::{
     Content, Epoch, MAX_ID, Message, MessageId, MessageText, SessionId, Timestamp, User, UserId,
@@ -102,6 +102,7 @@ pub(super) fn limited(store: Box<dyn Backend>, limits: Limits) -> App {
         cors: Cors::with(vec![Origin::parse("https://chat.example.org").unwrap()]),
         limits,
         proxies: Proxies::with(vec![Network::parse("127.0.0.0/8").unwrap()]),
+        ..Settings::default()
     };
     App::new(store, tokens(), Box::new(FixedClock(now())), Box::new(SeededEntropy(1)), settings)
 }
@@ -123,24 +124,5 @@ pub(super) fn session(user: u64) -> SessionId {
 
 /// A request without anything.
 pub(super) fn request<'a>(method: &'a str, target: &'a str) -> Request<'a> {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    Request {
-        method,
-        path,
-        query,
-        client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        authorization: None,
-        content_type: None,
-        accept: None,
-        accept_encoding: None,
-        if_match: None,
-        if_none_match: None,
-        idempotency_key: None,
-        last_event_id: None,
-        prefer: None,
-        origin: None,
-        requested_method: None,
-        user_agent: None,
-        body: Body::Bytes(&[]),
-    }
+    Request::new(method, target, Ipv4Addr::LOCALHOST.into())
 }

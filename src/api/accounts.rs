@@ -51,6 +51,7 @@ pub(super) const REGISTER: Operation = Operation {
         .perhaps_with(&[Field::RateLimit, Field::RateLimitPolicy])],
     problems: &[
         problem::MALFORMED_BODY,
+        problem::REGISTRATION_CLOSED,
         problem::USERNAME_TAKEN,
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
@@ -73,6 +74,7 @@ pub(super) const LOGIN: Operation = Operation {
     problems: &[
         problem::MALFORMED_BODY,
         problem::WRONG_CREDENTIALS,
+        problem::ACCOUNT_BLOCKED,
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
         problem::INVALID_FIELD,
@@ -92,6 +94,7 @@ pub(super) fn register(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Fa
     let password = credentials.password.required("password")?;
     let name = Username::parse(&username).map_err(|why| Problem::field("username", why))?;
     check_password("password", &password, app.settings.min_password_length)?;
+    app.expect_registration_open()?;
     // Asked again when it is written; a name that is taken is not worth a hash.
     if app.store.user_named(&name)?.is_some() {
         return Err(username_taken().into());
@@ -121,6 +124,8 @@ fn create(
     password_hash: Box<str>,
     standing: Option<Standing>,
 ) -> Result<Reply, Failure> {
+    // It may have been closed since.
+    app.expect_registration_open()?;
     let created_at = app.clock.now();
     let created = app.store.create_user(NewUser { name, password_hash, created_at })?;
     let id = created.ok_or_else(username_taken)?;
@@ -155,9 +160,17 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
             };
             let (id, seen) = user.ok_or_else(wrong)?;
             let session = app.new_session(id, user_agent);
+            let begun = app.store.begin_session(session.clone(), &seen)?;
+            let is_blocked = begun.is_none() && app.store.account_block(id)?.is_some();
+            if begun.is_some() || is_blocked {
+                app.limiters.login_succeeded(attempt, &*app.clock);
+            }
+            if is_blocked {
+                let why = "an operator has blocked this account";
+                return Err(Problem::new(problem::ACCOUNT_BLOCKED, why).into());
+            }
             // The password may be another since it was looked at, or the account have ended.
-            let ended = app.store.begin_session(session.clone(), &seen)?.ok_or_else(wrong)?;
-            app.limiters.login_succeeded(attempt, &*app.clock);
+            let ended = begun.ok_or_else(wrong)?;
             for ended in ended {
                 app.live.end(id, ended);
             }
@@ -192,11 +205,9 @@ fn username_taken() -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::api::client::Proxies;
-    use crate::api::cors::Cors;
     use crate::api::limits::{Limit, Limits};
     use crate::api::{Body, Request, Settings};
     use crate::auth::tokens::Tokens;
@@ -207,12 +218,7 @@ mod tests {
     fn app() -> App {
         let limit = Limit::parse("2/d").unwrap();
         let limits = Limits { login: limit, registration: limit, message: limit };
-        let settings = Settings {
-            min_password_length: 3,
-            cors: Cors::default(),
-            limits,
-            proxies: Proxies::default(),
-        };
+        let settings = Settings { limits, ..Settings::default() };
         App::new(
             Box::new(MemoryStore::new(Epoch(1))),
             Tokens::new(&[7; 32], 3600, Epoch(1)),
@@ -225,23 +231,8 @@ mod tests {
     fn post(app: &mut App, path: &str, password: &str) -> Outcome {
         let body = format!("{{\"username\":\"ann\",\"password\":\"{password}\"}}");
         let (_, outcome) = app.handle(&Request {
-            method: "POST",
-            path,
-            query: "",
-            client: IpAddr::from(Ipv4Addr::LOCALHOST),
-            authorization: None,
-            content_type: None,
-            accept: None,
-            accept_encoding: None,
-            if_match: None,
-            if_none_match: None,
-            idempotency_key: None,
-            last_event_id: None,
-            prefer: None,
-            origin: None,
-            requested_method: None,
-            user_agent: None,
             body: Body::Bytes(body.as_bytes()),
+            ..Request::new("POST", path, Ipv4Addr::LOCALHOST.into())
         });
         outcome
     }

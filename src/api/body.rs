@@ -35,6 +35,9 @@ pub(super) trait Expected<'de>: Sized {
     fn from_u64(_: u64) -> Option<Self> {
         None
     }
+    fn from_bool(_: bool) -> Option<Self> {
+        None
+    }
 }
 
 impl<'de: 'a, 'a> Expected<'de> for Cow<'a, str> {
@@ -48,6 +51,13 @@ impl Expected<'_> for u64 {
     const WHAT: &'static str = "must be a whole number";
     fn from_u64(number: u64) -> Option<Self> {
         Some(number)
+    }
+}
+
+impl Expected<'_> for bool {
+    const WHAT: &'static str = "must be true or false";
+    fn from_bool(value: bool) -> Option<Self> {
+        Some(value)
     }
 }
 
@@ -106,8 +116,8 @@ impl<'de, T: Expected<'de>> Visitor<'de> for FieldVisitor<T> {
         Ok(Given::Wrong)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Given::Wrong)
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Given::of(T::from_bool(value)))
     }
 
     /// `null` says as much as leaving the field out.

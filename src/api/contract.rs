@@ -98,6 +98,8 @@ pub enum Tag {
     Events,
     /// Who is who.
     Users,
+    /// What operators do to keep order.
+    Moderation,
     /// The documentation itself.
     Reference,
     /// How the server is.
@@ -106,13 +108,14 @@ pub enum Tag {
 
 impl Tag {
     /// All of them, in the order in which a reader meets them.
-    pub const ALL: [Tag; 8] = [
+    pub const ALL: [Tag; 9] = [
         Tag::Accounts,
         Tag::Messages,
         Tag::PrivateMessages,
         Tag::Conversations,
         Tag::Events,
         Tag::Users,
+        Tag::Moderation,
         Tag::Reference,
         Tag::Health,
     ];
@@ -127,6 +130,7 @@ impl Tag {
             Tag::Conversations => "Conversations",
             Tag::Events => "Events",
             Tag::Users => "Users",
+            Tag::Moderation => "Moderation",
             Tag::Reference => "Reference",
             Tag::Health => "Health",
         }
@@ -142,6 +146,7 @@ impl Tag {
             Tag::Conversations => "Whom one talks with, and what of it is unread",
             Tag::Events => "What happens, in one sequence",
             Tag::Users => "Who is who",
+            Tag::Moderation => "What operators do to keep order",
             Tag::Reference => "This documentation",
             Tag::Health => "How the server is",
         }

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::body::{self, Given};
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
 use super::messages::MessageBody;
-use super::names::{Expand, Names};
+use super::names::Names;
 use super::paging::{Links, Parameter, number};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
 use crate::model::{Cursor, MessageId, Page, UserId};
@@ -129,9 +129,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let names = Names::of_users(&mut *app.store, items.iter().filter_map(|item| item.with))?;
     let bodies: Vec<_> = items.iter().map(|item| ConversationBody::new(item, &names)).collect();
     let reply = Reply::json(200, to_json(&bodies));
-    let path = call.request.path;
-    let links =
-        Links { path, with: None, expand: Expand::Nothing, window, epoch: app.store.epoch() };
+    let links = Links::new(call.request.path, window, app.store.epoch());
     Ok(Outcome::Reply(match items.last().filter(|_| older) {
         Some(oldest) => reply.with("Link", links.to_older(oldest.last.id.get())),
         None => reply,
@@ -171,11 +169,8 @@ impl App {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
-    use super::super::client::Proxies;
-    use super::super::cors::Cors;
-    use super::super::limits::Limits;
     use super::super::{Body, Request, Settings};
     use super::*;
     use crate::auth::tokens::Tokens;
@@ -195,15 +190,9 @@ mod tests {
             let sent_at = Timestamp::from_millis(1);
             store.post(NewMessage { from: UserId::FIRST, to, text, sent_at }).unwrap();
         }
-        let settings = Settings {
-            min_password_length: 3,
-            cors: Cors::default(),
-            limits: Limits::default(),
-            proxies: Proxies::default(),
-        };
         let tokens = Tokens::new(&[7; 32], 3600, Epoch(1));
         let clock = Box::new(FixedClock(Timestamp::from_millis(1)));
-        App::new(Box::new(store), tokens, clock, Box::new(SeededEntropy(1)), settings)
+        App::new(Box::new(store), tokens, clock, Box::new(SeededEntropy(1)), Settings::default())
     }
 
     /// Bob marks a conversation: how it was answered, and what others are to be told.
@@ -219,24 +208,11 @@ mod tests {
         app.live.begin(&session);
         let token = app.tokens.issue(bob, session.created_at, session.id).unwrap();
         let body = format!("{{\"up_to\":{up_to}}}");
+        let path = format!("/api/users/me/conversations/{with}/read");
         let (_, outcome) = app.handle(&Request {
-            method: "PUT",
-            path: &format!("/api/users/me/conversations/{with}/read"),
-            query: "",
-            client: IpAddr::from(Ipv4Addr::LOCALHOST),
             authorization: Some(&format!("Bearer {token}")),
-            content_type: None,
-            accept: None,
-            accept_encoding: None,
-            if_match: None,
-            if_none_match: None,
-            last_event_id: None,
-            prefer: None,
-            idempotency_key: None,
-            user_agent: None,
-            origin: None,
-            requested_method: None,
             body: Body::Bytes(body.as_bytes()),
+            ..Request::new("PUT", &path, Ipv4Addr::LOCALHOST.into())
         });
         let Outcome::Reply(reply) = outcome else { panic!("no worker is needed") };
         (reply.status, app.read_marks().collect())

@@ -105,7 +105,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let (path, reader): (Box<str>, _) = (call.request.path.into(), call.caller);
     let topics = [Mailbox::General, Mailbox::Private(reader)]
         .into_iter()
-        .flat_map(|feed| [Topic::Posted(feed), Topic::Revised(feed)])
+        .flat_map(|feed| [Topic::Posted(feed), Topic::Done(feed)])
         .collect();
     let read = move |app: &mut App| {
         let links = Links { path: &path, with: None, expand, window, epoch: app.store.epoch() };

@@ -96,13 +96,11 @@ pub(super) fn replayed(
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::api::client::Proxies;
-    use crate::api::cors::Cors;
     use crate::api::limits::{Limit, Limits};
     use crate::api::{Body, Outcome, Settings};
     use crate::auth::tokens::Tokens;
@@ -137,15 +135,9 @@ mod tests {
                 let created_at = Timestamp::from_millis(BEGUN);
                 store.create_user(NewUser { name, password_hash: "-".into(), created_at }).unwrap();
             }
-            let settings = Settings {
-                min_password_length: 3,
-                cors: Cors::default(),
-                limits: Limits {
-                    message: Limit::parse(message_limit).unwrap(),
-                    ..Limits::default()
-                },
-                proxies: Proxies::default(),
-            };
+            let message = Limit::parse(message_limit).unwrap();
+            let limits = Limits { message, ..Limits::default() };
+            let settings = Settings { limits, ..Settings::default() };
             let clock = SetClock(Arc::new(AtomicU64::new(BEGUN)));
             let tokens = Tokens::new(&[7; 32], 1 << 32, Epoch(1));
             let entropy = Box::new(SeededEntropy(1));
@@ -167,23 +159,10 @@ mod tests {
             let token = self.app.tokens.issue(session.user, now, session.id).unwrap();
             let body = format!("{{\"text\":\"{text}\"}}");
             let (_, outcome) = self.app.handle(&Request {
-                method: "POST",
-                path: "/api/messages",
-                query: "",
-                client: IpAddr::from(Ipv4Addr::LOCALHOST),
                 authorization: Some(&format!("Bearer {token}")),
-                content_type: None,
-                accept: None,
-                accept_encoding: None,
-                if_match: None,
-                if_none_match: None,
-                last_event_id: None,
-                prefer: None,
                 idempotency_key: (!key.is_empty()).then(|| key.into()),
-                origin: None,
-                requested_method: None,
-                user_agent: None,
                 body: Body::Bytes(body.as_bytes()),
+                ..Request::new("POST", "/api/messages", Ipv4Addr::LOCALHOST.into())
             });
             let Outcome::Reply(reply) = outcome else { panic!("no worker is needed") };
             let json: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();

@@ -158,6 +158,7 @@ pub(super) const POST_PRIVATE: Operation = Operation {
         problem::MALFORMED_IDEMPOTENCY_KEY,
         problem::TOKEN_MISSING,
         problem::TOKEN_INVALID,
+        problem::BLOCKED_BY_RECEIVER,
         problem::NOT_FOUND,
         problem::BODY_TOO_LARGE,
         problem::UNSUPPORTED_MEDIA_TYPE,
@@ -386,6 +387,7 @@ fn post(
     {
         return Ok(Outcome::Reply(replayed(once, first, posted)?));
     }
+    app.expect_welcome(from, to)?;
     let standing = app.limiters.messages.count(from, &*app.clock)?;
     let new = NewMessage { from, to, text, sent_at };
     let sent = match once {
@@ -431,13 +433,22 @@ pub(super) struct Shown<'a> {
 impl Shown<'_> {
     /// 404 if there is none, 403 if it is not the caller's to see.
     pub(super) fn of<'a>(app: &'a mut App, call: &Call<'_>) -> Result<Shown<'a>, Failure> {
-        let not_found = || Problem::not_found("there is no message with this id");
-        let id = number(call.segment).and_then(MessageId::new).ok_or_else(not_found)?;
-        let message = app.store.message(id)?.ok_or_else(not_found)?;
-        if !message.is_visible_to(call.caller) {
+        let shown = Shown::whoever_asks(app, call)?;
+        if !shown.message.is_visible_to(call.caller) {
             let why = "private messages are for their two parties only";
             return Err(Problem::new(problem::FORBIDDEN, why).into());
         }
+        Ok(shown)
+    }
+
+    /// The same for who may see any.
+    pub(super) fn whoever_asks<'a>(
+        app: &'a mut App,
+        call: &Call<'_>,
+    ) -> Result<Shown<'a>, Failure> {
+        let not_found = || Problem::not_found("there is no message with this id");
+        let id = number(call.segment).and_then(MessageId::new).ok_or_else(not_found)?;
+        let message = app.store.message(id)?.ok_or_else(not_found)?;
         let body = to_json(&MessageBody::from(&*message));
         let tag = tag_of(&body, "");
         Ok(Shown { message, body, tag })

@@ -6,6 +6,7 @@
 //! and a function in the file of its resource.
 
 mod accounts;
+mod blocks;
 mod body;
 pub mod client;
 mod conditional;
@@ -20,10 +21,12 @@ mod live;
 mod messages;
 mod names;
 pub mod openapi;
+pub mod operators;
 mod paging;
 mod password;
 mod problems;
 mod reference;
+mod registration;
 mod revisions;
 pub mod routes;
 mod sessions;
@@ -49,6 +52,7 @@ use cors::Cors;
 use limits::{Limiters, Limits};
 use live::Live;
 pub use live::Revoked;
+use operators::Operators;
 use paging::Query;
 use routes::{Handler, Match, Route};
 use stream::Subscription;
@@ -84,6 +88,24 @@ pub struct Settings {
     pub limits: Limits,
     /// Who may say for whom they ask.
     pub proxies: Proxies,
+    /// Who keeps order.
+    pub operators: Operators,
+    /// Whether new accounts can be made, unless an operator has closed registration.
+    pub registration_open: bool,
+}
+
+/// Three characters, and what nobody has said otherwise: logins are limited, and nothing else.
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            min_password_length: 3,
+            cors: Cors::default(),
+            limits: Limits::default(),
+            proxies: Proxies::default(),
+            operators: Operators::default(),
+            registration_open: true,
+        }
+    }
 }
 
 /// What a handler gets to see of an HTTP request.
@@ -123,6 +145,33 @@ pub struct Request<'a> {
     pub user_agent: Option<&'a str>,
     /// The content.
     pub body: Body<'a>,
+}
+
+impl<'a> Request<'a> {
+    /// One with neither fields nor content.
+    #[must_use]
+    pub fn new(method: &'a str, target: &'a str, client: IpAddr) -> Request<'a> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Request {
+            method,
+            path,
+            query,
+            client,
+            authorization: None,
+            content_type: None,
+            accept: None,
+            accept_encoding: None,
+            if_match: None,
+            if_none_match: None,
+            idempotency_key: None,
+            last_event_id: None,
+            prefer: None,
+            origin: None,
+            requested_method: None,
+            user_agent: None,
+            body: Body::Bytes(&[]),
+        }
+    }
 }
 
 /// The content of a request, as far as it was read.

@@ -138,7 +138,12 @@ pub(super) struct Links<'a> {
     pub(super) epoch: Epoch,
 }
 
-impl Links<'_> {
+impl<'a> Links<'a> {
+    /// Those of a list that is what its path says.
+    pub(super) fn new(path: &'a str, window: Window, epoch: Epoch) -> Links<'a> {
+        Links { path, with: None, expand: Expand::Nothing, window, epoch }
+    }
+
     /// The `Link` field (RFC 8288) of a page that holds the `ids` from first to last: `prev` if
     /// there is something older, `next` always, so that a client can come back for what is new.
     pub(super) fn field(&self, ids: Option<(u64, u64)>, older: bool) -> String {
@@ -192,9 +197,7 @@ mod tests {
 
     fn links(cursor: Cursor, ids: Option<(u64, u64)>) -> String {
         let window = Window { cursor, limit: 2 };
-        let links =
-            Links { path: "/list", with: None, expand: Expand::Nothing, window, epoch: Epoch(1) };
-        links.field(ids, true)
+        Links::new("/list", window, Epoch(1)).field(ids, true)
     }
 
     fn pair(prev: &str, next: &str) -> String {

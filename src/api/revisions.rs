@@ -22,6 +22,7 @@ pub(super) const EDIT: Operation = Operation {
         problem::TOKEN_INVALID,
         problem::FORBIDDEN,
         problem::NOT_THE_AUTHOR,
+        problem::BLOCKED_BY_RECEIVER,
         problem::NOT_FOUND,
         problem::MESSAGE_DELETED,
         problem::PRECONDITION_FAILED,
@@ -63,6 +64,7 @@ pub(super) fn edit(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     }
     let mut standing = None;
     if seen.text() != text.as_str() {
+        app.expect_welcome(call.caller, seen.to)?;
         let taken = app.limiters.messages.count(call.caller, &*app.clock)?;
         revise(app, call.caller, &seen, Some(text))?;
         standing = taken;
@@ -72,11 +74,17 @@ pub(super) fn edit(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Outcome::Reply(reply.with_standing(standing)))
 }
 
-/// What is deleted stays so, whoever says it again.
+/// What is deleted stays so, whoever says it again. An operator may delete what they may not see.
 ///
 /// `DELETE /api/messages/{id}`
 pub(super) fn delete(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let seen = authored(app, call)?;
+    let seen = if app.is_operator(call.caller)? {
+        let Shown { message, tag, .. } = Shown::whoever_asks(app, call)?;
+        expect_match(call.request, &tag)?;
+        message.into_owned()
+    } else {
+        authored(app, call)?
+    };
     if !seen.is_deleted() {
         revise(app, call.caller, &seen, None)?;
     }
@@ -103,6 +111,6 @@ fn revise(
     let new = NewRevision { by, at: app.clock.now(), text };
     let revised = app.store.revise(seen.id, seen.event(), new)?;
     let outrun = || Problem::new(problem::PRECONDITION_FAILED, "somebody was faster");
-    app.note(Topic::Revised, Mailbox::feeds(seen.from, seen.to), revised.ok_or_else(outrun)?);
+    app.note(Topic::Done, Mailbox::feeds(seen.from, seen.to), revised.ok_or_else(outrun)?);
     Ok(())
 }

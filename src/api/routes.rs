@@ -4,8 +4,8 @@
 use super::contract::Operation;
 use super::{App, Call, Failure, OpenCall, Outcome};
 use super::{
-    accounts, conversations, events, health, messages, password, problems, reference, revisions,
-    sessions, users,
+    accounts, blocks, conversations, events, health, messages, password, problems, reference,
+    registration, revisions, sessions, users,
 };
 
 /// An endpoint.
@@ -83,6 +83,14 @@ pub static ROUTES: &[Route] = &[
     authenticated("POST", "/api/users/{id}/messages", &messages::POST_PRIVATE, messages::post_private),
     authenticated("GET", "/api/users/me/conversations", &conversations::LIST, conversations::list),
     authenticated("PUT", "/api/users/me/conversations/{id}/read", &conversations::READ, conversations::mark_read),
+    authenticated("GET", "/api/users/me/blocks", &blocks::LIST_OWN, blocks::list_own),
+    authenticated("PUT", "/api/users/me/blocks/{id}", &blocks::BLOCK_SENDER, blocks::block_sender),
+    authenticated("DELETE", "/api/users/me/blocks/{id}", &blocks::UNBLOCK_SENDER, blocks::unblock_sender),
+    authenticated("GET", "/api/blocks", &blocks::LIST, blocks::list),
+    authenticated("PUT", "/api/blocks/{id}", &blocks::BLOCK, blocks::block),
+    authenticated("DELETE", "/api/blocks/{id}", &blocks::UNBLOCK, blocks::unblock),
+    open("GET", "/api/registration", &registration::SHOW, registration::show),
+    authenticated("PUT", "/api/registration", &registration::CHANGE, registration::change),
     open("GET", "/openapi.json", &reference::OPENAPI, reference::openapi),
     open("GET", "/docs", &reference::PAGE, reference::page),
     open("GET", "/docs/{file}", &reference::FILE, reference::file),

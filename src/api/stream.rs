@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use super::events::EventBody;
-use super::names::Expand;
 use super::paging::{Links, Parameter, Query, number};
 use super::{App, Call, Failure, Reply};
 use crate::model::{Cursor, Event, EventId, Page, SessionId, UserId, Window};
@@ -137,9 +136,7 @@ impl App {
         // remembered: who is cut off before the first event can go on all the same.
         let hello = format!(":\nretry: {RETRY_MILLIS}\nid: {last}\n\n");
         let window = Window { cursor: Cursor::From(from), ..window };
-        let epoch = self.store.epoch();
-        let (path, expand) = (call.request.path, Expand::Nothing);
-        let links = Links { path, with: None, expand, window, epoch };
+        let links = Links::new(call.request.path, window, self.store.epoch());
         let reply = Reply::new(200, MEDIA_TYPE, hello.into_bytes())
             .with("Link", links.field(None, false))
             // nginx would hold events back until it has a buffer full of them.

@@ -6,7 +6,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
-use super::names::Expand;
 use super::paging::{Links, Parameter, number};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
 use crate::model::{Page, User, UserId, Username};
@@ -117,13 +116,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
         let bodies: Vec<UserBody<'_>> = found.iter().map(|user| (&**user).into()).collect();
         return Ok(Outcome::Reply(Reply::json(200, to_json(&bodies))));
     }
-    let links = Links {
-        path: call.request.path,
-        with: None,
-        expand: Expand::Nothing,
-        window,
-        epoch: app.store.epoch(),
-    };
+    let links = Links::new(call.request.path, window, app.store.epoch());
     let Page { items, older } = app.store.users(window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let bodies: Vec<UserBody<'_>> = items.iter().map(|item| (&**item).into()).collect();

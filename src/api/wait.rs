@@ -20,8 +20,8 @@ pub const MAX_WAIT_SECONDS: u64 = 60;
 pub enum Topic {
     /// A message was posted to a mailbox.
     Posted(Mailbox),
-    /// A message of a mailbox was edited or deleted.
-    Revised(Mailbox),
+    /// A message of a mailbox was edited or deleted, or, in the general chat, an operator acted.
+    Done(Mailbox),
 }
 
 /// A request that is answered when something has come, or when its time is over.

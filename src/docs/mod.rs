@@ -51,6 +51,8 @@ pages! {
     editing: "docs/api/editing.md", &[];
     events: "docs/api/events.md", &[];
     users: "docs/api/users.md", &[];
+    blocks: "docs/api/blocks.md", &[];
+    moderation: "docs/api/moderation.md", &["--operator", "olga"];
     paging: "docs/api/paging.md", &[];
     long_poll: "docs/api/long-poll.md", &[];
     errors: "docs/api/errors.md", &[];

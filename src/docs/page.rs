@@ -28,6 +28,8 @@ pub enum Stage {
     FullQueue,
     /// As many requests of the first user wait for a message as may.
     ManyWaiting,
+    /// Who asks has blocked as many others as can be.
+    ManyBlocked,
 }
 
 impl Stage {
@@ -40,6 +42,7 @@ impl Stage {
             "full-disk" => Some(Stage::FullDisk),
             "full-queue" => Some(Stage::FullQueue),
             "many-waiting" => Some(Stage::ManyWaiting),
+            "many-blocked" => Some(Stage::ManyBlocked),
             _ => None,
         }
     }
@@ -55,6 +58,7 @@ impl Stage {
             Stage::FullDisk => Some("wants a server whose disk is full"),
             Stage::FullQueue => Some("wants a server that is overloaded"),
             Stage::ManyWaiting => Some("wants a user who has many requests waiting"),
+            Stage::ManyBlocked => Some("wants a user who has blocked a thousand others"),
         }
     }
 }

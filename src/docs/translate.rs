@@ -92,7 +92,7 @@ impl Translation {
             None => (target, None),
         };
         let mut translated = self.path(path);
-        let of_users = path == "/api/users";
+        let of_users = ["/api/users", "/api/users/me/blocks"].contains(&path);
         for (n, parameter) in query.iter().flat_map(|query| query.split('&')).enumerate() {
             translated.push(if n == 0 { '?' } else { '&' });
             let Some((name, value)) = parameter.split_once('=') else {
@@ -117,6 +117,7 @@ impl Translation {
     pub fn path(&self, path: &str) -> String {
         for (kind, before) in [
             (Kind::User, "/api/users/me/conversations/"),
+            (Kind::User, "/api/users/me/blocks/"),
             (Kind::User, "/api/users/"),
             (Kind::Message, "/api/messages/"),
         ] {
@@ -314,7 +315,7 @@ impl Translation {
                     let translated = match (key.as_str(), value.as_u64(), value.as_str()) {
                         ("id", Some(id), _) => self.id(kind, id).into(),
                         ("read_up_to", Some(id), _) => self.messages.get(id).into(),
-                        ("from_user" | "to_user" | "with_user", Some(id), _) => {
+                        ("from_user" | "to_user" | "with_user" | "by_user" | "user", Some(id), _) => {
                             self.users.get_or_general(id).into()
                         }
                         // Whose account has ended is called by their id.

@@ -1,4 +1,4 @@
-//! A store that fails, or has no room, when it is told to.
+//! A store that fails, has no room, or is crowded, when it is told to.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -14,20 +14,38 @@ use veche::store::{
     Once, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError,
 };
 
-/// Another store, which cannot post while `failing` or `full`.
+/// What a store is told.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// It cannot post.
+    pub(crate) failing: AtomicBool,
+    /// It has no room to post.
+    pub(crate) full: AtomicBool,
+    /// Whoever asks next whom they have blocked has blocked a thousand others.
+    pub(crate) crowded: AtomicBool,
+}
+
+/// Another store, with faults.
 pub(crate) struct FaultyStore {
     store: Box<dyn Backend>,
-    failing: Arc<AtomicBool>,
-    full: Arc<AtomicBool>,
+    faults: Arc<Faults>,
 }
 
 impl FaultyStore {
-    pub(crate) fn new(
-        store: Box<dyn Backend>,
-        failing: Arc<AtomicBool>,
-        full: Arc<AtomicBool>,
-    ) -> FaultyStore {
-        FaultyStore { store, failing, full }
+    pub(crate) fn new(store: Box<dyn Backend>, faults: Arc<Faults>) -> FaultyStore {
+        FaultyStore { store, faults }
+    }
+
+    fn block_a_crowd(&mut self, by: UserId) -> Result<(), StoreError> {
+        let at = Timestamp::from_millis(0);
+        for number in 0..1000 {
+            let name = Username::parse(&format!("crowd{number}")).unwrap();
+            let new = NewUser { name, password_hash: "-".into(), created_at: at };
+            if let Some(user) = self.store.create_user(new)? {
+                self.store.refuse_sender(Block { user, by, at }, true)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -110,15 +128,18 @@ impl Backend for FaultyStore {
     }
 
     fn refused_senders(&mut self, by: UserId, window: Window) -> Result<Page<Block>, StoreError> {
+        if self.faults.crowded.swap(false, Ordering::SeqCst) {
+            self.block_a_crowd(by)?;
+        }
         self.store.refused_senders(by, window)
     }
 
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError> {
-        if self.failing.load(Ordering::SeqCst) {
+        if self.faults.failing.load(Ordering::SeqCst) {
             // An error after which the server goes on, so that the session can.
             return Err(StoreError::OutOfIds);
         }
-        if self.full.load(Ordering::SeqCst) {
+        if self.faults.full.load(Ordering::SeqCst) {
             return Err(StoreError::Full { dir: PathBuf::new(), free: 0, floor: 1 });
         }
         self.store.post(new)
@@ -205,7 +226,7 @@ impl Backend for FaultyStore {
     }
 
     fn takes_writes(&mut self) -> bool {
-        !self.full.load(Ordering::SeqCst) && self.store.takes_writes()
+        !self.faults.full.load(Ordering::SeqCst) && self.store.takes_writes()
     }
 
     fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {

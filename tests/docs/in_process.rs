@@ -19,7 +19,7 @@ use veche::store::{Backend, MemoryStore, SledStore};
 use veche::sys::{Clock, SeededEntropy};
 
 use crate::crowd::Crowd;
-use crate::faulty::FaultyStore;
+use crate::faulty::{Faults, FaultyStore};
 use crate::host::{Host, Set, Stage, Store};
 
 /// The time of every session, 2026-01-02T03:04:05.678Z, in milliseconds.
@@ -35,8 +35,7 @@ const TOKEN_TTL_SECONDS: u64 = 3600;
 pub(crate) struct InProcess {
     port: u16,
     now: Arc<AtomicU64>,
-    failing: Arc<AtomicBool>,
-    full: Arc<AtomicBool>,
+    faults: Arc<Faults>,
     stopper: Stopper,
     running: Option<JoinHandle<Result<(), ServeError>>>,
     _dir: TempDir,
@@ -52,10 +51,9 @@ impl InProcess {
             Store::Sled => Box::new(SledStore::open(dir.path(), EPOCH, &mut ()).unwrap()),
         };
         let now = Arc::new(AtomicU64::new(NOW));
-        let failing = Arc::<AtomicBool>::default();
-        let full = Arc::<AtomicBool>::default();
+        let faults = Arc::<Faults>::default();
         let app = App::new(
-            Box::new(FaultyStore::new(store, Arc::clone(&failing), Arc::clone(&full))),
+            Box::new(FaultyStore::new(store, Arc::clone(&faults))),
             Tokens::new(SECRET, TOKEN_TTL_SECONDS, EPOCH),
             Box::new(StagedClock(Arc::clone(&now))),
             Box::new(SeededEntropy(1)),
@@ -64,7 +62,15 @@ impl InProcess {
         let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), Settings::default()).unwrap();
         let (port, stopper) = (server.local_addr().port(), server.stopper());
         let running = Some(thread::spawn(move || server.run(app)));
-        InProcess { port, now, failing, full, stopper, running, _dir: dir }
+        InProcess { port, now, faults, stopper, running, _dir: dir }
+    }
+}
+
+impl InProcess {
+    fn with_fault(&self, fault: fn(&Faults) -> &AtomicBool) -> Set {
+        let faults = Arc::clone(&self.faults);
+        fault(&faults).store(true, Ordering::SeqCst);
+        Set::until(move || fault(&faults).store(false, Ordering::SeqCst))
     }
 }
 
@@ -81,16 +87,9 @@ impl Host for InProcess {
                 now.fetch_add(TOKEN_TTL_SECONDS * 1000, Ordering::SeqCst);
                 Set::until(move || now.store(NOW, Ordering::SeqCst))
             }
-            Stage::FailingStore => {
-                let failing = Arc::clone(&self.failing);
-                failing.store(true, Ordering::SeqCst);
-                Set::until(move || failing.store(false, Ordering::SeqCst))
-            }
-            Stage::FullDisk => {
-                let full = Arc::clone(&self.full);
-                full.store(true, Ordering::SeqCst);
-                Set::until(move || full.store(false, Ordering::SeqCst))
-            }
+            Stage::FailingStore => self.with_fault(|faults| &faults.failing),
+            Stage::FullDisk => self.with_fault(|faults| &faults.full),
+            Stage::ManyBlocked => self.with_fault(|faults| &faults.crowded),
             Stage::FullQueue => {
                 let crowd = Crowd::of_senders(self.port);
                 Set::until(move || drop(crowd))

@@ -77,7 +77,7 @@ macro_rules! cases {
 }
 
 cases! {
-    readme accounts sessions aliases messages private_messages conversations editing events users paging long_poll errors retries reference health limits cors
+    readme accounts sessions aliases messages private_messages conversations editing events users blocks moderation paging long_poll errors retries reference health limits cors
 }
 
 /// The list of the pages, which has no session of its own.

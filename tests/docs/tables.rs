@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use veche::api::routes::{ROUTES, Route};
-use veche::problem::{KINDS, Kind};
+use veche::problem::{KINDS, Kind, NOT_AN_OPERATOR};
 
 /// The rows of the table in `source` whose head begins with `first`, as they are, but without
 /// what stands behind the columns that the code knows of.
@@ -21,7 +21,11 @@ fn cells(row: &str, count: usize) -> String {
 /// Method, path, who may call, and what it answers.
 pub(crate) fn routes() -> BTreeSet<String> {
     let row = |route: &Route| {
-        let who = if route.needs_token() { "token" } else { "anyone" };
+        let who = match route.needs_token() {
+            _ if route.operation.problems.contains(&NOT_AN_OPERATOR) => "operator",
+            true => "token",
+            false => "anyone",
+        };
         let statuses: Vec<_> = route.operation.statuses().iter().map(u16::to_string).collect();
         format!("| {} | `{}` | {who} | {} |", route.method, route.path, statuses.join(", "))
     };

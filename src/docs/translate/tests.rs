@@ -54,6 +54,8 @@ fn scripts_are_translated() {
             "$O/api/users/me/conversations/2/read -d '{\"up_to\":1}'",
             "$A/api/users/me/conversations/42/read -d '{\"up_to\":709}'",
         ),
+        ("$O/api/users/me/blocks/2", "$A/api/users/me/blocks/42"),
+        ("$O/api/users/me/blocks?after=2&limit=1", "$A/api/users/me/blocks?after=42&limit=1"),
         ("$O/api/users/me/conversations/0/read", "$A/api/users/me/conversations/0/read"),
         ("-d '{\"up_to\":'", "-d '{\"up_to\":'"),
         ("$O/api/users/02", "$A/api/users/02"),
@@ -125,6 +127,7 @@ fn answers_are_translated() {
         {"id": 2, "username": "deleted~2"},
         {"status": "ok", "id": 0},
         {"id": 1},
+        {"user": 2, "username": "bob", "by_user": 1},
         {"with_user": 2, "read_up_to": 1},
         {"id": 0, "from_user": 1, "from_username": "ann"},
     ]);
@@ -134,6 +137,7 @@ fn answers_are_translated() {
         {"id": 42, "username": "deleted~42"},
         {"status": "ok", "id": 700},
         {"id": 40},
+        {"user": 42, "username": "bob-0f-1", "by_user": 40},
         {"with_user": 42, "read_up_to": 709},
         {"id": 700, "from_user": 40, "from_username": "ann-0f-1"},
     ]);

@@ -1,0 +1,91 @@
+//! Whether new accounts can be made.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::body::{self, Given};
+use super::contract::{Answer, Operation, Shape, Tag};
+use super::{App, Call, Failure, OpenCall, Outcome, Reply, to_json};
+use crate::model::Act;
+use crate::problem::{self, Problem};
+
+/// Whether new accounts can be made.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Registration)]
+struct RegistrationBody {
+    open: bool,
+}
+
+/// Whether new accounts are to be made.
+#[derive(Deserialize, ToSchema)]
+struct RegistrationDraft {
+    #[serde(default)]
+    #[schema(value_type = bool, required)]
+    open: Given<bool>,
+}
+
+pub(super) const SHOW: Operation = Operation {
+    answers: &[ANSWER],
+    ..Operation::new("showRegistration", Tag::Moderation, "Ask whether one can register")
+};
+
+pub(super) const CHANGE: Operation = Operation {
+    body: Some(Shape::of::<RegistrationDraft>()),
+    answers: &[ANSWER],
+    problems: &[
+        problem::MALFORMED_BODY,
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::NOT_AN_OPERATOR,
+        problem::REGISTRATION_CLOSED,
+        problem::BODY_TOO_LARGE,
+        problem::UNSUPPORTED_MEDIA_TYPE,
+        problem::INVALID_FIELD,
+        problem::INSUFFICIENT_STORAGE,
+    ],
+    ..Operation::new("changeRegistration", Tag::Moderation, "Close registration, or open it again")
+};
+
+const ANSWER: Answer = Answer::json(200, "Whether one can", Shape::of::<RegistrationBody>());
+
+impl App {
+    /// 403 where nobody can register, because of the command line or of an operator.
+    pub(super) fn expect_registration_open(&mut self) -> Result<(), Failure> {
+        if self.registration_is_open()? {
+            return Ok(());
+        }
+        let why = "no new accounts are made on this server";
+        Err(Problem::new(problem::REGISTRATION_CLOSED, why).into())
+    }
+
+    fn registration_is_open(&mut self) -> Result<bool, Failure> {
+        Ok(self.settings.registration_open && !self.store.registration_is_closed()?)
+    }
+
+    fn registration(&mut self) -> Result<Outcome, Failure> {
+        let open = self.registration_is_open()?;
+        Ok(Outcome::Reply(Reply::json(200, to_json(&RegistrationBody { open }))))
+    }
+}
+
+/// `GET /api/registration`
+pub(super) fn show(app: &mut App, _: &OpenCall<'_>) -> Result<Outcome, Failure> {
+    app.registration()
+}
+
+/// What the command line has closed, nobody opens.
+///
+/// `PUT /api/registration`
+pub(super) fn change(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
+    app.expect_operator(call.caller)?;
+    let draft: RegistrationDraft = body::parse(call.request)?;
+    let open = draft.open.required("open")?;
+    if open && !app.settings.registration_open {
+        let why = "the server was started with registration closed";
+        return Err(Problem::new(problem::REGISTRATION_CLOSED, why).into());
+    }
+    let act = if open { Act::OpenRegistration } else { Act::CloseRegistration };
+    app.act(call.caller, act)?;
+    app.registration()
+}
