@@ -105,12 +105,18 @@ pub(super) fn register(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Fa
     let salt = random(&mut *app.entropy);
     let work = move || -> Resume {
         let hash = passwords::hash(&password, salt);
-        Box::new(move |app| match hash {
-            Ok(hash) => create(app, name, hash, standing),
-            Err(error) => {
-                log::error!("hashing a password failed: {error}");
-                Err(Problem::internal().into())
+        Box::new(move |app| {
+            let created = match hash {
+                Ok(hash) => create(app, name, hash, standing),
+                Err(error) => {
+                    log::error!("hashing a password failed: {error}");
+                    Err(Problem::internal().into())
+                }
+            };
+            if created.is_err() {
+                app.limiters.registrations.uncount(from, standing, &*app.clock);
             }
+            created
         })
     };
     Ok(Outcome::Offload(Job::new(work).or_else(move |app| {
@@ -160,9 +166,11 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
             };
             let (id, seen) = user.ok_or_else(wrong)?;
             let session = app.new_session(id, user_agent);
-            let begun = app.store.begin_session(session.clone(), &seen)?;
-            let is_blocked = begun.is_none() && app.store.account_block(id)?.is_some();
-            if begun.is_some() || is_blocked {
+            let begun = app.store.begin_session(session.clone(), &seen);
+            let was_refused = matches!(begun, Ok(None));
+            let is_blocked = was_refused && app.store.account_block(id)?.is_some();
+            // A right password is no guess, also where the store has no room.
+            if is_blocked || !was_refused {
                 app.limiters.login_succeeded(attempt, &*app.clock);
             }
             if is_blocked {
@@ -170,7 +178,7 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
                 return Err(Problem::new(problem::ACCOUNT_BLOCKED, why).into());
             }
             // The password may be another since it was looked at, or the account have ended.
-            let ended = begun.ok_or_else(wrong)?;
+            let ended = begun?.ok_or_else(wrong)?;
             for ended in ended {
                 app.live.end(id, ended);
             }
@@ -211,7 +219,7 @@ mod tests {
     use crate::api::limits::{Limit, Limits};
     use crate::api::{Body, Request, Settings};
     use crate::auth::tokens::Tokens;
-    use crate::model::{Epoch, Timestamp};
+    use crate::model::{Act, Epoch, Timestamp};
     use crate::store::MemoryStore;
     use crate::sys::{FixedClock, SeededEntropy};
 
@@ -229,7 +237,11 @@ mod tests {
     }
 
     fn post(app: &mut App, path: &str, password: &str) -> Outcome {
-        let body = format!("{{\"username\":\"ann\",\"password\":\"{password}\"}}");
+        post_as("ann", app, path, password)
+    }
+
+    fn post_as(name: &str, app: &mut App, path: &str, password: &str) -> Outcome {
+        let body = format!("{{\"username\":\"{name}\",\"password\":\"{password}\"}}");
         let (_, outcome) = app.handle(&Request {
             body: Body::Bytes(body.as_bytes()),
             ..Request::new("POST", path, Ipv4Addr::LOCALHOST.into())
@@ -264,5 +276,31 @@ mod tests {
         }
         let guesses = [(); 3].map(|()| ask("/login", "wrong", true));
         assert_eq!(guesses, [401, 401, 429]);
+    }
+
+    /// What operators do while a password is hashed counts.
+    #[test]
+    fn who_was_late_is_refused() {
+        let mut app = app();
+        let registered = post(&mut app, "/register", "right");
+        assert_eq!(answered(&mut app, registered, true), 201);
+        let ann = UserId::FIRST;
+        let late = post(&mut app, "/login", "right");
+        app.act(ann, Act::Block(ann)).unwrap();
+        assert_eq!(answered(&mut app, late, true), 403);
+        let wrong = post(&mut app, "/login", "wrong");
+        assert_eq!(answered(&mut app, wrong, true), 401);
+        app.act(ann, Act::Unblock(ann)).unwrap();
+        let again = post(&mut app, "/login", "right");
+        assert_eq!(answered(&mut app, again, true), 200);
+
+        let late = post_as("bob", &mut app, "/register", "right");
+        app.act(ann, Act::CloseRegistration).unwrap();
+        assert_eq!(answered(&mut app, late, true), 403);
+        app.act(ann, Act::OpenRegistration).unwrap();
+        let again = post_as("bob", &mut app, "/register", "right");
+        assert_eq!(answered(&mut app, again, true), 201, "it was not counted");
+        let third = post_as("carol", &mut app, "/register", "right");
+        assert_eq!(answered(&mut app, third, true), 429);
     }
 }

@@ -391,15 +391,15 @@ fn post(
     let standing = app.limiters.messages.count(from, &*app.clock)?;
     let new = NewMessage { from, to, text, sent_at };
     let sent = match once {
-        None => app.store.post(new)?.map(Sent::Now),
-        Some(once) => app.store.post_once(new, once)?,
+        None => app.store.post(new).map(|posted| posted.map(Sent::Now)),
+        Some(once) => app.store.post_once(new, once),
     };
-    if let Some(Sent::Now(id)) = sent {
+    if let Ok(Some(Sent::Now(id))) = sent {
         app.note(Topic::Posted, Mailbox::of(from, to), id.into());
     } else {
         app.limiters.messages.uncount(from, standing, &*app.clock);
     }
-    match (sent, once) {
+    match (sent?, once) {
         (Some(Sent::Now(id)), _) => Ok(Outcome::Reply(posted(id).with_standing(standing))),
         // Another server on the same store was quicker.
         (Some(Sent::Before(first)), Some(once)) => {

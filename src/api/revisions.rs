@@ -66,7 +66,9 @@ pub(super) fn edit(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     if seen.text() != text.as_str() {
         app.expect_welcome(call.caller, seen.to)?;
         let taken = app.limiters.messages.count(call.caller, &*app.clock)?;
-        revise(app, call.caller, &seen, Some(text))?;
+        revise(app, call.caller, &seen, Some(text)).inspect_err(|_| {
+            app.limiters.messages.uncount(call.caller, taken, &*app.clock);
+        })?;
         standing = taken;
     }
     let Shown { body, tag, .. } = Shown::of(app, call)?;

@@ -315,9 +315,11 @@ impl Translation {
                     let translated = match (key.as_str(), value.as_u64(), value.as_str()) {
                         ("id", Some(id), _) => self.id(kind, id).into(),
                         ("read_up_to", Some(id), _) => self.messages.get(id).into(),
-                        ("from_user" | "to_user" | "with_user" | "by_user" | "user", Some(id), _) => {
-                            self.users.get_or_general(id).into()
-                        }
+                        (
+                            "from_user" | "to_user" | "with_user" | "by_user" | "user",
+                            Some(id),
+                            _,
+                        ) => self.users.get_or_general(id).into(),
                         // Whose account has ended is called by their id.
                         ("username" | "from_username", _, Some(name))
                             if tombstone(name).is_some() =>

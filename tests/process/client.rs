@@ -92,11 +92,36 @@ impl Client {
 
     /// An error is one of the connection.
     pub(crate) fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
-        let mut request = self.agent.get(format!("http://{}{path}", self.addr));
+        self.send("GET", path, &[], None)
+    }
+
+    /// With any method, and a body if one is given.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let body = body.map(Value::to_string);
+        let answer = self.send(method, path, &[], body.as_deref().map(str::as_bytes));
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, ureq::Error> {
+        let uri = format!("http://{}{path}", self.addr);
+        let mut request = ureq::http::Request::builder().method(method).uri(uri);
         if !self.token.is_empty() {
             request = request.header("Authorization", format!("Bearer {}", self.token));
         }
-        Answer::read(Asked { method: "GET", target: path }, request.call()?)
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let response = match body {
+            Some(body) => self.agent.run(request.body(body)?)?,
+            None => self.agent.run(request.body(())?)?,
+        };
+        Answer::read(Asked { method, target: path }, response)
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
@@ -116,13 +141,8 @@ impl Client {
         path: &str,
         body: &Value,
     ) -> Result<Answer, ureq::Error> {
-        let request = self.agent.post(format!("http://{}{path}", self.addr));
-        let request = request.header("Authorization", format!("Bearer {}", self.token));
-        let response = request
-            .header("Idempotency-Key", key)
-            .header("Content-Type", "application/json")
-            .send(body.to_string().as_bytes())?;
-        Answer::read(Asked { method: "POST", target: path }, response)
+        let fields = [("Idempotency-Key", key), ("Content-Type", "application/json")];
+        self.send("POST", path, &fields, Some(body.to_string().as_bytes()))
     }
 
     pub(crate) fn post_under(&self, key: &str, path: &str, body: &Value) -> Answer {
@@ -137,12 +157,7 @@ impl Client {
         content_type: &str,
         body: &[u8],
     ) -> Result<Answer, ureq::Error> {
-        let mut request = self.agent.post(format!("http://{}{path}", self.addr));
-        if !self.token.is_empty() {
-            request = request.header("Authorization", format!("Bearer {}", self.token));
-        }
-        let response = request.header("Content-Type", content_type).send(body)?;
-        Answer::read(Asked { method: "POST", target: path }, response)
+        self.send("POST", path, &[("Content-Type", content_type)], Some(body))
     }
 
     /// Writes to the general chat, and gives the message's id.

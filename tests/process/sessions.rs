@@ -8,8 +8,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, PASSWORD, credentials, each};
+use crate::restart::Restart;
 use crate::server::{STORES, Server, run, veche};
-use crate::wire::{Wire, request};
 
 const OTHER: &str = "staple battery";
 const MANY: usize = 50;
@@ -24,17 +24,9 @@ pub(crate) fn again(server: &Server, name: &str) -> Client {
     Client::new(server).log_in(name)
 }
 
-/// A request with a method that [`Client`] has no name for.
-fn ask(server: &Server, client: &Client, line: &str, body: &str) -> Answer {
-    let mut wire = Wire::connect(server.addr());
-    let fields = format!("Content-Length: {}\r\n", body.len());
-    wire.send(request(client, &format!("{line} HTTP/1.1"), &fields, body));
-    wire.answer()
-}
-
-fn change(server: &Server, client: &Client, old: &str, new: &str) -> Answer {
-    let body = json!({ "old_password": old, "new_password": new }).to_string();
-    ask(server, client, "PUT /api/users/me/password", &body)
+fn change(client: &Client, old: &str, new: &str) -> Answer {
+    let body = json!({ "old_password": old, "new_password": new });
+    client.ask("PUT", "/api/users/me/password", Some(&body))
 }
 
 pub(crate) fn log_out(client: &Client, path: &str) {
@@ -61,17 +53,17 @@ fn a_session_ends_at_once_on_every_connection() {
         assert!(!is_refused(&ann) && !is_refused(&bob));
         // One of them by its id; nobody else's.
         let (third, others) = (again(&server, "ann"), sids(&bob));
-        let of_bob = format!("DELETE /api/users/me/sessions/{}", others[0]);
-        assert_eq!(ask(&server, &ann, &of_bob, "").status, 404);
+        let of_bob = format!("/api/users/me/sessions/{}", others[0]);
+        assert_eq!(ann.ask("DELETE", &of_bob, None).status, 404);
         let there = sids(&ann);
         let current = |it: &Value| it["current"] == true;
         let listed = third.get("/api/users/me/sessions").items();
         let own = listed.iter().find(|it| current(it)).unwrap()["sid"].as_str().unwrap();
         assert_eq!(listed.iter().filter(|it| current(it)).count(), 1);
         assert!(there.contains(&own.to_owned()));
-        let line = format!("DELETE /api/users/me/sessions/{own}");
-        assert_eq!(ask(&server, &ann, &line, "").status, 204);
-        assert_eq!(ask(&server, &ann, &line, "").status, 404);
+        let line = format!("/api/users/me/sessions/{own}");
+        assert_eq!(ann.ask("DELETE", &line, None).status, 204);
+        assert_eq!(ann.ask("DELETE", &line, None).status, 404);
         assert!(is_refused(&third) && !is_refused(&ann) && !is_refused(&bob));
     }
 }
@@ -85,7 +77,7 @@ fn what_begins_in_the_second_in_which_all_others_ended_is_good() {
     for _ in 0..5 {
         let other = again(&server, "ann");
         for (old, new) in [(PASSWORD, OTHER), (OTHER, PASSWORD)] {
-            let changed = change(&server, &ann, old, new);
+            let changed = change(&ann, old, new);
             assert_eq!(changed.status, 200, "{changed:?}");
             let fresh = ann.clone().with_token(changed.json()["token"].as_str().unwrap());
             assert!(is_refused(&ann) && is_refused(&other) && !is_refused(&fresh));
@@ -133,44 +125,18 @@ fn what_has_ended_stays_so_through_restarts() {
     carol.say("I was here");
     carol.tell(ann.id(), "between us");
     log_out(&phone, "/logout");
-    let changed = change(&server, &bob, PASSWORD, OTHER);
+    let changed = change(&bob, PASSWORD, OTHER);
     let fresh = changed.json()["token"].as_str().unwrap().to_owned();
     let gone = carol.post("/api/users/me/deletion", &json!({ "password": PASSWORD }));
     assert_eq!(gone.status, 204, "{gone:?}");
-    for round in 0..5 {
-        match round {
-            0 => server.kill(),
-            1 => {
-                server.kill();
-                fs::remove_dir_all(data.join("index")).unwrap();
-            }
-            2 => {
-                server.stop();
-                let compacted = run(veche().arg("compact").arg("--data-dir").arg(&data));
-                assert!(compacted.status.success(), "{compacted:?}");
-            }
-            3 => {
-                server.stop();
-                let file = dir.path().join("chat.jsonl");
-                let exported = run(veche().args(["export", "--data-dir"]).arg(&data).arg(&file));
-                assert!(exported.status.success(), "{exported:?}");
-                for part in ["log", "index"] {
-                    fs::remove_dir_all(data.join(part)).unwrap();
-                }
-                let imported = run(veche().args(["import", "--data-dir"]).arg(&data).arg(&file));
-                assert!(imported.status.success(), "{imported:?}");
-            }
-            _ => server.stop(),
-        }
-        let checked = run(veche().arg("check").arg("--data-dir").arg(&data));
-        assert!(checked.status.success(), "{checked:?}");
-        server = Server::start("sled", dir.path());
+    for restart in Restart::ALL {
+        server = restart.run(server, dir.path(), &[]);
         let with = |token: &str| Client::new(&server).with_token(token);
         for ended in [&phone, &bob, &carol] {
-            assert!(is_refused(&with(ended.token())), "round {round}");
+            assert!(is_refused(&with(ended.token())), "{restart:?}");
         }
         let ann = with(ann.token());
-        assert!(!is_refused(&ann) && !is_refused(&with(&fresh)), "round {round}");
+        assert!(!is_refused(&ann) && !is_refused(&with(&fresh)), "{restart:?}");
         let nobody = Client::new(&server);
         let log_in = |name, password| nobody.post("/login", &credentials(name, password)).status;
         assert_eq!((log_in("bob", PASSWORD), log_in("bob", OTHER)), (401, 200));
@@ -257,7 +223,7 @@ fn guesses_at_the_password_are_limited() {
     let server = Server::start_with("memory", dir.path(), &["--login-limit", "2/d"]);
     let ann = Client::signed_up(&server, "ann");
     for status in [401, 401, 429] {
-        assert_eq!(change(&server, &ann, "a guess", OTHER).status, status);
+        assert_eq!(change(&ann, "a guess", OTHER).status, status);
     }
     let end = ann.post("/api/users/me/deletion", &json!({ "password": PASSWORD }));
     assert_eq!(end.status, 429);
