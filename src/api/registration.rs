@@ -21,7 +21,7 @@ struct RegistrationBody {
 #[derive(Deserialize, ToSchema)]
 struct RegistrationDraft {
     #[serde(default)]
-    #[schema(value_type = bool, required)]
+    #[schema(value_type = bool, required, example = true)]
     open: Given<bool>,
 }
 

@@ -1,6 +1,7 @@
 //! What an operation takes, as the document has it and as the server does.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
@@ -106,14 +107,16 @@ fn ask(
     wire.answer()
 }
 
-/// A server with a first user and a first message, of whom the document tells.
-fn begun(server: &Server) -> Client {
-    let first = Client::signed_up(server, "first");
+/// A server with a first message, of which the document tells, by a first user, who may ask for
+/// everything.
+fn begun(dir: &Path) -> (Server, Client) {
+    let server = Server::start_with("memory", dir, &["--operator", "first"]);
+    let first = Client::signed_up(&server, "first");
     assert_eq!((first.id(), first.say("first")), (1, 0));
     let example = operations().into_iter().find(|operation| operation.path == "/register");
     let example = example.and_then(|operation| operation.body).expect("an example");
     assert_eq!(first.post("/register", &example).status, 201);
-    first
+    (server, first)
 }
 
 /// How well something is answered that was answered before: ids and tokens differ.
@@ -125,8 +128,7 @@ fn outcome(operation: &Operation, answer: &Answer) -> (u16, Vec<u8>) {
 #[test]
 fn the_query_parameters_are_the_documented_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start("memory", dir.path());
-    let client = begun(&server);
+    let (server, client) = begun(dir.path());
     let operations = operations();
     let all: BTreeSet<_> = operations.iter().flat_map(|operation| &operation.query).collect();
     let mut asked = (0, 0);
@@ -158,8 +160,7 @@ fn the_query_parameters_are_the_documented_ones() {
 #[test]
 fn the_conditional_operations_are_the_documented_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start("memory", dir.path());
-    let client = begun(&server);
+    let (server, client) = begun(dir.path());
     let mut asked = (0, 0);
     for operation in operations() {
         let Operation { method, path, fields, .. } = &operation;
@@ -183,8 +184,7 @@ fn the_conditional_operations_are_the_documented_ones() {
 #[test]
 fn the_repeatable_operations_are_the_documented_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start("memory", dir.path());
-    let client = begun(&server);
+    let (server, client) = begun(dir.path());
     let mut asked = (0, 0);
     for operation in operations() {
         let Operation { method, path, fields, .. } = &operation;
@@ -212,8 +212,7 @@ fn the_repeatable_operations_are_the_documented_ones() {
 #[test]
 fn the_operations_that_wait_are_the_documented_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start("memory", dir.path());
-    let client = begun(&server);
+    let (server, client) = begun(dir.path());
     let mut waiting = Vec::new();
     for operation in operations() {
         let Operation { method, path, fields, query, .. } = &operation;
@@ -237,8 +236,7 @@ fn the_operations_that_wait_are_the_documented_ones() {
 #[test]
 fn the_guarded_operations_are_the_documented_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start("memory", dir.path());
-    let client = begun(&server);
+    let (server, client) = begun(dir.path());
     let mut guards = Vec::new();
     for operation in operations() {
         let Operation { method, path, fields, .. } = &operation;

@@ -18,6 +18,8 @@ const FLAGS: &[&str] = &[
     "token-ttl",
     "jwt-secret-file",
     "min-password-length",
+    "operator",
+    "registration",
     "cors-origin",
     "min-free-space",
     "idle-timeout",
