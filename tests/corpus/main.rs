@@ -25,7 +25,7 @@ macro_rules! targets {
 targets! { paging record request settings token }
 
 /// What a target's corpus may have, so that it stays something to keep in a repository.
-const MAX_FILES: usize = 200;
+const MAX_FILES: usize = 250;
 const MAX_BYTES: usize = 200_000;
 
 fn replay(target: &str, check: fn(&[u8])) {
