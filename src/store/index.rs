@@ -8,7 +8,7 @@
 //! | `u` user id | position of the account's record |
 //! | `n` folded name | user id |
 //! | `b` mailbox, first message id | postings: ids and positions of up to 128 messages |
-//! | `p` message id | position of that message; one in every 16 KiB of log |
+//! | `p` event | position of its record; of the first in every 16 KiB of log |
 //! | `e` feed, first event | postings: edits and deletions that the feed's readers may see |
 //! | `d` receiver, author, first message id | postings: the private messages from one to the other |
 //! | `l` user, message id | with whom the user has the conversation of which it is the last message |
@@ -59,7 +59,7 @@ use layout::{
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// How often sled writes in the background. Losing what it did not write costs a catch-up.
 const FLUSH_EVERY_MS: u64 = 1000;
-/// Distance of the sparse positions: a lookup by id reads at most this much and one record.
+/// Distance of the sparse positions: a lookup by number reads at most this much and one record.
 const MARK_EVERY_BYTES: u64 = 16 * 1024;
 
 /// Up to where the log is indexed.
@@ -241,21 +241,20 @@ impl Index {
                     if let Some(list) = List::received(from, to) {
                         postings.entry(list).or_default().push(posting);
                     }
-                    if self.last_mark.is_none_or(|mark| position >= mark + MARK_EVERY_BYTES) {
-                        batch.insert(&mark_key(id.get()), &position.to_be_bytes());
-                        self.last_mark = Some(position);
-                    }
+                    self.mark(posting, &mut batch);
                 }
                 Change::Revision { event, id, from, to, position } => {
                     let posting = Posting { id: event.get(), position };
                     for feed in Mailbox::feeds(from, to) {
                         postings.entry(List::Deeds(feed)).or_default().push(posting);
                     }
+                    self.mark(posting, &mut batch);
                     revised.insert(id.get(), position);
                 }
                 Change::Act { event, position } => {
                     let posting = Posting { id: event.get(), position };
                     postings.entry(List::Deeds(Mailbox::General)).or_default().push(posting);
+                    self.mark(posting, &mut batch);
                 }
                 Change::Fact { subject, value } => drop(words.insert(subject, value)),
             }
@@ -276,6 +275,14 @@ impl Index {
         self.applied = Some(upto);
         self.widen_bounds(&revised);
         Ok(())
+    }
+
+    /// Keeps the position of an event's record, if the last that was kept is far enough before it.
+    fn mark(&mut self, event: Posting, batch: &mut Writes) {
+        if is_marked(self.last_mark, event.position) {
+            batch.insert(&mark_key(event.id), &event.position.to_be_bytes());
+            self.last_mark = Some(event.position);
+        }
     }
 
     /// The position of an account's record.
@@ -320,7 +327,7 @@ impl Index {
         Ok(positions)
     }
 
-    /// The last marked message at or below an id: from its position on lies what is sought.
+    /// The last marked event at or below a number: from its position on lies what is sought.
     pub(super) fn mark_below(&self, id: u64) -> Result<Option<Posting>, StoreError> {
         let mark = self.entries(mark_key(0)..=mark_key(id)).next_back()?;
         let Some((key, value)) = mark else { return Ok(None) };
@@ -403,6 +410,11 @@ impl Writes {
             None => self.batch.remove(key),
         }
     }
+}
+
+/// Whether the position of an event's record is kept, behind the last one that is.
+fn is_marked(last: Option<u64>, position: u64) -> bool {
+    last.is_none_or(|last| position >= last + MARK_EVERY_BYTES)
 }
 
 /// Its presence tells the next start to rebuild the index.

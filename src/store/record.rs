@@ -118,6 +118,15 @@ impl Record {
         }
     }
 
+    /// The number of what happened, if it has one.
+    pub(super) fn event(&self) -> Option<EventId> {
+        match self {
+            Record::Message(message) | Record::Revision(message) => Some(message.event()),
+            Record::Act(acted) => Some(acted.event),
+            Record::User(_) | Record::Counters(_) | Record::Fact { .. } => None,
+        }
+    }
+
     /// Reads what [`Record::encode`] wrote.
     pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         let mut fields = Fields(bytes);

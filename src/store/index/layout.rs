@@ -8,7 +8,7 @@ use crate::store::Counters;
 use crate::store::log::Stamp;
 
 /// The version of this layout. Another one is rebuilt, not converted.
-const FORMAT_VERSION: u32 = 3;
+const FORMAT_VERSION: u32 = 4;
 /// The key of up to where the log is indexed.
 pub(super) const META: &[u8] = b"m";
 /// With what the key of a conversation begins.
@@ -199,7 +199,7 @@ mod tests {
             assert_eq!(decode_applied(&bytes), None, "{at}");
             bytes[at] ^= 4;
         }
-        bytes[3] = 2;
+        bytes[3] = 3;
         let covered = bytes.len() - 4;
         let crc = crc32c::crc32c(&bytes[..covered]);
         bytes[covered..].copy_from_slice(&crc.to_be_bytes());

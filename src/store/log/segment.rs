@@ -73,6 +73,13 @@ pub(in crate::store) fn newer_format(path: &Path, version: u32) -> StoreError {
     ))
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has read from a segment, and how many bytes.
+    pub(in crate::store) static READ: std::cell::Cell<(u64, u64)> =
+        const { std::cell::Cell::new((0, 0)) };
+}
+
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) base: u64,
@@ -102,6 +109,8 @@ impl Segment {
     ) -> Result<(), StoreError> {
         let rest = usize::try_from(self.end().saturating_sub(position)).unwrap_or(usize::MAX);
         buffer.resize(rest.min(len), 0);
+        #[cfg(test)]
+        READ.with(|read| read.set((read.get().0 + 1, read.get().1 + buffer.len() as u64)));
         self.file
             .read_exact_at(buffer, position - self.base)
             .map_err(|e| StoreError::failed("reading", &self.path, e))

@@ -218,8 +218,7 @@ fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<Pos
     let Some(mark) = index.mark_below(recent)? else { return Ok(Some(BEGINNING)) };
     let mut fits = false;
     let marked = log.read(&[mark.position], |frame| {
-        fits =
-            matches!(decode(log, &frame)?, Record::Message(message) if message.id.get() == mark.id);
+        fits = decode(log, &frame)?.event().is_some_and(|event| event.get() == mark.id);
         Ok(())
     });
     Ok((fits && marked.is_ok()).then_some(mark))

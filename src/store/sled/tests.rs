@@ -17,7 +17,7 @@ use super::view::RECENT_MESSAGES;
 use super::*;
 use crate::model::MessageText;
 use crate::store::index::Index;
-use crate::store::log;
+use crate::store::log::{self, segment::READ};
 use crate::store::{LogDamage, MemoryStore, Progress};
 
 const EPOCH: Epoch = Epoch(7);
@@ -178,6 +178,13 @@ fn forget(store: &mut SledStore) {
     while store.view.table.first_message().is_some() {
         store.view.table.evict_oldest();
     }
+}
+
+/// What is done, how often it reads from the log, and how many bytes.
+fn reading<T>(act: impl FnOnce() -> T) -> (T, u64, u64) {
+    let (calls, bytes) = READ.get();
+    let done = act();
+    (done, READ.get().0 - calls, READ.get().1 - bytes)
 }
 
 /// Where the log's frames begin, and at last where they end.
