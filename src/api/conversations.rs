@@ -43,9 +43,14 @@ struct ConversationBody<'a> {
     /// The other user; 0 is the general chat.
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991u64)]
     with_user: u64,
-    /// The other user's name; the general chat has none.
+    /// The other user's name, or once they are gone what is shown in its place; the general chat has none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$")]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 32,
+        pattern = "^[A-Za-z0-9_.-]+$|^deleted~[1-9][0-9]*$"
+    )]
     username: Option<&'a str>,
     /// The one with the highest id.
     #[schema(inline = false)]

@@ -93,14 +93,14 @@ pub trait Backend: Send {
     /// The account with this name, whatever its case; also one that has ended.
     fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError>;
 
-    /// The names of these users; of who does not exist, none.
+    /// By what names these users are [shown](User::shown_name); of who does not exist, none.
     fn usernames(
         &mut self,
         of: &BTreeSet<UserId>,
-    ) -> Result<BTreeMap<UserId, Username>, StoreError> {
+    ) -> Result<BTreeMap<UserId, Box<str>>, StoreError> {
         let mut names = BTreeMap::new();
         for &id in of {
-            names.extend(self.user(id)?.map(|user| (id, user.name.clone())));
+            names.extend(self.user(id)?.map(|user| (id, user.shown_name().into())));
         }
         Ok(names)
     }
