@@ -16,6 +16,7 @@ mod reading;
 mod view;
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -111,6 +112,14 @@ impl Backend for SledStore {
             return Err(self.view.index.broken("a name leads to no user"));
         }
         self.user(id)
+    }
+
+    fn usernames(
+        &mut self,
+        of: &BTreeSet<UserId>,
+    ) -> Result<BTreeMap<UserId, Box<str>>, StoreError> {
+        let users = self.accounts(of)?;
+        Ok(users.iter().map(|user| (user.id, user.shown_name().into())).collect())
     }
 
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError> {

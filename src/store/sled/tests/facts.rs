@@ -1,5 +1,7 @@
 //! What is so about subjects: beside messages, through crashes, and in the index.
 
+use std::collections::BTreeSet;
+
 use super::super::check::{IndexState, check};
 use super::super::compact::compact;
 use super::index::tree;
@@ -94,6 +96,34 @@ fn facts_are_the_same_wherever_they_are() {
         }
         assert_eq!(all(&mut sample.open().unwrap()), facts);
         agrees(&sample);
+    }
+}
+
+/// Also where more has become of others between them than there are of them.
+#[test]
+fn names_are_read_together() {
+    let sample = Sample { root: tempfile::tempdir().unwrap() };
+    let mut store = sample.open().unwrap();
+    for id in 1..=400 {
+        store.create_user(new_user(&format!("u{id}"))).unwrap();
+    }
+    for id in (1..=400).filter(|id| id % 4 != 1) {
+        store.end_account(user_id(id), "a hash", Timestamp::from_millis(2)).unwrap();
+    }
+    store.sync().unwrap();
+    store.view.apply(1).unwrap();
+    for every in [1, 2, 30, 100] {
+        let asked: BTreeSet<_> = (1..=410).step_by(every).map(user_id).collect();
+        let (named, calls, _) = reading(|| store.usernames(&asked).unwrap());
+        assert!(calls <= 2, "{calls} reads");
+        for id in asked {
+            let is_there = id.get() <= 400;
+            let name = match id.get() % 4 {
+                1 => format!("u{id}"),
+                _ => format!("deleted~{id}"),
+            };
+            assert_eq!(named.get(&id).map(|name| &**name), is_there.then_some(&*name));
+        }
     }
 }
 
