@@ -6,6 +6,7 @@ use super::super::check::{IndexState, check};
 use super::super::compact::compact;
 use super::index::tree;
 use super::*;
+use crate::model::MAX_SESSIONS;
 use crate::store::{Hash, RetryTurn};
 
 const HOUR: u64 = 60 * 60 * 1000;
@@ -171,6 +172,40 @@ fn a_message_and_its_key_are_one() {
         drop(store);
         assert!(check(&cut_off, &mut ()).unwrap().is_sound());
         Index::discard(&cut_off.join("index")).unwrap();
+    }
+}
+
+/// All sessions that there can be end as one with what ends them, and a start takes it.
+#[test]
+fn as_much_as_can_be_one_is_taken() {
+    for by_block in [false, true] {
+        let sample = Sample::new(3);
+        let mut store = sample.open().unwrap();
+        let begun = |number: usize| Session {
+            user: user_id(1),
+            id: SessionId([u8::try_from(number).unwrap(); 16]),
+            created_at: Timestamp::from_millis(1),
+            expires_at: Timestamp::from_millis(99),
+            user_agent: "".into(),
+        };
+        for number in 0..MAX_SESSIONS {
+            assert_eq!(store.begin_session(begun(number), "a hash").unwrap(), Some(vec![]));
+        }
+        store.sync().unwrap();
+        let before = frames(&store.log).len();
+        if by_block {
+            let act = Act::Block(user_id(1));
+            store.act(user_id(2), Timestamp::from_millis(2), act).unwrap().unwrap();
+        } else {
+            assert!(store.change_password(begun(99), "a hash", "other".into()).unwrap());
+        }
+        store.sync().unwrap();
+        assert_eq!(frames(&store.log).len() - before, MAX_SESSIONS + 3);
+        let left = store.sessions(user_id(1)).unwrap();
+        drop(store);
+        Index::discard(&sample.index()).unwrap();
+        assert_eq!(sample.open().unwrap().sessions(user_id(1)).unwrap(), left);
+        agrees(&sample);
     }
 }
 
