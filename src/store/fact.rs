@@ -110,6 +110,21 @@ families! {
 }
 
 impl Fact {
+    /// Whom it is about, and who made it so: they must exist.
+    pub(super) fn users(&self) -> [Option<UserId>; 2] {
+        match self {
+            Fact::Retry { of, .. } => [Some(of.user), None],
+            Fact::RetryOrder { of, .. } => [Some(of.user), None],
+            Fact::Session { of, .. } => [Some(of.user), None],
+            Fact::Account { of, .. } => [Some(of.user), None],
+            Fact::StrayTokens { of, .. } => [Some(of.user), None],
+            Fact::AccountBlock { of, is } => [Some(of.user), is.map(|is| is.by)],
+            Fact::SenderBlock { of, .. } => [Some(of.by), Some(of.user)],
+            Fact::ReadMark { of, .. } => [Some(of.user), of.with],
+            Fact::Registration { is, .. } => [is.map(|is| is.by), None],
+        }
+    }
+
     /// Reads what an index holds.
     pub(super) fn decode(subject: &[u8], value: &[u8]) -> Result<Fact, DecodeError> {
         let bytes = [subject, value].concat();

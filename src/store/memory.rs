@@ -357,6 +357,10 @@ impl Backend for MemoryStore {
         if let Restored::Revision(revised) = &record {
             RestoreError::expect_revision_of(self.table.message(revised.id), revised)?;
         }
+        RestoreError::expect_users(&record, |user| Ok(self.table.user(user).is_some()))?;
+        if let Restored::Fact(fact) = &record {
+            session::expect_room(&self.facts, fact)?;
+        }
         self.counters.admit(&record)?;
         match record {
             Restored::User(user) => self.table.insert_user(user),

@@ -251,7 +251,8 @@ pub trait Backend: Send {
     /// Takes over the identity of the store that an import comes from. Only while empty.
     fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError>;
 
-    /// Puts a record of another store back, ids included. Ids must ascend.
+    /// Puts a record of another store back, ids included. Ids must ascend, users whom a fact or an act
+    /// is about must be there, and nobody has more sessions than there can be.
     fn restore(&mut self, record: Restored) -> Result<(), RestoreError>;
 
     /// Makes everything applied so far survive a power cut.
@@ -426,6 +427,25 @@ pub enum RestoreError {
 impl RestoreError {
     fn name_taken(user: &User) -> RestoreError {
         RestoreError::Conflict(format!("the name of user {} is taken", user.id))
+    }
+
+    /// Refuses what is about users who are not there. Messages are taken from whomever they are:
+    /// nothing is looked up by their authors.
+    fn expect_users(
+        record: &Restored,
+        mut exists: impl FnMut(UserId) -> Result<bool, StoreError>,
+    ) -> Result<(), RestoreError> {
+        let users = match record {
+            Restored::Fact(fact) => fact.users(),
+            Restored::Act(acted) => acted.users(),
+            _ => return Ok(()),
+        };
+        for user in users.into_iter().flatten() {
+            if !exists(user)? {
+                return Err(RestoreError::Conflict(format!("there is no user {user}")));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses what cannot be made of the message that is there.

@@ -72,6 +72,17 @@ pub struct Acted {
     pub act: Act,
 }
 
+impl Acted {
+    /// Who acted, and on whom: they must exist.
+    pub(super) fn users(&self) -> [Option<UserId>; 2] {
+        let on = match self.act {
+            Act::Block(user) | Act::Unblock(user) => Some(user),
+            Act::CloseRegistration | Act::OpenRegistration => None,
+        };
+        [Some(self.by), on]
+    }
+}
+
 impl From<Acted> for Event<'_> {
     fn from(acted: Acted) -> Self {
         let Acted { event: id, by, at, act } = acted;

@@ -63,11 +63,14 @@ impl SledStore {
         Ok(())
     }
 
+    /// Whether there is such a user.
+    fn has_user(&self, id: UserId) -> Result<bool, StoreError> {
+        Ok(self.view.table.user(id).is_some() || self.view.index.user(id)?.is_some())
+    }
+
     /// Whether there is such a user, who has not ended.
     fn is_open(&self, id: UserId) -> Result<bool, StoreError> {
-        let view = &self.view;
-        let exists = view.table.user(id).is_some() || view.index.user(id)?.is_some();
-        Ok(exists && !account::has_ended(view, id)?)
+        Ok(self.has_user(id)? && !account::has_ended(&self.view, id)?)
     }
 
     fn name_is_taken(&self, name: &Username) -> Result<bool, StoreError> {
@@ -354,6 +357,10 @@ impl Backend for SledStore {
         if let Restored::Revision(revised) = &restored {
             let there = self.find_message(revised.id)?;
             RestoreError::expect_revision_of(there.as_deref(), revised)?;
+        }
+        RestoreError::expect_users(&restored, |user| self.has_user(user))?;
+        if let Restored::Fact(fact) = &restored {
+            session::expect_room(&self.view, fact)?;
         }
         self.view.counters.admit(&restored)?;
         self.write(match restored {

@@ -368,6 +368,9 @@ impl Walk {
                 return Ok(());
             }
         };
+        if self.lost {
+            self.audit.lose_track();
+        }
         let admitted = self.audit.take(&record).and_then(|()| match &record {
             Record::Message(message) | Record::Revision(message) if !self.lost => {
                 self.audit.parties(message)

@@ -45,6 +45,7 @@ fn sample() -> (Sample, Vec<Fact>) {
     fill_with_keys(&mut store);
     let facts = all(&mut store);
     let mut memory = MemoryStore::new(EPOCH);
+    fill(&mut memory, 0);
     for fact in &facts {
         memory.restore(Restored::Fact(fact.clone())).unwrap();
     }
