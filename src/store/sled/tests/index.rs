@@ -182,6 +182,69 @@ fn an_index_whose_log_is_gone_is_refused() {
     sample.expect_messages(3);
 }
 
+/// It may be the only witness that there was a log.
+#[test]
+fn an_index_that_cannot_be_read_and_whose_log_is_gone_is_refused() {
+    let mischief: [(&str, Mischief); 4] = [
+        ("emptied", |index| {
+            Index::discard(index).unwrap();
+            drop(Index::open(index).unwrap());
+        }),
+        ("found broken", |index| fs::write(index.with_extension("broken"), "").unwrap()),
+        ("noise", |index| fs::write(index.join("db"), [0xa5; 3000]).unwrap()),
+        ("without its end", |index| {
+            tree(index).remove("m").unwrap();
+        }),
+    ];
+    for (what, mischief) in mischief {
+        let sample = Sample::new(3);
+        let away = sample.root.path().join("away");
+        fs::rename(sample.dir().join("log"), &away).unwrap();
+        mischief(&sample.index());
+        for _ in 0..2 {
+            let refused = sample.open().unwrap_err();
+            assert!(matches!(&refused, StoreError::Refused(_)), "{what}: {refused}");
+            assert!(refused.to_string().contains("is gone, but"), "{what}: {refused}");
+        }
+        assert!(!sample.dir().join("log").exists());
+        fs::rename(&away, sample.dir().join("log")).unwrap();
+        sample.expect_messages(3);
+    }
+}
+
+#[test]
+fn a_first_start_that_was_interrupted_is_begun_again() {
+    for begun in ["", "log"] {
+        let sample = Sample { root: tempfile::tempdir().unwrap() };
+        fs::create_dir_all(sample.dir().join(begun)).unwrap();
+        if begun == "log" {
+            fs::write(sample.log_file(), "VECHE").unwrap();
+        }
+        let mut store = sample.open().unwrap();
+        assert_eq!(store.counters(), Counters::default());
+        fill(&mut store, 3);
+        drop(store);
+        sample.expect_messages(3);
+    }
+}
+
+/// Too many open files, no right to read: the index may be as good as ever.
+#[test]
+fn an_index_that_the_system_refuses_to_open_is_left_alone() {
+    let sample = Sample::new(3);
+    let (conf, away) = (sample.index().join("conf"), sample.root.path().join("conf"));
+    fs::rename(&conf, &away).unwrap();
+    std::os::unix::fs::symlink(&conf, &conf).unwrap();
+    for _ in 0..2 {
+        let refused = sample.open().unwrap_err();
+        assert!(matches!(&refused, StoreError::Failed { doing: "opening", .. }), "{refused}");
+        assert!(sample.index().join("db").exists());
+    }
+    fs::remove_file(&conf).unwrap();
+    fs::rename(&away, &conf).unwrap();
+    sample.expect_messages(3);
+}
+
 /// Where operators act and messages are revised, and nobody posts: 5,000 events, each of which has
 /// the next as its neighbour.
 fn fill_with_deeds(store: &mut SledStore) {
