@@ -496,6 +496,16 @@ pub enum StoreError {
     },
     /// A record of the log is not what was written.
     Damaged(LogDamage),
+    /// A part of the log could not be read. Nothing was changed, and what lies elsewhere is as good
+    /// as before.
+    Unread {
+        /// The segment file.
+        file: PathBuf,
+        /// Bytes from the start of the file.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The index disagrees with the log or cannot be read; the next start rebuilds it.
     Index(String),
     /// The store cannot be opened as it is; the text says why and what to do.
@@ -521,7 +531,13 @@ impl StoreError {
     /// Whether the store can go on after it.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, StoreError::Damaged(_) | StoreError::Full { .. } | StoreError::OutOfIds)
+        !matches!(
+            self,
+            StoreError::Damaged(_)
+                | StoreError::Unread { .. }
+                | StoreError::Full { .. }
+                | StoreError::OutOfIds
+        )
     }
 }
 
@@ -532,6 +548,9 @@ impl fmt::Display for StoreError {
                 write!(f, "{doing} {} failed: {source}", path.display())
             }
             StoreError::Damaged(damage) => damage.fmt(f),
+            StoreError::Unread { file, offset, source } => {
+                write!(f, "reading {} at offset {offset} failed: {source}", file.display())
+            }
             StoreError::Index(what) => {
                 write!(f, "the index is unusable ({what}); the next start rebuilds it from the log")
             }
@@ -547,7 +566,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StoreError::Failed { source, .. } => Some(source),
+            StoreError::Failed { source, .. } | StoreError::Unread { source, .. } => Some(source),
             _ => None,
         }
     }

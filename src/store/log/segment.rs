@@ -100,7 +100,8 @@ impl Segment {
         StoreError::Damaged(LogDamage { file: self.path.clone(), offset, what })
     }
 
-    /// Fills as much of `buffer` as the segment has from `position` on.
+    /// Fills as much of `buffer` as the segment has from `position` on. A failure is no reason for a
+    /// running store to end: it may be one bad sector under old history.
     pub(super) fn read(
         &self,
         position: u64,
@@ -111,9 +112,11 @@ impl Segment {
         buffer.resize(rest.min(len), 0);
         #[cfg(test)]
         READ.with(|read| read.set((read.get().0 + 1, read.get().1 + buffer.len() as u64)));
-        self.file
-            .read_exact_at(buffer, position - self.base)
-            .map_err(|e| StoreError::failed("reading", &self.path, e))
+        let offset = position - self.base;
+        self.file.read_exact_at(buffer, offset).map_err(|source| {
+            let file = self.path.clone();
+            StoreError::Unread { file, offset, source }
+        })
     }
 
     /// Begins a segment, durably.

@@ -91,7 +91,13 @@ impl SledStore {
     ) -> Result<SledStore, StoreError> {
         let (log_dir, index_dir) = (dir.join("log"), dir.join("index"));
         let log = match Log::open(&log_dir)? {
-            Some(log) => log,
+            Some(log) => {
+                // A start that was killed may have left it in the page cache only, as below.
+                if !index_dir.exists() && log.end() == Log::START {
+                    log.settle(0)?;
+                }
+                log
+            }
             // Durably, before there is an index: so one beside which there is no log tells of a log
             // that is gone, and not of a first start that was interrupted, whatever is in it.
             None if !index_dir.exists() => Log::create(&log_dir, new_epoch)?,
