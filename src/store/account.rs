@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::fact::{Fact, Layout, Subject, subject_user};
 use super::facts::{self, State};
 use super::record::{DecodeError, Fields};
-use super::{StoreError, session};
+use super::{Backend, StoreError, session};
 use crate::model::{Session, Timestamp, User, UserId};
 
 /// An account.
@@ -154,9 +154,17 @@ pub(super) fn end(
     Ok(facts)
 }
 
-/// Whether an account as it is has not ended, and has this password hash.
-pub(super) fn is_open_with(user: &User, seen: &str) -> bool {
-    user.ended_at.is_none() && *user.password_hash == *seen
+/// Whether an account is there, has neither ended nor been blocked, and its password hash is this
+/// one.
+pub(super) fn has_hash(
+    store: &mut impl Backend,
+    user: UserId,
+    seen: &str,
+) -> Result<bool, StoreError> {
+    let is_blocked = store.account_block(user)?.is_some();
+    let is_open_with =
+        |user: Cow<'_, User>| user.ended_at.is_none() && *user.password_hash == *seen;
+    Ok(store.user(user)?.is_some_and(is_open_with) && !is_blocked)
 }
 
 /// Whether an account has ended.

@@ -49,7 +49,7 @@ pub(super) struct Audit {
 impl Audit {
     /// The next record. What is refused here no store takes, and no store has written.
     pub(super) fn take(&mut self, record: &Record) -> Result<(), &'static str> {
-        let admitted = self.counters.admit(&record.clone().into());
+        let admitted = self.counters.admit(record.step());
         admitted.map_err(|_| "an id is out of order")?;
         match record {
             Record::User(user) => {

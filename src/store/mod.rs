@@ -235,8 +235,8 @@ pub trait Backend: Send {
     /// Up to `limit` events of all mailboxes, in order, from `from` on.
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
 
-    /// Up to `limit` facts behind `after`, in order of their subjects, also such as are over. For
-    /// export.
+    /// Up to `limit` facts behind `after`, in order of their subjects, also such as are over: for who
+    /// needs all of a family, or of the store, as an export and a start do.
     fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError>;
 
     /// The ids that will be given out next.
@@ -370,23 +370,22 @@ impl Counters {
     }
 
     /// Moves on past a record that brings its own id, which must not be given out yet.
-    fn admit(&mut self, record: &Restored) -> Result<(), RestoreError> {
-        let (what, next, id) = match record {
-            Restored::User(user) => ("user", &mut self.next_user, user.id.get()),
-            Restored::Message(message) => ("message", &mut self.next_event, message.id.get()),
-            Restored::Revision(message) => ("event", &mut self.next_event, message.event().get()),
-            Restored::Act(acted) => ("event", &mut self.next_event, acted.event.get()),
-            Restored::Counters(to) => {
+    fn admit(&mut self, step: Step) -> Result<(), RestoreError> {
+        let (what, next, id) = match step {
+            Step::User(id) => ("user", &mut self.next_user, id.get()),
+            Step::Message(id) => ("message", &mut self.next_event, id.get()),
+            Step::Event(id) => ("event", &mut self.next_event, id.get()),
+            Step::To(to) => {
                 if to.next_user < self.next_user || to.next_event < self.next_event {
                     return Err(RestoreError::Conflict("the counters would go back".to_owned()));
                 }
                 if to.next_user.max(to.next_event) > MAX_ID + 1 {
                     return Err(RestoreError::Conflict("the counters are out of range".to_owned()));
                 }
-                *self = *to;
+                *self = to;
                 return Ok(());
             }
-            Restored::Fact(_) => return Ok(()),
+            Step::Nowhere => return Ok(()),
         };
         if id < *next {
             return Err(RestoreError::Conflict(format!("{what} {id} is out of order")));
@@ -394,6 +393,21 @@ impl Counters {
         *next = id + 1;
         Ok(())
     }
+}
+
+/// How far a record that brings its own id moves the counters.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// Past an account.
+    User(UserId),
+    /// Past a message.
+    Message(MessageId),
+    /// Past something else that happened.
+    Event(EventId),
+    /// To these.
+    To(Counters),
+    /// It brings none.
+    Nowhere,
 }
 
 /// What an import puts back.
@@ -411,6 +425,19 @@ pub enum Restored {
     Act(Acted),
     /// What is so about a subject, whatever was before.
     Fact(Fact),
+}
+
+impl Restored {
+    fn step(&self) -> Step {
+        match self {
+            Restored::User(user) => Step::User(user.id),
+            Restored::Message(message) => Step::Message(message.id),
+            Restored::Revision(message) => Step::Event(message.event()),
+            Restored::Act(acted) => Step::Event(acted.event),
+            Restored::Counters(counters) => Step::To(*counters),
+            Restored::Fact(_) => Step::Nowhere,
+        }
+    }
 }
 
 /// Why an import was refused.
@@ -484,8 +511,8 @@ impl std::error::Error for RestoreError {}
 /// a 507 where there is no room.
 #[derive(Debug)]
 pub enum StoreError {
-    /// Writing or syncing failed: nothing since the last sync may be acknowledged, and the store
-    /// is done for.
+    /// Writing or syncing failed, or whatever else a store cannot do without, such as opening a file
+    /// at its start: nothing since the last sync may be acknowledged, and the store is done for.
     Failed {
         /// What was being done.
         doing: &'static str,

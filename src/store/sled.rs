@@ -149,7 +149,7 @@ impl Backend for SledStore {
         new: Session,
         seen: &str,
     ) -> Result<Option<Vec<SessionId>>, StoreError> {
-        if !self.has_hash(new.user, seen)? {
+        if !account::has_hash(self, new.user, seen)? {
             return Ok(None);
         }
         let (facts, ended) = session::begin(&self.view, new)?;
@@ -179,7 +179,7 @@ impl Backend for SledStore {
         seen: &str,
         hash: Box<str>,
     ) -> Result<bool, StoreError> {
-        if !self.has_hash(fresh.user, seen)? {
+        if !account::has_hash(self, fresh.user, seen)? {
             return Ok(false);
         }
         let facts = account::change_password(&self.view, fresh, hash)?;
@@ -188,7 +188,7 @@ impl Backend for SledStore {
     }
 
     fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError> {
-        if !self.has_hash(user, seen)? {
+        if !account::has_hash(self, user, seen)? {
             return Ok(false);
         }
         let facts = account::end(&self.view, user, at)?;
@@ -362,7 +362,7 @@ impl Backend for SledStore {
         if let Restored::Fact(fact) = &restored {
             session::expect_room(&self.view, fact)?;
         }
-        self.view.counters.admit(&restored)?;
+        self.view.counters.admit(restored.step())?;
         self.write(match restored {
             Restored::User(user) => Record::User(user),
             Restored::Message(message) => Record::Message(message),

@@ -177,7 +177,7 @@ impl SledStore {
         // One more than wanted tells whether the page is the first.
         let missing = window.limit - held.len();
         let end = boundary.min(window.start(None));
-        let mut postings = index.postings_below(list, end, missing + 1)?;
+        let mut postings = index.last_postings(list, (0, end), missing + 1)?;
         let older = postings.len() > missing;
         postings.drain(..postings.len().saturating_sub(missing));
         Ok((postings, older))
