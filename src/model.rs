@@ -4,6 +4,7 @@
 //! nothing behind this module checks them again. Knows JSON's view of them (serde) and the
 //! calendar (jiff), and nothing else.
 
+pub(crate) mod digits;
 mod event;
 mod session;
 

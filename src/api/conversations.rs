@@ -7,11 +7,17 @@ use super::body::{self, Given};
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
 use super::messages::MessageBody;
 use super::names::Names;
-use super::paging::{Links, Parameter, number};
+use super::paging::{Links, Parameter, Query, number};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
-use crate::model::{Cursor, MessageId, Page, UserId};
+use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, MessageId, Page, UserId, Window};
 use crate::problem::{self, Problem};
 use crate::store::{Conversation, Marked};
+
+/// Conversations of a page at most. Each of them is looked up by itself: its last message, how far it
+/// is read, and what is unread.
+const MAX_CONVERSATIONS: usize = 100;
+// Who asks for no number is given one that can be asked for.
+const _: () = assert!(DEFAULT_PAGE_LIMIT <= MAX_CONVERSATIONS);
 
 /// That a user has read a conversation up to a message, for their other devices. It is state and no
 /// event: it has no number, and who missed it finds it in the list.
@@ -43,9 +49,14 @@ struct ConversationBody<'a> {
     /// The other user; 0 is the general chat.
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991u64)]
     with_user: u64,
-    /// The other user's name; the general chat has none.
+    /// The other user's name, or what is shown of who has gone; the general chat has none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$")]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 32,
+        pattern = "^[A-Za-z0-9_.-]+$|^deleted~[1-9][0-9]*$"
+    )]
     username: Option<&'a str>,
     /// The one with the highest id.
     #[schema(inline = false)]
@@ -66,7 +77,7 @@ struct ConversationBody<'a> {
 pub(super) const LIST: Operation = Operation {
     query: &[Parameter::Limit, Parameter::Before, Parameter::Epoch],
     answers: &[Answer::list(
-        "A page of conversations, the one with the newest message first",
+        "A page of conversations, of a `limit` of 100 at most, the one with the newest message first",
         Shape::of::<ConversationBody<'static>>(),
     )
     .perhaps_with(&[Field::Link])],
@@ -114,11 +125,22 @@ impl<'a> ConversationBody<'a> {
     }
 }
 
+/// The page that is asked for: a shorter one than other lists have at most.
+fn window(app: &App, query: &Query<'_>) -> Result<Window, Problem> {
+    let is_short = |limit| number(limit).is_some_and(|limit| limit <= MAX_CONVERSATIONS as u64);
+    match query.get(Parameter::Limit) {
+        Some(limit) if limit == "0" || !is_short(limit) => {
+            Err(Problem::parameter("limit", "must be a number from 1 to 100"))
+        }
+        _ => query.window(app),
+    }
+}
+
 /// Newest first, so that the link to the page that follows leads to what is older.
 ///
 /// `GET /api/users/me/conversations`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let window = call.query()?.window(app)?;
+    let window = window(app, &call.query()?)?;
     let before = match window.cursor {
         Cursor::Before(id) => Some(id),
         Cursor::Newest | Cursor::From(_) => None,
@@ -174,7 +196,9 @@ mod tests {
     use super::super::{Body, Request, Settings};
     use super::*;
     use crate::auth::tokens::Tokens;
-    use crate::model::{Epoch, MessageText, Session, SessionId, Timestamp, Username};
+    use crate::model::{
+        Epoch, MAX_PAGE_LIMIT, MessageText, Session, SessionId, Timestamp, Username,
+    };
     use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
     use crate::sys::{FixedClock, SeededEntropy};
 
@@ -195,8 +219,8 @@ mod tests {
         App::new(Box::new(store), tokens, clock, Box::new(SeededEntropy(1)), Settings::default())
     }
 
-    /// Bob marks a conversation: how it was answered, and what others are to be told.
-    fn mark(app: &mut App, with: u64, up_to: u64) -> (u16, Vec<ReadMark>) {
+    /// What Bob is answered.
+    fn ask(app: &mut App, method: &str, target: &str, body: &str) -> Reply {
         let bob = UserId::new(2).unwrap();
         let session = Session {
             user: bob,
@@ -207,15 +231,36 @@ mod tests {
         };
         app.live.begin(&session);
         let token = app.tokens.issue(bob, session.created_at, session.id).unwrap();
-        let body = format!("{{\"up_to\":{up_to}}}");
-        let path = format!("/api/users/me/conversations/{with}/read");
         let (_, outcome) = app.handle(&Request {
             authorization: Some(&format!("Bearer {token}")),
             body: Body::Bytes(body.as_bytes()),
-            ..Request::new("PUT", &path, Ipv4Addr::LOCALHOST.into())
+            ..Request::new(method, target, Ipv4Addr::LOCALHOST.into())
         });
         let Outcome::Reply(reply) = outcome else { panic!("no worker is needed") };
+        reply
+    }
+
+    /// Bob marks a conversation: how it was answered, and what others are to be told.
+    fn mark(app: &mut App, with: u64, up_to: u64) -> (u16, Vec<ReadMark>) {
+        let path = format!("/api/users/me/conversations/{with}/read");
+        let reply = ask(app, "PUT", &path, &format!("{{\"up_to\":{up_to}}}"));
         (reply.status, app.read_marks().collect())
+    }
+
+    #[test]
+    fn a_page_has_so_many_conversations_at_most() {
+        let mut app = begun();
+        for (limit, status) in [
+            (1, 200),
+            (MAX_CONVERSATIONS, 200),
+            (MAX_CONVERSATIONS + 1, 400),
+            (0, 400),
+            (MAX_PAGE_LIMIT, 400),
+        ] {
+            let target = format!("/api/users/me/conversations?limit={limit}");
+            let reply = ask(&mut app, "GET", &target, "");
+            assert_eq!(reply.status, status, "{limit}");
+        }
     }
 
     #[test]

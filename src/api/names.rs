@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::paging::{Parameter, Query};
-use crate::model::{Message, UserId, Username};
+use crate::model::{Message, UserId};
 use crate::problem::Problem;
 use crate::store::{Backend, StoreError};
 
@@ -29,9 +29,9 @@ impl Query<'_> {
     }
 }
 
-/// Users' names, each looked up once.
+/// The names by which users are shown, each looked up once.
 #[derive(Debug, Default)]
-pub(super) struct Names(BTreeMap<UserId, Username>);
+pub(super) struct Names(BTreeMap<UserId, Box<str>>);
 
 impl Names {
     /// Those of some users; at most as many as a page has items.
@@ -52,13 +52,13 @@ impl Names {
     }
 
     pub(super) fn of(&self, user: UserId) -> Option<&str> {
-        self.0.get(&user).map(Username::as_str)
+        self.0.get(&user).map(|name| &**name)
     }
 }
 
 #[cfg(test)]
 impl<const N: usize> From<[(UserId, &str); N]> for Names {
     fn from(names: [(UserId, &str); N]) -> Names {
-        Names(names.map(|(id, name)| (id, Username::parse(name).unwrap())).into())
+        Names(names.map(|(id, name)| (id, name.into())).into())
     }
 }

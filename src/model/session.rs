@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Timestamp, UserId};
+use super::{Timestamp, UserId, digits};
 
 /// Sessions of a user at once; with one more the oldest ends. A change of them all is one group in
 /// the log, whose length is limited.
@@ -23,14 +23,13 @@ impl SessionId {
     /// Reads what [`Display`](fmt::Display) writes, and nothing else.
     #[must_use]
     pub fn parse(text: &str) -> Option<SessionId> {
-        let bits = u128::from_str_radix(text, 16).ok()?;
-        Some(SessionId(bits.to_be_bytes())).filter(|id| id.to_string() == text)
+        digits::parse(text).map(SessionId)
     }
 }
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        digits::write(self.0, f)
     }
 }
 

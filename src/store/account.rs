@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::fact::{Fact, Layout, Subject, subject_user};
 use super::facts::{self, State};
 use super::record::{DecodeError, Fields};
-use super::{StoreError, session};
+use super::{Backend, StoreError, session};
 use crate::model::{Session, Timestamp, User, UserId};
 
 /// An account.
@@ -101,7 +101,8 @@ pub(super) fn present<'a>(
     Ok(Cow::Owned(user))
 }
 
-/// A page of accounts as they are, by their records, which ascend. One read for all of them.
+/// Some accounts as they are, by their records, which ascend. One read for all of them, unless more
+/// has become of others between them.
 pub(super) fn present_all(
     state: &impl State,
     users: &mut [Cow<'_, User>],
@@ -109,8 +110,17 @@ pub(super) fn present_all(
     let (Some(first), Some(last)) = (users.first(), users.last()) else { return Ok(()) };
     let start = AccountOf { user: first.id }.bytes();
     let behind = [AccountOf { user: last.id }.bytes(), vec![0]].concat();
-    let range = &start[..]..&behind[..];
-    for (subject, value) in state.entries(range, facts::End::First, users.len())? {
+    let entries =
+        state.entries(&start[..]..&behind[..], facts::End::First, users.len().saturating_add(1))?;
+    if entries.len() > users.len() {
+        for user in users {
+            if let Some(is) = facts::get(state, &AccountOf { user: user.id })? {
+                lay_over(user.to_mut(), is);
+            }
+        }
+        return Ok(());
+    }
+    for (subject, value) in entries {
         let decoded = Fact::decode(&subject, &value).map_err(|_| state.malformed())?;
         let Fact::Account { of, is: Some(is) } = decoded else { return Err(state.malformed()) };
         let Ok(place) = users.binary_search_by_key(&of.user, |user| user.id) else { continue };
@@ -144,9 +154,17 @@ pub(super) fn end(
     Ok(facts)
 }
 
-/// Whether an account as it is has not ended, and has this password hash.
-pub(super) fn is_open_with(user: &User, seen: &str) -> bool {
-    user.ended_at.is_none() && *user.password_hash == *seen
+/// Whether an account is there, has neither ended nor been blocked, and its password hash is this
+/// one.
+pub(super) fn has_hash(
+    store: &mut impl Backend,
+    user: UserId,
+    seen: &str,
+) -> Result<bool, StoreError> {
+    let is_blocked = store.account_block(user)?.is_some();
+    let is_open_with =
+        |user: Cow<'_, User>| user.ended_at.is_none() && *user.password_hash == *seen;
+    Ok(store.user(user)?.is_some_and(is_open_with) && !is_blocked)
 }
 
 /// Whether an account has ended.

@@ -1,13 +1,13 @@
 //! What records must be to each other, whatever they are kept in.
 //!
-//! Holds all names in memory, and no messages.
+//! Holds all names and the ids of all sessions in memory, and no messages.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::Counters;
 use super::record::Record;
-use crate::model::{Message, UserId};
+use super::{Counters, Fact};
+use crate::model::{MAX_SESSIONS, Message, SessionId, UserId};
 
 /// How much there is of everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,12 +41,15 @@ pub(super) struct Audit {
     names: HashSet<String>,
     /// Ascending.
     users: Vec<UserId>,
+    sessions: HashMap<UserId, HashSet<SessionId>>,
+    /// Whether records are missing.
+    has_gaps: bool,
 }
 
 impl Audit {
     /// The next record. What is refused here no store takes, and no store has written.
     pub(super) fn take(&mut self, record: &Record) -> Result<(), &'static str> {
-        let admitted = self.counters.admit(&record.clone().into());
+        let admitted = self.counters.admit(record.step());
         admitted.map_err(|_| "an id is out of order")?;
         match record {
             Record::User(user) => {
@@ -59,8 +62,42 @@ impl Audit {
             Record::Message(Message { to: None, .. }) => self.counts.general += 1,
             Record::Message(_) => self.counts.private += 1,
             Record::Revision(_) => self.counts.revisions += 1,
-            Record::Act(_) => self.counts.acts += 1,
-            Record::Counters(_) | Record::Fact { .. } => {}
+            Record::Act(acted) => {
+                self.counts.acts += 1;
+                self.expect_users(acted.users(), "the act is of a user who does not exist")?;
+            }
+            Record::Fact { fact, .. } => {
+                self.expect_users(fact.users(), "the fact is of a user who does not exist")?;
+                self.session(fact)?;
+            }
+            Record::Counters(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Records are missing here: what depends on them cannot be judged from now on.
+    pub(super) fn lose_track(&mut self) {
+        self.has_gaps = true;
+    }
+
+    fn expect_users(
+        &self,
+        users: [Option<UserId>; 2],
+        why: &'static str,
+    ) -> Result<(), &'static str> {
+        let all_there = users.into_iter().flatten().all(|user| self.knows(user));
+        if all_there || self.has_gaps { Ok(()) } else { Err(why) }
+    }
+
+    fn session(&mut self, fact: &Fact) -> Result<(), &'static str> {
+        let Fact::Session { of, is } = fact else { return Ok(()) };
+        let there = self.sessions.entry(of.user).or_default();
+        if is.is_none() {
+            there.remove(&of.id);
+        } else if there.len() < MAX_SESSIONS || there.contains(&of.id) {
+            there.insert(of.id);
+        } else if !self.has_gaps {
+            return Err("the user has more sessions than there can be");
         }
         Ok(())
     }
@@ -93,7 +130,8 @@ impl Audit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Content, MessageId, MessageText, Timestamp, User, Username};
+    use crate::model::{Act, Content, EventId, MessageId, MessageText, Timestamp, User, Username};
+    use crate::store::{Acted, Begun, SessionOf};
 
     fn user(id: u64, name: &str) -> Record {
         Record::User(User {
@@ -138,6 +176,39 @@ mod tests {
         }
         audit.take(&Record::Counters(Counters { next_user: 9, next_event: 9 })).unwrap();
         assert_eq!(audit.counters(), Counters { next_user: 9, next_event: 9 });
+    }
+
+    #[test]
+    fn what_is_about_nobody_is_told_unless_records_are_missing() {
+        let at = Timestamp::from_millis(1);
+        let session = |user, number| Record::Fact {
+            fact: Fact::Session {
+                of: SessionOf { user: UserId::new(user).unwrap(), id: SessionId([number; 16]) },
+                is: Some(Begun { at, expires_at: at, user_agent: "".into() }),
+            },
+            joined: false,
+        };
+        let act = |event| {
+            let (event, by) = (EventId::new(event).unwrap(), UserId::new(2).unwrap());
+            Record::Act(Acted { event, by, at, act: Act::CloseRegistration })
+        };
+        let mut audit = Audit::default();
+        audit.take(&user(1, "ann")).unwrap();
+        let most = u8::try_from(MAX_SESSIONS).unwrap();
+        for number in (0..most).chain([0]) {
+            audit.take(&session(1, number)).unwrap();
+        }
+        for (refused, why) in [
+            (session(1, most), "the user has more sessions than there can be"),
+            (session(2, 0), "the fact is of a user who does not exist"),
+            (act(0), "the act is of a user who does not exist"),
+        ] {
+            assert_eq!(audit.take(&refused), Err(why));
+        }
+        audit.lose_track();
+        for good in [session(1, most), session(2, 0), act(1)] {
+            audit.take(&good).unwrap();
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::act::RegistrationOf;
 use super::block::{AccountBlockOf, Blocked, SenderBlockOf, Since};
 use super::record::{DecodeError, Fields};
 use super::session::{Begun, Refused, SessionOf, StrayTokensOf};
-use crate::model::{MessageId, Timestamp, UserId};
+use crate::model::{MessageId, Timestamp, UserId, digits};
 
 /// Something with a fixed layout in bytes.
 pub(super) trait Layout: Sized {
@@ -110,6 +110,21 @@ families! {
 }
 
 impl Fact {
+    /// Whom it is about, and who made it so: they must exist.
+    pub(super) fn users(&self) -> [Option<UserId>; 2] {
+        match self {
+            Fact::Retry { of, .. } => [Some(of.user), None],
+            Fact::RetryOrder { of, .. } => [Some(of.user), None],
+            Fact::Session { of, .. } => [Some(of.user), None],
+            Fact::Account { of, .. } => [Some(of.user), None],
+            Fact::StrayTokens { of, .. } => [Some(of.user), None],
+            Fact::AccountBlock { of, is } => [Some(of.user), is.map(|is| is.by)],
+            Fact::SenderBlock { of, .. } => [Some(of.by), Some(of.user)],
+            Fact::ReadMark { of, .. } => [Some(of.user), of.with],
+            Fact::Registration { is, .. } => [is.map(|is| is.by), None],
+        }
+    }
+
     /// Reads what an index holds.
     pub(super) fn decode(subject: &[u8], value: &[u8]) -> Result<Fact, DecodeError> {
         let bytes = [subject, value].concat();
@@ -131,7 +146,7 @@ pub struct Hash(pub [u8; 16]);
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+        digits::write(self.0, f)
     }
 }
 
@@ -144,9 +159,8 @@ impl Serialize for Hash {
 impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let hash = u128::from_str_radix(&text, 16).map(|bits| Hash(bits.to_be_bytes()));
-        hash.ok()
-            .filter(|hash| hash.to_string() == text)
+        digits::parse(&text)
+            .map(Hash)
             .ok_or_else(|| D::Error::custom("a hash is 32 lower-case hexadecimal digits"))
     }
 }

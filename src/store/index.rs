@@ -8,7 +8,7 @@
 //! | `u` user id | position of the account's record |
 //! | `n` folded name | user id |
 //! | `b` mailbox, first message id | postings: ids and positions of up to 128 messages |
-//! | `p` message id | position of that message; one in every 16 KiB of log |
+//! | `p` event | position of its record; of the first in every 16 KiB of log |
 //! | `e` feed, first event | postings: edits and deletions that the feed's readers may see |
 //! | `d` receiver, author, first message id | postings: the private messages from one to the other |
 //! | `l` user, message id | with whom the user has the conversation of which it is the last message |
@@ -41,6 +41,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use ::sled::{Batch, IVec};
+use rustix::io::Errno;
 
 use super::log::Stamp;
 use super::{Counters, StoreError};
@@ -52,15 +53,19 @@ pub(super) use postings::{List, Posting};
 use digest::Digest;
 use handle::{Handle, await_earlier_handle};
 use layout::{
-    META, decode_applied, decode_chunk, encode_applied, mark_key, name_key, number, user_key,
+    AppliedError, META, decode_applied, decode_chunk, encode_applied, mark_key, name_key, number,
+    user_key,
 };
 
 /// What sled keeps of its pages in memory; its own default is a gigabyte.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// How often sled writes in the background. Losing what it did not write costs a catch-up.
 const FLUSH_EVERY_MS: u64 = 1000;
-/// Distance of the sparse positions: a lookup by id reads at most this much and one record.
+/// Distance of the sparse positions: a lookup by number reads at most this much and one record.
 const MARK_EVERY_BYTES: u64 = 16 * 1024;
+
+/// Why an index of another version cannot be used.
+pub(super) const OTHER_VERSION: &str = "its format is another version's";
 
 /// Up to where the log is indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +103,8 @@ pub(super) struct Index {
 
 impl Index {
     /// Opens or begins the index in `dir`. One that cannot be read is an error, also where sled
-    /// itself panics over it, and where it was found broken before.
+    /// itself panics over it, and where it was found broken before. Where the system refuses to open
+    /// it the error is another one: it may be a good index.
     pub(super) fn open(dir: &Path) -> Result<Index, StoreError> {
         let unreadable = |why: String| StoreError::Index(why);
         if broken_marker(dir).exists() {
@@ -112,7 +118,12 @@ impl Index {
             .flush_every_ms(Some(FLUSH_EVERY_MS));
         let db = catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| unreadable("sled panicked at opening it".to_owned()))?
-            .map_err(|e| unreadable(e.to_string()))?;
+            .map_err(|e| match e {
+                ::sled::Error::Io(e) if says_nothing_of_the_index(&e) => {
+                    StoreError::failed("opening", dir, e)
+                }
+                e => unreadable(e.to_string()),
+            })?;
         let mut index = Index {
             db: Handle::of(db),
             dir: dir.to_owned(),
@@ -129,11 +140,16 @@ impl Index {
             None if index.digest == Digest::default() => {}
             None => return Err(unreadable("it does not say how far it goes".to_owned())),
             Some(value) => match decode_applied(&value) {
-                Some((applied, digest)) if digest == index.digest => index.applied = Some(applied),
-                Some(_) => {
+                Ok((applied, digest)) if digest == index.digest => index.applied = Some(applied),
+                Ok(_) => {
                     return Err(unreadable("its entries are not those it was given".to_owned()));
                 }
-                None => return Err(unreadable("its format is another one".to_owned())),
+                Err(AppliedError::OtherVersion) => {
+                    return Err(unreadable(OTHER_VERSION.to_owned()));
+                }
+                Err(AppliedError::Unreadable) => {
+                    return Err(unreadable("how far it goes is unreadable".to_owned()));
+                }
             },
         }
         index.last_mark = index.mark_below(u64::MAX)?.map(|mark| mark.position);
@@ -241,21 +257,20 @@ impl Index {
                     if let Some(list) = List::received(from, to) {
                         postings.entry(list).or_default().push(posting);
                     }
-                    if self.last_mark.is_none_or(|mark| position >= mark + MARK_EVERY_BYTES) {
-                        batch.insert(&mark_key(id.get()), &position.to_be_bytes());
-                        self.last_mark = Some(position);
-                    }
+                    self.mark(posting, &mut batch);
                 }
                 Change::Revision { event, id, from, to, position } => {
                     let posting = Posting { id: event.get(), position };
                     for feed in Mailbox::feeds(from, to) {
                         postings.entry(List::Deeds(feed)).or_default().push(posting);
                     }
+                    self.mark(posting, &mut batch);
                     revised.insert(id.get(), position);
                 }
                 Change::Act { event, position } => {
                     let posting = Posting { id: event.get(), position };
                     postings.entry(List::Deeds(Mailbox::General)).or_default().push(posting);
+                    self.mark(posting, &mut batch);
                 }
                 Change::Fact { subject, value } => drop(words.insert(subject, value)),
             }
@@ -276,6 +291,14 @@ impl Index {
         self.applied = Some(upto);
         self.widen_bounds(&revised);
         Ok(())
+    }
+
+    /// Keeps the position of an event's record, if the last that was kept is far enough before it.
+    fn mark(&mut self, event: Posting, batch: &mut Writes) {
+        if is_marked(self.last_mark, event.position) {
+            batch.insert(&mark_key(event.id), &event.position.to_be_bytes());
+            self.last_mark = Some(event.position);
+        }
     }
 
     /// The position of an account's record.
@@ -320,7 +343,7 @@ impl Index {
         Ok(positions)
     }
 
-    /// The last marked message at or below an id: from its position on lies what is sought.
+    /// The last marked event at or below a number: from its position on lies what is sought.
     pub(super) fn mark_below(&self, id: u64) -> Result<Option<Posting>, StoreError> {
         let mark = self.entries(mark_key(0)..=mark_key(id)).next_back()?;
         let Some((key, value)) = mark else { return Ok(None) };
@@ -403,6 +426,16 @@ impl Writes {
             None => self.batch.remove(key),
         }
     }
+}
+
+/// Whether the position of an event's record is kept, behind the last one that is.
+fn is_marked(last: Option<u64>, position: u64) -> bool {
+    last.is_none_or(|last| position >= last + MARK_EVERY_BYTES)
+}
+
+/// Whether the system has refused something for another reason than what is on the disk.
+fn says_nothing_of_the_index(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|raw| raw != Errno::IO.raw_os_error())
 }
 
 /// Its presence tells the next start to rebuild the index.

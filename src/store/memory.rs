@@ -39,14 +39,6 @@ impl MemoryStore {
         self.table.push(message);
     }
 
-    /// Whether an account is there, has neither ended nor been blocked, and its password hash is
-    /// this one.
-    fn has_hash(&mut self, user: UserId, seen: &str) -> Result<bool, StoreError> {
-        let is_blocked = self.account_block(user)?.is_some();
-        let is_open = |user: Cow<'_, User>| account::is_open_with(&user, seen);
-        Ok(self.user(user)?.is_some_and(is_open) && !is_blocked)
-    }
-
     /// Whether there is such a user, who has not ended.
     fn is_open(&self, user: UserId) -> Result<bool, StoreError> {
         Ok(self.table.user(user).is_some() && !account::has_ended(&self.facts, user)?)
@@ -126,7 +118,7 @@ impl Backend for MemoryStore {
         new: Session,
         seen: &str,
     ) -> Result<Option<Vec<SessionId>>, StoreError> {
-        if !self.has_hash(new.user, seen)? {
+        if !account::has_hash(self, new.user, seen)? {
             return Ok(None);
         }
         let (facts, ended) = session::begin(&self.facts, new)?;
@@ -156,7 +148,7 @@ impl Backend for MemoryStore {
         seen: &str,
         hash: Box<str>,
     ) -> Result<bool, StoreError> {
-        if !self.has_hash(fresh.user, seen)? {
+        if !account::has_hash(self, fresh.user, seen)? {
             return Ok(false);
         }
         let facts = account::change_password(&self.facts, fresh, hash)?;
@@ -165,7 +157,7 @@ impl Backend for MemoryStore {
     }
 
     fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError> {
-        if !self.has_hash(user, seen)? {
+        if !account::has_hash(self, user, seen)? {
             return Ok(false);
         }
         let facts = account::end(&self.facts, user, at)?;
@@ -357,7 +349,11 @@ impl Backend for MemoryStore {
         if let Restored::Revision(revised) = &record {
             RestoreError::expect_revision_of(self.table.message(revised.id), revised)?;
         }
-        self.counters.admit(&record)?;
+        RestoreError::expect_users(&record, |user| Ok(self.table.user(user).is_some()))?;
+        if let Restored::Fact(fact) = &record {
+            session::expect_room(&self.facts, fact)?;
+        }
+        self.counters.admit(record.step())?;
         match record {
             Restored::User(user) => self.table.insert_user(user),
             Restored::Message(message) => self.push(message),

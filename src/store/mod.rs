@@ -93,14 +93,14 @@ pub trait Backend: Send {
     /// The account with this name, whatever its case; also one that has ended.
     fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError>;
 
-    /// The names of these users; of who does not exist, none.
+    /// By what names these users are [shown](User::shown_name); of who does not exist, none.
     fn usernames(
         &mut self,
         of: &BTreeSet<UserId>,
-    ) -> Result<BTreeMap<UserId, Username>, StoreError> {
+    ) -> Result<BTreeMap<UserId, Box<str>>, StoreError> {
         let mut names = BTreeMap::new();
         for &id in of {
-            names.extend(self.user(id)?.map(|user| (id, user.name.clone())));
+            names.extend(self.user(id)?.map(|user| (id, user.shown_name().into())));
         }
         Ok(names)
     }
@@ -235,8 +235,8 @@ pub trait Backend: Send {
     /// Up to `limit` events of all mailboxes, in order, from `from` on.
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
 
-    /// Up to `limit` facts behind `after`, in order of their subjects, also such as are over. For
-    /// export.
+    /// Up to `limit` facts behind `after`, in order of their subjects, also such as are over: for who
+    /// needs all of a family, or of the store, as an export and a start do.
     fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError>;
 
     /// The ids that will be given out next.
@@ -251,7 +251,8 @@ pub trait Backend: Send {
     /// Takes over the identity of the store that an import comes from. Only while empty.
     fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError>;
 
-    /// Puts a record of another store back, ids included. Ids must ascend.
+    /// Puts a record of another store back, ids included. Ids must ascend, users whom a fact or an act
+    /// is about must be there, and nobody has more sessions than there can be.
     fn restore(&mut self, record: Restored) -> Result<(), RestoreError>;
 
     /// Makes everything applied so far survive a power cut.
@@ -369,23 +370,22 @@ impl Counters {
     }
 
     /// Moves on past a record that brings its own id, which must not be given out yet.
-    fn admit(&mut self, record: &Restored) -> Result<(), RestoreError> {
-        let (what, next, id) = match record {
-            Restored::User(user) => ("user", &mut self.next_user, user.id.get()),
-            Restored::Message(message) => ("message", &mut self.next_event, message.id.get()),
-            Restored::Revision(message) => ("event", &mut self.next_event, message.event().get()),
-            Restored::Act(acted) => ("event", &mut self.next_event, acted.event.get()),
-            Restored::Counters(to) => {
+    fn admit(&mut self, step: Step) -> Result<(), RestoreError> {
+        let (what, next, id) = match step {
+            Step::User(id) => ("user", &mut self.next_user, id.get()),
+            Step::Message(id) => ("message", &mut self.next_event, id.get()),
+            Step::Event(id) => ("event", &mut self.next_event, id.get()),
+            Step::To(to) => {
                 if to.next_user < self.next_user || to.next_event < self.next_event {
                     return Err(RestoreError::Conflict("the counters would go back".to_owned()));
                 }
                 if to.next_user.max(to.next_event) > MAX_ID + 1 {
                     return Err(RestoreError::Conflict("the counters are out of range".to_owned()));
                 }
-                *self = *to;
+                *self = to;
                 return Ok(());
             }
-            Restored::Fact(_) => return Ok(()),
+            Step::Nowhere => return Ok(()),
         };
         if id < *next {
             return Err(RestoreError::Conflict(format!("{what} {id} is out of order")));
@@ -393,6 +393,21 @@ impl Counters {
         *next = id + 1;
         Ok(())
     }
+}
+
+/// How far a record that brings its own id moves the counters.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// Past an account.
+    User(UserId),
+    /// Past a message.
+    Message(MessageId),
+    /// Past something else that happened.
+    Event(EventId),
+    /// To these.
+    To(Counters),
+    /// It brings none.
+    Nowhere,
 }
 
 /// What an import puts back.
@@ -412,6 +427,19 @@ pub enum Restored {
     Fact(Fact),
 }
 
+impl Restored {
+    fn step(&self) -> Step {
+        match self {
+            Restored::User(user) => Step::User(user.id),
+            Restored::Message(message) => Step::Message(message.id),
+            Restored::Revision(message) => Step::Event(message.event()),
+            Restored::Act(acted) => Step::Event(acted.event),
+            Restored::Counters(counters) => Step::To(*counters),
+            Restored::Fact(_) => Step::Nowhere,
+        }
+    }
+}
+
 /// Why an import was refused.
 #[derive(Debug)]
 pub enum RestoreError {
@@ -426,6 +454,25 @@ pub enum RestoreError {
 impl RestoreError {
     fn name_taken(user: &User) -> RestoreError {
         RestoreError::Conflict(format!("the name of user {} is taken", user.id))
+    }
+
+    /// Refuses what is about users who are not there. Messages are taken from whomever they are:
+    /// nothing is looked up by their authors.
+    fn expect_users(
+        record: &Restored,
+        mut exists: impl FnMut(UserId) -> Result<bool, StoreError>,
+    ) -> Result<(), RestoreError> {
+        let users = match record {
+            Restored::Fact(fact) => fact.users(),
+            Restored::Act(acted) => acted.users(),
+            _ => return Ok(()),
+        };
+        for user in users.into_iter().flatten() {
+            if !exists(user)? {
+                return Err(RestoreError::Conflict(format!("there is no user {user}")));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses what cannot be made of the message that is there.
@@ -464,8 +511,8 @@ impl std::error::Error for RestoreError {}
 /// a 507 where there is no room.
 #[derive(Debug)]
 pub enum StoreError {
-    /// Writing or syncing failed: nothing since the last sync may be acknowledged, and the store
-    /// is done for.
+    /// Writing or syncing failed, or whatever else a store cannot do without, such as opening a file
+    /// at its start: nothing since the last sync may be acknowledged, and the store is done for.
     Failed {
         /// What was being done.
         doing: &'static str,
@@ -476,6 +523,16 @@ pub enum StoreError {
     },
     /// A record of the log is not what was written.
     Damaged(LogDamage),
+    /// A part of the log could not be read. Nothing was changed, and what lies elsewhere is as good
+    /// as before.
+    Unread {
+        /// The segment file.
+        file: PathBuf,
+        /// Bytes from the start of the file.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The index disagrees with the log or cannot be read; the next start rebuilds it.
     Index(String),
     /// The store cannot be opened as it is; the text says why and what to do.
@@ -501,7 +558,13 @@ impl StoreError {
     /// Whether the store can go on after it.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        !matches!(self, StoreError::Damaged(_) | StoreError::Full { .. } | StoreError::OutOfIds)
+        !matches!(
+            self,
+            StoreError::Damaged(_)
+                | StoreError::Unread { .. }
+                | StoreError::Full { .. }
+                | StoreError::OutOfIds
+        )
     }
 }
 
@@ -512,6 +575,9 @@ impl fmt::Display for StoreError {
                 write!(f, "{doing} {} failed: {source}", path.display())
             }
             StoreError::Damaged(damage) => damage.fmt(f),
+            StoreError::Unread { file, offset, source } => {
+                write!(f, "reading {} at offset {offset} failed: {source}", file.display())
+            }
             StoreError::Index(what) => {
                 write!(f, "the index is unusable ({what}); the next start rebuilds it from the log")
             }
@@ -527,7 +593,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StoreError::Failed { source, .. } => Some(source),
+            StoreError::Failed { source, .. } | StoreError::Unread { source, .. } => Some(source),
             _ => None,
         }
     }

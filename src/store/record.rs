@@ -5,7 +5,7 @@
 //! not know means that a newer version wrote the store.
 
 use super::fact::Fact;
-use super::{Counters, Restored};
+use super::{Counters, Restored, Step};
 use crate::model::{
     Act, Content, Event, EventId, Happening, Message, MessageId, MessageText, Revision, Timestamp,
     User, UserId, Username,
@@ -30,7 +30,7 @@ pub(super) enum Record {
     User(User),
     /// A message was posted.
     Message(Message),
-    /// Ids go on from here; written at the end of an import.
+    /// Ids go on from here; written at the end of an import, and of a compaction.
     Counters(Counters),
     /// A message was edited or deleted: what it is from then on.
     Revision(Message),
@@ -70,6 +70,17 @@ pub struct Acted {
     pub at: Timestamp,
     /// What.
     pub act: Act,
+}
+
+impl Acted {
+    /// Who acted, and on whom: they must exist.
+    pub(super) fn users(&self) -> [Option<UserId>; 2] {
+        let on = match self.act {
+            Act::Block(user) | Act::Unblock(user) => Some(user),
+            Act::CloseRegistration | Act::OpenRegistration => None,
+        };
+        [Some(self.by), on]
+    }
 }
 
 impl From<Acted> for Event<'_> {
@@ -115,6 +126,27 @@ impl Record {
                 out.extend(counters.next_event.to_le_bytes());
             }
             Record::Fact { fact, joined } => encode_fact(fact, *joined, out),
+        }
+    }
+
+    /// The number of what happened, if it has one.
+    pub(super) fn event(&self) -> Option<EventId> {
+        match self {
+            Record::Message(message) | Record::Revision(message) => Some(message.event()),
+            Record::Act(acted) => Some(acted.event),
+            Record::User(_) | Record::Counters(_) | Record::Fact { .. } => None,
+        }
+    }
+
+    /// How far it moves the counters.
+    pub(super) fn step(&self) -> Step {
+        match self {
+            Record::User(user) => Step::User(user.id),
+            Record::Message(message) => Step::Message(message.id),
+            Record::Revision(message) => Step::Event(message.event()),
+            Record::Act(acted) => Step::Event(acted.event),
+            Record::Counters(counters) => Step::To(*counters),
+            Record::Fact { .. } => Step::Nowhere,
         }
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::fact::{Fact, Layout, subject_user};
 use super::facts::{self, End, State};
 use super::record::{DecodeError, Fields};
-use super::{Backend, StoreError};
+use super::{Backend, RestoreError, StoreError};
 use crate::model::{MAX_ID, MAX_SESSIONS, Session, SessionId, Timestamp, UserId};
 
 /// How many facts are read at once at a start.
@@ -140,6 +140,17 @@ pub(super) fn begin(
     let mut facts: Vec<Fact> = ending.iter().map(|id| ended(new.user, *id)).collect();
     facts.push(begun(new));
     Ok((facts, ending))
+}
+
+/// Refuses a session of an import that would be one more than its user can have.
+pub(super) fn expect_room(state: &impl State, fact: &Fact) -> Result<(), RestoreError> {
+    let Fact::Session { of, is: Some(_) } = fact else { return Ok(()) };
+    let there = facts::of_user::<SessionOf>(state, of.user, End::First, MAX_SESSIONS)?;
+    if there.len() < MAX_SESSIONS || there.iter().any(|(other, _)| other == of) {
+        return Ok(());
+    }
+    let what = format!("user {} has more than {MAX_SESSIONS} sessions", of.user);
+    Err(RestoreError::Conflict(what))
 }
 
 /// What is to be written to end one; `None` if it is not there.

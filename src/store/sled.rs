@@ -16,6 +16,7 @@ mod reading;
 mod view;
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -62,11 +63,14 @@ impl SledStore {
         Ok(())
     }
 
+    /// Whether there is such a user.
+    fn has_user(&self, id: UserId) -> Result<bool, StoreError> {
+        Ok(self.view.table.user(id).is_some() || self.view.index.user(id)?.is_some())
+    }
+
     /// Whether there is such a user, who has not ended.
     fn is_open(&self, id: UserId) -> Result<bool, StoreError> {
-        let view = &self.view;
-        let exists = view.table.user(id).is_some() || view.index.user(id)?.is_some();
-        Ok(exists && !account::has_ended(view, id)?)
+        Ok(self.has_user(id)? && !account::has_ended(&self.view, id)?)
     }
 
     fn name_is_taken(&self, name: &Username) -> Result<bool, StoreError> {
@@ -113,6 +117,14 @@ impl Backend for SledStore {
         self.user(id)
     }
 
+    fn usernames(
+        &mut self,
+        of: &BTreeSet<UserId>,
+    ) -> Result<BTreeMap<UserId, Box<str>>, StoreError> {
+        let users = self.accounts(of)?;
+        Ok(users.iter().map(|user| (user.id, user.shown_name().into())).collect())
+    }
+
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError> {
         let (index, boundary) = (&self.view.index, self.view.users_start());
         let positions = match window.cursor {
@@ -137,7 +149,7 @@ impl Backend for SledStore {
         new: Session,
         seen: &str,
     ) -> Result<Option<Vec<SessionId>>, StoreError> {
-        if !self.has_hash(new.user, seen)? {
+        if !account::has_hash(self, new.user, seen)? {
             return Ok(None);
         }
         let (facts, ended) = session::begin(&self.view, new)?;
@@ -167,7 +179,7 @@ impl Backend for SledStore {
         seen: &str,
         hash: Box<str>,
     ) -> Result<bool, StoreError> {
-        if !self.has_hash(fresh.user, seen)? {
+        if !account::has_hash(self, fresh.user, seen)? {
             return Ok(false);
         }
         let facts = account::change_password(&self.view, fresh, hash)?;
@@ -176,7 +188,7 @@ impl Backend for SledStore {
     }
 
     fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError> {
-        if !self.has_hash(user, seen)? {
+        if !account::has_hash(self, user, seen)? {
             return Ok(false);
         }
         let facts = account::end(&self.view, user, at)?;
@@ -346,7 +358,11 @@ impl Backend for SledStore {
             let there = self.find_message(revised.id)?;
             RestoreError::expect_revision_of(there.as_deref(), revised)?;
         }
-        self.view.counters.admit(&restored)?;
+        RestoreError::expect_users(&restored, |user| self.has_user(user))?;
+        if let Restored::Fact(fact) = &restored {
+            session::expect_room(&self.view, fact)?;
+        }
+        self.view.counters.admit(restored.step())?;
         self.write(match restored {
             Restored::User(user) => Record::User(user),
             Restored::Message(message) => Record::Message(message),

@@ -16,7 +16,7 @@ pub struct Summary {
     pub revisions: u64,
     /// How many acts of operators.
     pub acts: u64,
-    /// SHA-256, in hexadecimal, of everything but the last line.
+    /// SHA-256, in hexadecimal, of everything but the last line, and of the counters in that.
     pub digest: String,
 }
 

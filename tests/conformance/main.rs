@@ -52,6 +52,7 @@ mod any {
             rules::an_identity_is_adopted_only_while_empty,
             rules::restored_records_keep_their_ids,
             rules::a_refused_record_changes_nothing,
+            rules::what_is_about_nobody_is_refused,
             rules::the_last_id_is_given_out_once,
             retries::what_is_sent_twice_is_posted_once,
             retries::the_oldest_key_gives_way,

@@ -488,8 +488,8 @@ impl Reference {
         // And their names, with those of some who do not exist.
         let ids = found.items.iter().map(|user| user.id);
         let asked: BTreeSet<UserId> = ids.chain(UserId::new(MAX_ID)).collect();
-        let named = asked.iter().filter_map(|id| Some((*id, self.user(*id)?.name.clone())));
-        let named: BTreeMap<_, _> = named.collect();
+        let shown = |id: &UserId| Some((*id, self.user(*id)?.shown_name().into()));
+        let named: BTreeMap<_, Box<str>> = asked.iter().filter_map(shown).collect();
         assert_eq!(store.usernames(&asked).unwrap(), named, "names, {window:?}");
     }
 

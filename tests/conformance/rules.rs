@@ -1,10 +1,14 @@
 //! Who gets which id, which name, and what is refused.
 
 use veche::model::{
-    Change, Cursor, Epoch, EventId, Happening, MAX_ID, MAX_TEXT_BYTES, Mailbox, Message, MessageId,
-    Page, Timestamp, Window,
+    Act, Change, Cursor, Epoch, EventId, Happening, MAX_ID, MAX_SESSIONS, MAX_TEXT_BYTES, Mailbox,
+    Message, MessageId, Page, SessionId, Timestamp, Window,
 };
-use veche::store::{Counters, NewMessage, NewUser, RestoreError, Restored, StoreError};
+use veche::store::{
+    AccountBlockOf, AccountOf, AccountState, Acted, Begun, Blocked, Counters, Fact, FirstAnswer,
+    Hash, NewMessage, NewUser, ReadMarkOf, ReadUpTo, RegistrationOf, RestoreError, Restored,
+    RetryOf, RetryTurn, SenderBlockOf, SessionOf, StoreError, StrayTokensOf,
+};
 
 use crate::pair::{
     Pair, event_id, message_id, name, new_message, new_revision, new_user, restored_message,
@@ -313,6 +317,56 @@ pub(crate) fn a_refused_record_changes_nothing<S: Subject>() {
     assert_eq!(pair.create_user("six"), Some(user_id(6)));
     assert_eq!(pair.post(new_message(6, 5, "hello")), Some(message_id(6)));
     pair.expect_all();
+}
+
+/// Whom a fact or an act is about must be there, and nobody has more sessions than there can be.
+pub(crate) fn what_is_about_nobody_is_refused<S: Subject>() {
+    let mut subject = S::begin();
+    let store = subject.store();
+    store.restore(restored_user(5, "five")).unwrap();
+    let at = Timestamp::from_millis(7);
+    let session = |user, number| Fact::Session {
+        of: SessionOf { user: user_id(user), id: SessionId([number; 16]) },
+        is: Some(Begun { at, expires_at: at, user_agent: "".into() }),
+    };
+    let (five, six) = (user_id(5), user_id(6));
+    let blocked = |by| Some(Blocked { by, at });
+    let key = Hash([1; 16]);
+    let up_to = message_id(1);
+    let mark = Some(ReadUpTo { up_to, at });
+    let first = Some(FirstAnswer { fingerprint: key, message: up_to, at });
+    for about_six in [
+        session(6, 1),
+        Fact::Retry { of: RetryOf { user: six, key }, is: first },
+        Fact::RetryOrder { of: RetryTurn { user: six, number: 1 }, is: None },
+        Fact::Account { of: AccountOf { user: six }, is: Some(AccountState::Ended { at }) },
+        Fact::StrayTokens { of: StrayTokensOf { user: six }, is: None },
+        Fact::AccountBlock { of: AccountBlockOf { user: six }, is: blocked(five) },
+        Fact::AccountBlock { of: AccountBlockOf { user: five }, is: blocked(six) },
+        Fact::SenderBlock { of: SenderBlockOf { by: six, user: five }, is: None },
+        Fact::SenderBlock { of: SenderBlockOf { by: five, user: six }, is: None },
+        Fact::ReadMark { of: ReadMarkOf { user: six, with: None }, is: mark },
+        Fact::ReadMark { of: ReadMarkOf { user: five, with: Some(six) }, is: mark },
+        Fact::Registration { of: RegistrationOf {}, is: blocked(six) },
+    ] {
+        let refused = store.restore(Restored::Fact(about_six.clone())).unwrap_err();
+        assert_eq!(refused.to_string(), "there is no user 6", "{about_six:?}");
+    }
+    for (by, act) in [(six, Act::CloseRegistration), (five, Act::Block(six))] {
+        let acted = Acted { event: event_id(3), by, at, act };
+        let refused = store.restore(Restored::Act(acted)).unwrap_err();
+        assert_eq!(refused.to_string(), "there is no user 6");
+    }
+    assert_eq!(store.facts(None, 10).unwrap(), []);
+    assert_eq!(store.counters(), Counters { next_user: 6, next_event: 0 });
+    let most = u8::try_from(MAX_SESSIONS).unwrap();
+    for number in (0..most).chain([3]) {
+        store.restore(Restored::Fact(session(5, number))).unwrap();
+    }
+    let refused = store.restore(Restored::Fact(session(5, most))).unwrap_err();
+    assert_eq!(refused.to_string(), "user 5 has more than 50 sessions");
+    assert_eq!(store.sessions(five).unwrap().len(), MAX_SESSIONS);
+    store.sync().unwrap();
 }
 
 /// Running out of ids is an answer, not the end of the store.

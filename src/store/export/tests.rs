@@ -273,8 +273,10 @@ fn lines_that_are_no_records_are_told_by_number() {
             "line 4: event 0 is out of order",
         ),
         (vec![&old_head, &turn("1", "0")], "line 2: a fact in format 1"),
-        (vec![head, &turn("1", "1"), &turn("1", "1")], "line 3: the fact is out of order"),
-        (vec![head, &turn("1", "1"), &turn("1", "0")], "line 3: the fact is out of order"),
+        (vec![head, &ann, &turn("1", "1"), &turn("1", "1")], "line 4: the fact is out of order"),
+        (vec![head, &ann, &turn("1", "1"), &turn("1", "0")], "line 4: the fact is out of order"),
+        (vec![head, &ann, &turn("2", "0")], "line 3: there is no user 2"),
+        (vec![head, &ann, &act("0", "{\"block\":2}")], "line 3: there is no user 2"),
         (vec![head, &turn("0", "0")], "line 2: not a record: "),
         (vec![head, &turn(&far, "0")], "line 2: the fact says what cannot be so"),
         (

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::conversations::conversation;
 use super::layout::{CONVERSATION, FACT};
 use super::{
-    Applied, Index, List, MARK_EVERY_BYTES, META, Mailbox, Posting, decode_chunk, mark_key, number,
+    Applied, Index, List, META, Mailbox, Posting, decode_chunk, is_marked, mark_key, number,
     subject, user_key,
 };
 use crate::model::{Message, MessageId, User, UserId};
@@ -76,14 +76,11 @@ impl IndexAudit {
             Record::User(user) => self.user(user, stamp.position),
             Record::Message(message) => self.message(message, stamp.position),
             Record::Counters(_) => Ok(()),
-            Record::Revision(message) => {
-                self.revision(message, stamp.position);
-                Ok(())
-            }
+            Record::Revision(message) => self.revision(message, stamp.position),
             Record::Act(acted) => {
                 let posting = Posting { id: acted.event.get(), position: stamp.position };
                 self.lists.entry(List::Deeds(Mailbox::General)).or_default().push(posting);
-                Ok(())
+                self.mark(posting)
             }
             Record::Fact { fact, .. } => {
                 self.fact(fact);
@@ -92,12 +89,26 @@ impl IndexAudit {
         }
     }
 
-    fn revision(&mut self, message: &Message, position: u64) {
+    /// An event, whose position may have to be kept.
+    fn mark(&mut self, event: Posting) -> Result<(), StoreError> {
+        let Posting { id, position } = event;
+        if is_marked(self.last_mark, position) {
+            self.last_mark = Some(position);
+            self.marks += 1;
+            if self.index.get(&mark_key(id))?.as_deref() != Some(&position.to_be_bytes()) {
+                return Err(wrong(format!("event {id} is not where it says")));
+            }
+        }
+        Ok(())
+    }
+
+    fn revision(&mut self, message: &Message, position: u64) -> Result<(), StoreError> {
         let posting = Posting { id: message.event().get(), position };
         for feed in Mailbox::feeds(message.from, message.to) {
             self.lists.entry(List::Deeds(feed)).or_default().push(posting);
         }
         self.revised.insert(message.id, position);
+        self.mark(posting)
     }
 
     /// What is so can only be held to the index when all has been said.
@@ -133,14 +144,7 @@ impl IndexAudit {
             self.conversations.insert((message.from, to), message.id);
             self.conversations.insert((to, message.from), message.id);
         }
-        if self.last_mark.is_none_or(|mark| position >= mark + MARK_EVERY_BYTES) {
-            self.last_mark = Some(position);
-            self.marks += 1;
-            if self.index.get(&mark_key(id))?.as_deref() != Some(&position.to_be_bytes()) {
-                return Err(wrong(format!("message {id} is not where it says")));
-            }
-        }
-        Ok(())
+        self.mark(Posting { id, position })
     }
 
     /// Every record that is indexed was taken: the index must hold them, and nothing else.

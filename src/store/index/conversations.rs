@@ -2,7 +2,7 @@
 //! above an id.
 
 use super::layout::{CONVERSATION, conversation_key, number};
-use super::{Index, List, Posting, Writes};
+use super::{Index, List, Writes};
 use crate::model::{MessageId, UserId};
 use crate::store::StoreError;
 
@@ -58,30 +58,6 @@ impl Index {
                 found.push((last, with));
             }
         }
-        Ok(found)
-    }
-
-    /// The last `limit` postings of a list in a range of ids, ascending. Reads no more of the list
-    /// than these take.
-    pub(in crate::store) fn last_postings(
-        &self,
-        list: List,
-        (start, end): (u64, u64),
-        limit: usize,
-    ) -> Result<Vec<Posting>, StoreError> {
-        let mut found = Vec::new();
-        let mut chunks = self.chunks_below(list, end);
-        while found.len() < limit
-            && let Some(entry) = chunks.next_back()?
-        {
-            let chunk = self.chunk(&entry)?;
-            let wanted = chunk.iter().rev().filter(|it| it.id >= start && it.id < end);
-            found.extend(wanted.take(limit - found.len()));
-            if chunk.first().is_none_or(|first| first.id <= start) {
-                break;
-            }
-        }
-        found.reverse();
         Ok(found)
     }
 }

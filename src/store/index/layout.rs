@@ -8,7 +8,7 @@ use crate::store::Counters;
 use crate::store::log::Stamp;
 
 /// The version of this layout. Another one is rebuilt, not converted.
-const FORMAT_VERSION: u32 = 3;
+const FORMAT_VERSION: u32 = 4;
 /// The key of up to where the log is indexed.
 pub(super) const META: &[u8] = b"m";
 /// With what the key of a conversation begins.
@@ -137,15 +137,29 @@ pub(super) fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn decode_applied(bytes: &[u8]) -> Option<(Applied, Digest)> {
-    let (covered, checksum) = bytes.split_last_chunk()?;
-    let (version, rest) = covered.split_first_chunk()?;
-    let (crc, rest) = rest.split_first_chunk()?;
-    if u32::from_be_bytes(*version) != FORMAT_VERSION
-        || u32::from_be_bytes(*checksum) != crc32c::crc32c(covered)
-    {
-        return None;
+/// Why bytes do not say how far an index goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AppliedError {
+    /// Of a layout that another version writes.
+    OtherVersion,
+    /// Not what [`encode_applied`] writes.
+    Unreadable,
+}
+
+pub(super) fn decode_applied(bytes: &[u8]) -> Result<(Applied, Digest), AppliedError> {
+    let (covered, checksum) = bytes.split_last_chunk().ok_or(AppliedError::Unreadable)?;
+    if u32::from_be_bytes(*checksum) != crc32c::crc32c(covered) {
+        return Err(AppliedError::Unreadable);
     }
+    let (version, rest) = covered.split_first_chunk().ok_or(AppliedError::Unreadable)?;
+    if u32::from_be_bytes(*version) != FORMAT_VERSION {
+        return Err(AppliedError::OtherVersion);
+    }
+    fields_of_applied(rest).ok_or(AppliedError::Unreadable)
+}
+
+fn fields_of_applied(bytes: &[u8]) -> Option<(Applied, Digest)> {
+    let (crc, rest) = bytes.split_first_chunk()?;
     let (fields, []) = rest.as_chunks::<8>() else { return None };
     let &[epoch, position, end, lsn, next_user, next_event, digest] = fields else {
         return None;
@@ -193,16 +207,16 @@ mod tests {
             counters: Counters { next_user: 2, next_event: 1 },
         };
         let mut bytes = encode_applied(&applied, Digest(77));
-        assert_eq!(decode_applied(&bytes), Some((applied, Digest(77))));
+        assert_eq!(decode_applied(&bytes), Ok((applied, Digest(77))));
         for at in 0..bytes.len() {
             bytes[at] ^= 4;
-            assert_eq!(decode_applied(&bytes), None, "{at}");
+            assert_eq!(decode_applied(&bytes), Err(AppliedError::Unreadable), "{at}");
             bytes[at] ^= 4;
         }
-        bytes[3] = 2;
+        bytes[3] = 3;
         let covered = bytes.len() - 4;
         let crc = crc32c::crc32c(&bytes[..covered]);
         bytes[covered..].copy_from_slice(&crc.to_be_bytes());
-        assert_eq!(decode_applied(&bytes), None, "an earlier version's");
+        assert_eq!(decode_applied(&bytes), Err(AppliedError::OtherVersion), "an earlier one");
     }
 }

@@ -94,19 +94,23 @@ impl Index {
         Ok(found)
     }
 
-    /// The last `limit` postings of a list below `end`, ascending.
-    pub(in crate::store) fn postings_below(
+    /// The last `limit` postings of a list in a range of ids, ascending. Reads no more of the list
+    /// than these take.
+    pub(in crate::store) fn last_postings(
         &self,
         list: List,
-        end: u64,
+        (start, end): (u64, u64),
         limit: usize,
     ) -> Result<Vec<Posting>, StoreError> {
         let mut found = Vec::new();
         let mut chunks = self.chunks_below(list, end);
-        while let Some(entry) = chunks.next_back()? {
-            let wanted = self.chunk(&entry)?.into_iter().rev().filter(|posting| posting.id < end);
+        while found.len() < limit
+            && let Some(entry) = chunks.next_back()?
+        {
+            let chunk = self.chunk(&entry)?;
+            let wanted = chunk.iter().rev().filter(|it| it.id >= start && it.id < end);
             found.extend(wanted.take(limit - found.len()));
-            if found.len() == limit {
+            if chunk.first().is_none_or(|first| first.id <= start) {
                 break;
             }
         }

@@ -73,6 +73,13 @@ pub(in crate::store) fn newer_format(path: &Path, version: u32) -> StoreError {
     ))
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has read from a segment, and how many bytes.
+    pub(in crate::store) static READ: std::cell::Cell<(u64, u64)> =
+        const { std::cell::Cell::new((0, 0)) };
+}
+
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) base: u64,
@@ -93,7 +100,8 @@ impl Segment {
         StoreError::Damaged(LogDamage { file: self.path.clone(), offset, what })
     }
 
-    /// Fills as much of `buffer` as the segment has from `position` on.
+    /// Fills as much of `buffer` as the segment has from `position` on. A failure is no reason for a
+    /// running store to end: it may be one bad sector under old history.
     pub(super) fn read(
         &self,
         position: u64,
@@ -102,9 +110,13 @@ impl Segment {
     ) -> Result<(), StoreError> {
         let rest = usize::try_from(self.end().saturating_sub(position)).unwrap_or(usize::MAX);
         buffer.resize(rest.min(len), 0);
-        self.file
-            .read_exact_at(buffer, position - self.base)
-            .map_err(|e| StoreError::failed("reading", &self.path, e))
+        #[cfg(test)]
+        READ.with(|read| read.set((read.get().0 + 1, read.get().1 + buffer.len() as u64)));
+        let offset = position - self.base;
+        self.file.read_exact_at(buffer, offset).map_err(|source| {
+            let file = self.path.clone();
+            StoreError::Unread { file, offset, source }
+        })
     }
 
     /// Begins a segment, durably.

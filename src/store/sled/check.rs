@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use super::Lock;
 use crate::model::Epoch;
 use crate::store::audit::{Audit, Counts};
-use crate::store::index::{Applied, Index, IndexAudit};
+use crate::store::index::{Applied, Index, IndexAudit, OTHER_VERSION};
 use crate::store::log::frame::{self, FRAME_HEADER_BYTES, Frame, u64_at};
 use crate::store::log::repair::flipped_bit;
 use crate::store::log::segment::{self, HEADER_BYTES, Header, HeaderError, newer_format};
@@ -155,6 +155,9 @@ fn open_copy(dir: &Path) -> Result<(Candidate, Option<TempDir>), StoreError> {
     copy_dir(&index, &copy).map_err(|e| StoreError::failed("making a copy of", &index, e))?;
     let opened = match Index::open(&copy) {
         Ok(index) => IndexAudit::new(index),
+        Err(StoreError::Index(why)) if why == OTHER_VERSION => {
+            return judged(IndexState::ToBeMade(OTHER_VERSION));
+        }
         Err(StoreError::Index(why)) => return judged(IndexState::Wrong(why)),
         Err(other) => return Err(other),
     };
@@ -368,6 +371,9 @@ impl Walk {
                 return Ok(());
             }
         };
+        if self.lost {
+            self.audit.lose_track();
+        }
         let admitted = self.audit.take(&record).and_then(|()| match &record {
             Record::Message(message) | Record::Revision(message) if !self.lost => {
                 self.audit.parties(message)

@@ -1,21 +1,17 @@
 //! Facts as a store with a log has them: newest in memory, the rest in the index; and how some are
 //! written as one with a message.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::time::Instant;
 
 use super::view::View;
 use super::{RECORD_BYTES, SledStore};
-use crate::model::{Act, EventId, MessageId, Timestamp, User, UserId};
+use crate::model::{Act, EventId, MessageId, Timestamp, UserId};
 use crate::store::facts::{End, Entry, State};
 use crate::store::index::subject;
 use crate::store::record::Record;
-use crate::store::{
-    Backend as _, Fact, FirstAnswer, NewMessage, Once, RetryOf, Sent, StoreError, account, act,
-    retry,
-};
+use crate::store::{Fact, FirstAnswer, NewMessage, Once, RetryOf, Sent, StoreError, act, retry};
 
 /// What remembering a message under a key takes at most, about: two facts, and four that are over.
 const RETRY_BYTES: usize = 340;
@@ -44,14 +40,6 @@ impl SledStore {
         let message = self.view.counters.message(new)?;
         self.write_joined(facts, Record::Message(message))?;
         Ok(Some(Sent::Now(id)))
-    }
-
-    /// Whether an account is there, has neither ended nor been blocked, and its password hash is
-    /// this one.
-    pub(super) fn has_hash(&mut self, user: UserId, seen: &str) -> Result<bool, StoreError> {
-        let is_blocked = self.account_block(user)?.is_some();
-        let is_open = |user: Cow<'_, User>| account::is_open_with(&user, seen);
-        Ok(self.user(user)?.is_some_and(is_open) && !is_blocked)
     }
 
     /// Does what an operator wants, for which only the reserve has to be there: what keeps order

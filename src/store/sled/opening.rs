@@ -90,7 +90,25 @@ impl SledStore {
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
         let (log_dir, index_dir) = (dir.join("log"), dir.join("index"));
-        let opened = Log::open(&log_dir)?;
+        let log = match Log::open(&log_dir)? {
+            Some(log) => {
+                // A start that was killed may have left it in the page cache only, as below.
+                if !index_dir.exists() && log.end() == Log::START {
+                    log.settle(0)?;
+                }
+                log
+            }
+            // Durably, before there is an index: so one beside which there is no log tells of a log
+            // that is gone, and not of a first start that was interrupted, whatever is in it.
+            None if !index_dir.exists() => Log::create(&log_dir, new_epoch)?,
+            None => {
+                return Err(StoreError::Refused(format!(
+                    "{} is gone, but {} remains: put the log back, or remove the index to begin anew",
+                    log_dir.display(),
+                    index_dir.display(),
+                )));
+            }
+        };
         let index = match Index::open(&index_dir) {
             Ok(index) => index,
             Err(StoreError::Index(why)) => {
@@ -99,17 +117,6 @@ impl SledStore {
                 Index::open(&index_dir)?
             }
             Err(other) => return Err(other),
-        };
-        let log = match (opened, index.applied()) {
-            (Some(log), _) => log,
-            (None, None) => Log::create(&log_dir, new_epoch)?,
-            (None, Some(_)) => {
-                return Err(StoreError::Refused(format!(
-                    "{} is gone, but {} remains: put the log back, or remove the index to begin anew",
-                    log_dir.display(),
-                    index_dir.display(),
-                )));
-            }
         };
         let mut store = SledStore::catch_up(dir, log, index, lock, progress)?;
         store.view.apply(APPLY_EVERY)?;
@@ -218,8 +225,7 @@ fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<Pos
     let Some(mark) = index.mark_below(recent)? else { return Ok(Some(BEGINNING)) };
     let mut fits = false;
     let marked = log.read(&[mark.position], |frame| {
-        fits =
-            matches!(decode(log, &frame)?, Record::Message(message) if message.id.get() == mark.id);
+        fits = decode(log, &frame)?.event().is_some_and(|event| event.get() == mark.id);
         Ok(())
     });
     Ok((fits && marked.is_ok()).then_some(mark))

@@ -1,17 +1,19 @@
 //! What is older than memory: looked up in the index, read from the log, and shown as it is now.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::{SledStore, View, decode};
 use crate::model::{
-    Change, Cursor, Event, EventId, Happening, Mailbox, Message, MessageId, Page, User, Window,
+    Change, Cursor, Event, EventId, Happening, Mailbox, Message, MessageId, Page, User, UserId,
+    Window,
 };
-use crate::store::StoreError;
 use crate::store::index::{List, Posting};
 use crate::store::log::Log;
 use crate::store::record::Record;
 use crate::store::table::{Deed, Entry};
+use crate::store::{StoreError, account};
 
 impl SledStore {
     pub(super) fn read_users(&self, positions: &[u64]) -> Result<Vec<Cow<'_, User>>, StoreError> {
@@ -23,6 +25,22 @@ impl SledStore {
             }
             _ => Err(self.view.index.broken("an account's position holds something else")),
         })?;
+        Ok(users)
+    }
+
+    /// These accounts as they are, in order of id; of who does not exist, none. What is not in
+    /// memory is read from the log in one go, and what has become of all of them likewise.
+    pub(super) fn accounts(&self, of: &BTreeSet<UserId>) -> Result<Vec<Cow<'_, User>>, StoreError> {
+        let (mut newer, mut positions) = (Vec::new(), Vec::new());
+        for &id in of {
+            match self.view.table.user(id) {
+                Some(user) => newer.push(Cow::Borrowed(user)),
+                None => positions.extend(self.view.index.user(id)?),
+            }
+        }
+        let mut users = self.read_users(&positions)?;
+        users.append(&mut newer);
+        account::present_all(&self.view, &mut users)?;
         Ok(users)
     }
 
@@ -159,7 +177,7 @@ impl SledStore {
         // One more than wanted tells whether the page is the first.
         let missing = window.limit - held.len();
         let end = boundary.min(window.start(None));
-        let mut postings = index.postings_below(list, end, missing + 1)?;
+        let mut postings = index.last_postings(list, (0, end), missing + 1)?;
         let older = postings.len() > missing;
         postings.drain(..postings.len().saturating_sub(missing));
         Ok((postings, older))

@@ -17,7 +17,7 @@ use super::view::RECENT_MESSAGES;
 use super::*;
 use crate::model::MessageText;
 use crate::store::index::Index;
-use crate::store::log;
+use crate::store::log::{self, segment::READ};
 use crate::store::{LogDamage, MemoryStore, Progress};
 
 const EPOCH: Epoch = Epoch(7);
@@ -180,6 +180,13 @@ fn forget(store: &mut SledStore) {
     }
 }
 
+/// What is done, how often it reads from the log, and how many bytes.
+fn reading<T>(act: impl FnOnce() -> T) -> (T, u64, u64) {
+    let (calls, bytes) = READ.get();
+    let done = act();
+    (done, READ.get().0 - calls, READ.get().1 - bytes)
+}
+
 /// Where the log's frames begin, and at last where they end.
 fn frames(log: &Log) -> Vec<u64> {
     let mut positions = vec![];
@@ -266,6 +273,34 @@ fn damage_is_never_taken_for_data() {
         flip(&sample.log_file(), position + 30);
     }
     sample.expect_messages(12);
+}
+
+/// A sector that cannot be read is told to who asks for what lies there, and to nobody else.
+#[test]
+fn what_cannot_be_read_is_not_the_end() {
+    let sample = Sample::new(100);
+    let mut store = sample.open().unwrap();
+    forget(&mut store);
+    let bytes = fs::read(sample.log_file()).unwrap();
+    cut(&sample.log_file(), 1000);
+    let (there, gone) = (MessageId::FIRST, MessageId::new(99).unwrap());
+    for _ in 0..2 {
+        let page = Window { cursor: Cursor::Newest, limit: 3 };
+        for told in [
+            store.message(gone).map(drop).unwrap_err(),
+            store.messages(Mailbox::General, page).map(drop).unwrap_err(),
+            store.history(gone.into(), 1).map(drop).unwrap_err(),
+        ] {
+            assert!(matches!(&told, StoreError::Unread { .. }) && !told.is_fatal(), "{told}");
+            let why = format!("reading {} at offset ", sample.log_file().display());
+            assert!(told.to_string().starts_with(&why), "{told}");
+        }
+        let window = Window { cursor: Cursor::From(0), limit: 3 };
+        assert_eq!(store.users(window).unwrap().items.len(), 3);
+    }
+    fs::write(sample.log_file(), bytes).unwrap();
+    assert!(store.message(there).unwrap().is_some());
+    expect(&mut store, 100);
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl View {
 
     /// Takes in a record that was read from the log: its ids are not ours to give.
     pub(super) fn replay(&mut self, record: Record, stamp: Stamp) -> Result<(), RestoreError> {
-        self.counters.admit(&record.clone().into())?;
+        self.counters.admit(record.step())?;
         self.absorb(record, stamp);
         Ok(())
     }

@@ -64,6 +64,25 @@ fn a_good_store_is_counted() {
     assert_eq!(many.counts, whole.counts);
 }
 
+/// The next start makes it again by itself, as it does at every change of versions.
+#[test]
+fn an_index_of_another_version_is_no_damage() {
+    let sample = Sample::new(30);
+    let tree = tree(&sample.index());
+    let mut end = tree.get("m").unwrap().unwrap().to_vec();
+    end[3] -= 1;
+    let covered = end.len() - 4;
+    let crc = crc32c::crc32c(&end[..covered]);
+    end[covered..].copy_from_slice(&crc.to_be_bytes());
+    tree.insert("m", end).unwrap();
+    tree.flush().unwrap();
+    drop(tree);
+    let other = found(&sample.dir());
+    assert!(matches!(other.index, IndexState::ToBeMade(_)), "{other}");
+    assert!(other.is_sound());
+    sample.expect_messages(30);
+}
+
 /// A check says of a flipped bit what a start makes of it.
 #[test]
 fn one_flipped_bit_in_the_newest_group_is_no_damage() {

@@ -1,9 +1,12 @@
 //! What is so about subjects: beside messages, through crashes, and in the index.
 
+use std::collections::BTreeSet;
+
 use super::super::check::{IndexState, check};
 use super::super::compact::compact;
 use super::index::tree;
 use super::*;
+use crate::model::MAX_SESSIONS;
 use crate::store::{Hash, RetryTurn};
 
 const HOUR: u64 = 60 * 60 * 1000;
@@ -42,6 +45,7 @@ fn sample() -> (Sample, Vec<Fact>) {
     fill_with_keys(&mut store);
     let facts = all(&mut store);
     let mut memory = MemoryStore::new(EPOCH);
+    fill(&mut memory, 0);
     for fact in &facts {
         memory.restore(Restored::Fact(fact.clone())).unwrap();
     }
@@ -97,6 +101,34 @@ fn facts_are_the_same_wherever_they_are() {
     }
 }
 
+/// Also where more has become of others between them than there are of them.
+#[test]
+fn names_are_read_together() {
+    let sample = Sample { root: tempfile::tempdir().unwrap() };
+    let mut store = sample.open().unwrap();
+    for id in 1..=400 {
+        store.create_user(new_user(&format!("u{id}"))).unwrap();
+    }
+    for id in (1..=400).filter(|id| id % 4 != 1) {
+        store.end_account(user_id(id), "a hash", Timestamp::from_millis(2)).unwrap();
+    }
+    store.sync().unwrap();
+    store.view.apply(1).unwrap();
+    for every in [1, 2, 30, 100] {
+        let asked: BTreeSet<_> = (1..=410).step_by(every).map(user_id).collect();
+        let (named, calls, _) = reading(|| store.usernames(&asked).unwrap());
+        assert!(calls <= 2, "{calls} reads");
+        for id in asked {
+            let is_there = id.get() <= 400;
+            let name = match id.get() % 4 {
+                1 => format!("u{id}"),
+                _ => format!("deleted~{id}"),
+            };
+            assert_eq!(named.get(&id).map(|name| &**name), is_there.then_some(&*name));
+        }
+    }
+}
+
 /// Of a message and what is remembered of it, a power cut leaves all or nothing.
 #[test]
 fn a_message_and_its_key_are_one() {
@@ -141,6 +173,40 @@ fn a_message_and_its_key_are_one() {
         drop(store);
         assert!(check(&cut_off, &mut ()).unwrap().is_sound());
         Index::discard(&cut_off.join("index")).unwrap();
+    }
+}
+
+/// All sessions that there can be end as one with what ends them, and a start takes it.
+#[test]
+fn as_much_as_can_be_one_is_taken() {
+    for by_block in [false, true] {
+        let sample = Sample::new(3);
+        let mut store = sample.open().unwrap();
+        let begun = |number: usize| Session {
+            user: user_id(1),
+            id: SessionId([u8::try_from(number).unwrap(); 16]),
+            created_at: Timestamp::from_millis(1),
+            expires_at: Timestamp::from_millis(99),
+            user_agent: "".into(),
+        };
+        for number in 0..MAX_SESSIONS {
+            assert_eq!(store.begin_session(begun(number), "a hash").unwrap(), Some(vec![]));
+        }
+        store.sync().unwrap();
+        let before = frames(&store.log).len();
+        if by_block {
+            let act = Act::Block(user_id(1));
+            store.act(user_id(2), Timestamp::from_millis(2), act).unwrap().unwrap();
+        } else {
+            assert!(store.change_password(begun(99), "a hash", "other".into()).unwrap());
+        }
+        store.sync().unwrap();
+        assert_eq!(frames(&store.log).len() - before, MAX_SESSIONS + 3);
+        let left = store.sessions(user_id(1)).unwrap();
+        drop(store);
+        Index::discard(&sample.index()).unwrap();
+        assert_eq!(sample.open().unwrap().sessions(user_id(1)).unwrap(), left);
+        agrees(&sample);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The index that is lost, broken, foreign or false, and how much of the log a start reads.
 
+use super::super::check::{IndexState, check};
 use super::*;
+use crate::model::Act;
 
 /// The tree of an index, as soon as the one who had it open has let go.
 pub(super) fn tree(index: &Path) -> ::sled::Db {
@@ -178,6 +180,146 @@ fn an_index_whose_log_is_gone_is_refused() {
     }
     fs::rename(&away, sample.dir().join("log")).unwrap();
     sample.expect_messages(3);
+}
+
+/// It may be the only witness that there was a log.
+#[test]
+fn an_index_that_cannot_be_read_and_whose_log_is_gone_is_refused() {
+    let mischief: [(&str, Mischief); 4] = [
+        ("emptied", |index| {
+            Index::discard(index).unwrap();
+            drop(Index::open(index).unwrap());
+        }),
+        ("found broken", |index| fs::write(index.with_extension("broken"), "").unwrap()),
+        ("noise", |index| fs::write(index.join("db"), [0xa5; 3000]).unwrap()),
+        ("without its end", |index| {
+            tree(index).remove("m").unwrap();
+        }),
+    ];
+    for (what, mischief) in mischief {
+        let sample = Sample::new(3);
+        let away = sample.root.path().join("away");
+        fs::rename(sample.dir().join("log"), &away).unwrap();
+        mischief(&sample.index());
+        for _ in 0..2 {
+            let refused = sample.open().unwrap_err();
+            assert!(matches!(&refused, StoreError::Refused(_)), "{what}: {refused}");
+            assert!(refused.to_string().contains("is gone, but"), "{what}: {refused}");
+        }
+        assert!(!sample.dir().join("log").exists());
+        fs::rename(&away, sample.dir().join("log")).unwrap();
+        sample.expect_messages(3);
+    }
+}
+
+#[test]
+fn a_first_start_that_was_interrupted_is_begun_again() {
+    for begun in ["", "log"] {
+        let sample = Sample { root: tempfile::tempdir().unwrap() };
+        fs::create_dir_all(sample.dir().join(begun)).unwrap();
+        if begun == "log" {
+            fs::write(sample.log_file(), "VECHE").unwrap();
+        }
+        let mut store = sample.open().unwrap();
+        assert_eq!(store.counters(), Counters::default());
+        fill(&mut store, 3);
+        drop(store);
+        sample.expect_messages(3);
+    }
+}
+
+/// Too many open files, no right to read: the index may be as good as ever.
+#[test]
+fn an_index_that_the_system_refuses_to_open_is_left_alone() {
+    let sample = Sample::new(3);
+    let (conf, away) = (sample.index().join("conf"), sample.root.path().join("conf"));
+    fs::rename(&conf, &away).unwrap();
+    std::os::unix::fs::symlink(&conf, &conf).unwrap();
+    for _ in 0..2 {
+        let refused = sample.open().unwrap_err();
+        assert!(matches!(&refused, StoreError::Failed { doing: "opening", .. }), "{refused}");
+        assert!(sample.index().join("db").exists());
+    }
+    fs::remove_file(&conf).unwrap();
+    fs::rename(&away, &conf).unwrap();
+    sample.expect_messages(3);
+}
+
+/// Where operators act and messages are revised, and nobody posts: 5,000 events, each of which has
+/// the next as its neighbour.
+fn fill_with_deeds(store: &mut SledStore) {
+    fill(store, 1);
+    let mut seen = EventId::from(MessageId::FIRST);
+    for number in 0..2500 {
+        let at = Timestamp::from_millis(number);
+        let act = [Act::CloseRegistration, Act::OpenRegistration][usize::from(number % 2 == 1)];
+        store.act(user_id(1), at, act).unwrap().unwrap();
+        let revision = NewRevision { by: user_id(1), at, text: Some(new_message(number).text) };
+        seen = store.revise(MessageId::FIRST, seen, revision).unwrap().unwrap();
+    }
+    store.sync().unwrap();
+}
+
+/// A mark's distance, read with what follows it, and the message that was revised.
+const LOOKUP_BYTES: u64 = 48 * 1024;
+
+#[test]
+fn any_event_is_found_by_its_number_with_little_reading() {
+    let sample = Sample { root: tempfile::tempdir().unwrap() };
+    let mut store = sample.open().unwrap();
+    fill_with_deeds(&mut store);
+    assert!(store.log.end() > 8 * LOOKUP_BYTES, "{}", store.log.end());
+    drop(store);
+    for index_remains in [true, false] {
+        if !index_remains {
+            Index::discard(&sample.index()).unwrap();
+        }
+        let mut store = sample.open().unwrap();
+        forget(&mut store);
+        while store.view.table.deed_count() > 0 {
+            store.view.table.evict_oldest_deed();
+        }
+        for number in (1..=5000).step_by(7) {
+            let (found, _, bytes) =
+                reading(|| store.find_message(MessageId::new(number).unwrap()).unwrap().is_some());
+            assert!(!found, "{number} is no message's");
+            assert!(bytes <= LOOKUP_BYTES, "{bytes} bytes for {number}");
+            let from = EventId::new(number).unwrap();
+            let (found, _, bytes) =
+                reading(|| store.events_from(from, 1).unwrap().first().map(|event| event.id));
+            assert_eq!(found, Some(from));
+            assert!(bytes <= LOOKUP_BYTES, "{bytes} bytes for {number}");
+        }
+        drop(store);
+        assert_eq!(check(&sample.dir(), &mut ()).unwrap().index, IndexState::Agrees { behind: 0 });
+    }
+}
+
+/// The mark that it begins at may be of any kind of event.
+#[test]
+fn a_start_begins_at_an_act_or_a_revision() {
+    let sample = Sample { root: tempfile::tempdir().unwrap() };
+    let mut store = sample.open().unwrap();
+    fill_with_deeds(&mut store);
+    drop(store);
+    let mut kinds = [false; 2];
+    for number in 0..8 {
+        let mut store = sample.open().unwrap();
+        let next_event = RECENT_MESSAGES as u64 + 600 * (number + 1);
+        store.restore(Restored::Counters(Counters { next_user: 4, next_event })).unwrap();
+        store.post(NewMessage { to: None, ..new_message(number) }).unwrap();
+        store.sync().unwrap();
+        drop(store);
+        let mut watch = Watch::default();
+        let mut store = SledStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
+        assert!(watch.total < store.log.end() - Log::START, "a part of it is read");
+        let first = store.view.deeds_start();
+        kinds[usize::from(first % 2 == 1)] = true;
+        let first = EventId::new(first).unwrap();
+        let events = store.history(first, 9).unwrap();
+        assert!(events.iter().map(|event| event.id.get()).eq(first.get()..first.get() + 9));
+    }
+    assert_eq!(kinds, [true; 2], "revisions and acts");
 }
 
 /// A start reads what was newest, and not the whole log.
