@@ -399,12 +399,12 @@ impl App {
             }
         };
         let now = self.clock.now();
-        let bearer = self.tokens.verify(token, now).map_err(|error| {
-            let why = match error {
-                TokenError::Expired => "the access token has expired",
-                TokenError::Invalid => "the access token is malformed, forged or of another store",
-            };
-            Problem::new(problem::TOKEN_INVALID, why)
+        let bearer = self.tokens.verify(token, now).map_err(|error| match error {
+            TokenError::Expired => token_expired(),
+            TokenError::Invalid => {
+                let why = "the access token is malformed, forged or of another store";
+                Problem::new(problem::TOKEN_INVALID, why)
+            }
         })?;
         if self.live.admit(bearer, now) { Ok(bearer) } else { Err(sessions::session_ended()) }
     }
@@ -429,6 +429,10 @@ impl App {
             }
         }
     }
+}
+
+fn token_expired() -> Problem {
+    Problem::new(problem::TOKEN_INVALID, "the access token has expired")
 }
 
 /// What the API's own types serialize to. They hold strings and numbers only, which cannot fail.

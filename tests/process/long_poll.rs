@@ -193,6 +193,21 @@ fn the_time_is_kept() {
     stage.server.stop();
 }
 
+/// A token that expires meanwhile is not good for what comes later.
+#[test]
+fn a_wait_ends_with_its_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set_with("memory", dir.path(), &["--token-ttl", "2"]);
+    let ann = Client::signed_up(&stage.server, "ann");
+    let begun = Instant::now();
+    let answer = stage.ask(&ann, LONG).answer();
+    assert_eq!((answer.status, answer.problem().as_str()), (401, "token-invalid"));
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
+    assert!(answer.json()["detail"].as_str().unwrap().contains("expired"), "{answer:?}");
+    assert_eq!(stage.parked(), Some(0));
+    stage.server.stop();
+}
+
 /// Neither other users' private messages nor those of another list end a wait.
 #[test]
 fn what_is_not_visible_wakes_nobody() {
