@@ -448,12 +448,12 @@ impl App {
             }
         };
         let now = self.clock.now();
-        let bearer = self.tokens.verify(token, now).map_err(|error| {
-            let why = match error {
-                TokenError::Expired => "the access token has expired",
-                TokenError::Invalid => "the access token is malformed, forged or of another store",
-            };
-            Problem::new(problem::TOKEN_INVALID, why)
+        let bearer = self.tokens.verify(token, now).map_err(|error| match error {
+            TokenError::Expired => token_expired(),
+            TokenError::Invalid => {
+                let why = "the access token is malformed, forged or of another store";
+                Problem::new(problem::TOKEN_INVALID, why)
+            }
         })?;
         if self.live.admit(bearer, now) { Ok(bearer) } else { Err(sessions::session_ended()) }
     }
@@ -480,6 +480,10 @@ impl App {
     }
 }
 
+fn token_expired() -> Problem {
+    Problem::new(problem::TOKEN_INVALID, "the access token has expired")
+}
+
 /// What the API's own types serialize to. They hold strings and numbers only, which cannot fail.
 fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
@@ -504,5 +508,21 @@ impl<'a, Caller> Call<'a, Caller> {
     /// The query parameters that the route knows.
     fn query(&self) -> Result<Query<'a>, Problem> {
         Query::parse(self.request.query, self.route.operation.query)
+    }
+}
+
+#[cfg(test)]
+impl App {
+    /// One with nothing set, in which no time passes.
+    pub(crate) fn for_tests(store: Box<dyn Backend>) -> App {
+        let settings = Settings {
+            min_password_length: 3,
+            cors: Cors::default(),
+            limits: Limits::default(),
+            proxies: Proxies::default(),
+        };
+        let tokens = Tokens::new(&[7; 32], 3600, store.epoch());
+        let clock = Box::new(crate::sys::FixedClock(Timestamp::from_millis(1)));
+        App::new(store, tokens, clock, Box::new(crate::sys::SeededEntropy(1)), settings)
     }
 }

@@ -7,9 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::paging::{Parameter, Query, number};
-use super::{App, Call, Failure, Outcome, Reply};
+use super::{App, Call, Failure, Outcome, Reply, token_expired};
 use crate::auth::tokens::Bearer;
-use crate::model::{Cursor, EventId, Mailbox, SessionId, UserId, Window};
+use crate::model::{Cursor, EventId, Mailbox, SessionId, Timestamp, UserId, Window};
 use crate::problem::Problem;
 
 /// The longest that a request can ask to be held, in seconds.
@@ -36,6 +36,8 @@ pub struct Wait {
     pub topics: Vec<Topic>,
     /// Only events with this number or a higher one are of interest.
     pub from: u64,
+    /// When its token expires, beyond which nothing is shown to it.
+    expires: Timestamp,
     look: Look,
 }
 
@@ -60,9 +62,11 @@ impl Sight {
 }
 
 impl Wait {
-    /// One for an event of these topics on the page that `window` asks for, which `look` reads.
+    /// One for an event of these topics on the page that `window` asks for, which `look` reads, by
+    /// a token that is good until it `expires`.
     pub(super) fn new(
         bearer: Bearer,
+        expires: Timestamp,
         time: Duration,
         topics: Vec<Topic>,
         window: Window,
@@ -70,14 +74,15 @@ impl Wait {
     ) -> Wait {
         let from = window.start(None);
         let Bearer { user, session } = bearer;
-        Wait { user, session, time, topics, from, look: Box::new(look) }
+        Wait { user, session, time, topics, from, expires, look: Box::new(look) }
     }
 
     /// One that never sees anything.
     #[cfg(test)]
     pub(crate) fn for_tests(user: UserId, time: Duration, topics: Vec<Topic>, from: u64) -> Wait {
         let look = |_: &mut App| Ok(Sight::Nothing(Reply::empty(204)));
-        Wait { user, session: None, time, topics, from, look: Box::new(look) }
+        let (session, expires) = (None, Timestamp::MAX);
+        Wait { user, session, time, topics, from, expires, look: Box::new(look) }
     }
 }
 
@@ -98,6 +103,9 @@ impl App {
     }
 
     fn see(&mut self, wait: &mut Wait) -> Result<Sight, Reply> {
+        if wait.expires <= self.clock.now() {
+            return Err(token_expired().into());
+        }
         self.expect_live(Bearer { user: wait.user, session: wait.session })?;
         match catch_unwind(AssertUnwindSafe(|| (wait.look)(self))) {
             Ok(seen) => seen.map_err(|failure| self.reply_to(failure)),
@@ -118,9 +126,14 @@ impl App {
         let waits = patience.filter(|patience| !patience.time.is_zero());
         match (read(self)?, waits) {
             (Sight::Nothing(_), Some(Patience { time, .. })) => {
+                // A request that has come this far has a token that is good.
+                let now = self.clock.now();
+                let expires = self.expiry(call.request).unwrap_or(now);
+                let left = expires.millis().saturating_sub(now.millis());
+                let time = time.min(Duration::from_millis(left));
                 let look =
                     move |app: &mut App| Ok(read(app)?.map(|page| page.with_applied(patience)));
-                Ok(Outcome::Park(Wait::new(call.bearer(), time, topics, window, look)))
+                Ok(Outcome::Park(Wait::new(call.bearer(), expires, time, topics, window, look)))
             }
             (Sight::News(page) | Sight::Nothing(page), _) => {
                 Ok(Outcome::Reply(page.with_applied(patience)))

@@ -16,6 +16,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::broadcast::{Command, End, Ended, Opening, Segment, StreamId, Told};
 use super::listener::{Chunk, Flushed, Listener};
+use super::reaper::MAX_HEAD_BYTES;
 use super::tcp_info::TcpInfo;
 use crate::api::stream::HEARTBEAT;
 use crate::model::UserId;
@@ -25,6 +26,9 @@ use crate::model::UserId;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// How long something may wait for a socket that takes nothing.
 const STALL_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a listener may take for a page, however slowly it reads: as long as it does, all of the
+/// page is in memory, and those of many together would leave no room for others.
+const PAGE_DEADLINE: Duration = Duration::from_secs(30);
 /// How often heartbeats and deadlines are looked for, at most.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(50);
 /// Looking for sockets is followed by a rest of so many times its own length: with thousands of
@@ -59,8 +63,10 @@ struct Member<E> {
     expires: Instant,
     phase: Phase,
     is_dirty: bool,
-    /// Whether it is to end as soon as its socket is found.
-    is_ending: bool,
+    /// Bytes that the connection had received when its socket was found.
+    received: u64,
+    /// Why it is to end as soon as its socket is found.
+    ending: Option<End>,
 }
 
 /// How far a stream has got.
@@ -72,6 +78,19 @@ enum Phase {
     Page,
     /// It is told the news.
     Live,
+}
+
+impl<E> Member<E> {
+    /// Whether the client sends a head of more than [`MAX_HEAD_BYTES`] behind its stream. tiny_http
+    /// reads it, and shows nothing of it before it is whole.
+    fn is_endless_head(&self) -> bool {
+        let Some(socket) = self.listener.socket() else { return false };
+        let since =
+            TcpInfo::of(socket).map_or(0, |info| info.received.saturating_sub(self.received));
+        // What lies in the socket is not read.
+        let unread = || rustix::io::ioctl_fionread(socket).unwrap_or(0);
+        since > MAX_HEAD_BYTES && since.saturating_sub(unread()) > MAX_HEAD_BYTES
+    }
 }
 
 impl<E> Audience<E> {
@@ -116,16 +135,21 @@ impl<E> Audience<E> {
     pub(super) fn obey(&mut self, command: Command<E>, now: Instant) {
         match command {
             Command::Open(opening) => self.open(*opening, now),
-            Command::Page { id, page, is_last } => self.page(id, page.as_ref(), is_last),
+            Command::Page { id, page, is_last } => self.page(id, page.as_ref(), is_last, now),
             Command::Publish(segments) => {
                 for segment in &segments {
                     self.publish(segment);
                 }
             }
-            Command::End(id) => match self.members.get_mut(&id) {
-                Some(member) if member.listener.socket().is_none() => member.is_ending = true,
-                _ => self.end(id, End::Asked, now),
-            },
+            Command::Tell { ids, chunk } => {
+                for id in ids {
+                    if let Some(member) = self.members.get_mut(&id) {
+                        member.listener.push(&chunk);
+                    }
+                    self.touch(id);
+                }
+            }
+            Command::End(id) => self.end(id, End::Asked, now),
         }
     }
 
@@ -134,19 +158,29 @@ impl<E> Audience<E> {
         let mut listener = Listener::new(in_chunks, now);
         listener.push_head(head);
         listener.push(&hello);
-        let (phase, is_dirty, is_ending) = (Phase::Begun, false, false);
+        let (phase, is_dirty, ending) = (Phase::Begun, false, None);
         self.next_sweep = self.next_sweep.min(expires).min(now + HEARTBEAT_INTERVAL);
         self.members.insert(
             id,
-            Member { exchange, listener, peer, user, expires, phase, is_dirty, is_ending },
+            Member {
+                exchange,
+                listener,
+                peer,
+                user,
+                expires,
+                phase,
+                is_dirty,
+                received: 0,
+                ending,
+            },
         );
         self.unfound.push(id);
     }
 
-    fn page(&mut self, id: StreamId, page: Option<&Arc<Chunk>>, is_last: bool) {
+    fn page(&mut self, id: StreamId, page: Option<&Arc<Chunk>>, is_last: bool, now: Instant) {
         let Some(member) = self.members.get_mut(&id) else { return };
         if let Some(page) = page {
-            member.listener.push_page(page);
+            member.listener.push_page(page, now);
         }
         if is_last {
             self.live.entry(member.user).or_default().push(id);
@@ -200,6 +234,9 @@ impl<E> Audience<E> {
         {
             return self.end(id, End::Gone, now);
         }
+        if flags.contains(EventFlags::IN) && member.is_endless_head() {
+            return self.end(id, End::EndlessHead, now);
+        }
         member.listener.set_writable();
         self.touch(id);
     }
@@ -216,20 +253,25 @@ impl<E> Audience<E> {
         for id in unfound {
             let Some(member) = self.members.get_mut(&id) else { continue };
             let socket = found.remove(&member.peer);
-            // It is edge-triggered: to know when there is room costs nothing while there is.
-            let flags = EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+            // It is edge-triggered: to know when there is room costs nothing while there is. Who
+            // listens has nothing to send.
+            let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
             let add = |socket: &OwnedFd| {
                 epoll::add(&self.epoll, socket.as_fd(), EventData::new_u64(id), flags)
             };
-            let Some(socket) = socket.filter(|socket| add(socket).is_ok()) else {
-                self.end(id, End::Gone, now);
+            let Some(socket) = socket else {
+                self.remove(id, End::Gone, now);
                 continue;
             };
+            let is_added = add(&socket).is_ok();
+            member.received = TcpInfo::of(&socket).map_or(0, |info| info.received);
             member.listener.attach(socket);
-            if member.is_ending {
-                self.end(id, End::Asked, now);
-            } else {
-                self.touch(id);
+            if !is_added {
+                member.ending = Some(End::Gone);
+            }
+            match member.ending {
+                Some(why) => self.remove(id, why, now),
+                None => self.touch(id),
             }
         }
         self.next_search = now + begun.elapsed() * (1 + SEARCH_REST);
@@ -262,11 +304,12 @@ impl<E> Audience<E> {
         let mut next = now + HEARTBEAT_INTERVAL;
         let (mut silent, mut over) = (Vec::new(), Vec::new());
         for (id, member) in &self.members {
-            let Listener { spoken, progress, .. } = member.listener;
+            let Listener { spoken, progress, page_since, .. } = member.listener;
             let (due, list) = if member.listener.is_idle() {
                 (spoken + HEARTBEAT_INTERVAL, &mut silent)
             } else {
-                (progress + STALL_DEADLINE, &mut over)
+                let page = page_since.map(|since| since + PAGE_DEADLINE);
+                (page.into_iter().fold(progress + STALL_DEADLINE, Instant::min), &mut over)
             };
             if member.expires <= now {
                 over.push((*id, End::Expired));
@@ -290,7 +333,18 @@ impl<E> Audience<E> {
         self.next_sweep = next.max(now + MIN_SWEEP_INTERVAL);
     }
 
+    /// Ends one, or has it end once its socket is found: its client would be left unanswered on a
+    /// connection that goes on.
     fn end(&mut self, id: StreamId, why: End, now: Instant) {
+        match self.members.get_mut(&id) {
+            Some(member) if member.listener.socket().is_none() => {
+                member.ending.get_or_insert(why);
+            }
+            _ => self.remove(id, why, now),
+        }
+    }
+
+    fn remove(&mut self, id: StreamId, why: End, now: Instant) {
         let Some(mut member) = self.members.remove(&id) else { return };
         if let Some(socket) = member.listener.socket() {
             // The server has more descriptors of it, so that it would not go by itself.

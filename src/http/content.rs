@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::connections::is_at_end;
-use super::exchange::{Content, Exchange};
+use super::exchange::{Content, Exchange, Framing};
 use crate::api::MAX_BODY_BYTES;
 
 /// How long a client may take to send a body.
@@ -60,6 +60,10 @@ pub(super) fn read(exchange: &mut Exchange, expects_continue: bool, socket: Opti
     };
     exchange.close |= !complete;
     exchange.unread = declared.map_or(0, |length| length.saturating_sub(total));
+    if complete && exchange.unread == 0 {
+        // Nothing is left of it to wait for, for whoever lets go of the request.
+        exchange.framing = Framing::Buffered;
+    }
     exchange.content = if total > MAX_BODY_BYTES as u64 {
         Content::TooLarge
     } else if complete {
@@ -76,4 +80,34 @@ pub(super) fn take_buffered(exchange: &mut Exchange) {
         Ok(_) => Content::Bytes(body),
         Err(_) => Content::Broken,
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use tiny_http::{Header, TestRequest};
+
+    use super::*;
+
+    fn exchange(declared: usize, body: &'static str) -> Exchange {
+        let length = declared.to_string();
+        let header = Header::from_bytes("Content-Length", length.as_bytes()).unwrap();
+        Exchange::new(TestRequest::new().with_header(header).with_body(body).into())
+    }
+
+    /// Who lets go of a request need not wait for what has come already.
+    #[test]
+    fn what_is_read_is_not_waited_for() {
+        const BODY: &str = match str::from_utf8(&[b'x'; 2000]) {
+            Ok(body) => body,
+            Err(_) => "",
+        };
+        let streamed = Framing::Streamed { expects_continue: false };
+        let mut whole = exchange(BODY.len(), BODY);
+        assert_eq!(whole.framing, streamed);
+        read(&mut whole, false, None);
+        assert_eq!((whole.unread, whole.framing), (0, Framing::Buffered));
+        let mut short = exchange(BODY.len() + 1, BODY);
+        read(&mut short, false, None);
+        assert_eq!((short.unread, short.framing), (1, streamed));
+    }
 }

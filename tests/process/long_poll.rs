@@ -193,6 +193,21 @@ fn the_time_is_kept() {
     stage.server.stop();
 }
 
+/// A token that expires meanwhile is not good for what comes later.
+#[test]
+fn a_wait_ends_with_its_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set_with("memory", dir.path(), &["--token-ttl", "2"]);
+    let ann = Client::signed_up(&stage.server, "ann");
+    let begun = Instant::now();
+    let answer = stage.ask(&ann, LONG).answer();
+    assert_eq!((answer.status, answer.problem().as_str()), (401, "token-invalid"));
+    assert!(begun.elapsed() < PROMPTLY, "{:?}", begun.elapsed());
+    assert!(answer.json()["detail"].as_str().unwrap().contains("expired"), "{answer:?}");
+    assert_eq!(stage.parked(), Some(0));
+    stage.server.stop();
+}
+
 /// Neither other users' private messages nor those of another list end a wait.
 #[test]
 fn what_is_not_visible_wakes_nobody() {
@@ -343,6 +358,24 @@ fn whoever_waits_is_answered_at_a_stop() {
         assert_eq!(code, Some(0), "{store}");
         assert!(begun.elapsed() < PROMPTLY, "{store}: {:?}", begun.elapsed());
     }
+}
+
+/// What is begun behind a wait and has no end is not read for ever: the wait ends, too.
+#[test]
+fn an_endless_head_ends_the_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut wire = stage.ask(&ann, LONG);
+    let mut other = stage.ask(&ann, LONG);
+    stage.wait_for_parked(2);
+    wire.send_endless_head();
+    stage.wait_for_parked(1);
+    let closed = "veche_connections_closed_total{reason=\"endless_head\"}";
+    assert_eq!(figure(stage.admin, closed), Some(1.0));
+    ann.say("zero");
+    assert_eq!(other.answer().ids(), [0]);
+    stage.server.stop();
 }
 
 /// When the store fails, who waits is told so, as is who wrote.

@@ -1,18 +1,20 @@
 //! Streams of events.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
 
 use crate::admin::figure;
 use crate::client::{Client, each, ids};
 use crate::contract::{self, Answered, Asked};
-use crate::server::{PATIENCE, STORES, Server, until};
+use crate::server::{PATIENCE, STORES, Server, until, veche};
 use crate::sessions::{again, log_out};
 use crate::wire::{Wire, get, post, request};
 
@@ -34,6 +36,16 @@ impl Stage {
     fn set_with(store: &str, dir: &Path, args: &[&str]) -> Stage {
         let args = [&["--admin-listen", "127.0.0.1:0"], args].concat();
         let server = Server::start_with(store, dir, &args);
+        let admin = server.admin_addr();
+        Stage { server, admin }
+    }
+
+    /// On sled, in a process for which a shell has made ready.
+    fn set_behind(script: &str, dir: &Path) -> Stage {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{script}; exec \"$0\" \"$@\"")]).arg(veche().get_program());
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"]);
+        let server = Server::spawn(command.arg(dir.join("data")), dir);
         let admin = server.admin_addr();
         Stage { server, admin }
     }
@@ -61,7 +73,9 @@ struct Stream {
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
 struct Told {
+    /// Its own, or that of the last one that had one.
     id: u64,
+    is_numbered: bool,
     kind: String,
     data: Value,
 }
@@ -118,7 +132,7 @@ impl Stream {
 
     /// The next event; `None` at the end of the stream. As the standard has it, and no more.
     fn next(&mut self) -> io::Result<Option<Told>> {
-        let (mut kind, mut data) = (String::new(), String::new());
+        let (mut kind, mut data, mut is_numbered) = (String::new(), String::new(), false);
         loop {
             let mut line = String::new();
             if self.lines.read_line(&mut line)? == 0 {
@@ -126,14 +140,21 @@ impl Stream {
             }
             let line = line.strip_suffix('\n').expect("a whole line");
             match line.split_once(':') {
-                None if line.is_empty() && data.is_empty() => kind.clear(),
+                None if line.is_empty() && data.is_empty() => {
+                    kind.clear();
+                    is_numbered = false;
+                }
                 None if line.is_empty() => {
-                    let id = self.last_id.as_deref().unwrap().parse().unwrap();
-                    return Ok(Some(Told { id, kind, data: serde_json::from_str(&data).unwrap() }));
+                    let id = self.last_id.as_deref().unwrap().parse().unwrap_or(0);
+                    let data = serde_json::from_str(&data).unwrap();
+                    return Ok(Some(Told { id, is_numbered, kind, data }));
                 }
                 Some(("", _)) => {}
                 Some((name, value)) => match (name, value.strip_prefix(' ').unwrap_or(value)) {
-                    ("id", value) => self.last_id = Some(value.to_owned()),
+                    ("id", value) => {
+                        self.last_id = Some(value.to_owned());
+                        is_numbered = true;
+                    }
                     ("event", value) => value.clone_into(&mut kind),
                     ("data", value) => data += value,
                     ("retry", value) => assert!(value.parse::<u64>().unwrap() > 0),
@@ -221,7 +242,51 @@ fn what_happens_is_told() {
             let told = again.event();
             assert_eq!((&told.data, told.kind.as_str()), (item, item["type"].as_str().unwrap()));
             assert_eq!(Some(told.id), item["id"].as_u64());
+            assert!(told.is_numbered);
         }
+        stage.server.stop();
+    }
+}
+
+/// What one device has read the others know, and nobody else. It is no event: it has no number, and
+/// no page has it.
+#[test]
+fn what_is_read_is_told_to_ones_own_devices() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let ann = Client::signed_up(&stage.server, "ann");
+        let bob = Client::signed_up(&stage.server, "bob");
+        let phone = again(&stage.server, "bob");
+        ann.tell(2, "psst");
+        ann.say("hello");
+        let mut of_bob = [&bob, &phone].map(|device| stage.listen(device, ""));
+        let mut of_ann = stage.listen(&ann, "");
+        stage.wait_for("veche_streams", 3);
+        // What moves nothing is not told again.
+        for (with, up_to) in [(1, 0), (1, 0), (0, 1), (0, 0)] {
+            let mut wire = Wire::connect(stage.server.addr());
+            let body = json!({ "up_to": up_to }).to_string();
+            let line = format!("PUT /api/users/me/conversations/{with}/read HTTP/1.1");
+            let length = format!("Content-Length: {}\r\n", body.len());
+            wire.send(request(&phone, &line, &length, &body));
+            assert_eq!(wire.answer().status, 200);
+        }
+        ann.say("bye");
+        for stream in &mut of_bob {
+            for (with, up_to) in [(1, 0), (0, 1)] {
+                let told = stream.event();
+                assert_eq!((told.kind.as_str(), told.is_numbered), ("conversation.read", false));
+                assert_eq!(told.data, json!({ "with_user": with, "up_to": up_to }), "{store}");
+            }
+            let told = stream.event();
+            assert_eq!((told.id, told.kind.as_str()), (2, "message.created"), "{store}");
+        }
+        assert_eq!(of_ann.event().kind, "message.created", "{store}");
+        assert_eq!(bob.get("/api/events?after=-1").ids(), [0, 1, 2]);
+        // Where one goes on from is where one was.
+        let mut again = stage.listen(&bob, "?after=1");
+        assert_eq!(again.event().id, 2);
         stage.server.stop();
     }
 }
@@ -411,7 +476,7 @@ fn an_old_client_gets_no_chunks() {
     assert_eq!(stream.header("Transfer-Encoding"), None);
     ann.say("hello");
     assert_eq!(stream.event().id, 0);
-    stage.server.signal(rustix::process::Signal::TERM);
+    stage.server.signal(Signal::TERM);
     assert!(stream.ends());
     assert_eq!(stage.server.wait().0, Some(0));
 }
@@ -470,6 +535,47 @@ fn a_stream_ends_with_its_session() {
     }
 }
 
+/// What was asked for together with the session's end, and before it, does not outlive it.
+#[test]
+fn a_stream_does_not_outlive_a_session_that_ends_in_the_same_turn() {
+    const ROUNDS: usize = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("sled", dir.path());
+    Client::signed_up(&stage.server, "ann");
+    for round in 0..ROUNDS {
+        let phone = again(&stage.server, "ann");
+        // Connections that are known, so that nothing but their requests is left to come.
+        let known = || {
+            let mut wire = Wire::connect(stage.server.addr());
+            wire.send(get(&phone, "/api/users/me"));
+            assert_eq!(wire.answer().status, 200);
+            wire
+        };
+        let mut wires: Vec<Wire> = (0..MAX_STREAMS_PER_USER).map(|_| known()).collect();
+        let mut farewell = known();
+        // What comes while it stands still is there at once when it goes on, in any order.
+        stage.server.signal(Signal::STOP);
+        for (n, wire) in wires.iter_mut().enumerate() {
+            if n == MAX_STREAMS_PER_USER / 2 {
+                farewell.send(post(&phone, "/logout", ""));
+            }
+            wire.send(request(&phone, "GET /api/events HTTP/1.1", ACCEPT, ""));
+        }
+        stage.server.signal(Signal::CONT);
+        assert_eq!(farewell.answer().status, 204);
+        stage.wait_for("veche_streams", 0);
+        for wire in &mut wires {
+            let answer = wire.answer();
+            let is_over = match answer.status {
+                200 => wire.rest().ends_with("\r\n0\r\n\r\n"),
+                status => status == 401,
+            };
+            assert!(is_over, "round {round}: {answer:?}");
+        }
+    }
+    stage.server.stop();
+}
+
 #[test]
 fn a_stop_ends_all() {
     for store in STORES {
@@ -483,6 +589,83 @@ fn a_stop_ends_all() {
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         assert!(streams.iter_mut().all(Stream::ends), "{store}");
     }
+}
+
+/// When descriptors run short, those who listen give way as well, once nobody is left who does not:
+/// with a whole stream, from whose end on they can go on.
+#[test]
+fn streams_give_way_in_good_order() {
+    const DESCRIPTORS: usize = 256;
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set_behind(&format!("ulimit -n {DESCRIPTORS}"), dir.path());
+    // So many that there is no room for more.
+    let users: Vec<Client> =
+        (0..5).map(|n| Client::signed_up(&stage.server, &format!("user{n}"))).collect();
+    let max = DESCRIPTORS / 5 * 4 / 3;
+    let mut streams: Vec<Stream> =
+        (0..max).map(|n| stage.listen(&users[n / MAX_STREAMS_PER_USER], "")).collect();
+    stage.wait_for("veche_streams", max);
+    let before = figure(stage.admin, "veche_streams").unwrap();
+    let mut one_more = Wire::connect(stage.server.addr());
+    one_more.send(request(&users[4], "GET /api/events HTTP/1.1", ACCEPT, ""));
+    assert_eq!(one_more.answer().problem(), "too-many-requests");
+    let mut idle = Vec::new();
+    while stage.server.descriptors() < DESCRIPTORS / 10 * 9 + 8 {
+        assert!(idle.len() < DESCRIPTORS, "descriptors do not run short");
+        let mut wire = Wire::connect(stage.server.addr());
+        wire.send("GET /problems/forbidden HTTP/1.1\r\nHost: x\r\n\r\n");
+        match wire.try_answer() {
+            Ok(_) => idle.push(wire),
+            // They have run short already.
+            Err(_) => break,
+        }
+    }
+    let settled = until(PATIENCE, || {
+        let is_over = stage.server.descriptors() < DESCRIPTORS / 10 * 9;
+        let left = figure(stage.admin, "veche_streams")?;
+        (is_over && left < before).then_some(left)
+    });
+    settled.expect("streams give way");
+    drop(idle);
+    Client::new(&stage.server).with_token(users[0].token()).say("to who is left");
+    let mut left = 0;
+    for stream in &mut streams {
+        match stream.next().unwrap() {
+            Some(told) => {
+                assert_eq!(told.id, 0);
+                left += 1;
+            }
+            None => assert!(stream.lines.get_ref().ended, "in good order"),
+        }
+    }
+    assert!((1..max).contains(&left), "{left} are left");
+    stage.server.stop();
+}
+
+/// When the store fails, streams end, and nobody has been told what may be lost.
+#[test]
+fn a_failure_ends_streams_and_is_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    // The signal that comes with a file that may not grow would end the process.
+    let stage = Stage::set_behind("trap '' XFSZ", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let bob = Client::signed_up(&stage.server, "bob");
+    let mut streams = [&ann, &ann, &bob].map(|listener| stage.listen(listener, "?after=-1"));
+    stage.wait_for("veche_streams", streams.len());
+    ann.say("durable");
+    assert_eq!(streams.each_mut().map(|stream| stream.event().id), [0; 3]);
+    let nothing = Rlimit { current: Some(0), maximum: Some(0) };
+    prlimit(Some(stage.server.pid()), Resource::Fsize, nothing).expect("our own child");
+    let refused = ann.post("/api/messages", &json!({ "text": "lost" }));
+    assert_eq!((refused.status, refused.problem().as_str()), (500, "internal-error"));
+    for stream in &mut streams {
+        // It ends without a last chunk, as a connection does that is cut.
+        let told = stream.next();
+        assert!(matches!(told, Ok(None) | Err(_)), "{told:?}");
+        assert!(!told.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "it goes on");
+    }
+    let (code, _) = stage.server.wait();
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
 }
 
 #[test]
@@ -499,6 +682,49 @@ fn who_asks_for_something_else_does_not_listen_any_more() {
     let mut stream = Stream::over(wire, &format!("{first}{}", get(&ann, "/api/users")));
     assert!(stream.ends());
     stage.wait_for("veche_streams", 0);
+    stage.server.stop();
+}
+
+/// What is begun behind a stream and has no end is not read for ever, however much is told meanwhile.
+#[test]
+fn an_endless_head_ends_the_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut other = stage.listen(&ann, "");
+    let mut wire = Wire::connect(stage.server.addr());
+    wire.send(request(&ann, "GET /api/events HTTP/1.1", ACCEPT, ""));
+    stage.wait_for("veche_streams", 2);
+    assert_eq!(wire.answer().status, 200);
+    wire.send_endless_head();
+    stage.wait_for("veche_streams", 1);
+    let closed = "veche_connections_closed_total{reason=\"endless_head\"}";
+    assert_eq!(figure(stage.admin, closed), Some(1.0));
+    ann.say("hello");
+    assert_eq!(other.event().id, 0);
+    stage.server.stop();
+}
+
+/// Without a descriptor there is no stream: the client is not left to wait for one.
+#[test]
+fn who_cannot_be_told_anything_is_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut wire = Wire::connect(stage.server.addr());
+    wire.send(get(&ann, "/api/users/me"));
+    assert_eq!(wire.answer().status, 200);
+    let limit = |limit| prlimit(Some(stage.server.pid()), Resource::Nofile, limit);
+    let before = getrlimit(Resource::Nofile);
+    let before = limit(Rlimit { current: Some(3), ..before }).expect("our own child");
+    wire.send(request(&ann, "GET /api/events HTTP/1.1", ACCEPT, ""));
+    let is_closed = wire.is_closed();
+    limit(before).expect("our own child");
+    assert!(is_closed);
+    let mut stream = stage.listen(&ann, "");
+    ann.say("hello");
+    assert_eq!(stream.event().id, 0);
+    stage.wait_for("veche_streams", 1);
     stage.server.stop();
 }
 

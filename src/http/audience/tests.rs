@@ -142,6 +142,25 @@ fn news_begin_behind_the_last_page() {
     assert_eq!(stage.audience.told.len(), 1, "nobody waits for the last one");
 }
 
+/// What is so is told however far one is, and to those only who are named.
+#[test]
+fn state_is_told_at_once() {
+    let mut stage = Stage::set();
+    let [mut live, mut other] = [1, 2].map(|id| stage.open(id, 1, 60));
+    let (ours, mut begun) = UnixStream::pair().unwrap();
+    begun.set_nonblocking(true).unwrap();
+    stage.sockets.lock().unwrap().insert(peer(3), ours.into());
+    stage.open_unfound(3, 1, 60);
+    let chunk = stage.chunk("state");
+    stage.say(Command::Tell { ids: vec![1, 3, 9], chunk });
+    for (stream, expected) in
+        [(&mut live, "hello state"), (&mut other, "hello "), (&mut begun, "hello state")]
+    {
+        assert_eq!(read(stream), expected);
+    }
+    assert!(stage.audience.told.is_empty(), "no page was asked for");
+}
+
 #[test]
 fn who_does_not_keep_up_is_cut_off_and_nobody_else() {
     let mut stage = Stage::set();
@@ -180,6 +199,39 @@ fn who_takes_nothing_for_long_is_cut_off() {
     assert_eq!(stage.ended(), []);
     stage.pass(Duration::from_secs(2));
     assert_eq!(stage.ended(), [(1, End::TooSlow)]);
+}
+
+/// However slowly it reads, as long as it reads: a page is in memory for its sake alone.
+#[test]
+fn a_page_is_not_there_for_ever() {
+    let mut stage = Stage::set();
+    let mut trickling = stage.open(1, 1, 600);
+    let page = Some(stage.chunk(&"x".repeat(4_000_000)));
+    stage.say(Command::Page { id: 1, page, is_last: false });
+    let second = Duration::from_secs(1);
+    let mut seconds = 0;
+    while stage.audience.members.contains_key(&1) {
+        let mut some = [0; 10_000];
+        assert!(trickling.read(&mut some).unwrap() > 0);
+        stage.audience.hear(1, EventFlags::OUT, stage.now);
+        stage.audience.flush(stage.now);
+        stage.pass(second);
+        seconds += 1;
+        assert!(seconds <= PAGE_DEADLINE.as_secs() + 1, "it is still there");
+    }
+    assert_eq!(stage.ended(), [(1, End::TooSlow)]);
+    assert!(seconds >= PAGE_DEADLINE.as_secs());
+    // What is out in time is forgotten: so is when it had to be.
+    let mut reading = stage.open(2, 1, 600);
+    let page = Some(stage.chunk("page"));
+    stage.say(Command::Page { id: 2, page, is_last: true });
+    assert_eq!(read(&mut reading), "hello page");
+    stage.pass(PAGE_DEADLINE);
+    while stage.audience.members[&2].listener.is_idle() {
+        stage.publish(None, &"x".repeat(10_000));
+    }
+    stage.pass(second);
+    assert_eq!(stage.ended(), []);
 }
 
 #[test]
@@ -229,6 +281,21 @@ fn who_has_gone_ends() {
         (vec![(3, End::Gone)], "hello |end".into())
     );
     assert!(stage.audience.members.is_empty() && stage.audience.live.is_empty());
+}
+
+/// However it ends, a client is not left on a connection that nobody answers on.
+#[test]
+fn nobody_ends_before_there_is_something_to_end() {
+    let mut stage = Stage::set();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    stage.open_unfound(1, 1, 10);
+    stage.pass(Duration::from_secs(10));
+    assert_eq!(stage.ended(), []);
+    stage.sockets.lock().unwrap().insert(peer(1), ours.into());
+    stage.audience.search(stage.now);
+    assert_eq!(stage.ended(), [(1, End::Expired)]);
+    assert_eq!(read(&mut theirs), "hello |end");
 }
 
 /// Who is to end before it has begun is greeted all the same.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Loop;
-use crate::api::stream::{StreamPage, Subscription};
+use crate::api::stream::{self, StreamPage, Subscription};
 use crate::http::access_log::Entry;
 use crate::http::broadcast::{Command, End, Ended, Opening, Segment, StreamId, Told};
 use crate::http::exchange::Exchange;
@@ -16,6 +16,9 @@ use crate::problem::Problem;
 
 /// Pages that are read in a turn at most, so that other requests do not wait for all who catch up.
 const MAX_PAGES: usize = 16;
+/// How often a turn looks for news at most: a few hundred events at a time, of which those that
+/// nobody who listens may see are not held up by what the broadcaster takes.
+const MAX_NEWS: usize = 16;
 /// After how many seconds who finds no room may ask again.
 const RETRY_AFTER_SECONDS: u64 = 5;
 /// How often it is looked whether listeners, who have not kept up, can be told more.
@@ -64,12 +67,15 @@ impl Loop {
     /// Tells listeners what has happened.
     pub(super) fn tell(&mut self) {
         if self.streams.is_empty() {
+            // Kept, they would become ever more.
+            drop(self.app.read_marks());
             return;
         }
         for opened in self.streams.opening() {
             self.begin_stream(opened);
         }
         self.publish();
+        self.tell_marks();
         for _ in 0..MAX_PAGES {
             if self.broadcaster.is_full() {
                 break;
@@ -89,8 +95,10 @@ impl Loop {
         let now = self.app.clock().now();
         let head = self.outbox.head_of_stream(&mut exchange, &reply, &request, now);
         self.tally.count(exchange.trace.route, reply.status, exchange.begun.elapsed());
+        let mut is_over = self.draining || self.lanes.has_next(peer);
         if let Some(stream) = self.streams.get_mut(id) {
             stream.request = Some(request);
+            is_over |= stream.is_over;
         }
         self.broadcaster.send(Command::Open(Box::new(Opening {
             id,
@@ -103,7 +111,7 @@ impl Loop {
             expires: Instant::now() + time_left,
         })));
         // Whoever has asked for something else already does not listen.
-        if self.draining || self.lanes.has_next(peer) {
+        if is_over {
             self.end_stream(id);
         } else {
             self.streams.is_ready(id);
@@ -117,7 +125,10 @@ impl Loop {
         if !self.streams.is_live() {
             self.streams.published = end;
         }
-        while self.streams.published < end && !self.broadcaster.is_behind() {
+        for _ in 0..MAX_NEWS {
+            if self.streams.published >= end || self.broadcaster.is_behind() {
+                break;
+            }
             let streams = &self.streams;
             let news = self.app.news(streams.published, |user| streams.listens(user));
             let Some((news, next)) = news else { break };
@@ -131,6 +142,18 @@ impl Loop {
             }
         }
         self.streams.is_behind = self.streams.published < end;
+    }
+
+    /// Tells the streams of those who have read something, those too that are not live yet: nobody
+    /// is told again what was read.
+    fn tell_marks(&mut self) {
+        for mark in self.app.read_marks() {
+            let ids = self.streams.of_user(mark.user);
+            if !ids.is_empty() {
+                let chunk = self.broadcaster.chunk(&stream::told(mark));
+                self.broadcaster.send(Command::Tell { ids: ids.to_vec(), chunk });
+            }
+        }
     }
 
     /// Gives one who is not live a page, and has it go live if that is all.
@@ -155,8 +178,15 @@ impl Loop {
         self.broadcaster.send(Command::Page { id, page, is_last });
     }
 
-    /// Has one end.
+    /// Has one end. If it has not begun, it is told so behind its beginning: what is said before is
+    /// not heard, and it would go on for good.
     pub(super) fn end_stream(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(id)
+            && stream.request.is_none()
+        {
+            stream.is_over = true;
+            return;
+        }
         self.broadcaster.send(Command::End(id));
         self.broadcaster.ring();
     }
@@ -171,9 +201,8 @@ impl Loop {
     /// Has all of them end.
     pub(super) fn end_all_streams(&mut self) {
         for id in self.streams.all() {
-            self.broadcaster.send(Command::End(id));
+            self.end_stream(id);
         }
-        self.broadcaster.ring();
     }
 
     /// The store has failed: nobody is told that a stream begins.
@@ -196,9 +225,13 @@ impl Loop {
         let peer = exchange.peer();
         let stream = self.streams.remove(id);
         self.count_streams();
-        if why == End::TooSlow {
-            self.metrics.streams_cut_off.inc();
-            log::info!("cutting {peer} off: it does not read its stream");
+        match why {
+            End::TooSlow => {
+                self.metrics.streams_cut_off.inc();
+                log::info!("cutting {peer} off: it does not read its stream");
+            }
+            End::EndlessHead => self.close_endless(peer),
+            End::Asked | End::Expired | End::Gone => {}
         }
         if let (Some(access_log), Some(request)) =
             (&self.access_log, stream.and_then(|stream| stream.request))
@@ -219,3 +252,6 @@ impl Loop {
         self.end(peer);
     }
 }
+
+#[cfg(test)]
+mod tests;
