@@ -1,7 +1,7 @@
 //! A long random session, every answer of which is compared with the reference.
 
 use veche::model::{
-    Cursor, MAX_ID, MAX_PAGE_LIMIT, MAX_TEXT_BYTES, Mailbox, UserId, Username, Window,
+    Act, Cursor, MAX_ID, MAX_PAGE_LIMIT, MAX_TEXT_BYTES, Mailbox, Session, UserId, Username, Window,
 };
 use veche::store::{Counters, RetryOf};
 
@@ -11,6 +11,7 @@ use crate::pair::{
 };
 use crate::retries::{DAY, at, key, once};
 use crate::seed::Random;
+use crate::sessions::session;
 use crate::subject::Subject;
 
 const STEPS: u64 = 100_000;
@@ -19,7 +20,7 @@ const STEPS: u64 = 100_000;
 const PHASE: u64 = 12_500;
 const RESTART_ONCE_IN: u64 = 4_000;
 
-struct Session<S> {
+struct Run<S> {
     pair: Pair<S>,
     random: Random,
     /// What the counters were after each write since the last sync, and before the first.
@@ -27,23 +28,25 @@ struct Session<S> {
     wordy: bool,
     /// Milliseconds since what is sent under keys began.
     now: u64,
+    /// How many sessions there ever were.
+    sessions: u64,
 }
 
 pub(crate) fn every_answer_is_the_references<S: Subject>() {
     let random = Random::new(20);
-    let mut session =
-        Session { pair: Pair::<S>::begin(), random, reached: Vec::new(), wordy: false, now: 0 };
-    session.import();
+    let (reached, wordy) = (Vec::new(), false);
+    let mut run = Run { pair: Pair::<S>::begin(), random, reached, wordy, now: 0, sessions: 0 };
+    run.import();
     for step in 0..STEPS {
-        session.wordy = step / PHASE % 2 == 1;
-        session.step();
+        run.wordy = step / PHASE % 2 == 1;
+        run.step();
     }
-    session.pair.expect_all();
-    let messages = session.pair.reference.counters().next_event;
+    run.pair.expect_all();
+    let messages = run.pair.reference.counters().next_event;
     assert!(messages > 32 * 1024, "{messages} are too few to be put away");
 }
 
-impl<S: Subject> Session<S> {
+impl<S: Subject> Run<S> {
     /// Begins as after an import: with gaps.
     fn import(&mut self) {
         let (mut user, mut message) = (1, 0);
@@ -79,7 +82,8 @@ impl<S: Subject> Session<S> {
             78..86 => self.read_user(),
             86..88 => self.read_first_answer(),
             88..94 => self.read_users(),
-            94..99 => self.read_history(),
+            94..96 => self.read_history(),
+            96..99 => self.govern(),
             _ => self.restore(),
         }
         assert_eq!(self.pair.store().counters(), self.pair.reference.counters());
@@ -93,6 +97,7 @@ impl<S: Subject> Session<S> {
         let survived = self.pair.store().counters();
         assert!(self.reached.contains(&survived), "{survived:?} after a {}", restart.name);
         self.pair.reference.go_back(survived);
+        self.pair.reference.settle_standing(self.pair.subject.store());
         self.pair.reference.settle_marks(self.pair.subject.store());
         self.reached = vec![survived];
         self.pair.expect_all();
@@ -102,6 +107,79 @@ impl<S: Subject> Session<S> {
         self.pair.sync();
         self.reached.clear();
         self.reached.push(self.pair.reference.counters());
+    }
+
+    /// Sessions, passwords, ends, and who is refused or blocked.
+    fn govern(&mut self) {
+        let before = self.pair.reference.counters();
+        let user = user_id(1 + self.random.below(14));
+        match self.random.below(40) {
+            0..14 => self.begin_session(user),
+            14..19 => self.end_session(user),
+            19..20 if self.exists(user) => self.pair.end_sessions(user.get(), self.now),
+            20..24 => self.change_password(user),
+            // Few of them: nothing can be written to who has gone.
+            24..26 => {
+                let user = user_id(user.get().max(13) + self.author().get());
+                let seen = self.seen(user);
+                self.pair.end_account(user.get(), &seen, self.now);
+            }
+            26..32 => {
+                let (refused, other) = (self.random.once_in(2), self.author());
+                if self.exists(user) && self.exists(other) {
+                    self.pair.refuse_sender(user.get(), other.get(), refused);
+                }
+            }
+            _ => {
+                let acts = [Act::CloseRegistration, Act::OpenRegistration];
+                let acts = [acts[0], acts[1], Act::Block(user), Act::Unblock(user)];
+                let act = *self.random.pick(&acts);
+                self.pair.act(1, act);
+            }
+        }
+        self.pair.reference.note_standing(before);
+        let found = self.pair.store().sessions(user).unwrap();
+        assert_eq!(found, self.pair.reference.sessions(user), "{user}");
+        let window = self.window(30);
+        self.pair.reference.expect_blocks(self.pair.subject.store(), user, window);
+    }
+
+    fn exists(&self, user: UserId) -> bool {
+        self.pair.reference.user(user).is_some()
+    }
+
+    /// A user's password hash, or now and then another.
+    fn seen(&mut self, user: UserId) -> String {
+        let hash = self.pair.reference.user(user).map(|user| user.password_hash.to_string());
+        hash.filter(|_| !self.random.once_in(8)).unwrap_or_default()
+    }
+
+    fn fresh(&mut self, user: UserId) -> Session {
+        self.sessions += 1;
+        session(user.get(), self.sessions, self.now)
+    }
+
+    /// Several at once, so that there come to be too many.
+    fn begin_session(&mut self, user: UserId) {
+        let seen = self.seen(user);
+        for _ in 0..=self.random.low_below(20) {
+            let before = self.pair.reference.counters();
+            let fresh = self.fresh(user);
+            self.pair.begin_session(fresh, &seen);
+            self.pair.reference.note_standing(before);
+        }
+    }
+
+    fn end_session(&mut self, user: UserId) {
+        let theirs = self.pair.reference.sessions(user);
+        let id = if theirs.is_empty() { self.fresh(user).id } else { self.random.pick(&theirs).id };
+        self.pair.end_session(user.get(), id);
+    }
+
+    fn change_password(&mut self, user: UserId) {
+        let (seen, fresh) = (self.seen(user), self.fresh(user));
+        let hash = format!("hash {}", self.sessions);
+        self.pair.change_password(fresh, &seen, &hash);
     }
 
     fn create_user(&mut self) {

@@ -38,6 +38,33 @@ pub(crate) struct Reference {
     /// Whether registration is.
     closed: bool,
     counters: Counters,
+    /// The hash that each account had at first, of those that have another one by now.
+    first_hashes: BTreeMap<UserId, Box<str>>,
+    /// What was so that no number tells, at the last sync and after each change of it since.
+    standings: Vec<Standing>,
+}
+
+/// What is so that the counters do not tell of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Standing {
+    /// In order.
+    sessions: Vec<Session>,
+    /// The hash and the end of each account of which something has become.
+    accounts: BTreeMap<UserId, (Box<str>, Option<Timestamp>)>,
+    refused: BTreeMap<(UserId, UserId), Block>,
+    /// The counters from which on it was so.
+    from: Counters,
+    /// The counters before it was changed; `None` if it is so still.
+    until: Option<Counters>,
+}
+
+impl Standing {
+    /// Whether it may be what a store came back to.
+    fn can_be_at(&self, counters: Counters) -> bool {
+        let is_behind =
+            |a: Counters, b: Counters| a.next_event <= b.next_event && a.next_user <= b.next_user;
+        is_behind(self.from, counters) && self.until.is_none_or(|until| is_behind(counters, until))
+    }
 }
 
 /// What an event was.
@@ -136,7 +163,8 @@ impl Reference {
 
     pub(crate) fn change_password(&mut self, fresh: Session, seen: &str, hash: Box<str>) -> bool {
         let Some(user) = self.open_with(fresh.user, seen) else { return false };
-        user.password_hash = hash;
+        let before = std::mem::replace(&mut user.password_hash, hash);
+        self.first_hashes.entry(fresh.user).or_insert(before);
         self.end_sessions(fresh.user);
         self.sessions.push(fresh);
         true
@@ -144,8 +172,9 @@ impl Reference {
 
     pub(crate) fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> bool {
         let Some(account) = self.open_with(user, seen) else { return false };
-        account.password_hash = "".into();
+        let before = std::mem::take(&mut account.password_hash);
         account.ended_at = Some(at);
+        self.first_hashes.entry(user).or_insert(before);
         self.end_sessions(user);
         true
     }
@@ -350,6 +379,7 @@ impl Reference {
     /// What is marked now is durable.
     pub(crate) fn synced(&mut self) {
         self.synced_marks = self.marks.len();
+        self.standings = vec![self.standing()];
     }
 
     /// Forgets the last marks as far as they are not synced and `store` has not kept them: where
@@ -410,6 +440,70 @@ impl Reference {
             behind.next_event <= counters.next_event && behind.next_user <= counters.next_user
         });
         self.counters = counters;
+    }
+
+    /// Takes note that what no number tells may have changed, `before` being the counters until then.
+    pub(crate) fn note_standing(&mut self, before: Counters) {
+        let standing = self.standing();
+        if let Some(last) = self.standings.last_mut() {
+            last.until = Some(before);
+        }
+        self.standings.push(standing);
+    }
+
+    fn standing(&self) -> Standing {
+        let mut sessions = self.sessions.clone();
+        sessions.sort_by_key(|session| (session.user, session.id));
+        let changed = self.users.iter().filter(|user| self.first_hashes.contains_key(&user.id));
+        Standing {
+            sessions,
+            accounts: changed
+                .map(|user| (user.id, (user.password_hash.clone(), user.ended_at)))
+                .collect(),
+            refused: self.refused.clone(),
+            from: self.counters,
+            until: None,
+        }
+    }
+
+    /// Goes to the one of the standings since the last sync that `store` has come back to, behind
+    /// [`Reference::go_back`].
+    pub(crate) fn settle_standing(&mut self, store: &mut dyn Backend) {
+        const ALL: Window = Window { cursor: Cursor::Newest, limit: 1000 };
+        let mut standings = std::mem::take(&mut self.standings);
+        standings.retain(|standing| standing.can_be_at(self.counters));
+        let (mut sessions, mut refused) = (Vec::new(), BTreeMap::new());
+        for user in &self.users {
+            sessions.extend(store.sessions(user.id).unwrap());
+            for block in store.refused_senders(user.id, ALL).unwrap().items {
+                refused.insert((user.id, block.user), block);
+            }
+        }
+        sessions.sort_by_key(|session| (session.user, session.id));
+        let hashes = std::mem::take(&mut self.first_hashes);
+        let mut is_so = |standing: &Standing| {
+            let accounts = hashes.iter().filter(|(id, _)| self.user(**id).is_some());
+            let mut accounts = accounts.map(|(id, first)| {
+                let user = store.user(*id).unwrap().unwrap();
+                let found = (&user.password_hash, user.ended_at);
+                let expected = standing.accounts.get(id);
+                found == expected.map_or((first, None), |(hash, ended_at)| (hash, *ended_at))
+            });
+            standing.sessions == sessions && standing.refused == refused && accounts.all(|it| it)
+        };
+        let found = standings.iter().rev().find(|standing| is_so(standing));
+        let Standing { sessions, accounts, refused, .. } =
+            found.cloned().expect("one of what was so since the last sync");
+        for user in &mut self.users {
+            if let Some(first) = hashes.get(&user.id) {
+                let now = accounts.get(&user.id).cloned();
+                (user.password_hash, user.ended_at) = now.unwrap_or((first.clone(), None));
+            }
+        }
+        self.first_hashes =
+            hashes.into_iter().filter(|(id, _)| accounts.contains_key(id)).collect();
+        (self.sessions, self.refused) = (sessions, refused);
+        self.standings = vec![self.standing()];
     }
 
     pub(crate) fn user(&self, id: UserId) -> Option<&User> {
