@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use super::paging::Parameter;
+use crate::model::MAX_PAGE_LIMIT;
 use crate::problem::Kind;
 
 /// What can be asked of a path with a method.
@@ -25,13 +26,15 @@ pub struct Operation {
     pub segment: Option<Segment>,
     /// The query parameters it knows. Others are ignored.
     pub query: &'static [Parameter],
+    /// The highest `limit` that it takes, if it knows that parameter.
+    pub max_limit: usize,
     /// The JSON object it reads.
     pub body: Option<Shape>,
-    /// Whether it heeds `If-None-Match` (RFC 9110, section 13.1.2).
+    /// Whether it heeds [`Heeded::IfNoneMatch`].
     pub conditional: bool,
-    /// Whether it heeds `If-Match` (RFC 9110, section 13.1.1).
+    /// Whether it heeds [`Heeded::IfMatch`].
     pub guarded: bool,
-    /// Whether it heeds `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header, section 2).
+    /// Whether it heeds [`Heeded::IdempotencyKey`].
     pub repeatable: bool,
     /// How it answers when all is well.
     pub answers: &'static [Answer],
@@ -48,6 +51,7 @@ impl Operation {
             summary,
             segment: None,
             query: &[],
+            max_limit: MAX_PAGE_LIMIT,
             body: None,
             conditional: false,
             guarded: false,
@@ -57,15 +61,26 @@ impl Operation {
         }
     }
 
-    /// Whether it can be held until something comes, and so heeds `Prefer: wait` (RFC 7240,
-    /// section 4.3).
+    /// The request fields that it looks at, beside those that any request can have.
+    pub fn heeds(&self) -> impl Iterator<Item = Heeded> {
+        let heeds = [
+            (self.conditional, Heeded::IfNoneMatch),
+            (self.guarded, Heeded::IfMatch),
+            (self.repeatable, Heeded::IdempotencyKey),
+            (self.streams(), Heeded::LastEventId),
+            (self.waits(), Heeded::Prefer),
+        ];
+        heeds.into_iter().filter_map(|(heeds, field)| heeds.then_some(field))
+    }
+
+    /// Whether it can be held until something comes, and so heeds [`Heeded::Prefer`].
     #[must_use]
     pub fn waits(&self) -> bool {
         self.query.contains(&Parameter::Wait)
     }
 
-    /// Whether it can answer with a [stream](super::stream), and so heeds `Last-Event-ID` (WHATWG
-    /// HTML, section 9.2.4).
+    /// Whether it can answer with a [stream](super::stream), and so heeds
+    /// [`Heeded::LastEventId`].
     #[must_use]
     pub fn streams(&self) -> bool {
         self.answers.iter().any(|answer| matches!(answer.content, Content::Stream(_)))
@@ -80,6 +95,35 @@ impl Operation {
         statuses.sort_unstable();
         statuses.dedup();
         statuses
+    }
+}
+
+/// A request field that some operations look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heeded {
+    /// What the client has already (RFC 9110, section 13.1.2).
+    IfNoneMatch,
+    /// What is to be changed (RFC 9110, section 13.1.1).
+    IfMatch,
+    /// What may have been sent before (draft-ietf-httpapi-idempotency-key-header, section 2).
+    IdempotencyKey,
+    /// Where a stream goes on (WHATWG HTML, section 9.2.4).
+    LastEventId,
+    /// For how long to wait (RFC 7240, section 4.3).
+    Prefer,
+}
+
+impl Heeded {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Heeded::IfNoneMatch => "If-None-Match",
+            Heeded::IfMatch => "If-Match",
+            Heeded::IdempotencyKey => "Idempotency-Key",
+            Heeded::LastEventId => "Last-Event-ID",
+            Heeded::Prefer => "Prefer",
+        }
     }
 }
 

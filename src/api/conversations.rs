@@ -7,9 +7,9 @@ use super::body::{self, Given};
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
 use super::messages::MessageBody;
 use super::names::Names;
-use super::paging::{Links, Parameter, Query, number};
+use super::paging::{Links, Parameter, number};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
-use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, MessageId, Page, UserId, Window};
+use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, MessageId, Page, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{Conversation, Marked};
 
@@ -76,8 +76,9 @@ struct ConversationBody<'a> {
 
 pub(super) const LIST: Operation = Operation {
     query: &[Parameter::Limit, Parameter::Before, Parameter::Epoch],
+    max_limit: MAX_CONVERSATIONS,
     answers: &[Answer::list(
-        "A page of conversations, of a `limit` of 100 at most, the one with the newest message first",
+        "A page of conversations, the one with the newest message first",
         Shape::of::<ConversationBody<'static>>(),
     )
     .perhaps_with(&[Field::Link])],
@@ -125,22 +126,11 @@ impl<'a> ConversationBody<'a> {
     }
 }
 
-/// The page that is asked for: a shorter one than other lists have at most.
-fn window(app: &App, query: &Query<'_>) -> Result<Window, Problem> {
-    let is_short = |limit| number(limit).is_some_and(|limit| limit <= MAX_CONVERSATIONS as u64);
-    match query.get(Parameter::Limit) {
-        Some(limit) if limit == "0" || !is_short(limit) => {
-            Err(Problem::parameter("limit", "must be a number from 1 to 100"))
-        }
-        _ => query.window(app),
-    }
-}
-
 /// Newest first, so that the link to the page that follows leads to what is older.
 ///
 /// `GET /api/users/me/conversations`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let window = window(app, &call.query()?)?;
+    let window = call.query()?.window(app)?;
     let before = match window.cursor {
         Cursor::Before(id) => Some(id),
         Cursor::Newest | Cursor::From(_) => None,

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::contract::{Field, Operation};
+use super::contract::{Field, Heeded, Operation};
 use super::routes::{self, Match};
 use super::{Reply, Request};
 
@@ -139,16 +139,9 @@ impl Cors {
 
 /// The request fields that an operation looks at and that a page may not set unasked.
 fn request_fields(operation: &Operation, needs_token: bool) -> Vec<&'static str> {
-    let fields = [
-        (needs_token, "Authorization"),
-        (operation.body.is_some(), "Content-Type"),
-        (operation.repeatable, "Idempotency-Key"),
-        (operation.conditional, "If-None-Match"),
-        (operation.guarded, "If-Match"),
-        (operation.streams(), "Last-Event-ID"),
-        (operation.waits(), "Prefer"),
-    ];
-    fields.into_iter().filter(|(wanted, _)| *wanted).map(|(_, field)| field).collect()
+    let anywhere = [(needs_token, "Authorization"), (operation.body.is_some(), "Content-Type")];
+    let anywhere = anywhere.into_iter().filter_map(|(wanted, field)| wanted.then_some(field));
+    anywhere.chain(operation.heeds().map(Heeded::name)).collect()
 }
 
 #[cfg(test)]

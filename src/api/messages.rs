@@ -74,7 +74,12 @@ pub(super) struct MessageBody<'a> {
     deleted: Option<bool>,
     /// The author's name, in lists on request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$")]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 32,
+        pattern = "^[A-Za-z0-9_.-]+$|^deleted~[1-9][0-9]*$"
+    )]
     from_username: Option<&'a str>,
 }
 

@@ -101,59 +101,11 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn operation(&mut self, route: &'static Route) -> Value {
         let Operation { id, tag, summary, segment, query, body, .. } = *route.operation;
-        let Operation { conditional, guarded, repeatable, .. } = *route.operation;
         let mut parameters = Vec::new();
         parameters.extend(segment.map(|segment| self.segment(segment)));
-        parameters.extend(query.iter().map(|parameter| self.parameter(*parameter)));
-        if conditional {
-            parameters.push(json!({
-                "name": "If-None-Match",
-                "in": "header",
-                "description": "The `ETag` of what the client has: 304 if that is still good",
-                "schema": { "type": "string" },
-            }));
-        }
-        if guarded {
-            parameters.push(json!({
-                "name": "If-Match",
-                "in": "header",
-                "description": "The `ETag` of what is to be changed: 412 if it is not that any more",
-                "schema": { "type": "string" },
-            }));
-        }
-        if repeatable {
-            // Without an example: the reference page would send it with every message.
-            parameters.push(json!({
-                "name": "Idempotency-Key",
-                "in": "header",
-                "description": "A new one for each message, and the same one when it is sent again \
-                    because no answer came: it is posted once, and the first answer given again. A \
-                    string of RFC 9651 of 1 to 255 visible ASCII characters; the quotes may be left \
-                    out",
-                "schema": {
-                    "type": "string",
-                    "pattern": "^(\"([!#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\"|[!#-+\\--:<-\\[\\]-~]{1,255})$",
-                },
-            }));
-        }
-        if route.operation.streams() {
-            parameters.push(json!({
-                "name": "Last-Event-ID",
-                "in": "header",
-                "description": "Of a stream: the id of the last event that was seen, or -1 for the \
-                    beginning. It goes before the parameter `after`",
-                "schema": { "type": "string", "pattern": "^(-1|0|[1-9][0-9]*)$" },
-            }));
-        }
-        if route.operation.waits() {
-            parameters.push(json!({
-                "name": "Prefer",
-                "in": "header",
-                "description": "`wait=N` (RFC 7240) is the same as the parameter `wait`, which goes before it; \
-                    out of range or without `after` it is ignored",
-                "schema": { "type": "string" },
-            }));
-        }
+        parameters
+            .extend(query.iter().map(|parameter| self.parameter(*parameter, route.operation)));
+        parameters.extend(route.operation.heeds().map(terms::request_field));
         let security = if route.needs_token() { json!([{ "token": [] }]) } else { json!([]) };
         let mut operation = json!({
             "operationId": id,

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use super::App;
+use super::contract::Operation;
 use super::names::{EXPAND_AUTHORS, Expand};
-use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, Epoch, MAX_ID, MAX_PAGE_LIMIT, UserId, Window};
+use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, Epoch, MAX_ID, UserId, Window};
 use crate::problem::{self, Problem};
 
 /// A query parameter.
@@ -50,17 +51,22 @@ impl Parameter {
 
 /// The query parameters of a request, undecided whether they make sense.
 #[derive(Debug, Default)]
-pub(super) struct Query<'a>([Option<Cow<'a, str>>; Parameter::COUNT]);
+pub(super) struct Query<'a> {
+    values: [Option<Cow<'a, str>>; Parameter::COUNT],
+    max_limit: usize,
+}
 
 impl<'a> Query<'a> {
-    /// The `known` ones of `query`; others are ignored. 400 for one that is given twice.
-    pub(super) fn parse(query: &'a str, known: &[Parameter]) -> Result<Query<'a>, Problem> {
-        let mut parsed = Query::default();
+    /// Those of `query` that an operation knows; others are ignored. 400 for one that is given
+    /// twice.
+    pub(super) fn parse(query: &'a str, operation: &Operation) -> Result<Query<'a>, Problem> {
+        let known = operation.query;
+        let mut parsed = Query { max_limit: operation.max_limit, ..Query::default() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let Some(&parameter) = known.iter().find(|known| known.name() == name) else {
                 continue;
             };
-            if parsed.0[parameter as usize].replace(value).is_some() {
+            if parsed.values[parameter as usize].replace(value).is_some() {
                 return Err(Problem::parameter(parameter.name(), "is given twice"));
             }
         }
@@ -69,7 +75,7 @@ impl<'a> Query<'a> {
 
     /// The value of a parameter, if it was given.
     pub(super) fn get(&self, parameter: Parameter) -> Option<&str> {
-        self.0[parameter as usize].as_deref()
+        self.values[parameter as usize].as_deref()
     }
 
     /// The page that is asked for. 400 for what is out of range, 410 for another store's cursor.
@@ -78,8 +84,11 @@ impl<'a> Query<'a> {
             None => DEFAULT_PAGE_LIMIT,
             Some(limit) => number(limit)
                 .and_then(|limit| usize::try_from(limit).ok())
-                .filter(|limit| (1..=MAX_PAGE_LIMIT).contains(limit))
-                .ok_or_else(|| Problem::parameter("limit", "must be a number from 1 to 1000"))?,
+                .filter(|limit| (1..=self.max_limit).contains(limit))
+                .ok_or_else(|| {
+                    let why = format!("must be a number from 1 to {}", self.max_limit);
+                    Problem::parameter(Parameter::Limit.name(), &why)
+                })?,
         };
         let cursor = match (self.get(Parameter::Before), self.get(Parameter::After)) {
             (None, None) => Cursor::Newest,

@@ -6,14 +6,12 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::Writer;
-use crate::api::contract::{Field, Segment, Shape};
+use crate::api::contract::{Field, Heeded, Operation, Segment, Shape};
 use crate::api::names::EXPAND_AUTHORS;
 use crate::api::paging::Parameter;
 use crate::api::reference;
 use crate::api::wait::MAX_WAIT_SECONDS;
-use crate::model::{
-    DEFAULT_PAGE_LIMIT, EventId, MAX_ID, MAX_PAGE_LIMIT, MessageId, SessionId, Timestamp, UserId,
-};
+use crate::model::{DEFAULT_PAGE_LIMIT, EventId, MAX_ID, MessageId, SessionId, Timestamp, UserId};
 use crate::problem::KINDS;
 
 impl Writer<'_> {
@@ -50,7 +48,7 @@ impl Writer<'_> {
         json!({ "name": name, "in": "path", "required": true, "description": about, "schema": schema })
     }
 
-    pub(super) fn parameter(&mut self, parameter: Parameter) -> Value {
+    pub(super) fn parameter(&mut self, parameter: Parameter, operation: &Operation) -> Value {
         let integer =
             |minimum: i64| json!({ "type": "integer", "minimum": minimum, "maximum": MAX_ID });
         let (about, schema) = match parameter {
@@ -59,7 +57,7 @@ impl Writer<'_> {
                 json!({
                     "type": "integer",
                     "minimum": 1,
-                    "maximum": MAX_PAGE_LIMIT,
+                    "maximum": operation.max_limit,
                     "default": DEFAULT_PAGE_LIMIT,
                 }),
             ),
@@ -200,4 +198,39 @@ schemas! {
         "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z$",
         "description": "RFC 3339, in UTC, with milliseconds.",
     };
+}
+
+/// A request field that an operation heeds.
+pub(super) fn request_field(field: Heeded) -> Value {
+    let (about, schema) = match field {
+        Heeded::IfNoneMatch => (
+            "The `ETag` of what the client has: 304 if that is still good",
+            json!({ "type": "string" }),
+        ),
+        Heeded::IfMatch => (
+            "The `ETag` of what is to be changed: 412 if it is not that any more",
+            json!({ "type": "string" }),
+        ),
+        // Without an example: the reference page would send it with every message.
+        Heeded::IdempotencyKey => (
+            "A new one for each message, and the same one when it is sent again because no answer \
+             came: it is posted once, and the first answer given again. A string of RFC 9651 of 1 \
+             to 255 visible ASCII characters; the quotes may be left out",
+            json!({
+                "type": "string",
+                "pattern": "^(\"([!#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\"|[!#-+\\--:<-\\[\\]-~]{1,255})$",
+            }),
+        ),
+        Heeded::LastEventId => (
+            "Of a stream: the id of the last event that was seen, or -1 for the beginning. It goes \
+             before the parameter `after`",
+            json!({ "type": "string", "pattern": "^(-1|0|[1-9][0-9]*)$" }),
+        ),
+        Heeded::Prefer => (
+            "`wait=N` (RFC 7240) is the same as the parameter `wait`, which goes before it; out of \
+             range or without `after` it is ignored",
+            json!({ "type": "string" }),
+        ),
+    };
+    json!({ "name": field.name(), "in": "header", "description": about, "schema": schema })
 }
