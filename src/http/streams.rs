@@ -62,6 +62,8 @@ pub(super) struct Stream {
     /// What its request is called, from when its head was sent.
     pub(super) request: Option<RequestId>,
     is_live: bool,
+    /// Whether it is to end as soon as it has begun.
+    pub(super) is_over: bool,
 }
 
 /// One that is about to begin.
@@ -154,8 +156,8 @@ impl Streams {
         }
         let id = self.next;
         self.next += 1;
-        let (request, is_live) = (None, false);
-        self.all.insert(id, Stream { peer, user, session, from, request, is_live });
+        let (request, is_live, is_over) = (None, false, false);
+        self.all.insert(id, Stream { peer, user, session, from, request, is_live, is_over });
         self.by_peer.insert(peer, id);
         self.by_user.entry(user).or_default().push(id);
         Ok(id)
@@ -223,6 +225,46 @@ impl Streams {
                 self.by_user.remove(&stream.user);
             }
         }
+        if self.all.is_empty() {
+            // Nobody would ever come to it, and the loop would not sleep.
+            self.due.clear();
+            self.is_behind = false;
+        }
         Some(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::Reply;
+    use crate::problem::Problem;
+
+    fn admitted(streams: &mut Streams, port: u16) -> StreamId {
+        let subscription = Subscription {
+            reply: Reply::from(Problem::internal()),
+            user: UserId::FIRST,
+            session: None,
+            time_left: Duration::MAX,
+            from: 0,
+        };
+        streams.admit(SocketAddr::from(([127, 0, 0, 1], port)), &subscription, DESCRIPTORS).unwrap()
+    }
+
+    /// What there was to do for the last one is done with it: nobody would ever do it.
+    #[test]
+    fn there_is_nothing_to_do_for_nobody() {
+        let mut streams = Streams::new();
+        let ids = [1, 2].map(|port| admitted(&mut streams, port));
+        for id in ids {
+            streams.is_ready(id);
+        }
+        streams.is_behind = true;
+        streams.remove(ids[0]);
+        assert!(streams.is_due() && streams.is_behind, "there is one left");
+        streams.remove(ids[1]);
+        assert!(!streams.is_due() && !streams.is_behind);
     }
 }

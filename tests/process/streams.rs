@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::admin::figure;
@@ -411,7 +412,7 @@ fn an_old_client_gets_no_chunks() {
     assert_eq!(stream.header("Transfer-Encoding"), None);
     ann.say("hello");
     assert_eq!(stream.event().id, 0);
-    stage.server.signal(rustix::process::Signal::TERM);
+    stage.server.signal(Signal::TERM);
     assert!(stream.ends());
     assert_eq!(stage.server.wait().0, Some(0));
 }
@@ -468,6 +469,47 @@ fn a_stream_ends_with_its_session() {
         stage.wait_for("veche_streams", 1);
         stage.server.stop();
     }
+}
+
+/// What was asked for together with the session's end, and before it, does not outlive it.
+#[test]
+fn a_stream_does_not_outlive_a_session_that_ends_in_the_same_turn() {
+    const ROUNDS: usize = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("sled", dir.path());
+    Client::signed_up(&stage.server, "ann");
+    for round in 0..ROUNDS {
+        let phone = again(&stage.server, "ann");
+        // Connections that are known, so that nothing but their requests is left to come.
+        let known = || {
+            let mut wire = Wire::connect(stage.server.addr());
+            wire.send(get(&phone, "/api/users/me"));
+            assert_eq!(wire.answer().status, 200);
+            wire
+        };
+        let mut wires: Vec<Wire> = (0..MAX_STREAMS_PER_USER).map(|_| known()).collect();
+        let mut farewell = known();
+        // What comes while it stands still is there at once when it goes on, in any order.
+        stage.server.signal(Signal::STOP);
+        for (n, wire) in wires.iter_mut().enumerate() {
+            if n == MAX_STREAMS_PER_USER / 2 {
+                farewell.send(post(&phone, "/logout", ""));
+            }
+            wire.send(request(&phone, "GET /api/events HTTP/1.1", ACCEPT, ""));
+        }
+        stage.server.signal(Signal::CONT);
+        assert_eq!(farewell.answer().status, 204);
+        stage.wait_for("veche_streams", 0);
+        for wire in &mut wires {
+            let answer = wire.answer();
+            let is_over = match answer.status {
+                200 => wire.rest().ends_with("\r\n0\r\n\r\n"),
+                status => status == 401,
+            };
+            assert!(is_over, "round {round}: {answer:?}");
+        }
+    }
+    stage.server.stop();
 }
 
 #[test]

@@ -89,8 +89,10 @@ impl Loop {
         let now = self.app.clock().now();
         let head = self.outbox.head_of_stream(&mut exchange, &reply, &request, now);
         self.tally.count(exchange.trace.route, reply.status, exchange.begun.elapsed());
+        let mut is_over = self.draining || self.lanes.has_next(peer);
         if let Some(stream) = self.streams.get_mut(id) {
             stream.request = Some(request);
+            is_over |= stream.is_over;
         }
         self.broadcaster.send(Command::Open(Box::new(Opening {
             id,
@@ -103,7 +105,7 @@ impl Loop {
             expires: Instant::now() + time_left,
         })));
         // Whoever has asked for something else already does not listen.
-        if self.draining || self.lanes.has_next(peer) {
+        if is_over {
             self.end_stream(id);
         } else {
             self.streams.is_ready(id);
@@ -155,8 +157,15 @@ impl Loop {
         self.broadcaster.send(Command::Page { id, page, is_last });
     }
 
-    /// Has one end.
+    /// Has one end. If it has not begun, it is told so behind its beginning: what is said before is
+    /// not heard, and it would go on for good.
     pub(super) fn end_stream(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(id)
+            && stream.request.is_none()
+        {
+            stream.is_over = true;
+            return;
+        }
         self.broadcaster.send(Command::End(id));
         self.broadcaster.ring();
     }
@@ -171,9 +180,8 @@ impl Loop {
     /// Has all of them end.
     pub(super) fn end_all_streams(&mut self) {
         for id in self.streams.all() {
-            self.broadcaster.send(Command::End(id));
+            self.end_stream(id);
         }
-        self.broadcaster.ring();
     }
 
     /// The store has failed: nobody is told that a stream begins.
