@@ -22,7 +22,7 @@ pub const HEARTBEAT: &[u8] = b":\n\n";
 /// After how many milliseconds a client should connect again.
 const RETRY_MILLIS: u64 = 2000;
 /// Events that are looked for at once, at most.
-const MAX_EVENTS: usize = 200;
+pub(crate) const MAX_EVENTS: usize = 200;
 /// In bytes: when a page or the news are as long as this, the rest waits for the next ones. The
 /// last event may go beyond it.
 const MAX_PAGE_BYTES: usize = 64 * 1024;

@@ -16,6 +16,9 @@ use crate::problem::Problem;
 
 /// Pages that are read in a turn at most, so that other requests do not wait for all who catch up.
 const MAX_PAGES: usize = 16;
+/// How often a turn looks for news at most: a few hundred events at a time, of which those that
+/// nobody who listens may see are not held up by what the broadcaster takes.
+const MAX_NEWS: usize = 16;
 /// After how many seconds who finds no room may ask again.
 const RETRY_AFTER_SECONDS: u64 = 5;
 /// How often it is looked whether listeners, who have not kept up, can be told more.
@@ -119,7 +122,10 @@ impl Loop {
         if !self.streams.is_live() {
             self.streams.published = end;
         }
-        while self.streams.published < end && !self.broadcaster.is_behind() {
+        for _ in 0..MAX_NEWS {
+            if self.streams.published >= end || self.broadcaster.is_behind() {
+                break;
+            }
             let streams = &self.streams;
             let news = self.app.news(streams.published, |user| streams.listens(user));
             let Some((news, next)) = news else { break };
@@ -227,3 +233,6 @@ impl Loop {
         self.end(peer);
     }
 }
+
+#[cfg(test)]
+mod tests;
