@@ -25,6 +25,9 @@ use crate::model::UserId;
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// How long something may wait for a socket that takes nothing.
 const STALL_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a listener may take for a page, however slowly it reads: as long as it does, all of the
+/// page is in memory, and those of many together would leave no room for others.
+const PAGE_DEADLINE: Duration = Duration::from_secs(30);
 /// How often heartbeats and deadlines are looked for, at most.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(50);
 /// Looking for sockets is followed by a rest of so many times its own length: with thousands of
@@ -116,7 +119,7 @@ impl<E> Audience<E> {
     pub(super) fn obey(&mut self, command: Command<E>, now: Instant) {
         match command {
             Command::Open(opening) => self.open(*opening, now),
-            Command::Page { id, page, is_last } => self.page(id, page.as_ref(), is_last),
+            Command::Page { id, page, is_last } => self.page(id, page.as_ref(), is_last, now),
             Command::Publish(segments) => {
                 for segment in &segments {
                     self.publish(segment);
@@ -143,10 +146,10 @@ impl<E> Audience<E> {
         self.unfound.push(id);
     }
 
-    fn page(&mut self, id: StreamId, page: Option<&Arc<Chunk>>, is_last: bool) {
+    fn page(&mut self, id: StreamId, page: Option<&Arc<Chunk>>, is_last: bool, now: Instant) {
         let Some(member) = self.members.get_mut(&id) else { return };
         if let Some(page) = page {
-            member.listener.push_page(page);
+            member.listener.push_page(page, now);
         }
         if is_last {
             self.live.entry(member.user).or_default().push(id);
@@ -262,11 +265,12 @@ impl<E> Audience<E> {
         let mut next = now + HEARTBEAT_INTERVAL;
         let (mut silent, mut over) = (Vec::new(), Vec::new());
         for (id, member) in &self.members {
-            let Listener { spoken, progress, .. } = member.listener;
+            let Listener { spoken, progress, page_since, .. } = member.listener;
             let (due, list) = if member.listener.is_idle() {
                 (spoken + HEARTBEAT_INTERVAL, &mut silent)
             } else {
-                (progress + STALL_DEADLINE, &mut over)
+                let page = page_since.map(|since| since + PAGE_DEADLINE);
+                (page.into_iter().fold(progress + STALL_DEADLINE, Instant::min), &mut over)
             };
             if member.expires <= now {
                 over.push((*id, End::Expired));

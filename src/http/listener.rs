@@ -73,6 +73,8 @@ pub(super) struct Listener {
     unsent: usize,
     /// How many bytes of that are of a page: it was asked for, so that it is not counted.
     page: usize,
+    /// Since when that is so, while there are any.
+    pub(super) page_since: Option<Instant>,
     /// Bytes that were sent, the head and the chunks' sizes among them.
     pub(super) sent: u64,
     /// When the socket took something, or nothing was waiting for it to do so.
@@ -101,6 +103,7 @@ impl Listener {
             queue: VecDeque::new(),
             unsent: 0,
             page: 0,
+            page_since: None,
             sent: 0,
             progress: now,
             spoken: now,
@@ -133,9 +136,10 @@ impl Listener {
     }
 
     /// The same with one that was asked for, and is not held against the listener.
-    pub(super) fn push_page(&mut self, chunk: &Arc<Chunk>) {
+    pub(super) fn push_page(&mut self, chunk: &Arc<Chunk>, now: Instant) {
         self.push(chunk);
         self.page = self.unsent;
+        self.page_since = Some(now);
     }
 
     fn push_range(&mut self, chunk: Arc<Chunk>, range: Range<usize>) {
@@ -180,6 +184,9 @@ impl Listener {
     fn has_sent(&mut self, sent: usize, now: Instant) {
         self.unsent -= sent;
         self.page = self.page.saturating_sub(sent);
+        if self.page == 0 {
+            self.page_since = None;
+        }
         self.sent += sent as u64;
         (self.progress, self.spoken) = (now, now);
         let mut rest = sent;
@@ -242,7 +249,7 @@ mod tests {
             let (mut listener, mut theirs) = pair(in_chunks);
             listener.push_head(Chunk::head(b"HEAD\r\n\r\n".to_vec(), &held));
             listener.push(&Chunk::new(b": hi\n", &held));
-            listener.push_page(&Chunk::new(b"0123456789abcdef", &held));
+            listener.push_page(&Chunk::new(b"0123456789abcdef", &held), Instant::now());
             assert!(held.load(Ordering::Relaxed) > 0);
             listener.end(Instant::now());
             let mut read = String::new();
@@ -266,7 +273,7 @@ mod tests {
         assert_eq!(listener.flush(Instant::now()), Flushed::Some);
         assert!(pushed > MAX_UNSENT_BYTES as u64);
         // What was asked for is not held against it.
-        listener.push_page(&chunk);
+        listener.push_page(&chunk, Instant::now());
         assert!(!listener.is_behind());
         pushed += chunk.len() as u64;
         let reader = std::thread::spawn(move || {

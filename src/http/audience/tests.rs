@@ -182,6 +182,39 @@ fn who_takes_nothing_for_long_is_cut_off() {
     assert_eq!(stage.ended(), [(1, End::TooSlow)]);
 }
 
+/// However slowly it reads, as long as it reads: a page is in memory for its sake alone.
+#[test]
+fn a_page_is_not_there_for_ever() {
+    let mut stage = Stage::set();
+    let mut trickling = stage.open(1, 1, 600);
+    let page = Some(stage.chunk(&"x".repeat(4_000_000)));
+    stage.say(Command::Page { id: 1, page, is_last: false });
+    let second = Duration::from_secs(1);
+    let mut seconds = 0;
+    while stage.audience.members.contains_key(&1) {
+        let mut some = [0; 10_000];
+        assert!(trickling.read(&mut some).unwrap() > 0);
+        stage.audience.hear(1, EventFlags::OUT, stage.now);
+        stage.audience.flush(stage.now);
+        stage.pass(second);
+        seconds += 1;
+        assert!(seconds <= PAGE_DEADLINE.as_secs() + 1, "it is still there");
+    }
+    assert_eq!(stage.ended(), [(1, End::TooSlow)]);
+    assert!(seconds >= PAGE_DEADLINE.as_secs());
+    // What is out in time is forgotten: so is when it had to be.
+    let mut reading = stage.open(2, 1, 600);
+    let page = Some(stage.chunk("page"));
+    stage.say(Command::Page { id: 2, page, is_last: true });
+    assert_eq!(read(&mut reading), "hello page");
+    stage.pass(PAGE_DEADLINE);
+    while stage.audience.members[&2].listener.is_idle() {
+        stage.publish(None, &"x".repeat(10_000));
+    }
+    stage.pass(second);
+    assert_eq!(stage.ended(), []);
+}
+
 #[test]
 fn a_heart_beats_where_nothing_else_is_said() {
     let mut stage = Stage::set();
