@@ -16,6 +16,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::broadcast::{Command, End, Ended, Opening, Segment, StreamId, Told};
 use super::listener::{Chunk, Flushed, Listener};
+use super::reaper::MAX_HEAD_BYTES;
 use super::tcp_info::TcpInfo;
 use crate::api::stream::HEARTBEAT;
 use crate::model::UserId;
@@ -62,6 +63,8 @@ struct Member<E> {
     expires: Instant,
     phase: Phase,
     is_dirty: bool,
+    /// Bytes that the connection had received when its socket was found.
+    received: u64,
     /// Whether it is to end as soon as its socket is found.
     is_ending: bool,
 }
@@ -75,6 +78,19 @@ enum Phase {
     Page,
     /// It is told the news.
     Live,
+}
+
+impl<E> Member<E> {
+    /// Whether the client sends a head of more than [`MAX_HEAD_BYTES`] behind its stream. tiny_http
+    /// reads it, and shows nothing of it before it is whole.
+    fn is_endless_head(&self) -> bool {
+        let Some(socket) = self.listener.socket() else { return false };
+        let since =
+            TcpInfo::of(socket).map_or(0, |info| info.received.saturating_sub(self.received));
+        // What lies in the socket is not read.
+        let unread = || rustix::io::ioctl_fionread(socket).unwrap_or(0);
+        since > MAX_HEAD_BYTES && since.saturating_sub(unread()) > MAX_HEAD_BYTES
+    }
 }
 
 impl<E> Audience<E> {
@@ -141,7 +157,17 @@ impl<E> Audience<E> {
         self.next_sweep = self.next_sweep.min(expires).min(now + HEARTBEAT_INTERVAL);
         self.members.insert(
             id,
-            Member { exchange, listener, peer, user, expires, phase, is_dirty, is_ending },
+            Member {
+                exchange,
+                listener,
+                peer,
+                user,
+                expires,
+                phase,
+                is_dirty,
+                received: 0,
+                is_ending,
+            },
         );
         self.unfound.push(id);
     }
@@ -203,6 +229,9 @@ impl<E> Audience<E> {
         {
             return self.end(id, End::Gone, now);
         }
+        if flags.contains(EventFlags::IN) && member.is_endless_head() {
+            return self.end(id, End::EndlessHead, now);
+        }
         member.listener.set_writable();
         self.touch(id);
     }
@@ -219,8 +248,9 @@ impl<E> Audience<E> {
         for id in unfound {
             let Some(member) = self.members.get_mut(&id) else { continue };
             let socket = found.remove(&member.peer);
-            // It is edge-triggered: to know when there is room costs nothing while there is.
-            let flags = EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+            // It is edge-triggered: to know when there is room costs nothing while there is. Who
+            // listens has nothing to send.
+            let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
             let add = |socket: &OwnedFd| {
                 epoll::add(&self.epoll, socket.as_fd(), EventData::new_u64(id), flags)
             };
@@ -228,6 +258,7 @@ impl<E> Audience<E> {
                 self.end(id, End::Gone, now);
                 continue;
             };
+            member.received = TcpInfo::of(&socket).map_or(0, |info| info.received);
             member.listener.attach(socket);
             if member.is_ending {
                 self.end(id, End::Asked, now);

@@ -95,6 +95,8 @@ pub(super) enum End {
     Gone,
     /// Its client does not keep up.
     TooSlow,
+    /// Its client sends a head of too much behind it.
+    EndlessHead,
 }
 
 /// The loop's hold on the thread.

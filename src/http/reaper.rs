@@ -19,7 +19,7 @@ use super::tcp_info::TcpInfo;
 
 /// What a client may send before a request of its is shown to the loop: longer than any head that
 /// an ordinary one sends. Looked at now and then: a fast sender gets further.
-const MAX_HEAD_BYTES: u64 = 64 * 1024;
+pub(super) const MAX_HEAD_BYTES: u64 = 64 * 1024;
 /// How long a connection may last whose client has ended it, unless a request is in flight:
 /// tiny_http ends it at once, if its thread is not stuck.
 const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(2);

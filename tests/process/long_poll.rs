@@ -360,6 +360,24 @@ fn whoever_waits_is_answered_at_a_stop() {
     }
 }
 
+/// What is begun behind a wait and has no end is not read for ever: the wait ends, too.
+#[test]
+fn an_endless_head_ends_the_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut wire = stage.ask(&ann, LONG);
+    let mut other = stage.ask(&ann, LONG);
+    stage.wait_for_parked(2);
+    wire.send_endless_head();
+    stage.wait_for_parked(1);
+    let closed = "veche_connections_closed_total{reason=\"endless_head\"}";
+    assert_eq!(figure(stage.admin, closed), Some(1.0));
+    ann.say("zero");
+    assert_eq!(other.answer().ids(), [0]);
+    stage.server.stop();
+}
+
 /// When the store fails, who waits is told so, as is who wrote.
 #[test]
 fn a_failure_is_told() {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
 
 use crate::admin::figure;
@@ -541,6 +541,49 @@ fn who_asks_for_something_else_does_not_listen_any_more() {
     let mut stream = Stream::over(wire, &format!("{first}{}", get(&ann, "/api/users")));
     assert!(stream.ends());
     stage.wait_for("veche_streams", 0);
+    stage.server.stop();
+}
+
+/// What is begun behind a stream and has no end is not read for ever, however much is told meanwhile.
+#[test]
+fn an_endless_head_ends_the_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut other = stage.listen(&ann, "");
+    let mut wire = Wire::connect(stage.server.addr());
+    wire.send(request(&ann, "GET /api/events HTTP/1.1", ACCEPT, ""));
+    stage.wait_for("veche_streams", 2);
+    assert_eq!(wire.answer().status, 200);
+    wire.send_endless_head();
+    stage.wait_for("veche_streams", 1);
+    let closed = "veche_connections_closed_total{reason=\"endless_head\"}";
+    assert_eq!(figure(stage.admin, closed), Some(1.0));
+    ann.say("hello");
+    assert_eq!(other.event().id, 0);
+    stage.server.stop();
+}
+
+/// Without a descriptor there is no stream: the client is not left to wait for one.
+#[test]
+fn who_cannot_be_told_anything_is_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set("memory", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let mut wire = Wire::connect(stage.server.addr());
+    wire.send(get(&ann, "/api/users/me"));
+    assert_eq!(wire.answer().status, 200);
+    let limit = |limit| prlimit(Some(stage.server.pid()), Resource::Nofile, limit);
+    let before = getrlimit(Resource::Nofile);
+    let before = limit(Rlimit { current: Some(3), ..before }).expect("our own child");
+    wire.send(request(&ann, "GET /api/events HTTP/1.1", ACCEPT, ""));
+    let is_closed = wire.is_closed();
+    limit(before).expect("our own child");
+    assert!(is_closed);
+    let mut stream = stage.listen(&ann, "");
+    ann.say("hello");
+    assert_eq!(stream.event().id, 0);
+    stage.wait_for("veche_streams", 1);
     stage.server.stop();
 }
 

@@ -77,6 +77,26 @@ impl Wire {
         self.try_send(bytes).expect("the server takes bytes");
     }
 
+    /// Begins a request whose head has no end, until the server ends the connection: of what it is
+    /// sent it must not read more than can be kept.
+    pub(crate) fn send_endless_head(&mut self) {
+        const MOST: usize = 32 * 1024 * 1024;
+        const PIECE: &str = "X: 5678901234567890123456789012\r\n";
+        let piece = PIECE.repeat(16 * 1024 / PIECE.len());
+        self.send("GET / HTTP/1.1\r\n");
+        for _ in 0..MOST / piece.len() {
+            if self.stream.get_mut().write_all(piece.as_bytes()).is_err() {
+                return;
+            }
+            // Not faster than it is read, as far as anybody still does.
+            until(PATIENCE, || {
+                let unread = receive_queue(self.peer_addr, self.local_addr);
+                unread.is_none_or(|unread| unread == 0).then_some(())
+            });
+        }
+        panic!("{MOST} bytes are read");
+    }
+
     /// Says that nothing more will come. The server may have hung up.
     pub(crate) fn finish(&self) {
         let _ = self.stream.get_ref().shutdown(Shutdown::Write);

@@ -53,22 +53,40 @@ impl Loop {
             // What was sent since the look was the answer to one that waited.
             let since_look = sweep.begun.elapsed();
             let is_answered = descriptor.info().is_none_or(|info| info.since_sent <= since_look);
-            if self.lanes.is_busy(descriptor.peer) || is_answered && *reason == Reason::Idle {
-                continue;
+            match reason {
+                Reason::Idle if self.lanes.is_busy(descriptor.peer) || is_answered => continue,
+                Reason::Idle => {
+                    self.metrics.close(reason.name());
+                    log::debug!("closing {}: it is idle", descriptor.peer);
+                }
+                // What is sent behind a request that waits is read no less than before any.
+                Reason::EndlessHead if self.end_wait(descriptor.peer) => continue,
+                Reason::EndlessHead if self.lanes.is_busy(descriptor.peer) => continue,
+                Reason::EndlessHead => self.close_endless(descriptor.peer),
             }
             self.connections.shut_down(*descriptor);
-            self.metrics.close(reason.name());
-            match reason {
-                Reason::Idle => log::debug!("closing {}: it is idle", descriptor.peer),
-                Reason::EndlessHead => {
-                    log::info!("closing {}: its request has no end", descriptor.peer);
-                }
-            }
         }
         // A server that stops accepts nothing, so that nobody need give way.
         if sweep.surplus > 0 && !self.draining {
             self.shed(sweep);
         }
+    }
+
+    /// Counts a connection that ends because it has sent a head of too much.
+    pub(super) fn close_endless(&self, peer: SocketAddr) {
+        self.metrics.close(Reason::EndlessHead.name());
+        log::info!("closing {peer}: its request has no end");
+    }
+
+    /// Has the request that waits answered, if one of the connection does, and the connection ended
+    /// behind that. Streams look after this themselves: what they are told is no end of a head.
+    fn end_wait(&mut self, peer: SocketAddr) -> bool {
+        let Some(mut parked) = self.parking.remove(peer) else { return false };
+        self.close_endless(peer);
+        parked.exchange.close = true;
+        let reply = self.app.give_up(&mut parked.wait);
+        self.answer_parked(parked, reply);
+        true
     }
 
     /// Whether a connection waits for something to happen, for one answer or for many.

@@ -107,7 +107,7 @@ impl Loop {
         }
     }
 
-    fn answer_parked(&mut self, parked: Parked<Exchange>, reply: Reply) {
+    pub(super) fn answer_parked(&mut self, parked: Parked<Exchange>, reply: Reply) {
         let Parked { mut exchange, since, farewell, .. } = parked;
         exchange.parked = since.elapsed();
         if (farewell || self.draining) && !exchange.close {
