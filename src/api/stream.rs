@@ -6,11 +6,14 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use super::conversations::ReadMark;
 use super::events::EventBody;
 use super::names::Expand;
 use super::paging::{Links, Parameter, Query, number};
-use super::{App, Call, Failure, Reply};
-use crate::model::{Cursor, Event, EventId, Page, SessionId, UserId, Window};
+use super::{App, Call, Failure, Reply, to_json};
+use crate::model::{Cursor, Event, EventId, MessageId, Page, SessionId, UserId, Window};
 use crate::problem::Problem;
 use crate::store::StoreError;
 
@@ -229,12 +232,28 @@ fn write(event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend(b"\n\n");
 }
 
+/// What a device has read, for the user's others: no `id`, so that where they go on from stays
+/// where it is.
+#[derive(Serialize)]
+struct ReadBody {
+    /// 0 is the general chat.
+    with_user: u64,
+    up_to: MessageId,
+}
+
+/// A mark as it is sent.
+#[must_use]
+pub fn told(mark: ReadMark) -> Vec<u8> {
+    let body = ReadBody { with_user: mark.with.map_or(0, UserId::get), up_to: mark.up_to };
+    [b"event: conversation.read\ndata: ", &*to_json(&body), b"\n\n"].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::model::{Content, Message, MessageId, MessageText, Timestamp};
+    use crate::model::{Content, Message, MessageText, Timestamp};
 
     #[test]
     fn json_is_the_default() {

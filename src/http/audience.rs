@@ -141,6 +141,14 @@ impl<E> Audience<E> {
                     self.publish(segment);
                 }
             }
+            Command::Tell { ids, chunk } => {
+                for id in ids {
+                    if let Some(member) = self.members.get_mut(&id) {
+                        member.listener.push(&chunk);
+                    }
+                    self.touch(id);
+                }
+            }
             Command::End(id) => match self.members.get_mut(&id) {
                 Some(member) if member.listener.socket().is_none() => member.is_ending = true,
                 _ => self.end(id, End::Asked, now),

@@ -43,6 +43,8 @@ pub(super) enum Command<E = Exchange> {
     Page { id: StreamId, page: Option<Arc<Chunk>>, is_last: bool },
     /// Something has happened.
     Publish(Vec<Segment>),
+    /// Something is so, which these are told however far they are.
+    Tell { ids: Vec<StreamId>, chunk: Arc<Chunk> },
     /// A stream is to end.
     End(StreamId),
 }
@@ -164,8 +166,11 @@ impl Broadcaster {
 
 impl<E> Command<E> {
     fn news_bytes(&self) -> usize {
-        let Command::Publish(segments) = self else { return 0 };
-        segments.iter().map(|segment| segment.chunk.len()).sum()
+        match self {
+            Command::Publish(segments) => segments.iter().map(|segment| segment.chunk.len()).sum(),
+            Command::Tell { chunk, .. } => chunk.len(),
+            Command::Open(_) | Command::Page { .. } | Command::End(_) => 0,
+        }
     }
 }
 

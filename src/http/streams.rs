@@ -107,6 +107,11 @@ impl Streams {
         self.by_user.contains_key(&user)
     }
 
+    /// Those of a user.
+    pub(super) fn of_user(&self, user: UserId) -> &[StreamId] {
+        self.by_user.get(&user).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether anybody is live.
     pub(super) fn is_live(&self) -> bool {
         self.live > 0

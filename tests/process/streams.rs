@@ -62,7 +62,9 @@ struct Stream {
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
 struct Told {
+    /// Its own, or that of the last one that had one.
     id: u64,
+    is_numbered: bool,
     kind: String,
     data: Value,
 }
@@ -119,7 +121,7 @@ impl Stream {
 
     /// The next event; `None` at the end of the stream. As the standard has it, and no more.
     fn next(&mut self) -> io::Result<Option<Told>> {
-        let (mut kind, mut data) = (String::new(), String::new());
+        let (mut kind, mut data, mut is_numbered) = (String::new(), String::new(), false);
         loop {
             let mut line = String::new();
             if self.lines.read_line(&mut line)? == 0 {
@@ -127,14 +129,21 @@ impl Stream {
             }
             let line = line.strip_suffix('\n').expect("a whole line");
             match line.split_once(':') {
-                None if line.is_empty() && data.is_empty() => kind.clear(),
+                None if line.is_empty() && data.is_empty() => {
+                    kind.clear();
+                    is_numbered = false;
+                }
                 None if line.is_empty() => {
-                    let id = self.last_id.as_deref().unwrap().parse().unwrap();
-                    return Ok(Some(Told { id, kind, data: serde_json::from_str(&data).unwrap() }));
+                    let id = self.last_id.as_deref().unwrap().parse().unwrap_or(0);
+                    let data = serde_json::from_str(&data).unwrap();
+                    return Ok(Some(Told { id, is_numbered, kind, data }));
                 }
                 Some(("", _)) => {}
                 Some((name, value)) => match (name, value.strip_prefix(' ').unwrap_or(value)) {
-                    ("id", value) => self.last_id = Some(value.to_owned()),
+                    ("id", value) => {
+                        self.last_id = Some(value.to_owned());
+                        is_numbered = true;
+                    }
                     ("event", value) => value.clone_into(&mut kind),
                     ("data", value) => data += value,
                     ("retry", value) => assert!(value.parse::<u64>().unwrap() > 0),
@@ -222,7 +231,51 @@ fn what_happens_is_told() {
             let told = again.event();
             assert_eq!((&told.data, told.kind.as_str()), (item, item["type"].as_str().unwrap()));
             assert_eq!(Some(told.id), item["id"].as_u64());
+            assert!(told.is_numbered);
         }
+        stage.server.stop();
+    }
+}
+
+/// What one device has read the others know, and nobody else. It is no event: it has no number, and
+/// no page has it.
+#[test]
+fn what_is_read_is_told_to_ones_own_devices() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = Stage::set(store, dir.path());
+        let ann = Client::signed_up(&stage.server, "ann");
+        let bob = Client::signed_up(&stage.server, "bob");
+        let phone = again(&stage.server, "bob");
+        ann.tell(2, "psst");
+        ann.say("hello");
+        let mut of_bob = [&bob, &phone].map(|device| stage.listen(device, ""));
+        let mut of_ann = stage.listen(&ann, "");
+        stage.wait_for("veche_streams", 3);
+        // What moves nothing is not told again.
+        for (with, up_to) in [(1, 0), (1, 0), (0, 1), (0, 0)] {
+            let mut wire = Wire::connect(stage.server.addr());
+            let body = json!({ "up_to": up_to }).to_string();
+            let line = format!("PUT /api/users/me/conversations/{with}/read HTTP/1.1");
+            let length = format!("Content-Length: {}\r\n", body.len());
+            wire.send(request(&phone, &line, &length, &body));
+            assert_eq!(wire.answer().status, 200);
+        }
+        ann.say("bye");
+        for stream in &mut of_bob {
+            for (with, up_to) in [(1, 0), (0, 1)] {
+                let told = stream.event();
+                assert_eq!((told.kind.as_str(), told.is_numbered), ("conversation.read", false));
+                assert_eq!(told.data, json!({ "with_user": with, "up_to": up_to }), "{store}");
+            }
+            let told = stream.event();
+            assert_eq!((told.id, told.kind.as_str()), (2, "message.created"), "{store}");
+        }
+        assert_eq!(of_ann.event().kind, "message.created", "{store}");
+        assert_eq!(bob.get("/api/events?after=-1").ids(), [0, 1, 2]);
+        // Where one goes on from is where one was.
+        let mut again = stage.listen(&bob, "?after=1");
+        assert_eq!(again.event().id, 2);
         stage.server.stop();
     }
 }

@@ -142,6 +142,25 @@ fn news_begin_behind_the_last_page() {
     assert_eq!(stage.audience.told.len(), 1, "nobody waits for the last one");
 }
 
+/// What is so is told however far one is, and to those only who are named.
+#[test]
+fn state_is_told_at_once() {
+    let mut stage = Stage::set();
+    let [mut live, mut other] = [1, 2].map(|id| stage.open(id, 1, 60));
+    let (ours, mut begun) = UnixStream::pair().unwrap();
+    begun.set_nonblocking(true).unwrap();
+    stage.sockets.lock().unwrap().insert(peer(3), ours.into());
+    stage.open_unfound(3, 1, 60);
+    let chunk = stage.chunk("state");
+    stage.say(Command::Tell { ids: vec![1, 3, 9], chunk });
+    for (stream, expected) in
+        [(&mut live, "hello state"), (&mut other, "hello "), (&mut begun, "hello state")]
+    {
+        assert_eq!(read(stream), expected);
+    }
+    assert!(stage.audience.told.is_empty(), "no page was asked for");
+}
+
 #[test]
 fn who_does_not_keep_up_is_cut_off_and_nobody_else() {
     let mut stage = Stage::set();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Loop;
-use crate::api::stream::{StreamPage, Subscription};
+use crate::api::stream::{self, StreamPage, Subscription};
 use crate::http::access_log::Entry;
 use crate::http::broadcast::{Command, End, Ended, Opening, Segment, StreamId, Told};
 use crate::http::exchange::Exchange;
@@ -67,12 +67,15 @@ impl Loop {
     /// Tells listeners what has happened.
     pub(super) fn tell(&mut self) {
         if self.streams.is_empty() {
+            // Kept, they would become ever more.
+            drop(self.app.read_marks());
             return;
         }
         for opened in self.streams.opening() {
             self.begin_stream(opened);
         }
         self.publish();
+        self.tell_marks();
         for _ in 0..MAX_PAGES {
             if self.broadcaster.is_full() {
                 break;
@@ -139,6 +142,18 @@ impl Loop {
             }
         }
         self.streams.is_behind = self.streams.published < end;
+    }
+
+    /// Tells the streams of those who have read something, those too that are not live yet: nobody
+    /// is told again what was read.
+    fn tell_marks(&mut self) {
+        for mark in self.app.read_marks() {
+            let ids = self.streams.of_user(mark.user);
+            if !ids.is_empty() {
+                let chunk = self.broadcaster.chunk(&stream::told(mark));
+                self.broadcaster.send(Command::Tell { ids: ids.to_vec(), chunk });
+            }
+        }
     }
 
     /// Gives one who is not live a page, and has it go live if that is all.

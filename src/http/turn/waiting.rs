@@ -66,8 +66,6 @@ impl Loop {
         for (topic, id) in self.app.happened() {
             self.parking.wake(topic, id);
         }
-        // Nobody is told yet; kept, they would become ever more.
-        drop(self.app.read_marks());
         let revoked = self.app.revoked();
         if !revoked.is_empty() {
             self.parking.end_revoked(&revoked);
