@@ -1,9 +1,10 @@
 //! Streams of events.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use crate::admin::figure;
 use crate::client::{Client, each, ids};
 use crate::contract::{self, Answered, Asked};
-use crate::server::{PATIENCE, STORES, Server, until};
+use crate::server::{PATIENCE, STORES, Server, until, veche};
 use crate::sessions::{again, log_out};
 use crate::wire::{Wire, get, post, request};
 
@@ -35,6 +36,16 @@ impl Stage {
     fn set_with(store: &str, dir: &Path, args: &[&str]) -> Stage {
         let args = [&["--admin-listen", "127.0.0.1:0"], args].concat();
         let server = Server::start_with(store, dir, &args);
+        let admin = server.admin_addr();
+        Stage { server, admin }
+    }
+
+    /// On sled, in a process for which a shell has made ready.
+    fn set_behind(script: &str, dir: &Path) -> Stage {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{script}; exec \"$0\" \"$@\"")]).arg(veche().get_program());
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"]);
+        let server = Server::spawn(command.arg(dir.join("data")), dir);
         let admin = server.admin_addr();
         Stage { server, admin }
     }
@@ -578,6 +589,83 @@ fn a_stop_ends_all() {
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         assert!(streams.iter_mut().all(Stream::ends), "{store}");
     }
+}
+
+/// When descriptors run short, those who listen give way as well, once nobody is left who does not:
+/// with a whole stream, from whose end on they can go on.
+#[test]
+fn streams_give_way_in_good_order() {
+    const DESCRIPTORS: usize = 256;
+    let dir = tempfile::tempdir().unwrap();
+    let stage = Stage::set_behind(&format!("ulimit -n {DESCRIPTORS}"), dir.path());
+    // So many that there is no room for more.
+    let users: Vec<Client> =
+        (0..5).map(|n| Client::signed_up(&stage.server, &format!("user{n}"))).collect();
+    let max = DESCRIPTORS / 5 * 4 / 3;
+    let mut streams: Vec<Stream> =
+        (0..max).map(|n| stage.listen(&users[n / MAX_STREAMS_PER_USER], "")).collect();
+    stage.wait_for("veche_streams", max);
+    let before = figure(stage.admin, "veche_streams").unwrap();
+    let mut one_more = Wire::connect(stage.server.addr());
+    one_more.send(request(&users[4], "GET /api/events HTTP/1.1", ACCEPT, ""));
+    assert_eq!(one_more.answer().problem(), "too-many-requests");
+    let mut idle = Vec::new();
+    while stage.server.descriptors() < DESCRIPTORS / 10 * 9 + 8 {
+        assert!(idle.len() < DESCRIPTORS, "descriptors do not run short");
+        let mut wire = Wire::connect(stage.server.addr());
+        wire.send("GET /problems/forbidden HTTP/1.1\r\nHost: x\r\n\r\n");
+        match wire.try_answer() {
+            Ok(_) => idle.push(wire),
+            // They have run short already.
+            Err(_) => break,
+        }
+    }
+    let settled = until(PATIENCE, || {
+        let is_over = stage.server.descriptors() < DESCRIPTORS / 10 * 9;
+        let left = figure(stage.admin, "veche_streams")?;
+        (is_over && left < before).then_some(left)
+    });
+    settled.expect("streams give way");
+    drop(idle);
+    Client::new(&stage.server).with_token(users[0].token()).say("to who is left");
+    let mut left = 0;
+    for stream in &mut streams {
+        match stream.next().unwrap() {
+            Some(told) => {
+                assert_eq!(told.id, 0);
+                left += 1;
+            }
+            None => assert!(stream.lines.get_ref().ended, "in good order"),
+        }
+    }
+    assert!((1..max).contains(&left), "{left} are left");
+    stage.server.stop();
+}
+
+/// When the store fails, streams end, and nobody has been told what may be lost.
+#[test]
+fn a_failure_ends_streams_and_is_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    // The signal that comes with a file that may not grow would end the process.
+    let stage = Stage::set_behind("trap '' XFSZ", dir.path());
+    let ann = Client::signed_up(&stage.server, "ann");
+    let bob = Client::signed_up(&stage.server, "bob");
+    let mut streams = [&ann, &ann, &bob].map(|listener| stage.listen(listener, "?after=-1"));
+    stage.wait_for("veche_streams", streams.len());
+    ann.say("durable");
+    assert_eq!(streams.each_mut().map(|stream| stream.event().id), [0; 3]);
+    let nothing = Rlimit { current: Some(0), maximum: Some(0) };
+    prlimit(Some(stage.server.pid()), Resource::Fsize, nothing).expect("our own child");
+    let refused = ann.post("/api/messages", &json!({ "text": "lost" }));
+    assert_eq!((refused.status, refused.problem().as_str()), (500, "internal-error"));
+    for stream in &mut streams {
+        // It ends without a last chunk, as a connection does that is cut.
+        let told = stream.next();
+        assert!(matches!(told, Ok(None) | Err(_)), "{told:?}");
+        assert!(!told.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "it goes on");
+    }
+    let (code, _) = stage.server.wait();
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
 }
 
 #[test]
