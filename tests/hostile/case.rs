@@ -20,7 +20,7 @@
 //! | `leaks: N` | so many connections are lost for good when tiny_http gets it directly |
 //!
 //! In a text, `\r`, `\n`, `\t`, `\0`, `\\`, `\"` and `\xNN` are bytes, and `{post}`, `{me}`, `{page}`,
-//! `{parked}` and `{message}` stand for what [`Words`] says.
+//! `{parked}`, `{stream}` and `{message}` stand for what [`Words`] says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -173,6 +173,13 @@ impl Words<'_> {
             .replace("{page}", &head("GET /api/messages?limit=1000 HTTP/1.1"))
             // What nobody will ever write ends the wait.
             .replace("{parked}", &head("GET /api/messages?after=9007199254740991&wait=20 HTTP/1.1"))
+            .replace(
+                "{stream}",
+                &format!(
+                    "{}\\r\\nAccept: text/event-stream",
+                    head("GET /api/events?after=9007199254740991 HTTP/1.1")
+                ),
+            )
             // 20 bytes, or 14 in hexadecimal.
             .replace("{message}", &format!(r#"{{"text":"case {number:04}"}}"#))
             .replace("{token}", token);
