@@ -40,6 +40,7 @@ mod server;
 mod stage;
 mod stalled;
 mod starvation;
+mod streams;
 mod table;
 mod talk;
 mod tls;
