@@ -65,8 +65,8 @@ struct Member<E> {
     is_dirty: bool,
     /// Bytes that the connection had received when its socket was found.
     received: u64,
-    /// Whether it is to end as soon as its socket is found.
-    is_ending: bool,
+    /// Why it is to end as soon as its socket is found.
+    ending: Option<End>,
 }
 
 /// How far a stream has got.
@@ -149,10 +149,7 @@ impl<E> Audience<E> {
                     self.touch(id);
                 }
             }
-            Command::End(id) => match self.members.get_mut(&id) {
-                Some(member) if member.listener.socket().is_none() => member.is_ending = true,
-                _ => self.end(id, End::Asked, now),
-            },
+            Command::End(id) => self.end(id, End::Asked, now),
         }
     }
 
@@ -161,7 +158,7 @@ impl<E> Audience<E> {
         let mut listener = Listener::new(in_chunks, now);
         listener.push_head(head);
         listener.push(&hello);
-        let (phase, is_dirty, is_ending) = (Phase::Begun, false, false);
+        let (phase, is_dirty, ending) = (Phase::Begun, false, None);
         self.next_sweep = self.next_sweep.min(expires).min(now + HEARTBEAT_INTERVAL);
         self.members.insert(
             id,
@@ -174,7 +171,7 @@ impl<E> Audience<E> {
                 phase,
                 is_dirty,
                 received: 0,
-                is_ending,
+                ending,
             },
         );
         self.unfound.push(id);
@@ -262,16 +259,19 @@ impl<E> Audience<E> {
             let add = |socket: &OwnedFd| {
                 epoll::add(&self.epoll, socket.as_fd(), EventData::new_u64(id), flags)
             };
-            let Some(socket) = socket.filter(|socket| add(socket).is_ok()) else {
-                self.end(id, End::Gone, now);
+            let Some(socket) = socket else {
+                self.remove(id, End::Gone, now);
                 continue;
             };
+            let is_added = add(&socket).is_ok();
             member.received = TcpInfo::of(&socket).map_or(0, |info| info.received);
             member.listener.attach(socket);
-            if member.is_ending {
-                self.end(id, End::Asked, now);
-            } else {
-                self.touch(id);
+            if !is_added {
+                member.ending = Some(End::Gone);
+            }
+            match member.ending {
+                Some(why) => self.remove(id, why, now),
+                None => self.touch(id),
             }
         }
         self.next_search = now + begun.elapsed() * (1 + SEARCH_REST);
@@ -333,7 +333,18 @@ impl<E> Audience<E> {
         self.next_sweep = next.max(now + MIN_SWEEP_INTERVAL);
     }
 
+    /// Ends one, or has it end once its socket is found: its client would be left unanswered on a
+    /// connection that goes on.
     fn end(&mut self, id: StreamId, why: End, now: Instant) {
+        match self.members.get_mut(&id) {
+            Some(member) if member.listener.socket().is_none() => {
+                member.ending.get_or_insert(why);
+            }
+            _ => self.remove(id, why, now),
+        }
+    }
+
+    fn remove(&mut self, id: StreamId, why: End, now: Instant) {
         let Some(mut member) = self.members.remove(&id) else { return };
         if let Some(socket) = member.listener.socket() {
             // The server has more descriptors of it, so that it would not go by itself.

@@ -97,7 +97,8 @@ impl Connections {
         })
     }
 
-    /// The same for many at once, in one look at all descriptors.
+    /// The same for many at once, in one look at all descriptors. One of which there can be no handle
+    /// is ended.
     pub(super) fn find_all(self, peers: &HashSet<SocketAddr>) -> HashMap<SocketAddr, OwnedFd> {
         let mut found = HashMap::new();
         for fd in 0..Process::look().descriptor_slots {
@@ -105,11 +106,14 @@ impl Connections {
                 break;
             }
             let Ok(Some(peer)) = self.peer_of(fd) else { continue };
-            if peers.contains(&peer)
-                && !found.contains_key(&peer)
-                && let Some(ours) = duplicate(fd)
-                && SockRef::from(&ours).peer_addr().is_ok_and(|it| it.as_socket() == Some(peer))
-            {
+            if !peers.contains(&peer) || found.contains_key(&peer) {
+                continue;
+            }
+            let Some(ours) = duplicate(fd) else {
+                self.shut_down(Descriptor { fd, peer });
+                continue;
+            };
+            if SockRef::from(&ours).peer_addr().is_ok_and(|it| it.as_socket() == Some(peer)) {
                 found.insert(peer, ours);
             }
         }

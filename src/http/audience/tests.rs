@@ -283,6 +283,21 @@ fn who_has_gone_ends() {
     assert!(stage.audience.members.is_empty() && stage.audience.live.is_empty());
 }
 
+/// However it ends, a client is not left on a connection that nobody answers on.
+#[test]
+fn nobody_ends_before_there_is_something_to_end() {
+    let mut stage = Stage::set();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    stage.open_unfound(1, 1, 10);
+    stage.pass(Duration::from_secs(10));
+    assert_eq!(stage.ended(), []);
+    stage.sockets.lock().unwrap().insert(peer(1), ours.into());
+    stage.audience.search(stage.now);
+    assert_eq!(stage.ended(), [(1, End::Expired)]);
+    assert_eq!(read(&mut theirs), "hello |end");
+}
+
 /// Who is to end before it has begun is greeted all the same.
 #[test]
 fn an_early_end_is_a_whole_stream() {

@@ -220,11 +220,6 @@ impl Loop {
         }
     }
 
-    /// Whether there is another connection from where one was with a request since `begun`.
-    fn is_new(&self, peer: SocketAddr, begun: Instant) -> bool {
-        self.connections.unanswered_since(peer).is_some_and(|made| made > begun)
-    }
-
     fn forget(&mut self, ended: Ended<Exchange>) {
         let Ended { id, exchange, sent, why } = ended;
         let peer = exchange.peer();
@@ -237,10 +232,6 @@ impl Loop {
             }
             End::EndlessHead => self.close_endless(peer),
             End::Asked | End::Expired | End::Gone => {}
-        }
-        if sent == 0 && !self.is_new(peer, exchange.begun) {
-            // Its socket was not found, and nobody else would ever answer on it.
-            self.connections.sever(peer);
         }
         if let (Some(access_log), Some(request)) =
             (&self.access_log, stream.and_then(|stream| stream.request))
