@@ -520,19 +520,3 @@ impl App {
         App::new(store, tokens, clock, Box::new(crate::sys::SeededEntropy(1)), Settings::default())
     }
 }
-
-#[cfg(test)]
-impl App {
-    /// One with nothing set, in which no time passes.
-    pub(crate) fn for_tests(store: Box<dyn Backend>) -> App {
-        let settings = Settings {
-            min_password_length: 3,
-            cors: Cors::default(),
-            limits: Limits::default(),
-            proxies: Proxies::default(),
-        };
-        let tokens = Tokens::new(&[7; 32], 3600, store.epoch());
-        let clock = Box::new(crate::sys::FixedClock(Timestamp::from_millis(1)));
-        App::new(store, tokens, clock, Box::new(crate::sys::SeededEntropy(1)), settings)
-    }
-}
