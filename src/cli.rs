@@ -11,8 +11,7 @@ use crate::api::Settings;
 use crate::api::client::{Network, Proxies};
 use crate::api::cors::{Cors, Origin};
 use crate::api::limits::{Limit, Limits};
-use crate::api::operators::Operators;
-use crate::model::Username;
+use crate::api::operators::{Operator, Operators};
 
 /// What is kept free on the disk unless it is said otherwise: room to stop in good order, and for
 /// the operator to see to it.
@@ -177,9 +176,9 @@ pub struct ServeArgs {
         env = "VECHE_OPERATOR",
         value_name = "NAME",
         value_delimiter = ',',
-        value_parser = Username::parse
+        value_parser = Operator::parse
     )]
-    pub operator: Vec<Username>,
+    pub operator: Vec<Operator>,
     /// Let web pages of this origin use the API (repeatable), as in `https://chat.example.org`
     ///
     /// `*` stands for all. Without it browsers keep pages of other origins from reading replies.
@@ -278,7 +277,7 @@ impl ServeArgs {
                 message: self.message_limit,
             },
             proxies: Proxies::with(self.trust_proxy.clone()),
-            operators: Operators::named(&self.operator),
+            operators: Operators::with(&self.operator),
             registration_open: self.registration == Registration::Open,
         }
     }

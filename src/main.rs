@@ -97,8 +97,8 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
             serve.min_password_length
         );
     }
-    for name in &serve.operator {
-        advise_operator(&mut *store, name)?;
+    for operator in &serve.operator {
+        advise_operator(&mut *store, operator.name())?;
     }
     let tokens = Tokens::new(&secret, serve.token_ttl, store.epoch());
     let app = App::new(store, tokens, Box::new(SystemClock), Box::new(entropy), serve.settings());

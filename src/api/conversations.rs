@@ -183,14 +183,11 @@ impl App {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::super::{Body, Request, Settings};
+    use super::super::{Body, Request};
     use super::*;
-    use crate::auth::tokens::Tokens;
-    use crate::model::{
-        Epoch, MAX_PAGE_LIMIT, MessageText, Session, SessionId, Timestamp, Username,
-    };
+
+    use crate::model::{Epoch, MAX_PAGE_LIMIT, MessageText, Timestamp, Username};
     use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
-    use crate::sys::{FixedClock, SeededEntropy};
 
     /// A server on which Ann wrote to Bob and then to everybody.
     fn begun() -> App {
@@ -204,25 +201,15 @@ mod tests {
             let sent_at = Timestamp::from_millis(1);
             store.post(NewMessage { from: UserId::FIRST, to, text, sent_at }).unwrap();
         }
-        let tokens = Tokens::new(&[7; 32], 3600, Epoch(1));
-        let clock = Box::new(FixedClock(Timestamp::from_millis(1)));
-        App::new(Box::new(store), tokens, clock, Box::new(SeededEntropy(1)), Settings::default())
+        App::for_tests(Box::new(store))
     }
 
     /// What Bob is answered.
     fn ask(app: &mut App, method: &str, target: &str, body: &str) -> Reply {
-        let bob = UserId::new(2).unwrap();
-        let session = Session {
-            user: bob,
-            id: SessionId([0; 16]),
-            created_at: Timestamp::from_millis(1),
-            expires_at: Timestamp::MAX,
-            user_agent: "".into(),
-        };
-        app.live.begin(&session);
-        let token = app.tokens.issue(bob, session.created_at, session.id).unwrap();
+        let authorization =
+            app.logged_in_for_tests(UserId::new(2).unwrap(), Timestamp::from_millis(1));
         let (_, outcome) = app.handle(&Request {
-            authorization: Some(&format!("Bearer {token}")),
+            authorization: Some(&authorization),
             body: Body::Bytes(body.as_bytes()),
             ..Request::new(method, target, Ipv4Addr::LOCALHOST.into())
         });

@@ -104,7 +104,7 @@ mod tests {
     use crate::api::limits::{Limit, Limits};
     use crate::api::{Body, Outcome, Settings};
     use crate::auth::tokens::Tokens;
-    use crate::model::{Epoch, Session, SessionId, Timestamp, Username};
+    use crate::model::{Epoch, Timestamp, Username};
     use crate::store::{Backend, MAX_RETRIES, MemoryStore, NewUser};
     use crate::sys::{Clock, SeededEntropy};
 
@@ -148,18 +148,10 @@ mod tests {
         /// Ann says it: status, message id, whether it was said before.
         fn say(&mut self, key: &str, text: &str) -> (u16, u64, bool) {
             let now = Timestamp::from_millis(BEGUN);
-            let session = Session {
-                user: UserId::FIRST,
-                id: SessionId([0; 16]),
-                created_at: now,
-                expires_at: Timestamp::MAX,
-                user_agent: "".into(),
-            };
-            self.app.live.begin(&session);
-            let token = self.app.tokens.issue(session.user, now, session.id).unwrap();
+            let authorization = self.app.logged_in_for_tests(UserId::FIRST, now);
             let body = format!("{{\"text\":\"{text}\"}}");
             let (_, outcome) = self.app.handle(&Request {
-                authorization: Some(&format!("Bearer {token}")),
+                authorization: Some(&authorization),
                 idempotency_key: (!key.is_empty()).then(|| key.into()),
                 body: Body::Bytes(body.as_bytes()),
                 ..Request::new("POST", "/api/messages", Ipv4Addr::LOCALHOST.into())

@@ -462,8 +462,13 @@ impl Shown<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
-    use crate::model::{Content, EventId, Revision};
+    use crate::api::limits::{Limit, Limiters, Limits};
+    use crate::api::{Body, Request};
+    use crate::model::{Content, Epoch, EventId, MAX_ID, Revision, Username};
+    use crate::store::{Backend, Counters, MemoryStore, NewUser, Restored};
 
     fn message(id: u64, to: Option<u64>, text: &str, sent_at: u64) -> Message {
         Message {
@@ -496,7 +501,7 @@ mod tests {
             message(4, None, "same millisecond, another day", 1_700_086_401_000),
             revised(Some("\"edited\"")),
             revised(None),
-            message(crate::model::MAX_ID, None, "last", Timestamp::MAX.millis()),
+            message(MAX_ID, None, "last", Timestamp::MAX.millis()),
         ];
         for count in 0..=messages.len() {
             let page = &messages[..count];
@@ -512,6 +517,29 @@ mod tests {
                     serde_json::to_string(&bodies).unwrap()
                 );
             }
+        }
+    }
+
+    #[test]
+    fn what_the_store_refuses_does_not_count() {
+        let mut store = MemoryStore::new(Epoch(1));
+        let (name, created_at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
+        store.create_user(NewUser { name, password_hash: "-".into(), created_at }).unwrap();
+        let all_given_out = Counters { next_user: 2, next_event: MAX_ID + 1 };
+        store.restore(Restored::Counters(all_given_out)).unwrap();
+        let mut app = App::for_tests(Box::new(store));
+        let message = Limit::parse("1/d").unwrap();
+        app.limiters = Limiters::new(Limits { message, ..Limits::default() });
+        let authorization = app.logged_in_for_tests(UserId::FIRST, created_at);
+        for key in [None, Some("a"), None, Some("b")] {
+            let (_, outcome) = app.handle(&Request {
+                authorization: Some(&authorization),
+                idempotency_key: key.map(Into::into),
+                body: Body::Bytes(br#"{"text":"is there room?"}"#),
+                ..Request::new("POST", "/api/messages", Ipv4Addr::LOCALHOST.into())
+            });
+            let Outcome::Reply(reply) = outcome else { panic!("no worker is needed") };
+            assert_eq!(reply.status, 500, "and never 429");
         }
     }
 }

@@ -519,4 +519,18 @@ impl App {
         let clock = Box::new(crate::sys::FixedClock(Timestamp::from_millis(1)));
         App::new(store, tokens, clock, Box::new(crate::sys::SeededEntropy(1)), Settings::default())
     }
+
+    /// What a user sends as `Authorization` who has logged in at some time.
+    pub(crate) fn logged_in_for_tests(&mut self, user: UserId, at: Timestamp) -> String {
+        let session = crate::model::Session {
+            user,
+            id: SessionId([0; 16]),
+            created_at: at,
+            expires_at: Timestamp::MAX,
+            user_agent: "".into(),
+        };
+        self.live.begin(&session);
+        let token = self.tokens.issue(user, at, session.id);
+        format!("Bearer {}", token.expect("a token"))
+    }
 }

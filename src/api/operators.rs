@@ -8,8 +8,24 @@ use super::{App, Failure};
 use crate::model::{Act, Mailbox, User, UserId, Username};
 use crate::problem::{self, Problem};
 
-/// The users that keep order, by name: whoever has registered one of them is an operator. They need
-/// not be registered yet.
+/// A user who keeps order, by name: whoever has registered it. It need not be registered yet.
+#[derive(Debug, Clone)]
+pub struct Operator(Username);
+
+impl Operator {
+    /// The reason, in words for who configures it, when this is no user name.
+    pub fn parse(name: &str) -> Result<Operator, &'static str> {
+        Username::parse(name).map(Operator)
+    }
+
+    /// What the user is called.
+    #[must_use]
+    pub fn name(&self) -> &Username {
+        &self.0
+    }
+}
+
+/// All users who keep order.
 #[derive(Debug, Clone, Default)]
 pub struct Operators {
     /// Whatever their case.
@@ -17,9 +33,10 @@ pub struct Operators {
 }
 
 impl Operators {
-    /// Those of these names.
-    pub fn named<'a>(names: impl IntoIterator<Item = &'a Username>) -> Operators {
-        Operators { folded: names.into_iter().map(Username::folded).collect() }
+    /// These.
+    #[must_use]
+    pub fn with(operators: &[Operator]) -> Operators {
+        Operators { folded: operators.iter().map(|Operator(name)| name.folded()).collect() }
     }
 
     pub(super) fn includes(&self, user: &User) -> bool {
