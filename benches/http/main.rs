@@ -9,7 +9,8 @@
 //! `cargo bench --bench http -- --logins` says whether unknown users can be told by the time that a
 //! login takes to be refused, and fails if so.
 //!
-//! `cargo bench --bench http -- --parked` measures long polls only.
+//! `cargo bench --bench http -- --parked` measures long polls and streams only, and
+//! `cargo bench --bench http -- --sessions` what many sessions cost.
 //!
 //! `cargo bench --bench http -- --quick` is a short version for whoever changes the bench.
 
@@ -29,12 +30,14 @@ mod poster;
 mod process;
 mod report;
 mod rounds;
+mod sessions;
 mod sockets;
 mod subject;
 mod wrk;
 
 use std::env;
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::report::{Report, Spread, Target};
@@ -64,13 +67,20 @@ fn main() -> ExitCode {
         ["--logins", "--quick", "--bench"] | ["--quick", "--logins", "--bench"] => {
             guesses::compare(QUICK_GUESSES)
         }
-        ["--parked", "--bench"] => parked(&Plan::FULL),
+        ["--parked", "--bench"] => only(&Plan::FULL, parked::measure),
         ["--parked", "--quick", "--bench"] | ["--quick", "--parked", "--bench"] => {
-            parked(&Plan::QUICK)
+            only(&Plan::QUICK, parked::measure)
+        }
+        ["--sessions", "--bench"] => only(&Plan::FULL, sessions::measure),
+        ["--sessions", "--quick", "--bench"] | ["--quick", "--sessions", "--bench"] => {
+            only(&Plan::QUICK, sessions::measure)
         }
         // `cargo test --benches` is not asking for minutes of load on a debug build.
         [] => Ok(()),
-        _ => Err("the arguments are --quick, --logins, --parked and --against PATH".into()),
+        _ => {
+            Err("the arguments are --quick, --logins, --parked, --sessions and --against PATH"
+                .into())
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -121,6 +131,7 @@ fn bench(plan: &Plan) -> Result<()> {
 
     eprintln!("opening");
     opening::measure(&mut report, &stores.sled_long, plan.rounds)?;
+    sessions::measure(&mut report, dir.path(), plan.rounds)?;
 
     println!("\n{machine}\n\n{report}");
     println!(
@@ -130,11 +141,12 @@ fn bench(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn parked(plan: &Plan) -> Result<()> {
+/// One part of the bench.
+fn only(plan: &Plan, measure: fn(&mut Report, &Path, usize) -> Result<()>) -> Result<()> {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let machine = machine::describe(dir.path())?;
     let mut report = Report::default();
-    parked::measure(&mut report, dir.path(), plan.rounds)?;
+    measure(&mut report, dir.path(), plan.rounds)?;
     println!("\n{machine}\n\n{report}\n{} rounds of each", plan.rounds);
     Ok(())
 }

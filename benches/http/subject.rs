@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use veche::model::{Epoch, MessageText, Timestamp, Username};
+use veche::model::{Epoch, MessageText, Session, SessionId, Timestamp, Username};
 use veche::store::{Backend, MemoryStore, NewMessage, NewUser, export};
 
 use crate::Result;
@@ -180,7 +180,8 @@ pub(crate) fn built_now() -> &'static str {
     env!("CARGO_BIN_EXE_veche")
 }
 
-/// A file to import: an export of a store that had only messages of 40 bytes in the general chat.
+/// A file to import: an export of a store that had only messages of 40 bytes in the general chat, or
+/// only users and their sessions.
 pub(crate) struct History {
     file: PathBuf,
 }
@@ -201,9 +202,35 @@ impl History {
             store.post(NewMessage { from, to: None, text: text.clone(), sent_at })?;
         }
 
-        let file = dir.join(format!("history-{len}.jsonl"));
+        History::of(&mut store, dir.join(format!("history-{len}.jsonl")))
+    }
+
+    /// One of so many users, each with so many sessions that do not expire.
+    pub(crate) fn of_sessions(dir: &Path, users: u32, each: u32) -> Result<History> {
+        let mut store = MemoryStore::new(Epoch(u64::from(each)));
+        let (created_at, hash) = (Timestamp::from_millis(BEGINNING), "nobody knows the password");
+        for user in 0..users {
+            let name = Username::parse(&format!("user{user}"))?;
+            let new = NewUser { name, password_hash: hash.into(), created_at };
+            let user = store.create_user(new)?.ok_or("a new store has this user already")?;
+            for number in 0..each {
+                let id = (user.get() << 32 | u64::from(number)).into();
+                let session = Session {
+                    user,
+                    id: SessionId(u128::to_be_bytes(id)),
+                    created_at,
+                    expires_at: Timestamp::MAX,
+                    user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101".into(),
+                };
+                store.begin_session(session, hash)?.ok_or("a session was refused")?;
+            }
+        }
+        History::of(&mut store, dir.join(format!("sessions-{each}.jsonl")))
+    }
+
+    fn of(store: &mut MemoryStore, file: PathBuf) -> Result<History> {
         let mut out = BufWriter::new(File::create(&file)?);
-        export(&mut store, &mut out, &mut ())?;
+        export(store, &mut out, &mut ())?;
         Ok(History { file })
     }
 }

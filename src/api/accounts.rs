@@ -168,7 +168,9 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
             let session = app.new_session(id, user_agent);
             let begun = app.store.begin_session(session.clone(), &seen);
             let was_refused = matches!(begun, Ok(None));
-            let is_blocked = was_refused && app.store.account_block(id)?.is_some();
+            let is_blocked = was_refused
+                && app.store.account_block(id)?.is_some()
+                && app.store.user(id)?.is_some_and(|user| user.password_hash == seen);
             // A right password is no guess, also where the store has no room.
             if is_blocked || !was_refused {
                 app.limiters.login_succeeded(attempt, &*app.clock);
@@ -293,6 +295,15 @@ mod tests {
         app.act(ann, Act::Unblock(ann)).unwrap();
         let again = post(&mut app, "/login", "right");
         assert_eq!(answered(&mut app, again, true), 200);
+        // Who knew an earlier password is not told of the block.
+        let late = post(&mut app, "/login", "right");
+        let seen = app.store.user(ann).unwrap().unwrap().password_hash.clone();
+        let fresh = app.new_session(ann, "".into());
+        assert!(app.store.change_password(fresh.clone(), &seen, "another".into()).unwrap());
+        app.act(ann, Act::Block(ann)).unwrap();
+        assert_eq!(answered(&mut app, late, true), 401);
+        app.act(ann, Act::Unblock(ann)).unwrap();
+        assert!(app.store.change_password(fresh, "another", seen).unwrap());
 
         let late = post_as("bob", &mut app, "/register", "right");
         app.act(ann, Act::CloseRegistration).unwrap();

@@ -30,55 +30,13 @@ struct BlockBody<'a> {
     at: Timestamp,
 }
 
-const PAGE: &[Parameter] =
-    &[Parameter::Limit, Parameter::Before, Parameter::After, Parameter::Epoch];
-const LISTED: &[Answer] =
-    &[Answer::list("A page, in order of the users' ids", Shape::of::<BlockBody<'static>>())
-        .with(&[Field::Link])];
-
-pub(super) const LIST: Operation = Operation {
-    query: PAGE,
-    answers: LISTED,
-    problems: &[
-        problem::INVALID_PARAMETER,
-        problem::TOKEN_MISSING,
-        problem::TOKEN_INVALID,
-        problem::NOT_AN_OPERATOR,
-        problem::CURSOR_LOST,
-    ],
-    ..Operation::new("listBlocks", Tag::Moderation, "List the users who are blocked")
-};
-
-pub(super) const BLOCK: Operation = Operation {
-    segment: Some(Segment::User),
-    answers: &[Answer::NO_CONTENT],
-    problems: &[
-        problem::TOKEN_MISSING,
-        problem::TOKEN_INVALID,
-        problem::NOT_AN_OPERATOR,
-        problem::NOT_FOUND,
-        problem::CANNOT_BE_BLOCKED,
-        problem::INSUFFICIENT_STORAGE,
-    ],
-    ..Operation::new("block", Tag::Moderation, "Block a user from the server")
-};
-
-pub(super) const UNBLOCK: Operation = Operation {
-    segment: Some(Segment::User),
-    answers: &[Answer::NO_CONTENT],
-    problems: &[
-        problem::TOKEN_MISSING,
-        problem::TOKEN_INVALID,
-        problem::NOT_AN_OPERATOR,
-        problem::NOT_FOUND,
-        problem::INSUFFICIENT_STORAGE,
-    ],
-    ..Operation::new("unblock", Tag::Moderation, "Let a user in again")
-};
-
 pub(super) const LIST_OWN: Operation = Operation {
-    query: PAGE,
-    answers: LISTED,
+    query: &[Parameter::Limit, Parameter::Before, Parameter::After, Parameter::Epoch],
+    answers: &[Answer::list(
+        "A page, in order of the users' ids",
+        Shape::of::<BlockBody<'static>>(),
+    )
+    .with(&[Field::Link])],
     problems: &[
         problem::INVALID_PARAMETER,
         problem::TOKEN_MISSING,
@@ -89,45 +47,105 @@ pub(super) const LIST_OWN: Operation = Operation {
 };
 
 pub(super) const BLOCK_SENDER: Operation = Operation {
-    segment: Some(Segment::User),
-    answers: &[Answer::NO_CONTENT],
     problems: &[
         problem::TOKEN_MISSING,
         problem::TOKEN_INVALID,
         problem::NOT_FOUND,
         problem::CANNOT_BE_BLOCKED,
         problem::TOO_MANY_BLOCKS,
+        problem::TOO_MANY_REQUESTS,
         problem::INSUFFICIENT_STORAGE,
     ],
-    ..Operation::new("blockSender", Tag::PrivateMessages, "Take no private messages of a user")
+    ..change("blockSender", Tag::PrivateMessages, "Take no private messages of a user")
 };
 
 pub(super) const UNBLOCK_SENDER: Operation = Operation {
-    segment: Some(Segment::User),
-    answers: &[Answer::NO_CONTENT],
     problems: &[
         problem::TOKEN_MISSING,
         problem::TOKEN_INVALID,
         problem::NOT_FOUND,
+        problem::TOO_MANY_REQUESTS,
         problem::INSUFFICIENT_STORAGE,
     ],
-    ..Operation::new("unblockSender", Tag::PrivateMessages, "Take a user's messages again")
+    ..change("unblockSender", Tag::PrivateMessages, "Take a user's messages again")
 };
 
+pub(super) const LIST: Operation = Operation {
+    id: "listBlocks",
+    tag: Tag::Moderation,
+    summary: "List the users who are blocked",
+    problems: &[
+        problem::INVALID_PARAMETER,
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::NOT_AN_OPERATOR,
+        problem::CURSOR_LOST,
+    ],
+    ..LIST_OWN
+};
+
+pub(super) const BLOCK: Operation = Operation {
+    problems: &[
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::NOT_AN_OPERATOR,
+        problem::NOT_FOUND,
+        problem::CANNOT_BE_BLOCKED,
+        problem::INSUFFICIENT_STORAGE,
+    ],
+    ..change("block", Tag::Moderation, "Block a user from the server")
+};
+
+pub(super) const UNBLOCK: Operation = Operation {
+    problems: &[
+        problem::TOKEN_MISSING,
+        problem::TOKEN_INVALID,
+        problem::NOT_AN_OPERATOR,
+        problem::NOT_FOUND,
+        problem::INSUFFICIENT_STORAGE,
+    ],
+    ..change("unblock", Tag::Moderation, "Let a user in again")
+};
+
+/// What says how it stands with a user, and may be said again.
+const fn change(id: &'static str, tag: Tag, summary: &'static str) -> Operation {
+    Operation {
+        segment: Some(Segment::User),
+        answers: &[Answer::NO_CONTENT],
+        ..Operation::new(id, tag, summary)
+    }
+}
+
 impl App {
-    /// 403 for what a user writes to another who does not want it.
+    /// 403 for what a user writes to another who does not want it. Who has ended their account wants
+    /// nothing any more, from nobody.
     pub(super) fn expect_welcome(
         &mut self,
         from: UserId,
         to: Option<UserId>,
     ) -> Result<(), Failure> {
         match to {
-            Some(to) if self.store.refuses(to, from)? => {
+            Some(to) if self.store.refuses(to, from)? && self.is_present(to)? => {
                 let why = "this user takes no private messages of yours";
                 Err(Problem::new(problem::BLOCKED_BY_RECEIVER, why).into())
             }
             _ => Ok(()),
         }
+    }
+
+    fn is_present(&mut self, user: UserId) -> Result<bool, Failure> {
+        Ok(self.store.user(user)?.is_some_and(|user| user.ended_at.is_none()))
+    }
+
+    /// Counts as a message: it takes as much from the disk.
+    fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<Outcome, Failure> {
+        let standing = self.limiters.messages.count(block.by, &*self.clock)?;
+        let changed = self.store.refuse_sender(block, refused);
+        if !matches!(changed, Ok(true)) {
+            self.limiters.messages.uncount(block.by, standing, &*self.clock);
+        }
+        changed?;
+        Ok(Outcome::Reply(Reply::empty(204)))
     }
 
     /// The user in the path, whose account has not ended.
@@ -186,8 +204,9 @@ pub(super) fn block(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> 
         let why = "operators are named on the command line, and cannot be blocked";
         return Err(Problem::new(problem::CANNOT_BE_BLOCKED, why).into());
     }
-    app.act(call.caller, Act::Block(user.id))?;
-    app.live.end_all(user.id);
+    if app.act(call.caller, Act::Block(user.id))? {
+        app.live.end_all(user.id);
+    }
     Ok(Outcome::Reply(Reply::empty(204)))
 }
 
@@ -213,15 +232,13 @@ pub(super) fn block_sender(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
             let why = "you have blocked 1,000 users already";
             return Err(Problem::new(problem::TOO_MANY_BLOCKS, why).into());
         }
-        app.store.refuse_sender(Block { user, by, at }, true)?;
     }
-    Ok(Outcome::Reply(Reply::empty(204)))
+    app.refuse_sender(Block { user, by, at }, true)
 }
 
 /// `DELETE /api/users/me/blocks/{id}`
 pub(super) fn unblock_sender(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let (user, by, at) = (path_user(call)?, call.caller, app.clock.now());
     app.store.user(user)?.ok_or_else(no_such_user)?;
-    app.store.refuse_sender(Block { user, by, at }, false)?;
-    Ok(Outcome::Reply(Reply::empty(204)))
+    app.refuse_sender(Block { user, by, at }, false)
 }

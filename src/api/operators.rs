@@ -62,11 +62,12 @@ impl App {
         Err(Problem::new(problem::NOT_AN_OPERATOR, "you are no operator of this server").into())
     }
 
-    /// Does what an operator wants, unless it is so already.
-    pub(super) fn act(&mut self, by: UserId, act: Act) -> Result<(), Failure> {
-        if let Some(event) = self.store.act(by, self.clock.now(), act)? {
+    /// Does what an operator wants, and says whether it was not so already.
+    pub(super) fn act(&mut self, by: UserId, act: Act) -> Result<bool, Failure> {
+        let event = self.store.act(by, self.clock.now(), act)?;
+        if let Some(event) = event {
             self.note(Topic::Done, iter::once(Mailbox::General), event);
         }
-        Ok(())
+        Ok(event.is_some())
     }
 }

@@ -143,10 +143,7 @@ impl<E> Audience<E> {
             }
             Command::Tell { ids, chunk } => {
                 for id in ids {
-                    if let Some(member) = self.members.get_mut(&id) {
-                        member.listener.push(&chunk);
-                    }
-                    self.touch(id);
+                    self.tell(id, &chunk);
                 }
             }
             Command::End(id) => self.end(id, End::Asked, now),
@@ -178,7 +175,9 @@ impl<E> Audience<E> {
     }
 
     fn page(&mut self, id: StreamId, page: Option<&Arc<Chunk>>, is_last: bool, now: Instant) {
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(&id).filter(|it| it.ending.is_none()) else {
+            return;
+        };
         if let Some(page) = page {
             member.listener.push_page(page, now);
         }
@@ -192,7 +191,7 @@ impl<E> Audience<E> {
     fn publish(&mut self, segment: &Segment) {
         let Some(parties) = segment.to else {
             for (id, member) in &mut self.members {
-                if member.phase == Phase::Live {
+                if member.phase == Phase::Live && member.ending.is_none() {
                     member.listener.push(&segment.chunk);
                     if !std::mem::replace(&mut member.is_dirty, true) {
                         self.dirty.push(*id);
@@ -206,9 +205,15 @@ impl<E> Audience<E> {
         let parties = if one == other { &parties[..1] } else { &parties[..] };
         let ids = parties.iter().filter_map(|user| self.live.get(user)).flatten();
         for id in ids.copied().collect::<Vec<_>>() {
-            if let Some(member) = self.members.get_mut(&id) {
-                member.listener.push(&segment.chunk);
-            }
+            self.tell(id, &segment.chunk);
+        }
+    }
+
+    /// Has a stream say something, unless it is to end.
+    fn tell(&mut self, id: StreamId, chunk: &Arc<Chunk>) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if member.ending.is_none() {
+            member.listener.push(chunk);
             self.touch(id);
         }
     }

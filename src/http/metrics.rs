@@ -151,7 +151,7 @@ impl Metrics {
                 Counter::default(),
             ),
             accounts: add(all, "accounts", "Accounts registered", Gauge::default()),
-            events: add(all, "events", "Messages posted, edited and deleted", Gauge::default()),
+            events: add(all, "events", "Events, of messages and of operators", Gauge::default()),
             store_bytes: add(all, "store_bytes", "Bytes of the log", Gauge::default()),
             queued: add(
                 all,

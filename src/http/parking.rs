@@ -227,7 +227,7 @@ impl<E> Parking<E> {
     }
 
     /// Ends those whose token is not good any more. Goes through all of them: a session is ended
-    /// seldom, and never without a password having been hashed for it.
+    /// seldom, and never without a password having been hashed for it, or an operator's will.
     pub(super) fn end_revoked(&mut self, revoked: &[Revoked]) {
         let is_it = |wait: &Wait| {
             revoked.iter().any(|it| match *it {

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::block::{self, Blocked};
 use super::fact::{Fact, Layout};
 use super::facts::{self, State};
-use super::record::{Acted, DecodeError, Fields};
+use super::record::{DecodeError, Fields};
 use super::{StoreError, session};
-use crate::model::{Act, UserId};
+use crate::model::{Act, Timestamp, UserId};
 
 /// Registration. There is only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,15 +31,16 @@ pub(super) fn is_closed(state: &impl State) -> Result<bool, StoreError> {
     Ok(facts::get(state, &RegistrationOf {})?.is_some())
 }
 
-/// What is to be written before an act, all of which is only so if the act is there; `None` if it
-/// is so already. `exists` says whether there is an
+/// What is to be written before an act of `by`, all of which is only so if the act is there; `None`
+/// if it is so already. `exists` says whether there is an
 /// account that has not ended.
 pub(super) fn consequences(
     state: &impl State,
-    acted: &Acted,
+    by: UserId,
+    at: Timestamp,
+    act: Act,
     exists: impl FnOnce(UserId) -> Result<bool, StoreError>,
 ) -> Result<Option<Vec<Fact>>, StoreError> {
-    let &Acted { by, at, act, .. } = acted;
     let made = Blocked { by, at };
     let registration = |is| vec![Fact::Registration { of: RegistrationOf {}, is }];
     Ok(match act {
@@ -60,7 +61,6 @@ pub(super) fn consequences(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
 
     /// The bytes on every disk out there: these literals never change.
     #[test]

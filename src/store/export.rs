@@ -1,7 +1,7 @@
 //! A store as JSON lines, ids and hashes kept.
 //!
-//! The first line says what follows, then come all accounts in order of id, then all that happened
-//! to messages in order, then all facts in order of subject, and at last a line with the counts and
+//! The first line says what follows, then come all accounts in order of id, then all that happened,
+//! to messages and in the house, in order, then all facts in order of subject, and at last a line with the counts and
 //! the SHA-256 of every byte before it and of the counters. A file that was cut short or changed is
 //! refused.
 //!

@@ -9,7 +9,7 @@
 //! | `n` folded name | user id |
 //! | `b` mailbox, first message id | postings: ids and positions of up to 128 messages |
 //! | `p` event | position of its record; of the first in every 16 KiB of log |
-//! | `e` feed, first event | postings: edits and deletions that the feed's readers may see |
+//! | `e` feed, first event | postings: what was done, but for posting, that the feed's readers may see |
 //! | `d` receiver, author, first message id | postings: the private messages from one to the other |
 //! | `l` user, message id | with whom the user has the conversation of which it is the last message |
 //! | `r` message id | position of the message's last edit or deletion |

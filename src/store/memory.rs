@@ -166,12 +166,11 @@ impl Backend for MemoryStore {
     }
 
     fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Option<EventId>, StoreError> {
-        let mut counters = self.counters;
-        let acted = counters.act(by, at, act)?;
-        let Some(facts) = act::consequences(&self.facts, &acted, |user| self.is_open(user))? else {
+        let is_open = |user| self.is_open(user);
+        let Some(facts) = act::consequences(&self.facts, by, at, act, is_open)? else {
             return Ok(None);
         };
-        self.counters = counters;
+        let acted = self.counters.act(by, at, act)?;
         self.take(&facts);
         self.table.note(Deed::act(&acted));
         Ok(Some(acted.event))

@@ -13,6 +13,8 @@ mod audit;
 mod backup;
 mod block;
 mod conversation;
+mod counters;
+mod error;
 mod events;
 mod export;
 mod fact;
@@ -24,6 +26,7 @@ mod index;
 mod log;
 mod memory;
 mod record;
+mod restored;
 mod retry;
 mod room;
 mod session;
@@ -34,9 +37,6 @@ mod transfer;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
 
 pub use self::account::{AccountOf, AccountState};
 pub use self::act::RegistrationOf;
@@ -44,6 +44,8 @@ pub use self::audit::Counts;
 pub use self::backup::verify;
 pub use self::block::{AccountBlockOf, Blocked, SenderBlockOf, Since};
 pub use self::conversation::{Conversation, Marked, UNREAD_LOOK, Unread};
+pub use self::counters::Counters;
+pub use self::error::StoreError;
 pub use self::export::export;
 pub use self::fact::{
     Fact, FirstAnswer, Hash, ReadMarkOf, ReadUpTo, Remembered, RetryOf, RetryTurn,
@@ -52,6 +54,7 @@ pub use self::import::import;
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
 pub use self::record::Acted;
+pub use self::restored::{RestoreError, Restored};
 pub use self::retry::{MAX_RETRIES, Once, RETRY_LIFETIME, Sent};
 pub use self::session::{Begun, Refused, SessionOf, Standing, StrayTokensOf, standing};
 pub use self::sled::SledStore;
@@ -61,15 +64,15 @@ pub use self::snapshot::Snapshot;
 pub use self::transfer::{Summary, TransferError};
 
 use crate::model::{
-    Act, Block, Content, Epoch, Event, EventId, MAX_ID, Mailbox, Message, MessageId, MessageText,
-    Page, Revision, Session, SessionId, Timestamp, User, UserId, Username, Window,
+    Act, Block, Epoch, Event, EventId, Mailbox, Message, MessageId, MessageText, Page, Session,
+    SessionId, Timestamp, User, UserId, Username, Window,
 };
 
 /// The state of the chat, owned by one thread.
 ///
 /// The contract, which `tests/conformance` holds every implementation to:
 ///
-/// * **Ids are the store's.** Users count from 1, what happens to messages from 0, each one higher
+/// * **Ids are the store's.** Users count from 1, all that happens from 0, each one higher
 ///   than any before it; neither is ever given out twice, not after a crash either. A message's id
 ///   is the number of the event that it was posted.
 /// * **Uniqueness is the store's.** Whether a name is free and whether a receiver exists is
@@ -318,283 +321,4 @@ pub struct NewRevision {
     pub at: Timestamp,
     /// The new text; `None` deletes the message.
     pub text: Option<MessageText>,
-}
-
-/// The ids a store gives out next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counters {
-    /// The next account's id.
-    pub next_user: u64,
-    /// The next event's number, and so the next message's id.
-    pub next_event: u64,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Counters { next_user: UserId::FIRST.get(), next_event: MessageId::FIRST.get() }
-    }
-}
-
-impl Counters {
-    /// Gives `new` the next id.
-    fn user(&mut self, new: NewUser) -> Result<User, StoreError> {
-        let id = UserId::new(self.next_user).ok_or(StoreError::OutOfIds)?;
-        self.next_user += 1;
-        let NewUser { name, password_hash, created_at } = new;
-        Ok(User { id, name, password_hash, created_at, ended_at: None })
-    }
-
-    /// Gives `new` the next id.
-    fn message(&mut self, new: NewMessage) -> Result<Message, StoreError> {
-        let id = MessageId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
-        self.next_event += 1;
-        let NewMessage { from, to, text, sent_at } = new;
-        Ok(Message { id, from, to, content: Content::Original(text), sent_at })
-    }
-
-    /// Gives `new` the next number: what it makes of `message`.
-    fn revision(&mut self, message: &Message, new: NewRevision) -> Result<Message, StoreError> {
-        let event = EventId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
-        self.next_event += 1;
-        let NewRevision { by, at, text } = new;
-        let content = Content::Revised(Box::new(Revision { event, by, at, text }));
-        let &Message { id, from, to, sent_at, .. } = message;
-        Ok(Message { id, from, to, content, sent_at })
-    }
-
-    /// Gives what an operator does the next number.
-    fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Acted, StoreError> {
-        let event = EventId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
-        self.next_event += 1;
-        Ok(Acted { event, by, at, act })
-    }
-
-    /// Moves on past a record that brings its own id, which must not be given out yet.
-    fn admit(&mut self, step: Step) -> Result<(), RestoreError> {
-        let (what, next, id) = match step {
-            Step::User(id) => ("user", &mut self.next_user, id.get()),
-            Step::Message(id) => ("message", &mut self.next_event, id.get()),
-            Step::Event(id) => ("event", &mut self.next_event, id.get()),
-            Step::To(to) => {
-                if to.next_user < self.next_user || to.next_event < self.next_event {
-                    return Err(RestoreError::Conflict("the counters would go back".to_owned()));
-                }
-                if to.next_user.max(to.next_event) > MAX_ID + 1 {
-                    return Err(RestoreError::Conflict("the counters are out of range".to_owned()));
-                }
-                *self = to;
-                return Ok(());
-            }
-            Step::Nowhere => return Ok(()),
-        };
-        if id < *next {
-            return Err(RestoreError::Conflict(format!("{what} {id} is out of order")));
-        }
-        *next = id + 1;
-        Ok(())
-    }
-}
-
-/// How far a record that brings its own id moves the counters.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    /// Past an account.
-    User(UserId),
-    /// Past a message.
-    Message(MessageId),
-    /// Past something else that happened.
-    Event(EventId),
-    /// To these.
-    To(Counters),
-    /// It brings none.
-    Nowhere,
-}
-
-/// What an import puts back.
-#[derive(Debug, Clone)]
-pub enum Restored {
-    /// An account with its id and hash.
-    User(User),
-    /// A message with its id.
-    Message(Message),
-    /// A message that was there before, as a revision left it.
-    Revision(Message),
-    /// The ids to go on with: never lower than what the store already reached.
-    Counters(Counters),
-    /// What an operator did, with its number.
-    Act(Acted),
-    /// What is so about a subject, whatever was before.
-    Fact(Fact),
-}
-
-impl Restored {
-    fn step(&self) -> Step {
-        match self {
-            Restored::User(user) => Step::User(user.id),
-            Restored::Message(message) => Step::Message(message.id),
-            Restored::Revision(message) => Step::Event(message.event()),
-            Restored::Act(acted) => Step::Event(acted.event),
-            Restored::Counters(counters) => Step::To(*counters),
-            Restored::Fact(_) => Step::Nowhere,
-        }
-    }
-}
-
-/// Why an import was refused.
-#[derive(Debug)]
-pub enum RestoreError {
-    /// The store already holds something.
-    NotEmpty,
-    /// An id or name that is taken, or an id lower than its predecessor's.
-    Conflict(String),
-    /// The store itself failed.
-    Store(StoreError),
-}
-
-impl RestoreError {
-    fn name_taken(user: &User) -> RestoreError {
-        RestoreError::Conflict(format!("the name of user {} is taken", user.id))
-    }
-
-    /// Refuses what is about users who are not there. Messages are taken from whomever they are:
-    /// nothing is looked up by their authors.
-    fn expect_users(
-        record: &Restored,
-        mut exists: impl FnMut(UserId) -> Result<bool, StoreError>,
-    ) -> Result<(), RestoreError> {
-        let users = match record {
-            Restored::Fact(fact) => fact.users(),
-            Restored::Act(acted) => acted.users(),
-            _ => return Ok(()),
-        };
-        for user in users.into_iter().flatten() {
-            if !exists(user)? {
-                return Err(RestoreError::Conflict(format!("there is no user {user}")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses what cannot be made of the message that is there.
-    fn expect_revision_of(there: Option<&Message>, revised: &Message) -> Result<(), RestoreError> {
-        let unchanged = |message: &&Message| {
-            (message.from, message.to, message.sent_at)
-                == (revised.from, revised.to, revised.sent_at)
-        };
-        if there.as_ref().is_some_and(unchanged) && revised.revision().is_some() {
-            return Ok(());
-        }
-        let what = format!("event {} is of another message", revised.event());
-        Err(RestoreError::Conflict(what))
-    }
-}
-
-impl From<StoreError> for RestoreError {
-    fn from(error: StoreError) -> Self {
-        RestoreError::Store(error)
-    }
-}
-
-impl fmt::Display for RestoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RestoreError::NotEmpty => f.write_str("the store is not empty"),
-            RestoreError::Conflict(what) => f.write_str(what),
-            RestoreError::Store(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for RestoreError {}
-
-/// Why a store cannot do what it was asked. The message is the operator's; clients see a 500, or
-/// a 507 where there is no room.
-#[derive(Debug)]
-pub enum StoreError {
-    /// Writing or syncing failed, or whatever else a store cannot do without, such as opening a file
-    /// at its start: nothing since the last sync may be acknowledged, and the store is done for.
-    Failed {
-        /// What was being done.
-        doing: &'static str,
-        /// The file or directory it was done to.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A record of the log is not what was written.
-    Damaged(LogDamage),
-    /// A part of the log could not be read. Nothing was changed, and what lies elsewhere is as good
-    /// as before.
-    Unread {
-        /// The segment file.
-        file: PathBuf,
-        /// Bytes from the start of the file.
-        offset: u64,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The index disagrees with the log or cannot be read; the next start rebuilds it.
-    Index(String),
-    /// The store cannot be opened as it is; the text says why and what to do.
-    Refused(String),
-    /// Too little room is left on the disk to begin a write; nothing was changed.
-    Full {
-        /// The store's directory.
-        dir: PathBuf,
-        /// What is free there, in bytes.
-        free: u64,
-        /// What has to be.
-        floor: u64,
-    },
-    /// All of the ids up to [`crate::model::MAX_ID`] are given out.
-    OutOfIds,
-}
-
-impl StoreError {
-    pub(crate) fn failed(doing: &'static str, path: &Path, source: io::Error) -> StoreError {
-        StoreError::Failed { doing, path: path.to_owned(), source }
-    }
-
-    /// Whether the store can go on after it.
-    #[must_use]
-    pub fn is_fatal(&self) -> bool {
-        !matches!(
-            self,
-            StoreError::Damaged(_)
-                | StoreError::Unread { .. }
-                | StoreError::Full { .. }
-                | StoreError::OutOfIds
-        )
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreError::Failed { doing, path, source } => {
-                write!(f, "{doing} {} failed: {source}", path.display())
-            }
-            StoreError::Damaged(damage) => damage.fmt(f),
-            StoreError::Unread { file, offset, source } => {
-                write!(f, "reading {} at offset {offset} failed: {source}", file.display())
-            }
-            StoreError::Index(what) => {
-                write!(f, "the index is unusable ({what}); the next start rebuilds it from the log")
-            }
-            StoreError::Refused(why) => f.write_str(why),
-            StoreError::Full { dir, free, floor } => {
-                write!(f, "{free} bytes are free in {}, and {floor} are to be kept", dir.display())
-            }
-            StoreError::OutOfIds => f.write_str("no ids are left"),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            StoreError::Failed { source, .. } | StoreError::Unread { source, .. } => Some(source),
-            _ => None,
-        }
-    }
 }

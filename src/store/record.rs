@@ -4,8 +4,9 @@
 //! rest. A kind's layout never changes: a new layout is a new kind, and a kind this version does
 //! not know means that a newer version wrote the store.
 
+use super::counters::Step;
 use super::fact::Fact;
-use super::{Counters, Restored, Step};
+use super::{Counters, Restored};
 use crate::model::{
     Act, Content, Event, EventId, Happening, Message, MessageId, MessageText, Revision, Timestamp,
     User, UserId, Username,

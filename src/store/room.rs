@@ -14,7 +14,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How much may be written meanwhile. The index takes about as much as the log, so that a floor
 /// of some times that is never fallen through by this store alone.
 const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
-/// Of so many parts of the floor all but one are there for logging in and out.
+/// Of so many parts of the floor all but one are there for logging in and out, and for keeping
+/// order.
 const RESERVE: u64 = 8;
 
 /// How much room there is in a directory, and must be.

@@ -213,10 +213,10 @@ impl Backend for SledStore {
     }
 
     fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError> {
-        let fact = block::refuse(&self.view, block, refused)?;
-        let is_new = fact.is_some();
-        self.write_as_one(fact.into_iter().collect())?;
-        Ok(is_new)
+        let Some(fact) = block::refuse(&self.view, block, refused)? else { return Ok(false) };
+        self.room.admit(RECORD_BYTES, Instant::now())?;
+        self.write(Record::Fact { fact, joined: false })?;
+        Ok(true)
     }
 
     fn refuses(&mut self, by: UserId, user: UserId) -> Result<bool, StoreError> {
@@ -250,8 +250,11 @@ impl Backend for SledStore {
             return Ok(None);
         };
         let message = message.into_owned();
-        let text_bytes = new.text.as_ref().map_or(0, |text| text.as_str().len());
-        self.room.admit(RECORD_BYTES + text_bytes, Instant::now())?;
+        match &new.text {
+            Some(text) => self.room.admit(RECORD_BYTES + text.as_str().len(), Instant::now())?,
+            // It comes once to each message at most, and keeps order.
+            None => self.room.admit_to_reserve(RECORD_BYTES, Instant::now())?,
+        }
         let revised = self.view.counters.revision(&message, new)?;
         let event = revised.event();
         self.write(Record::Revision(revised))?;

@@ -1,9 +1,6 @@
 //! Long polls: nothing is missed, nothing comes twice, nobody waits who should not.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
@@ -11,7 +8,8 @@ use serde_json::json;
 
 use crate::admin::figure;
 use crate::client::{Client, each, ids};
-use crate::server::{PATIENCE, STORES, Server, until, veche};
+use crate::server::{PATIENCE, STORES, until};
+use crate::stage::Stage;
 use crate::wire::{Wire, get, post, request};
 
 /// Requests of one user that may wait.
@@ -23,41 +21,7 @@ const NOTHING: [u64; 0] = [];
 /// What answers at once takes no longer.
 const PROMPTLY: Duration = Duration::from_secs(10);
 
-/// A server, and where its operator asks how many wait.
-struct Stage {
-    server: Server,
-    admin: SocketAddr,
-}
-
 impl Stage {
-    fn set(store: &str, dir: &Path) -> Stage {
-        Stage::set_with(store, dir, &[])
-    }
-
-    fn set_with(store: &str, dir: &Path, args: &[&str]) -> Stage {
-        let args = [&["--admin-listen", "127.0.0.1:0"], args].concat();
-        let server = Server::start_with(store, dir, &args);
-        let admin = server.admin_addr();
-        Stage { server, admin }
-    }
-
-    /// On sled, in a process for which a shell has made ready.
-    fn set_behind(script: &str, dir: &Path) -> Stage {
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("{script}; exec \"$0\" \"$@\"")]).arg(veche().get_program());
-        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"]);
-        let server = Server::spawn(command.arg(dir.join("data")), dir);
-        let admin = server.admin_addr();
-        Stage { server, admin }
-    }
-
-    /// Has somebody ask on a connection of its own.
-    fn ask(&self, client: &Client, path: &str) -> Wire {
-        let mut wire = Wire::connect(self.server.addr());
-        wire.send(get(client, path));
-        wire
-    }
-
     fn parked(&self) -> Option<usize> {
         let parked = figure(self.admin, "veche_parked")?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
@@ -67,8 +31,7 @@ impl Stage {
 
     /// Waits until so many wait.
     fn wait_for_parked(&self, count: usize) {
-        let found = until(PATIENCE, || (self.parked()? == count).then_some(()));
-        found.unwrap_or_else(|| panic!("{:?} wait, and not {count}", self.parked()));
+        self.wait_for("veche_parked", count);
     }
 }
 

@@ -38,6 +38,7 @@ mod server;
 mod service;
 mod sessions;
 mod signals;
+mod stage;
 mod startup;
 mod storm;
 mod streams;

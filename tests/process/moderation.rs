@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::admin::figure;
 use crate::client::{Client, PASSWORD, credentials};
 use crate::restart::Restart;
-use crate::server::{PATIENCE, STORES, Server, until, veche};
-use crate::wire::{Wire, get, request};
+use crate::server::{STORES, Server, veche};
+use crate::stage::Stage;
+use crate::wire::{Wire, request};
 
 const OPERATOR: [&str; 2] = ["--operator", "Olga"];
 
@@ -49,36 +49,32 @@ fn said(status: u16, problem: &str) -> (u16, String) {
 fn who_is_blocked_is_out_at_once() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
-        let args = [&["--admin-listen", "127.0.0.1:0"], &OPERATOR[..]].concat();
-        let server = Server::start_with(store, dir.path(), &args);
-        let admin = server.admin_addr();
-        let olga = Client::signed_up(&server, "olga");
-        let (ann, bob) = (Client::signed_up(&server, "ann"), Client::signed_up(&server, "bob"));
-        let phone = Client::new(&server).log_in("bob");
+        let stage = Stage::set_with(store, dir.path(), &OPERATOR);
+        let server = &stage.server;
+        let olga = Client::signed_up(server, "olga");
+        let (ann, bob) = (Client::signed_up(server, "ann"), Client::signed_up(server, "bob"));
+        let phone = Client::new(server).log_in("bob");
         let last = ann.say("hello");
 
-        let mut waiting = Wire::connect(server.addr());
-        waiting.send(get(&phone, &format!("/api/messages?after={last}&wait=60")));
+        let mut waiting = stage.ask(&phone, &format!("/api/messages?after={last}&wait=60"));
         let mut listening = Wire::connect(server.addr());
         let accept = "Accept: text/event-stream\r\n";
         listening.send(request(&bob, "GET /api/events HTTP/1.1", accept, ""));
-        for name in ["veche_parked", "veche_streams"] {
-            let is_there = || (figure(admin, name) == Some(1.0)).then_some(());
-            until(PATIENCE, is_there).unwrap_or_else(|| panic!("no {name}"));
-        }
+        stage.wait_for("veche_parked", 1);
+        stage.wait_for("veche_streams", 1);
         assert_eq!(told(&olga, "PUT", "/api/blocks/3", None), said(204, ""), "{store}");
         assert_eq!(waiting.answer().problem(), "token-invalid");
         assert!(listening.rest().ends_with("\r\n0\r\n\r\n"), "the stream has an end");
 
         assert!(is_refused(&bob) && is_refused(&phone) && !is_refused(&ann));
-        assert_eq!(log_in(&server, "bob", PASSWORD), said(403, "account-blocked"));
-        assert_eq!(log_in(&server, "BOB", PASSWORD), said(403, "account-blocked"));
-        assert_eq!(log_in(&server, "bob", "a guess"), said(401, "wrong-credentials"));
+        assert_eq!(log_in(server, "bob", PASSWORD), said(403, "account-blocked"));
+        assert_eq!(log_in(server, "BOB", PASSWORD), said(403, "account-blocked"));
+        assert_eq!(log_in(server, "bob", "a guess"), said(401, "wrong-credentials"));
         // Messages to them are taken.
         ann.tell(3, "for when you are back");
         assert_eq!(told(&olga, "DELETE", "/api/blocks/3", None), said(204, ""));
         assert!(is_refused(&bob), "what has ended stays so");
-        let bob = Client::new(&server).log_in("bob");
+        let bob = Client::new(server).log_in("bob");
         assert_eq!(bob.get("/api/users/me/messages").items().len(), 1);
         // Who says it again changes nothing.
         assert_eq!(told(&olga, "DELETE", "/api/blocks/3", None), said(204, ""));
@@ -126,6 +122,27 @@ fn a_user_in_the_path_must_be_one() {
     }
     assert_eq!(told(&olga, "PUT", "/api/blocks/2", None), said(409, "cannot-be-blocked"));
     assert_eq!(told(&olga, "PUT", "/api/users/me/blocks/2", None), said(204, ""));
+}
+
+/// Of an account that has ended nobody is refused: it is not there, for them as for all others.
+#[test]
+fn who_has_ended_refuses_nobody() {
+    for store in STORES {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(store, dir.path());
+        let (ann, bob) = (Client::signed_up(&server, "ann"), Client::signed_up(&server, "bob"));
+        let sent = bob.tell(1, "hello");
+        assert_eq!(told(&ann, "PUT", "/api/users/me/blocks/2", None), said(204, ""));
+        let text = json!({ "text": "hello?" });
+        let write = || told(&bob, "POST", "/api/users/1/messages", Some(&text));
+        assert_eq!(write(), said(403, "blocked-by-receiver"));
+        let farewell = json!({ "password": PASSWORD });
+        let ended = told(&ann, "POST", "/api/users/me/deletion", Some(&farewell));
+        assert_eq!(ended, said(204, ""));
+        assert_eq!(write(), said(404, "not-found"), "{store}");
+        let path = format!("/api/messages/{sent}");
+        assert_eq!(told(&bob, "PATCH", &path, Some(&text)), said(200, ""));
+    }
 }
 
 /// Whoever has registered the name of one is an operator, whatever its case; nobody else is.

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,52 +12,18 @@ use serde_json::{Value, json};
 use crate::admin::figure;
 use crate::client::{Client, each, ids};
 use crate::contract::{self, Answered, Asked};
-use crate::server::{PATIENCE, STORES, Server, until, veche};
+use crate::server::{PATIENCE, STORES, until};
 use crate::sessions::{again, log_out};
+use crate::stage::Stage;
 use crate::wire::{Wire, get, post, request};
 
 /// Streams that one user may have.
 const MAX_STREAMS_PER_USER: usize = 16;
 const ACCEPT: &str = "Accept: text/event-stream\r\n";
 
-/// A server, and where its operator asks how many listen.
-struct Stage {
-    server: Server,
-    admin: SocketAddr,
-}
-
 impl Stage {
-    fn set(store: &str, dir: &Path) -> Stage {
-        Stage::set_with(store, dir, &[])
-    }
-
-    fn set_with(store: &str, dir: &Path, args: &[&str]) -> Stage {
-        let args = [&["--admin-listen", "127.0.0.1:0"], args].concat();
-        let server = Server::start_with(store, dir, &args);
-        let admin = server.admin_addr();
-        Stage { server, admin }
-    }
-
-    /// On sled, in a process for which a shell has made ready.
-    fn set_behind(script: &str, dir: &Path) -> Stage {
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("{script}; exec \"$0\" \"$@\"")]).arg(veche().get_program());
-        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"]);
-        let server = Server::spawn(command.arg(dir.join("data")), dir);
-        let admin = server.admin_addr();
-        Stage { server, admin }
-    }
-
     fn listen(&self, client: &Client, query: &str) -> Stream {
         Stream::open(self.server.addr(), client, query, "")
-    }
-
-    fn wait_for(&self, figure_name: &str, count: usize) {
-        let found = until(PATIENCE, || {
-            (figure(self.admin, figure_name)?.to_string() == count.to_string()).then_some(())
-        });
-        let figure = figure(self.admin, figure_name);
-        found.unwrap_or_else(|| panic!("{figure_name} is {figure:?}, and not {count}"));
     }
 }
 

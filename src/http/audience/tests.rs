@@ -305,8 +305,17 @@ fn an_early_end_is_a_whole_stream() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
     stage.open_unfound(1, 1, 60);
+    stage.audience.obey(Command::Page { id: 1, page: None, is_last: true }, stage.now);
     stage.audience.obey(Command::End(1), stage.now);
     assert_eq!(stage.ended(), []);
+    // What happens behind the end is not for who has ended.
+    let general = Segment { to: None, chunk: stage.chunk("news ") };
+    let private = Segment { to: Some([1, 2].map(user)), chunk: stage.chunk("private ") };
+    let chunk = stage.chunk("mark ");
+    for command in [Command::Publish(vec![general, private]), Command::Tell { ids: vec![1], chunk }]
+    {
+        stage.audience.obey(command, stage.now);
+    }
     stage.sockets.lock().unwrap().insert(peer(1), ours.into());
     stage.audience.search(stage.now);
     assert_eq!(stage.ended(), [(1, End::Asked)]);

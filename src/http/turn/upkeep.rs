@@ -50,7 +50,7 @@ impl Loop {
             self.parking.end_all_but(connected, sweep.begun);
         }
         for (descriptor, reason) in &sweep.overdue {
-            // What was sent since the look was the answer to one that waited.
+            // What was sent since the look was an answer.
             let since_look = sweep.begun.elapsed();
             let is_answered = descriptor.info().is_none_or(|info| info.since_sent <= since_look);
             match reason {
@@ -61,7 +61,10 @@ impl Loop {
                 }
                 // What is sent behind a request that waits is read no less than before any.
                 Reason::EndlessHead if self.end_wait(descriptor.peer) => continue,
-                Reason::EndlessHead if self.lanes.is_busy(descriptor.peer) => continue,
+                // What was received may have been a body, and this the answer to it.
+                Reason::EndlessHead if self.lanes.is_busy(descriptor.peer) || is_answered => {
+                    continue;
+                }
                 Reason::EndlessHead => self.close_endless(descriptor.peer),
             }
             self.connections.shut_down(*descriptor);

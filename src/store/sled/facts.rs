@@ -50,13 +50,12 @@ impl SledStore {
         at: Timestamp,
         act: Act,
     ) -> Result<Option<EventId>, StoreError> {
-        let mut counters = self.view.counters;
-        let acted = counters.act(by, at, act)?;
-        let Some(facts) = act::consequences(&self.view, &acted, |user| self.is_open(user))? else {
+        let is_open = |user| self.is_open(user);
+        let Some(facts) = act::consequences(&self.view, by, at, act, is_open)? else {
             return Ok(None);
         };
         self.room.admit_to_reserve(FACT_BYTES * facts.len() + RECORD_BYTES, Instant::now())?;
-        self.view.counters = counters;
+        let acted = self.view.counters.act(by, at, act)?;
         self.write_joined(facts, Record::Act(acted))?;
         Ok(Some(acted.event))
     }

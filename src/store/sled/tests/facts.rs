@@ -312,3 +312,23 @@ fn a_fact_that_is_found_wrong_is_told() {
     drop(store);
     assert_eq!(all(&mut sample.open().unwrap()), facts);
 }
+
+/// What keeps order is written as long as logins are; what users want of each other is not.
+#[test]
+fn order_is_kept_on_a_disk_that_is_nearly_full() {
+    let sample = Sample::new(3);
+    let mut store = sample.open().unwrap();
+    let (at, bob) = (Timestamp::from_millis(1), user_id(2));
+    let revise = |store: &mut SledStore, text: Option<&str>| {
+        let id = MessageId::new(0).unwrap();
+        let text = text.map(|text| MessageText::parse(text.into()).unwrap());
+        store.revise(id, id.into(), NewRevision { by: user_id(1), at, text })
+    };
+    store.keep_free(2 * crate::store::room::free(&sample.dir()).unwrap());
+    let block = Block { user: bob, by: user_id(1), at };
+    assert!(matches!(store.refuse_sender(block, true), Err(StoreError::Full { .. })));
+    assert!(matches!(revise(&mut store, Some("more")), Err(StoreError::Full { .. })));
+    assert!(store.act(user_id(1), at, Act::Block(bob)).unwrap().is_some());
+    assert!(revise(&mut store, None).unwrap().is_some());
+    store.sync().unwrap();
+}

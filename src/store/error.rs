@@ -1,0 +1,99 @@
+//! Why a store cannot do what it was asked.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::LogDamage;
+
+/// Why a store cannot do what it was asked. The message is the operator's; clients see a 500, or
+/// a 507 where there is no room.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Writing or syncing failed, or whatever else a store cannot do without, such as opening a file
+    /// at its start: nothing since the last sync may be acknowledged, and the store is done for.
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// The file or directory it was done to.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A record of the log is not what was written.
+    Damaged(LogDamage),
+    /// A part of the log could not be read. Nothing was changed, and what lies elsewhere is as good
+    /// as before.
+    Unread {
+        /// The segment file.
+        file: PathBuf,
+        /// Bytes from the start of the file.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The index disagrees with the log or cannot be read; the next start rebuilds it.
+    Index(String),
+    /// The store cannot be opened as it is; the text says why and what to do.
+    Refused(String),
+    /// Too little room is left on the disk to begin a write; nothing was changed.
+    Full {
+        /// The store's directory.
+        dir: PathBuf,
+        /// What is free there, in bytes.
+        free: u64,
+        /// What has to be.
+        floor: u64,
+    },
+    /// All of the ids up to [`crate::model::MAX_ID`] are given out.
+    OutOfIds,
+}
+
+impl StoreError {
+    pub(crate) fn failed(doing: &'static str, path: &Path, source: io::Error) -> StoreError {
+        StoreError::Failed { doing, path: path.to_owned(), source }
+    }
+
+    /// Whether the store can go on after it.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        !matches!(
+            self,
+            StoreError::Damaged(_)
+                | StoreError::Unread { .. }
+                | StoreError::Full { .. }
+                | StoreError::OutOfIds
+        )
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Failed { doing, path, source } => {
+                write!(f, "{doing} {} failed: {source}", path.display())
+            }
+            StoreError::Damaged(damage) => damage.fmt(f),
+            StoreError::Unread { file, offset, source } => {
+                write!(f, "reading {} at offset {offset} failed: {source}", file.display())
+            }
+            StoreError::Index(what) => {
+                write!(f, "the index is unusable ({what}); the next start rebuilds it from the log")
+            }
+            StoreError::Refused(why) => f.write_str(why),
+            StoreError::Full { dir, free, floor } => {
+                write!(f, "{free} bytes are free in {}, and {floor} are to be kept", dir.display())
+            }
+            StoreError::OutOfIds => f.write_str("no ids are left"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StoreError::Failed { source, .. } | StoreError::Unread { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
