@@ -137,7 +137,8 @@ fn what_a_failing_file_loses_is_counted() {
     });
     begun.expect("another file is begun");
     let answers = ask(1);
-    let dropped = || figure(server.admin_addr(), "veche_access_log_dropped_total").unwrap();
+    let admin = server.admin_addr();
+    let dropped = || figure(admin, "veche_access_log_dropped_total").unwrap();
     let accounted = until(PATIENCE, || {
         let written = u32::try_from(lines(&file).len()).unwrap();
         let missing = f64::from(answers) - f64::from(written) - dropped();
