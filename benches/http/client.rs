@@ -113,6 +113,9 @@ fn expect(
 /// Name of the account every server of the bench has.
 pub(crate) const NAME: &str = "bench-0";
 
+/// Name of another one, which has no load: of many logins of a user the first ones' tokens end.
+const COMER: &str = "bench-comer";
+
 /// Valid tokens, one for each connection.
 #[derive(Clone)]
 pub(crate) struct Tokens {
@@ -123,7 +126,8 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Registers as many users as there are connections, and logs them in.
+    /// Registers as many users as there are connections, and logs them in, and the one who comes
+    /// [later](while_logging_in).
     pub(crate) fn earn(client: &Client, file: PathBuf) -> Result<Tokens> {
         let mut tokens = Vec::new();
         for number in 0..CONNECTIONS {
@@ -131,6 +135,7 @@ impl Tokens {
             client.register(&name)?;
             tokens.push(client.log_in(&name)?);
         }
+        client.register(COMER)?;
         fs::write(&file, tokens.join("\n"))?;
         Ok(Tokens { one: tokens.swap_remove(0), file })
     }
@@ -147,7 +152,7 @@ pub(crate) fn while_logging_in<T>(
         let client = Client::new(address);
         let mut logins = 0;
         while !stop.load(Ordering::Relaxed) {
-            client.log_in(NAME)?;
+            client.log_in(COMER)?;
             logins += 1;
         }
         Ok(logins)
