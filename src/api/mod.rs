@@ -94,7 +94,7 @@ pub struct Settings {
     pub registration_open: bool,
 }
 
-/// Three characters, and what nobody has said otherwise: logins are limited, and nothing else.
+/// Passwords of three characters, registration for everybody, and no limits.
 impl Default for Settings {
     fn default() -> Settings {
         Settings {

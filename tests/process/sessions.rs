@@ -1,8 +1,6 @@
 //! Sessions end at once, on every connection, and stay ended through any restart.
 
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -10,6 +8,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, PASSWORD, credentials, each};
 use crate::restart::Restart;
 use crate::server::{STORES, Server, run, veche};
+use crate::stage::Stage;
 
 const OTHER: &str = "staple battery";
 const MANY: usize = 50;
@@ -166,20 +165,18 @@ fn what_has_ended_stays_so_through_restarts() {
 #[test]
 fn who_waits_is_told_that_the_session_has_ended() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start("memory", dir.path());
-    let (ann, phone) = (Client::signed_up(&server, "ann"), again(&server, "ann"));
-    let begun = Instant::now();
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| phone.get("/api/messages?after=-1&wait=20"));
-        let lasting = scope.spawn(|| ann.get("/api/messages?after=-1&wait=20"));
-        thread::sleep(Duration::from_millis(200));
-        let third = Client::new(&server).with_token(phone.token());
-        log_out(&third, "/logout");
-        assert_eq!(waiting.join().unwrap().problem(), "token-invalid");
-        assert_eq!(Client::signed_up(&server, "bob").say("hello"), 0);
-        assert_eq!(lasting.join().unwrap().ids(), [0], "another session waits on");
-    });
-    assert!(begun.elapsed() < Duration::from_secs(15));
+    let stage = Stage::set("memory", dir.path());
+    let server = &stage.server;
+    let (ann, phone) = (Client::signed_up(server, "ann"), again(server, "ann"));
+    let mut waiting = stage.ask(&phone, "/api/messages?after=-1&wait=60");
+    let mut lasting = stage.ask(&ann, "/api/messages?after=-1&wait=60");
+    stage.wait_for("veche_parked", 2);
+    let third = Client::new(server).with_token(phone.token());
+    log_out(&third, "/logout");
+    assert_eq!(waiting.answer().problem(), "token-invalid");
+    stage.wait_for("veche_parked", 1);
+    assert_eq!(Client::signed_up(server, "bob").say("hello"), 0);
+    assert_eq!(lasting.answer().ids(), [0], "another session waits on");
 }
 
 /// As versions without sessions issued them.
