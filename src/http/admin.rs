@@ -118,7 +118,7 @@ impl Desk {
                         log::warn!("still cannot accept the operator's connections: {error}");
                     }
                 }
-                Event::Closed(peer) => {
+                Event::Ended(peer, _) => {
                     self.busy.remove(&peer);
                 }
                 _ => {}

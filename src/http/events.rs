@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use super::acceptor::Waker;
 use super::broadcast::Told;
 use super::exchange::Exchange;
+use super::lanes::Ending;
 use super::reaper::Sweep;
 use crate::api::Resume;
 use crate::store::{Snapshot, StoreError};
@@ -19,7 +20,7 @@ pub(super) enum Event {
     /// A reply is out.
     Sent(SocketAddr),
     /// A reply is out, as far as that was possible, and the connection has ended.
-    Closed(SocketAddr),
+    Ended(SocketAddr, Ending),
     /// Something has become of a stream.
     Stream(Told),
     /// The connections were looked at.

@@ -36,6 +36,15 @@ struct Lane {
     waiting: VecDeque<(Instant, tiny_http::Request)>,
 }
 
+/// How it is known that a connection has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The system writes to it no more: what is open with its peer is another one.
+    Gone,
+    /// We have closed it.
+    Closed,
+}
+
 /// What was kept back of a connection that has ended.
 #[derive(Default)]
 pub(super) struct Leftover {
@@ -61,12 +70,16 @@ impl Leftover {
     }
 
     /// Parts what came before a connection from the same port was `made` from what came on that
-    /// one. It is another one only if it was made while the last request was in flight.
+    /// one. Of one that we closed it is not certain that it is: it is another one only if it was made
+    /// while the last request was in flight. That may be missed, since the system knows times no
+    /// more exactly.
     pub(super) fn part(
         self,
         made: Option<Instant>,
+        ending: Ending,
     ) -> (Vec<tiny_http::Request>, Vec<tiny_http::Request>) {
-        let made = made.filter(|made| self.begun.is_some_and(|begun| begun < *made));
+        let is_another = |made: &Instant| self.begun.is_some_and(|begun| begun < *made);
+        let made = made.filter(|made| ending == Ending::Gone || is_another(made));
         let (old, new): (Vec<_>, Vec<_>) =
             self.waiting.into_iter().partition(|(came, _)| made.is_none_or(|made| *came < made));
         let requests = |of: Vec<(Instant, _)>| of.into_iter().map(|(_, request)| request).collect();

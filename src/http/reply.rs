@@ -20,6 +20,7 @@ use super::content::MAX_DROPPED_BYTES;
 use super::deadlines::Deadlines;
 use super::events::{Event, Sender};
 use super::exchange::{Exchange, Framing, Persistence};
+use super::lanes::Ending;
 use super::pool::{Pool, Priority, Slot};
 use super::request_id::RequestId;
 use crate::api::Reply;
@@ -71,10 +72,10 @@ pub(super) struct Outbox {
 pub(super) enum Sent {
     /// It is out: the connection is free.
     Now,
-    /// A worker has it and will send [`Event::Sent`] or [`Event::Closed`].
+    /// A worker has it and will send [`Event::Sent`] or [`Event::Ended`].
     Later,
     /// It is not, and the connection has ended: nobody waits for what was asked for behind it.
-    Closed,
+    Ended(Ending),
 }
 
 /// Workers that write to clients that may be slow.
@@ -215,7 +216,7 @@ impl Outbox {
         }
         match write(&mut writer, &self.buffer) {
             Ok(Written::All) => Sent::Now,
-            Err(_) => Sent::Closed,
+            Err(_) => Sent::Ended(Ending::Gone),
             Ok(Written::Some(len)) => {
                 self.waits += 1;
                 let unsent = Unsent { first: self.buffer[len..].to_vec(), second: body };
@@ -231,7 +232,7 @@ impl Outbox {
         let Some(slot) = writers.slot().filter(|_| self.has_memory(len)) else {
             log::warn!("cutting {peer} off: too many clients do not read their replies");
             self.connections.sever(peer);
-            return Sent::Closed;
+            return Sent::Ended(Ending::Closed);
         };
         let (deadlines, events) = (writers.deadlines.clone(), self.events.clone());
         let unsent_bytes = Arc::clone(&self.unsent_bytes);
@@ -242,7 +243,10 @@ impl Outbox {
             drop(deadline);
             drop(writer);
             unsent_bytes.fetch_sub(len, Ordering::Relaxed);
-            events.send(if sent.is_ok() { Event::Sent(peer) } else { Event::Closed(peer) });
+            events.send(match sent {
+                Ok(()) => Event::Sent(peer),
+                Err(_) => Event::Ended(peer, Ending::Gone),
+            });
         });
         Sent::Later
     }
@@ -255,7 +259,7 @@ impl Outbox {
         let Some(slot) = writers.slot().filter(|_| self.has_memory(len)) else {
             self.connections.sever(peer);
             self.discard(exchange);
-            return Sent::Closed;
+            return Sent::Ended(Ending::Closed);
         };
         let (deadlines, abandoned) = (writers.deadlines.clone(), Arc::clone(&self.abandoned));
         let (connections, events) = (self.connections, self.events.clone());
@@ -267,7 +271,7 @@ impl Outbox {
             close(exchange, socket.as_ref(), &unsent, &abandoned);
             drop(deadline);
             unsent_bytes.fetch_sub(len, Ordering::Relaxed);
-            events.send(Event::Closed(peer));
+            events.send(Event::Ended(peer, Ending::Closed));
         });
         Sent::Later
     }

@@ -29,7 +29,7 @@ use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYT
 use super::deadlines::Deadlines;
 use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
-use super::lanes::{Admission, Lanes};
+use super::lanes::{Admission, Ending, Lanes};
 use super::metrics::{Metrics, Tally};
 use super::parking::Parking;
 use super::pool::{Pool, Priority};
@@ -290,7 +290,7 @@ impl Loop {
                 let peer = super::exchange::peer(&request);
                 log::info!("cutting {peer} off: it pipelines too many requests");
                 self.connections.sever(peer);
-                self.end(peer);
+                self.end(peer, Ending::Closed);
                 self.outbox.discard(Exchange::new(request));
             }
             Admission::Ended(request) => {
@@ -396,7 +396,7 @@ impl Loop {
                 self.answer(exchange, reply);
             }
             Event::Sent(peer) => self.ready.extend(self.lanes.release(peer)),
-            Event::Closed(peer) => self.end(peer),
+            Event::Ended(peer, ending) => self.end(peer, ending),
             Event::Stream(told) => self.hear(told),
             Event::Swept(sweep) => self.reap(&sweep),
             Event::Unattended { shed } => self.renew(shed),
@@ -442,14 +442,14 @@ impl Loop {
             match self.outbox.send(exchange, reply, &id, now) {
                 Sent::Now => self.ready.extend(self.lanes.release(peer)),
                 Sent::Later => {}
-                Sent::Closed => self.end(peer),
+                Sent::Ended(ending) => self.end(peer, ending),
             }
         }
     }
 
     /// Forgets a connection that has ended, and what it sent. What came from the same port since,
     /// on another connection, goes on.
-    fn end(&mut self, peer: SocketAddr) {
+    fn end(&mut self, peer: SocketAddr, ending: Ending) {
         if let Some(parked) = self.parking.remove(peer) {
             self.outbox.discard(parked.exchange);
         }
@@ -457,7 +457,7 @@ impl Loop {
         if leftover.is_empty() {
             return;
         }
-        let (old, new) = leftover.part(self.connections.unanswered_since(peer));
+        let (old, new) = leftover.part(self.connections.unanswered_since(peer), ending);
         if new.is_empty() {
             self.connections.sever(peer);
         }

@@ -11,6 +11,7 @@ use tiny_http::Response;
 use crate::http::connections::Connections;
 use crate::http::deadlines::Deadlines;
 use crate::http::events::{Event, Sender};
+use crate::http::lanes::Ending;
 use crate::http::pool::{Pool, Priority, Slot};
 use crate::http::reply::{ResponseWriter, write_all};
 use crate::store::Snapshot;
@@ -86,7 +87,7 @@ impl BackupSlot<'_> {
             }
             // Whether all was sent, its length has said.
             way.connections.sever(peer);
-            way.desk.send(Event::Closed(peer));
+            way.desk.send(Event::Ended(peer, Ending::Closed));
         });
     }
 }

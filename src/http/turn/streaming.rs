@@ -10,6 +10,7 @@ use crate::api::stream::{self, StreamPage, Subscription};
 use crate::http::access_log::Entry;
 use crate::http::broadcast::{Command, End, Ended, Opening, Segment, StreamId, Told};
 use crate::http::exchange::Exchange;
+use crate::http::lanes::Ending;
 use crate::http::parking::Full;
 use crate::http::streams::{DESCRIPTORS, Opened};
 use crate::problem::Problem;
@@ -249,7 +250,7 @@ impl Loop {
             });
         }
         self.outbox.discard(exchange);
-        self.end(peer);
+        self.end(peer, Ending::Closed);
     }
 }
 
