@@ -441,5 +441,13 @@ pub struct Page<T> {
     pub older: bool,
 }
 
+impl<T> Page<T> {
+    /// One of a list that has nothing.
+    #[must_use]
+    pub const fn empty() -> Page<T> {
+        Page { items: Vec::new(), older: false }
+    }
+}
+
 // A message that was never revised costs no more than its text.
 const _: () = assert!(size_of::<Content>() == size_of::<MessageText>());

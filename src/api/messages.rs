@@ -1,10 +1,13 @@
 //! The general chat and private messages.
 
+mod writer;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use self::writer::MessageWriter;
 use super::body::{self, Given};
 use super::conditional::{is_known, tag_of};
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
@@ -215,91 +218,6 @@ impl<'a> From<&'a Message> for MessageBody<'a> {
     }
 }
 
-/// Writes messages as [`MessageBody`] serializes them, but faster: pages of them are most of what
-/// the loop does. Nearly all of a page's messages share their second with the one
-/// before, so the calendar is asked once for many.
-struct MessageWriter<'a> {
-    /// Of the authors, if they are wanted.
-    names: Option<&'a Names>,
-    json: Vec<u8>,
-    second: Option<u64>,
-    /// The last timestamp up to the dot before its milliseconds.
-    until_dot: String,
-}
-
-/// About what a short message takes as JSON.
-const TYPICAL_JSON_BYTES: usize = 160;
-
-impl<'a> MessageWriter<'a> {
-    fn array<'m>(
-        messages: impl ExactSizeIterator<Item = &'m Message>,
-        names: Option<&'a Names>,
-    ) -> Vec<u8> {
-        let json = Vec::with_capacity(2 + messages.len() * TYPICAL_JSON_BYTES);
-        let mut writer = MessageWriter { names, json, second: None, until_dot: String::new() };
-        for message in messages {
-            writer.json.push(if writer.json.is_empty() { b'[' } else { b',' });
-            writer.message(message);
-        }
-        if writer.json.is_empty() {
-            writer.json.push(b'[');
-        }
-        writer.json.push(b']');
-        writer.json
-    }
-
-    fn message(&mut self, message: &Message) {
-        self.number(b"{\"id\":", message.id.get());
-        self.number(b",\"from_user\":", message.from.get());
-        self.number(b",\"to_user\":", message.to.map_or(0, UserId::get));
-        self.json.extend(b",\"text\":");
-        // Writing to a Vec does not fail.
-        let _ = serde_json::to_writer(&mut self.json, message.text());
-        self.json.extend(b",\"sent_at\":\"");
-        self.timestamp(message.sent_at);
-        self.json.push(b'"');
-        if message.revision().is_some() {
-            self.revision(message);
-        }
-        if let Some(name) = self.names.and_then(|names| names.of(message.from)) {
-            self.json.extend(b",\"from_username\":");
-            let _ = serde_json::to_writer(&mut self.json, name);
-        }
-        self.json.push(b'}');
-    }
-
-    /// Few messages have one, so that the way there is not to be in the others'.
-    #[cold]
-    fn revision(&mut self, message: &Message) {
-        match message.edited_at() {
-            Some(at) => {
-                self.json.extend(b",\"edited_at\":");
-                let _ = serde_json::to_writer(&mut self.json, &at);
-            }
-            None => self.json.extend(b",\"deleted\":true"),
-        }
-    }
-
-    fn number(&mut self, before: &[u8], number: u64) {
-        self.json.extend(before);
-        let _ = serde_json::to_writer(&mut self.json, &number);
-    }
-
-    fn timestamp(&mut self, at: Timestamp) {
-        if self.second != Some(at.seconds()) {
-            self.second = Some(at.seconds());
-            self.until_dot = at.to_string();
-            self.until_dot.truncate(self.until_dot.find('.').map_or(0, |dot| dot + 1));
-        }
-        self.json.extend(self.until_dot.as_bytes());
-        for unit in [100, 10, 1] {
-            let digit = at.millis() / unit % 10;
-            self.json.push(b"0123456789"[usize::try_from(digit).unwrap_or(0)]);
-        }
-        self.json.push(b'Z');
-    }
-}
-
 /// `GET /api/messages`
 pub(super) fn list_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     list(app, call, |_| Ok((Mailbox::General, None)))
@@ -467,58 +385,8 @@ mod tests {
     use super::*;
     use crate::api::limits::{Limit, Limiters, Limits};
     use crate::api::{Body, Request};
-    use crate::model::{Content, Epoch, EventId, MAX_ID, Revision, Username};
+    use crate::model::{Epoch, MAX_ID, Username};
     use crate::store::{Backend, Counters, MemoryStore, NewUser, Restored};
-
-    fn message(id: u64, to: Option<u64>, text: &str, sent_at: u64) -> Message {
-        Message {
-            id: MessageId::new(id).unwrap(),
-            from: UserId::FIRST,
-            to: to.and_then(UserId::new),
-            content: Content::Original(MessageText::parse(text.into()).unwrap()),
-            sent_at: Timestamp::from_millis(sent_at),
-        }
-    }
-
-    fn revised(text: Option<&str>) -> Message {
-        let mut message = message(3, None, "before", 1_700_000_000_007);
-        message.content = Content::Revised(Box::new(Revision {
-            event: EventId::new(4).unwrap(),
-            by: UserId::FIRST,
-            at: Timestamp::from_millis(1_700_000_060_008),
-            text: text.map(|text| MessageText::parse(text.into()).unwrap()),
-        }));
-        message
-    }
-
-    #[test]
-    fn the_writer_writes_what_serde_would() {
-        let messages = [
-            message(0, None, "plain", 0),
-            message(1, Some(9), "\"quoted\" \\ \u{7}\n \u{2028} привет 🦀", 1_700_000_000_007),
-            message(2, None, "same second", 1_700_000_000_999),
-            message(3, None, "next second", 1_700_000_001_000),
-            message(4, None, "same millisecond, another day", 1_700_086_401_000),
-            revised(Some("\"edited\"")),
-            revised(None),
-            message(MAX_ID, None, "last", Timestamp::MAX.millis()),
-        ];
-        for count in 0..=messages.len() {
-            let page = &messages[..count];
-            let bodies: Vec<MessageBody<'_>> = page.iter().map(Into::into).collect();
-            assert_eq!(
-                String::from_utf8(MessageWriter::array(page.iter(), None)).unwrap(),
-                serde_json::to_string(&bodies).unwrap()
-            );
-            for names in [Names::default(), Names::from([(UserId::FIRST, "anna")])] {
-                let bodies: Vec<_> = page.iter().map(|it| MessageBody::named(it, &names)).collect();
-                assert_eq!(
-                    String::from_utf8(MessageWriter::array(page.iter(), Some(&names))).unwrap(),
-                    serde_json::to_string(&bodies).unwrap()
-                );
-            }
-        }
-    }
 
     #[test]
     fn what_the_store_refuses_does_not_count() {

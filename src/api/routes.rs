@@ -129,12 +129,14 @@ pub fn find<'a>(method: &str, path: &'a str) -> Match<'a> {
 
 /// What the braces of `pattern` stand for in `path`: one segment, and not an empty one.
 fn captured<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    let Some((before, (_, behind))) =
-        pattern.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
-    else {
-        return (pattern == path).then_some("");
+    // Most patterns differ early, so that nothing is searched for before that is known.
+    let alike = |&(it, other): &(u8, u8)| it == other && it != b'{';
+    let len = pattern.bytes().zip(path.bytes()).take_while(alike).count();
+    let (pattern, path) = (&pattern[len..], &path[len..]);
+    let Some((_, behind)) = pattern.strip_prefix('{').and_then(|rest| rest.split_once('}')) else {
+        return (pattern.is_empty() && path.is_empty()).then_some("");
     };
-    let segment = path.strip_prefix(before)?.strip_suffix(behind)?;
+    let segment = path.strip_suffix(behind)?;
     (!segment.is_empty() && !segment.contains('/')).then_some(segment)
 }
 
@@ -157,6 +159,10 @@ mod tests {
         assert_eq!(found("GET", "/api/messages"), "GET /api/messages ");
         assert_eq!(found("HEAD", "/api/messages/7"), "GET /api/messages/{id} 7");
         assert_eq!(found("POST", "/api/users/me/messages"), "POST /api/users/{id}/messages me");
+        // What a client puts in braces is nothing special.
+        assert_eq!(found("GET", "/api/messages/{id}"), "GET /api/messages/{id} {id}");
+        assert_eq!(found("GET", "/api/messages/{"), "GET /api/messages/{id} {");
+        assert_eq!(found("GET", "/api/users/é/messages"), "GET /api/users/{id}/messages é");
         for path in
             ["/", "", "/api/messages/", "/api/users/1/2", "/api/users//messages", "/API/users"]
         {

@@ -2,15 +2,15 @@
 
 use crate::model::{Cursor, Event, Page, Window};
 
-/// A page of lists that were each asked for this window, and whether each has older events.
+/// A page of lists that were each asked for this window.
 pub(super) fn merged<'a>(
-    parts: impl IntoIterator<Item = (Vec<Event<'a>>, bool)>,
+    parts: impl IntoIterator<Item = Page<Event<'a>>>,
     window: Window,
 ) -> Page<Event<'a>> {
     let (mut items, mut older) = (Vec::new(), false);
-    for (events, has_older) in parts {
-        items.extend(events);
-        older |= has_older;
+    for part in parts {
+        items.extend(part.items);
+        older |= part.older;
     }
     items.sort_unstable_by_key(|event| event.id);
     let surplus = items.len().saturating_sub(window.limit);

@@ -58,7 +58,7 @@ impl Talks for MemoryStore {
 
     fn newest(&self, mailbox: Mailbox) -> Result<Option<Cow<'_, Message>>, StoreError> {
         let window = Window { cursor: Cursor::Newest, limit: 1 };
-        Ok(self.table.mailbox(mailbox, window).0.pop().map(Cow::Borrowed))
+        Ok(self.table.mailbox(mailbox, window).items.pop())
     }
 
     fn counterparts(
@@ -258,18 +258,20 @@ impl Backend for MemoryStore {
         mailbox: Mailbox,
         window: Window,
     ) -> Result<Page<Cow<'_, Message>>, StoreError> {
-        let (items, older) = self.table.mailbox(mailbox, window);
-        Ok(Page { items: items.into_iter().map(Cow::Borrowed).collect(), older })
+        Ok(self.table.mailbox(mailbox, window))
     }
 
     fn events(&mut self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError> {
         let table = &self.table;
         let parts = [Mailbox::General, Mailbox::Private(reader)].map(|feed| {
-            let (messages, older) = table.mailbox(feed, window);
-            let created = messages.into_iter().map(Cow::Borrowed).map(Event::created).collect();
-            let (deeds, older_deeds) = table.deeds(feed, window);
-            let deeds = deeds.into_iter().filter_map(|it| table.event_of(it)).collect();
-            [(created, older), (deeds, older_deeds)]
+            let messages = table.mailbox(feed, window);
+            let created = messages.items.into_iter().map(Event::created).collect();
+            let deeds = table.deeds(feed, window);
+            let done = deeds.items.into_iter().filter_map(|it| table.event_of(it)).collect();
+            [
+                Page { items: created, older: messages.older },
+                Page { items: done, older: deeds.older },
+            ]
         });
         Ok(merged(parts.into_iter().flatten(), window))
     }

@@ -289,7 +289,7 @@ impl Backend for SledStore {
         let mut parts = Vec::new();
         for feed in [Mailbox::General, Mailbox::Private(reader)] {
             let Page { items, older } = self.mailbox(feed, window)?;
-            parts.push((items.into_iter().map(Event::created).collect(), older));
+            parts.push(Page { items: items.into_iter().map(Event::created).collect(), older });
             parts.push(self.deeds(feed, window)?);
         }
         Ok(merged(parts, window))

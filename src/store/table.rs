@@ -10,12 +10,9 @@ use std::ops::{Bound, Range};
 
 use super::record::Acted;
 use crate::model::{
-    Act, Change, Cursor, Event, EventId, Happening, Mailbox, Message, MessageId, Timestamp, User,
-    UserId, Username, Window,
+    Act, Change, Cursor, Event, EventId, Happening, Mailbox, Message, MessageId, Page, Timestamp,
+    User, UserId, Username, Window,
 };
-
-/// So far behind a message its mailbox's next is looked for before it is searched for.
-const NEAR: usize = 8;
 
 /// Ordered accounts and messages, with the mailboxes they lie in.
 #[derive(Debug, Default)]
@@ -214,16 +211,22 @@ impl Table {
         self.deeds_start = event;
     }
 
-    /// The deeds of a feed in a window, ascending, and whether there are older ones here.
-    pub(super) fn deeds(&self, feed: Mailbox, window: Window) -> (Vec<Deed>, bool) {
-        let Some(events) = self.feeds.get(&feed) else { return (Vec::new(), false) };
+    /// The deeds of a feed in a window, ascending.
+    pub(super) fn deeds(&self, feed: Mailbox, window: Window) -> Page<Deed> {
+        let Some(events) = self.feeds.get(&feed) else { return Page::empty() };
         let range = window_of(events, window, EventId::get);
         let older = range.start > 0;
         let found = |event: &EventId| {
             let place = self.deeds.binary_search_by_key(event, |deed| deed.event).ok()?;
             self.deeds.get(place).copied()
         };
-        (events.range(range).filter_map(found).collect(), older)
+        Page { items: events.range(range).filter_map(found).collect(), older }
+    }
+
+    /// How much [`Table::deeds`] would find.
+    pub(super) fn deeds_held(&self, feed: Mailbox, window: Window) -> Held {
+        let events = self.feeds.get(&feed);
+        events.map_or_else(Held::default, |events| held(&window_of(events, window, EventId::get)))
     }
 
     /// How many messages there are, and how many bytes of text in them.
@@ -241,32 +244,35 @@ impl Table {
     }
 
     fn place(&self, id: MessageId) -> Option<usize> {
-        let first = self.messages.front()?.id;
-        // As long as nothing was revised, the place is the distance from the first.
-        let guess = usize::try_from(id.get().checked_sub(first.get())?).ok()?;
-        if self.messages.get(guess).is_some_and(|message| message.id == id) {
-            return Some(guess);
-        }
-        self.messages.binary_search_by_key(&id, |message| message.id).ok()
+        self.place_from(0, id)
     }
 
-    /// These messages, which ascend. Neighbours are mostly near each other, so that most need no
-    /// search.
+    /// Where a message lies that is not before the one at `start`.
+    fn place_from(&self, start: usize, id: MessageId) -> Option<usize> {
+        let place_of = |place: usize| self.messages.get(place).map(|message| message.id);
+        let distance = id.get().checked_sub(place_of(start)?.get())?;
+        // It lies there if all the numbers between are messages, and before if some are not.
+        let farthest = start.saturating_add(usize::try_from(distance).ok()?);
+        if place_of(farthest) == Some(id) {
+            return Some(farthest);
+        }
+        let (mut low, mut high) = (start, farthest.min(self.messages.len()));
+        while low < high {
+            let middle = low.midpoint(high);
+            if place_of(middle)? < id { low = middle + 1 } else { high = middle }
+        }
+        (place_of(low)? == id).then_some(low)
+    }
+
+    /// These messages, which ascend, so that each is looked for behind the one before.
     fn messages_of<'a>(
         &'a self,
         ids: impl Iterator<Item = &'a MessageId>,
     ) -> impl Iterator<Item = &'a Message> {
-        let mut next = usize::MAX;
+        let mut start = 0;
         ids.filter_map(move |id| {
-            let at = |place| self.messages.get(place).filter(|message| message.id == *id);
-            if let Some(message) = at(next) {
-                next += 1;
-                return Some(message);
-            }
-            let near = (next..next.saturating_add(NEAR)).skip(1).find(|&place| at(place).is_some());
-            let place = near.or_else(|| self.place(*id))?;
-            next = place + 1;
-            self.messages.get(place)
+            start = self.place_from(start, *id)?;
+            self.messages.get(start)
         })
     }
 
@@ -290,13 +296,20 @@ impl Table {
         deed.event(|id| self.message(id).map(Cow::Borrowed).ok_or(())).ok()
     }
 
-    /// The messages of a mailbox in a window, ascending, and whether the mailbox holds older ones
-    /// here.
-    pub(super) fn mailbox(&self, mailbox: Mailbox, window: Window) -> (Vec<&Message>, bool) {
-        let Some(ids) = self.mailboxes.get(&mailbox) else { return (Vec::new(), false) };
+    /// The messages of a mailbox in a window, ascending.
+    pub(super) fn mailbox(&self, mailbox: Mailbox, window: Window) -> Page<Cow<'_, Message>> {
+        let Some(ids) = self.mailboxes.get(&mailbox) else { return Page::empty() };
         let range = window_of(ids, window, MessageId::get);
-        let older = range.start > 0;
-        (self.messages_of(ids.range(range)).collect(), older)
+        let Held { len, older } = held(&range);
+        let mut items = Vec::with_capacity(len);
+        items.extend(self.messages_of(ids.range(range)).map(Cow::Borrowed));
+        Page { items, older }
+    }
+
+    /// How much [`Table::mailbox`] would find.
+    pub(super) fn mailbox_held(&self, mailbox: Mailbox, window: Window) -> Held {
+        let ids = self.mailboxes.get(&mailbox);
+        ids.map_or_else(Held::default, |ids| held(&window_of(ids, window, MessageId::get)))
     }
 
     /// Looks at the newest messages of a mailbox from an id on, `limit` at most, for those that
@@ -309,6 +322,15 @@ impl Table {
         let others = messages.filter(|message| message.from != by).count();
         Seen { looked: ids.len() - start, others, more: start > first }
     }
+}
+
+/// What a table holds of a page.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    /// How many items.
+    pub(super) len: usize,
+    /// Whether the table has older ones.
+    pub(super) older: bool,
 }
 
 /// What was seen of a mailbox.
@@ -336,6 +358,11 @@ fn window_of<T: Copy>(ids: &VecDeque<T>, window: Window, number: fn(T) -> u64) -
             start..ids.len().min(start.saturating_add(window.limit))
         }
     }
+}
+
+/// What lies there.
+fn held(range: &Range<usize>) -> Held {
+    Held { len: range.len(), older: range.start > 0 }
 }
 
 /// Forgets the first of a list, and the list with the last.
@@ -394,6 +421,28 @@ mod tests {
             }
             assert_eq!(table.first_message(), MessageId::new(3 * forgotten));
             table.evict_oldest();
+        }
+    }
+
+    #[test]
+    fn pages_of_a_mailbox_hold_what_lies_in_it() {
+        let mut table = table(100);
+        (0..9).for_each(|_| table.evict_oldest());
+        for mailbox in [Mailbox::General, Mailbox::Private(UserId::FIRST)] {
+            let lies_in = |it: &&Message| Mailbox::of(it.from, it.to).any(|its| its == mailbox);
+            let all: Vec<&Message> = table.messages.iter().filter(lies_in).collect();
+            for start in 0..310 {
+                for limit in [1, 2, 7, 1000] {
+                    let first = all.partition_point(|message| message.id.get() < start);
+                    let wanted: Vec<_> = all[first..].iter().take(limit).copied().collect();
+                    let window = Window { cursor: Cursor::From(start), limit };
+                    let page = table.mailbox(mailbox, window);
+                    assert_eq!(page.items.iter().map(|item| &**item).collect::<Vec<_>>(), wanted);
+                    let held = Held { len: wanted.len(), older: first > 0 };
+                    assert_eq!(table.mailbox_held(mailbox, window), held);
+                    assert_eq!(page.older, held.older);
+                }
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::model::{
 use crate::store::index::{List, Posting};
 use crate::store::log::Log;
 use crate::store::record::Record;
-use crate::store::table::{Deed, Entry};
+use crate::store::table::{Deed, Entry, Held};
 use crate::store::{StoreError, account};
 
 impl SledStore {
@@ -102,30 +102,28 @@ impl SledStore {
         window: Window,
     ) -> Result<Page<Cow<'_, Message>>, StoreError> {
         let View { table, .. } = &self.view;
-        let newer = |window| table.mailbox(mailbox, window);
-        let list = List::Messages(mailbox);
-        let (postings, older) = self.older(list, window, self.view.table_start(), newer)?;
+        let (list, held) = (List::Messages(mailbox), table.mailbox_held(mailbox, window));
+        let (postings, older) = self.older(list, window, self.view.table_start(), held)?;
         let mut items = self.read_messages(postings)?;
         let rest = Window { limit: window.limit - items.len(), ..window };
-        items.extend(table.mailbox(mailbox, rest).0.into_iter().map(Cow::Borrowed));
+        items.extend(table.mailbox(mailbox, rest).items);
         Ok(Page { items, older })
     }
 
-    /// What was done that a feed's readers may see, and whether there is older.
+    /// What was done that a feed's readers may see.
     pub(super) fn deeds(
         &self,
         feed: Mailbox,
         window: Window,
-    ) -> Result<(Vec<Event<'_>>, bool), StoreError> {
+    ) -> Result<Page<Event<'_>>, StoreError> {
         let View { table, .. } = &self.view;
-        let newer = |window| table.deeds(feed, window);
-        let list = List::Deeds(feed);
-        let (postings, older) = self.older(list, window, self.view.deeds_start(), newer)?;
+        let (list, held) = (List::Deeds(feed), table.deeds_held(feed, window));
+        let (postings, older) = self.older(list, window, self.view.deeds_start(), held)?;
         let mut deeds = self.read_deeds(&postings)?;
         let rest = Window { limit: window.limit - deeds.len(), ..window };
-        deeds.extend(table.deeds(feed, rest).0);
+        deeds.extend(table.deeds(feed, rest).items);
         let events: Result<_, _> = deeds.into_iter().map(|it| self.event_of(it)).collect();
-        Ok((events?, older))
+        Ok(Page { items: events?, older })
     }
 
     fn event_of(&self, deed: Deed) -> Result<Event<'_>, StoreError> {
@@ -156,26 +154,25 @@ impl SledStore {
     }
 
     /// The part of a window of a list that lies below `boundary`, where memory begins, and whether
-    /// there is something older than the window. `newer` is the list's part in memory.
-    fn older<T>(
+    /// there is something older than the window, of which memory has what it `held`.
+    fn older(
         &self,
         list: List,
         window: Window,
         boundary: u64,
-        newer: impl Fn(Window) -> (Vec<T>, bool),
+        held: Held,
     ) -> Result<(Vec<Posting>, bool), StoreError> {
         let index = &self.view.index;
         if let Cursor::From(start) = window.cursor {
             let postings = index.postings_from(list, start, boundary, window.limit)?;
-            let older = index.any_below(list, start.min(boundary))? || newer(window).1;
+            let older = held.older || index.any_below(list, start.min(boundary))?;
             return Ok((postings, older));
         }
-        let (held, older) = newer(window);
-        if older {
+        if held.older {
             return Ok((Vec::new(), true));
         }
         // One more than wanted tells whether the page is the first.
-        let missing = window.limit - held.len();
+        let missing = window.limit - held.len;
         let end = boundary.min(window.start(None));
         let mut postings = index.last_postings(list, (0, end), missing + 1)?;
         let older = postings.len() > missing;
