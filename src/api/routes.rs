@@ -129,7 +129,8 @@ pub fn find<'a>(method: &str, path: &'a str) -> Match<'a> {
 
 /// What the braces of `pattern` stand for in `path`: one segment, and not an empty one.
 fn captured<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    // Most patterns differ early, so that nothing is searched for before that is known.
+    // Most patterns differ early, so that nothing is searched for before that is known. They are
+    // ASCII, so that no character is cut in two.
     let alike = |&(it, other): &(u8, u8)| it == other && it != b'{';
     let len = pattern.bytes().zip(path.bytes()).take_while(alike).count();
     let (pattern, path) = (&pattern[len..], &path[len..]);
@@ -168,6 +169,11 @@ mod tests {
         {
             assert_eq!(found("GET", path), "nothing", "{path}");
         }
+    }
+
+    #[test]
+    fn patterns_are_ascii() {
+        assert!(ROUTES.iter().all(|route| route.path.is_ascii()));
     }
 
     #[test]

@@ -118,8 +118,8 @@ impl Desk {
                         log::warn!("still cannot accept the operator's connections: {error}");
                     }
                 }
-                Event::Ended(peer, _) => {
-                    self.busy.remove(&peer);
+                Event::Ended(lane, _) => {
+                    self.busy.remove(&lane.peer);
                 }
                 _ => {}
             }
@@ -132,7 +132,8 @@ impl Desk {
             return;
         }
         self.pulse.quicken();
-        let exchange = Exchange::new(request);
+        // Who has a request in flight gets no other, so that there are no lanes.
+        let exchange = Exchange::new(request, 0);
         let peer = exchange.peer();
         let takes_no_wait = matches!(exchange.framing, Framing::None | Framing::Buffered);
         if !takes_no_wait || self.busy.contains(&peer) {
@@ -144,7 +145,7 @@ impl Desk {
             Answer::Backup => match self.backups.slot() {
                 Some(slot) => {
                     self.busy.insert(peer);
-                    slot.send(exchange.request, peer);
+                    slot.send(exchange);
                     return;
                 }
                 None => with(plain(503, "another backup is on its way\n"), "Retry-After", "60"),

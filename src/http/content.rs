@@ -91,7 +91,7 @@ mod tests {
     fn exchange(declared: usize, body: &'static str) -> Exchange {
         let length = declared.to_string();
         let header = Header::from_bytes("Content-Length", length.as_bytes()).unwrap();
-        Exchange::new(TestRequest::new().with_header(header).with_body(body).into())
+        Exchange::new(TestRequest::new().with_header(header).with_body(body).into(), 0)
     }
 
     /// Who lets go of a request need not wait for what has come already.

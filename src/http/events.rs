@@ -1,12 +1,11 @@
 //! What workers tell the loop, and how they wake it.
 
-use std::net::SocketAddr;
 use std::sync::mpsc::{self, Receiver};
 
 use super::acceptor::Waker;
 use super::broadcast::Told;
 use super::exchange::Exchange;
-use super::lanes::Ending;
+use super::lanes::{Ending, LaneId};
 use super::reaper::Sweep;
 use crate::api::Resume;
 use crate::store::{Snapshot, StoreError};
@@ -18,9 +17,9 @@ pub(super) enum Event {
     /// A job is done.
     Done(Exchange, Resume),
     /// A reply is out.
-    Sent(SocketAddr),
+    Sent(LaneId),
     /// A reply is out, as far as that was possible, and the connection has ended.
-    Ended(SocketAddr, Ending),
+    Ended(LaneId, Ending),
     /// Something has become of a stream.
     Stream(Told),
     /// The connections were looked at.

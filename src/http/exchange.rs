@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Method};
 
+use super::lanes::LaneId;
 use crate::api::client::Proxies;
 use crate::api::{Body, Request, Trace};
 
@@ -26,6 +27,8 @@ pub(super) struct Exchange {
     /// For how much of that time it has waited for something to come.
     pub(super) parked: Duration,
     pub(super) trace: Trace,
+    /// The number of its lane.
+    lane: u64,
 }
 
 /// The body of a request, as far as it was read.
@@ -54,6 +57,12 @@ pub(super) enum Framing {
     Ambiguous,
 }
 
+impl Framing {
+    pub(super) fn of(request: &tiny_http::Request) -> Framing {
+        examine(request).0
+    }
+}
+
 /// Whether the connection goes on behind the reply (RFC 9112, section 9.3). tiny_http decides it;
 /// this is for the reply to say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +79,8 @@ pub(super) enum Persistence {
 const BUFFERED_BYTES: usize = 1024;
 
 impl Exchange {
-    pub(super) fn new(request: tiny_http::Request) -> Exchange {
+    /// `lane` is the number of the lane that it holds.
+    pub(super) fn new(request: tiny_http::Request, lane: u64) -> Exchange {
         let (framing, persistence) = examine(&request);
         // tiny_http keeps the connection of a request of any version but 1.0.
         let close = *request.http_version() < (1, 0);
@@ -84,7 +94,13 @@ impl Exchange {
             begun: Instant::now(),
             parked: Duration::ZERO,
             trace: Trace::default(),
+            lane,
         }
+    }
+
+    /// The lane that it holds until it is answered.
+    pub(super) fn lane(&self) -> LaneId {
+        LaneId { peer: self.peer(), number: self.lane }
     }
 
     /// Which connection: its peer's address. Only TCP is listened on, where it is always known.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +19,8 @@ use super::connections::Connections;
 use super::content::MAX_DROPPED_BYTES;
 use super::deadlines::Deadlines;
 use super::events::{Event, Sender};
-use super::exchange::{Exchange, Framing, Persistence};
-use super::lanes::Ending;
+use super::exchange::{Exchange, Framing, Persistence, peer};
+use super::lanes::{Ending, LaneId};
 use super::pool::{Pool, Priority, Slot};
 use super::request_id::RequestId;
 use crate::api::Reply;
@@ -208,11 +208,11 @@ impl Outbox {
             let unsent = Unsent { first: mem::take(&mut self.buffer), second: body };
             return self.send_and_close(exchange, unsent);
         }
-        let peer = exchange.peer();
+        let lane = exchange.lane();
         let mut writer = exchange.request.into_writer();
         if is_long || self.waits >= MAX_WAITS_PER_TURN {
             let unsent = Unsent { first: self.buffer.clone(), second: body };
-            return self.finish_later(writer, peer, unsent);
+            return self.finish_later(writer, lane, unsent);
         }
         match write(&mut writer, &self.buffer) {
             Ok(Written::All) => Sent::Now,
@@ -220,13 +220,14 @@ impl Outbox {
             Ok(Written::Some(len)) => {
                 self.waits += 1;
                 let unsent = Unsent { first: self.buffer[len..].to_vec(), second: body };
-                self.finish_later(writer, peer, unsent)
+                self.finish_later(writer, lane, unsent)
             }
         }
     }
 
     /// Has a worker write what the socket did not take, or was not offered.
-    fn finish_later(&self, mut writer: ResponseWriter, peer: SocketAddr, unsent: Unsent) -> Sent {
+    fn finish_later(&self, mut writer: ResponseWriter, lane: LaneId, unsent: Unsent) -> Sent {
+        let peer = lane.peer;
         let writers = self.writers_of(&unsent);
         let len = unsent.len();
         let Some(slot) = writers.slot().filter(|_| self.has_memory(len)) else {
@@ -244,8 +245,8 @@ impl Outbox {
             drop(writer);
             unsent_bytes.fetch_sub(len, Ordering::Relaxed);
             events.send(match sent {
-                Ok(()) => Event::Sent(peer),
-                Err(_) => Event::Ended(peer, Ending::Gone),
+                Ok(()) => Event::Sent(lane),
+                Err(_) => Event::Ended(lane, Ending::Gone),
             });
         });
         Sent::Later
@@ -253,12 +254,13 @@ impl Outbox {
 
     /// Has a worker write the reply and end the connection.
     fn send_and_close(&self, exchange: Exchange, unsent: Unsent) -> Sent {
-        let peer = exchange.peer();
+        let lane = exchange.lane();
+        let peer = lane.peer;
         let writers = self.writers_of(&unsent);
         let len = unsent.len();
         let Some(slot) = writers.slot().filter(|_| self.has_memory(len)) else {
             self.connections.sever(peer);
-            self.discard(exchange);
+            self.discard(exchange.request);
             return Sent::Ended(Ending::Closed);
         };
         let (deadlines, abandoned) = (writers.deadlines.clone(), Arc::clone(&self.abandoned));
@@ -271,29 +273,29 @@ impl Outbox {
             close(exchange, socket.as_ref(), &unsent, &abandoned);
             drop(deadline);
             unsent_bytes.fetch_sub(len, Ordering::Relaxed);
-            events.send(Event::Ended(peer, Ending::Closed));
+            events.send(Event::Ended(lane, Ending::Closed));
         });
         Sent::Later
     }
 
     /// Lets go of a request whose connection was severed. Nothing of it is written, and if there
     /// is a body to be read, a worker does it.
-    pub(super) fn discard(&self, exchange: Exchange) {
-        if matches!(exchange.framing, Framing::None | Framing::Buffered) {
-            drop(exchange.request.into_writer());
+    pub(super) fn discard(&self, request: tiny_http::Request) {
+        if matches!(Framing::of(&request), Framing::None | Framing::Buffered) {
+            drop(request.into_writer());
             return;
         }
-        let unread = exchange.request.body_length().unwrap_or(0) as u64;
+        let unread = request.body_length().unwrap_or(0) as u64;
         let slot = self.writers.pool.slot().filter(|_| unread <= MAX_DROPPED_BYTES);
         let Some(slot) = slot else {
             self.abandoned.fetch_add(1, Ordering::Relaxed);
-            mem::forget(exchange);
+            mem::forget(request);
             return;
         };
         let deadlines = self.writers.deadlines.clone();
         slot.submit(move || {
-            let deadline = deadlines.watch(exchange.peer(), HURRIED_WRITE_DEADLINE);
-            drop(exchange.request.into_writer());
+            let deadline = deadlines.watch(peer(&request), HURRIED_WRITE_DEADLINE);
+            drop(request.into_writer());
             drop(deadline);
         });
     }

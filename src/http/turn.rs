@@ -13,7 +13,6 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +28,7 @@ use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYT
 use super::deadlines::Deadlines;
 use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
-use super::lanes::{Admission, Ending, Lanes};
+use super::lanes::{Admission, Ending, LaneId, Lanes};
 use super::metrics::{Metrics, Tally};
 use super::parking::Parking;
 use super::pool::{Pool, Priority};
@@ -290,8 +289,10 @@ impl Loop {
                 let peer = super::exchange::peer(&request);
                 log::info!("cutting {peer} off: it pipelines too many requests");
                 self.connections.sever(peer);
-                self.end(peer, Ending::Closed);
-                self.outbox.discard(Exchange::new(request));
+                if let Some(lane) = self.lanes.of(peer) {
+                    self.end(lane, Ending::Closed);
+                }
+                self.outbox.discard(request);
             }
             Admission::Ended(request) => {
                 let peer = super::exchange::peer(&request);
@@ -299,7 +300,7 @@ impl Loop {
                     self.lanes.reopen(peer);
                     self.admit(request, afterwards);
                 } else {
-                    self.outbox.discard(Exchange::new(request));
+                    self.outbox.discard(request);
                 }
             }
         }
@@ -395,8 +396,8 @@ impl Loop {
                 let reply = self.app.resume(resume);
                 self.answer(exchange, reply);
             }
-            Event::Sent(peer) => self.ready.extend(self.lanes.release(peer)),
-            Event::Ended(peer, ending) => self.end(peer, ending),
+            Event::Sent(lane) => self.ready.extend(self.lanes.release(lane)),
+            Event::Ended(lane, ending) => self.end(lane, ending),
             Event::Stream(told) => self.hear(told),
             Event::Swept(sweep) => self.reap(&sweep),
             Event::Unattended { shed } => self.renew(shed),
@@ -417,7 +418,7 @@ impl Loop {
         self.outbox.begin_turn();
         self.reply_bytes = 0;
         for (exchange, mut reply) in mem::take(&mut self.replies) {
-            let peer = exchange.peer();
+            let lane = exchange.lane();
             if let Err(queue) = self.outbox.has_room(&exchange, &reply) {
                 reply = self.overloaded(queue);
             }
@@ -430,7 +431,7 @@ impl Loop {
                 access_log.record(Entry {
                     time: now,
                     id: id.clone(),
-                    client: exchange.trace.client.unwrap_or(peer.ip()),
+                    client: exchange.trace.client.unwrap_or(lane.peer.ip()),
                     user: exchange.trace.caller,
                     method: exchange.method(),
                     route: exchange.trace.route,
@@ -440,32 +441,42 @@ impl Loop {
                 });
             }
             match self.outbox.send(exchange, reply, &id, now) {
-                Sent::Now => self.ready.extend(self.lanes.release(peer)),
+                Sent::Now => self.ready.extend(self.lanes.release(lane)),
                 Sent::Later => {}
-                Sent::Ended(ending) => self.end(peer, ending),
+                Sent::Ended(ending) => self.end(lane, ending),
             }
         }
     }
 
     /// Forgets a connection that has ended, and what it sent. What came from the same port since,
-    /// on another connection, goes on.
-    fn end(&mut self, peer: SocketAddr, ending: Ending) {
+    /// on another connection, is in flight, and handled in the next turn: behind this one's sync
+    /// nothing may be.
+    fn end(&mut self, lane: LaneId, ending: Ending) {
+        let Some(leftover) = self.lanes.end(lane) else { return };
+        let peer = lane.peer;
         if let Some(parked) = self.parking.remove(peer) {
-            self.outbox.discard(parked.exchange);
+            self.outbox.discard(parked.exchange.request);
         }
-        let leftover = self.lanes.end(peer);
         if leftover.is_empty() {
             return;
         }
         let (old, new) = leftover.part(self.connections.unanswered_since(peer), ending);
-        if new.is_empty() {
+        for request in old {
+            self.outbox.discard(request);
+        }
+        if !new.is_empty() {
+            self.lanes.reopen(peer);
+        } else if ending == Ending::Closed {
             self.connections.sever(peer);
         }
-        for request in old {
-            self.outbox.discard(Exchange::new(request));
-        }
         for request in new {
-            self.admit(request, Afterwards::GoesOn);
+            match self.lanes.admit(request) {
+                Admission::Now(exchange) => self.ready.push_back(exchange),
+                Admission::Later(_) => {}
+                Admission::Refused(request) | Admission::Ended(request) => {
+                    self.outbox.discard(request);
+                }
+            }
         }
     }
 

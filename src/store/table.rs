@@ -215,7 +215,7 @@ impl Table {
     pub(super) fn deeds(&self, feed: Mailbox, window: Window) -> Page<Deed> {
         let Some(events) = self.feeds.get(&feed) else { return Page::empty() };
         let range = window_of(events, window, EventId::get);
-        let older = range.start > 0;
+        let Held { older, .. } = held(&range);
         let found = |event: &EventId| {
             let place = self.deeds.binary_search_by_key(event, |deed| deed.event).ok()?;
             self.deeds.get(place).copied()
@@ -431,11 +431,17 @@ mod tests {
         for mailbox in [Mailbox::General, Mailbox::Private(UserId::FIRST)] {
             let lies_in = |it: &&Message| Mailbox::of(it.from, it.to).any(|its| its == mailbox);
             let all: Vec<&Message> = table.messages.iter().filter(lies_in).collect();
-            for start in 0..310 {
+            let cursors = |id| [Cursor::From(id), Cursor::Before(id), Cursor::Newest];
+            for cursor in (0..310).flat_map(cursors) {
                 for limit in [1, 2, 7, 1000] {
-                    let first = all.partition_point(|message| message.id.get() < start);
-                    let wanted: Vec<_> = all[first..].iter().take(limit).copied().collect();
-                    let window = Window { cursor: Cursor::From(start), limit };
+                    let below = |id| all.partition_point(|message| message.id.get() < id);
+                    let (first, end) = match cursor {
+                        Cursor::From(id) => (below(id), all.len().min(below(id) + limit)),
+                        Cursor::Before(id) => (below(id).saturating_sub(limit), below(id)),
+                        Cursor::Newest => (all.len().saturating_sub(limit), all.len()),
+                    };
+                    let wanted = &all[first..end];
+                    let window = Window { cursor, limit };
                     let page = table.mailbox(mailbox, window);
                     assert_eq!(page.items.iter().map(|item| &**item).collect::<Vec<_>>(), wanted);
                     let held = Held { len: wanted.len(), older: first > 0 };

@@ -11,6 +11,7 @@ use tiny_http::Response;
 use crate::http::connections::Connections;
 use crate::http::deadlines::Deadlines;
 use crate::http::events::{Event, Sender};
+use crate::http::exchange::Exchange;
 use crate::http::lanes::Ending;
 use crate::http::pool::{Pool, Priority, Slot};
 use crate::http::reply::{ResponseWriter, write_all};
@@ -67,8 +68,10 @@ impl Backups {
 
 impl BackupSlot<'_> {
     /// Answers with a backup, however long it takes, and ends the connection.
-    pub(super) fn send(self, request: tiny_http::Request, peer: SocketAddr) {
+    pub(super) fn send(self, exchange: Exchange) {
         let BackupSlot(slot, way) = self;
+        let (lane, request) = (exchange.lane(), exchange.request);
+        let peer = lane.peer;
         slot.submit(move || {
             match way.snapshot() {
                 Ok(Some(snapshot)) => {
@@ -87,7 +90,7 @@ impl BackupSlot<'_> {
             }
             // Whether all was sent, its length has said.
             way.connections.sever(peer);
-            way.desk.send(Event::Ended(peer, Ending::Closed));
+            way.desk.send(Event::Ended(lane, Ending::Closed));
         });
     }
 }

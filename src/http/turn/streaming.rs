@@ -223,7 +223,8 @@ impl Loop {
 
     fn forget(&mut self, ended: Ended<Exchange>) {
         let Ended { id, exchange, sent, why } = ended;
-        let peer = exchange.peer();
+        let lane = exchange.lane();
+        let peer = lane.peer;
         let stream = self.streams.remove(id);
         self.count_streams();
         match why {
@@ -249,8 +250,8 @@ impl Loop {
                 took: exchange.begun.elapsed(),
             });
         }
-        self.outbox.discard(exchange);
-        self.end(peer, Ending::Closed);
+        self.outbox.discard(exchange.request);
+        self.end(lane, Ending::Closed);
     }
 }
 

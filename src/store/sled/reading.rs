@@ -154,7 +154,7 @@ impl SledStore {
     }
 
     /// The part of a window of a list that lies below `boundary`, where memory begins, and whether
-    /// there is something older than the window, of which memory has what it `held`.
+    /// there is something older than the window. `held` is what memory has of it.
     fn older(
         &self,
         list: List,
