@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::broadcast::{Command, End, Ended, Opening, Segment, StreamId, Told};
+use super::connections::is_another;
 use super::listener::{Chunk, Flushed, Listener};
 use super::reaper::MAX_HEAD_BYTES;
 use super::tcp_info::TcpInfo;
@@ -59,6 +60,7 @@ struct Member<E> {
     exchange: E,
     listener: Listener,
     peer: SocketAddr,
+    begun: Instant,
     user: UserId,
     expires: Instant,
     phase: Phase,
@@ -151,7 +153,7 @@ impl<E> Audience<E> {
     }
 
     fn open(&mut self, opening: Opening<E>, now: Instant) {
-        let Opening { id, exchange, peer, user, in_chunks, head, hello, expires } = opening;
+        let Opening { id, exchange, peer, begun, user, in_chunks, head, hello, expires } = opening;
         let mut listener = Listener::new(in_chunks, now);
         listener.push_head(head);
         listener.push(&hello);
@@ -163,6 +165,7 @@ impl<E> Audience<E> {
                 exchange,
                 listener,
                 peer,
+                begun,
                 user,
                 expires,
                 phase,
@@ -257,7 +260,9 @@ impl<E> Audience<E> {
         let mut found = (self.find)(&members.map(|member| member.peer).collect());
         for id in unfound {
             let Some(member) = self.members.get_mut(&id) else { continue };
-            let socket = found.remove(&member.peer);
+            // What is told is for who asked: whoever has come from the same port since is told nothing.
+            let age = now.saturating_duration_since(member.begun);
+            let socket = found.remove(&member.peer).filter(|socket| !is_another(socket, age));
             // It is edge-triggered: to know when there is room costs nothing while there is. Who
             // listens has nothing to send.
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;

@@ -55,6 +55,8 @@ pub(super) struct Opening<E> {
     /// Kept until the end: as long as it is not answered the connection is its own.
     pub(super) exchange: E,
     pub(super) peer: SocketAddr,
+    /// When its request was taken in.
+    pub(super) begun: Instant,
     pub(super) user: UserId,
     pub(super) in_chunks: bool,
     pub(super) head: Arc<Chunk>,

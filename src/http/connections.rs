@@ -185,6 +185,16 @@ pub(super) fn is_at_end(fd: &OwnedFd) -> bool {
     matches!(SockRef::from(fd).recv_with_flags(&mut byte, flags), Ok(0))
 }
 
+/// Whether a connection is not the one on which a request came that was taken in so long ago, but
+/// another one from the same port: nothing has been read from it, or it was made later. It may be
+/// another one all the same, if its own request is about to be taken in.
+pub(super) fn is_another(socket: &OwnedFd, request_age: Duration) -> bool {
+    let Some(info) = TcpInfo::of(socket) else { return false };
+    let unread = rustix::io::ioctl_fionread(socket).unwrap_or(0);
+    let is_younger = info.acknowledged == 0 && info.since_sent + GRANULARITY < request_age;
+    info.received <= unread || is_younger
+}
+
 /// Asks something of whatever socket a descriptor stands for at this instant.
 fn look<T>(fd: RawFd, ask: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> io::Result<T> {
     borrow(fd, |fd| ask(SockRef::from(&fd)))
@@ -199,4 +209,35 @@ fn borrow<T>(fd: RawFd, ask: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
 
 fn duplicate(fd: RawFd) -> Option<OwnedFd> {
     look(fd, |socket| Ok(OwnedFd::from(socket.try_clone()?))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_request_did_not_come_on_a_connection_that_is_younger_or_unread() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let made = Instant::now();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let socket = OwnedFd::from(server.try_clone().unwrap());
+        assert!(is_another(&socket, Duration::ZERO), "nothing was sent");
+        client.write_all(b"GET").unwrap();
+        server.peek(&mut [0]).unwrap();
+        assert!(is_another(&socket, Duration::ZERO), "nothing was read");
+        server.read_exact(&mut [0]).unwrap();
+        assert!(!is_another(&socket, Duration::ZERO));
+        let before = made.elapsed() + 3 * GRANULARITY;
+        assert!(is_another(&socket, before), "it was made later");
+        // Something was answered before, so that it is no new one.
+        server.write_all(b"OK").unwrap();
+        client.read_exact(&mut [0, 0]).unwrap();
+        client.write_all(b"GET").unwrap();
+        server.read_exact(&mut [0; 5]).unwrap();
+        assert!(!is_another(&socket, before));
+    }
 }

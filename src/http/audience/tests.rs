@@ -1,4 +1,5 @@
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -44,6 +45,7 @@ impl Stage {
             id,
             exchange: "exchange",
             peer: peer(id),
+            begun: self.now,
             user: user(of),
             in_chunks: false,
             head: Chunk::head(Vec::new(), &self.held),
@@ -100,6 +102,31 @@ fn read(stream: &mut UnixStream) -> String {
             read
         }
     }
+}
+
+#[test]
+fn nobody_is_told_what_another_connection_from_their_port_asked_for() {
+    let mut stage = Stage::set();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    stage.sockets.lock().unwrap().insert(peer(1), server.try_clone().unwrap().into());
+    stage.open_unfound(1, 1, 60);
+    stage.say(Command::Page { id: 1, page: Some(stage.chunk("secret")), is_last: true });
+    let ended: Vec<End> = stage
+        .audience
+        .told()
+        .filter_map(|told| match told {
+            Told::Ended(Ended { why, .. }) => Some(why),
+            Told::Ready(_) => None,
+        })
+        .collect();
+    assert_eq!(ended, [End::Gone]);
+    // Its connection goes on, and nothing was sent on it.
+    (&server).write_all(b"its own").unwrap();
+    let mut heard = [0; 7];
+    client.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"its own");
 }
 
 #[test]

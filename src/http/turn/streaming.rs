@@ -104,6 +104,7 @@ impl Loop {
         self.broadcaster.send(Command::Open(Box::new(Opening {
             id,
             in_chunks: exchange.takes_chunks(),
+            begun: exchange.begun,
             exchange,
             peer,
             user,
@@ -251,7 +252,7 @@ impl Loop {
             });
         }
         self.outbox.discard(exchange.request);
-        self.end(lane, Ending::Closed);
+        self.end(lane, if why == End::Gone { Ending::Gone } else { Ending::Closed });
     }
 }
 
