@@ -20,6 +20,9 @@ use super::tcp_info::TcpInfo;
 
 /// How exactly the system knows times: a tick takes 10 ms at most.
 const GRANULARITY: Duration = Duration::from_millis(10);
+/// By how much a connection must be younger than a request to be certainly not the request's: the
+/// system's ticks may come late where other machines have its processors.
+const CERTAINLY: Duration = Duration::from_millis(100);
 
 /// The connections of one listening socket. To go through them takes a fraction of a microsecond
 /// for each descriptor that is open.
@@ -187,11 +190,11 @@ pub(super) fn is_at_end(fd: &OwnedFd) -> bool {
 
 /// Whether a connection is not the one on which a request came that was taken in so long ago, but
 /// another one from the same port: nothing has been read from it, or it was made later. It may be
-/// another one all the same, if its own request is about to be taken in.
+/// another one all the same, if it was made soon after and its own request is about to be taken in.
 pub(super) fn is_another(socket: &OwnedFd, request_age: Duration) -> bool {
     let Some(info) = TcpInfo::of(socket) else { return false };
     let unread = rustix::io::ioctl_fionread(socket).unwrap_or(0);
-    let is_younger = info.acknowledged == 0 && info.since_sent + GRANULARITY < request_age;
+    let is_younger = info.acknowledged == 0 && info.since_sent + CERTAINLY < request_age;
     info.received <= unread || is_younger
 }
 
@@ -231,7 +234,7 @@ mod tests {
         assert!(is_another(&socket, Duration::ZERO), "nothing was read");
         server.read_exact(&mut [0]).unwrap();
         assert!(!is_another(&socket, Duration::ZERO));
-        let before = made.elapsed() + 3 * GRANULARITY;
+        let before = made.elapsed() + 2 * CERTAINLY;
         assert!(is_another(&socket, before), "it was made later");
         // Something was answered before, so that it is no new one.
         server.write_all(b"OK").unwrap();
