@@ -22,6 +22,9 @@ use crate::verdict::{self, Told};
 
 /// What is posted before: a few more, and the index is told.
 const POSTED_BEFORE: u64 = 250;
+/// By how much each of these is longer, so that the log is longer than the index: a limit on the
+/// length of files ends what is longer first.
+const MORE_TEXT: usize = 2200;
 /// What is posted while calls fail.
 const POSTS: u64 = 10;
 /// What a crash has left behind the log's last record.
@@ -34,7 +37,7 @@ const NEW_BYTES: usize = 1200;
 const LIMIT_STEP: usize = 23;
 
 /// More than the index takes, in steps. What the server says goes to a file as well, and fits.
-const INDEX_BYTES: usize = 100_000;
+const INDEX_BYTES: usize = 540_000;
 const INDEX_STEP: usize = 6007;
 
 /// What there is before a call fails.
@@ -53,7 +56,8 @@ impl Before {
         client.register("u1", &ledger).expect("an account");
         let client = client.log_in("u1").expect("a token");
         for n in 0..POSTED_BEFORE {
-            client.post((n % 2 == 0).then_some(1), &text("before", n), &ledger).expect("a message");
+            let text = text("before", n) + &"x".repeat(MORE_TEXT);
+            client.post((n % 2 == 0).then_some(1), &text, &ledger).expect("a message");
         }
         server.kill();
         let mut tree = read(&dir.path().join("data"));
@@ -273,9 +277,10 @@ fn no_call_that_fails_at_a_stores_creation_makes_a_false_promise() {
 fn no_short_write_makes_a_false_promise() {
     let mut before = Before::with_messages();
     let log = log_of(&mut before.tree).len() - TORN.len();
-    let mut untouched = false;
+    let (mut untouched, mut cut_off) = (false, 0);
     // Around the end of the log, of the index, and none.
     let limits = (log - 30..log + NEW_BYTES).step_by(LIMIT_STEP);
+    let around_the_log = limits.len();
     for limit in limits.chain((INDEX_STEP..INDEX_BYTES).step_by(INDEX_STEP)).chain([1 << 40]) {
         let what = format!("files of at most {limit} bytes, and a log of {log}");
         let stderr = before.run(&what, |_| {
@@ -287,6 +292,8 @@ fn no_short_write_makes_a_false_promise() {
             command
         });
         untouched = !stderr.contains("File too large");
+        cut_off += usize::from(stderr.contains(".log failed: File too large"));
     }
     assert!(untouched, "the last limit is none");
+    assert!(cut_off >= around_the_log, "{cut_off} limits ended a write of the log");
 }
