@@ -260,7 +260,7 @@ impl<E> Audience<E> {
         let mut found = (self.find)(&members.map(|member| member.peer).collect());
         for id in unfound {
             let Some(member) = self.members.get_mut(&id) else { continue };
-            // What is told is for who asked: whoever has come from the same port since is told nothing.
+            // What is told is for who asked, and not for who has come from the same port since.
             let age = now.saturating_duration_since(member.begun);
             let socket = found.remove(&member.peer).filter(|socket| !is_another(socket, age));
             // It is edge-triggered: to know when there is room costs nothing while there is. Who

@@ -83,8 +83,8 @@ impl Leftover {
     /// one. The one found may still be the one that we closed, so it counts as another only if it
     /// was made while the last request was in flight; that is missed if it was made too soon behind
     /// its beginning to tell. Where the last one is gone, there is no doubt that it is another; what
-    /// had been sent on the last at nearly that time may be taken to be of it then, and is handled
-    /// as if it had come a little earlier.
+    /// had come on the last at nearly that time may then be taken to be of it, and is handled as if
+    /// it had come a little earlier.
     pub(super) fn part(
         self,
         made: Option<Instant>,

@@ -103,8 +103,8 @@ impl<'a> MessageWriter<'a> {
     }
 }
 
-/// Reads a little of all texts, which lie anywhere in memory: asked for at once, they are waited for
-/// together, and not one behind the writing of the other.
+/// Reads a little of all texts, which lie anywhere in memory: asked for at once, they are waited
+/// for together, and not one behind the writing of the other.
 fn fetch<'m>(messages: impl Iterator<Item = &'m Message>) {
     let ends = messages.map(|message| {
         let text = message.text().as_bytes();
