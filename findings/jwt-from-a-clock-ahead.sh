@@ -16,8 +16,8 @@ trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 
 python3 -m venv venv
-venv/bin/pip install -q --disable-pip-version-check PyJWT==2.15.1 joserfc==1.8.0 python-jose==3.5.0
-npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix . jsonwebtoken@9.0.3 jose@6.2.18
+timeout 300 venv/bin/pip install -q --disable-pip-version-check PyJWT==2.15.1 joserfc==1.8.0 python-jose==3.5.0
+timeout 300 npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix . jsonwebtoken@9.0.3 jose@6.2.18
 
 cat > verify.py <<'PY'
 import os

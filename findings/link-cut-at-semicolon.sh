@@ -17,8 +17,8 @@ trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 
 python3 -m venv venv
-venv/bin/pip install -q --disable-pip-version-check requests==2.34.2 httpx==0.28.1
-npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix . http-link-header@1.1.4
+timeout 300 venv/bin/pip install -q --disable-pip-version-check requests==2.34.2 httpx==0.28.1
+timeout 300 npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix . http-link-header@1.1.4
 
 cat > fields <<'TXT'
 </users?name=a&after=3>; rel="next"

@@ -48,7 +48,8 @@ fn main() {
     drop(store);
 }
 RUST
-cargo build --quiet
+export CARGO_TARGET_DIR=target
+timeout 600 cargo build --quiet
 strace --version | head -n 1
 timeout 60 strace -f -o trace \
     -e trace=fsync,fdatasync,msync,sync,syncfs,sync_file_range,pwrite64,statx,stat,newfstatat target/debug/flush

@@ -17,8 +17,8 @@ trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 
 python3 -m venv venv
-venv/bin/pip install -q --disable-pip-version-check httpx-sse==0.4.3 httpx==0.28.1
-npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix . \
+timeout 300 venv/bin/pip install -q --disable-pip-version-check httpx-sse==0.4.3 httpx==0.28.1
+timeout 300 npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix . \
     @microsoft/fetch-event-source@2.0.1
 
 cat > client.py <<'PY'

@@ -18,7 +18,7 @@ cd "$dir"
 # Both packages are imported as `sseclient`, so each has its own environment.
 for package in sseclient==0.0.27 sseclient-py==1.9.0; do
     python3 -m venv "${package%==*}"
-    "${package%==*}/bin/pip" install -q --disable-pip-version-check "$package" requests==2.34.2 urllib3==2.8.0
+    timeout 300 "${package%==*}/bin/pip" install -q --disable-pip-version-check "$package" requests==2.34.2 urllib3==2.8.0
 done
 
 cat > client.py <<'PY'

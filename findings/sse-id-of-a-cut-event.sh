@@ -17,7 +17,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 
-npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix . \
+timeout 300 npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix . \
     @microsoft/fetch-event-source@2.0.1 eventsource2@npm:eventsource@2.0.2 eventsource5@npm:eventsource@5.1.5
 
 cat > clients.mjs <<'JS'

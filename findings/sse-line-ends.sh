@@ -17,7 +17,7 @@ trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 
 python3 -m venv venv
-venv/bin/pip install -q --disable-pip-version-check aiosseclient==0.1.8 aiohttp==3.14.5 \
+timeout 300 venv/bin/pip install -q --disable-pip-version-check aiosseclient==0.1.8 aiohttp==3.14.5 \
     sseclient==0.0.27 requests==2.34.2 urllib3==2.8.0 httpx-sse==0.4.3 httpx==0.28.1
 
 cat > clients.py <<'PY'

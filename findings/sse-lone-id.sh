@@ -17,7 +17,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 
-npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix . \
+timeout 300 npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix . \
     eventsource3@npm:eventsource@3.0.7 eventsource5@npm:eventsource@5.1.5 event-source-polyfill@1.0.31
 
 cat > clients.mjs <<'JS'

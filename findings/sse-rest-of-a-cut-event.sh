@@ -17,7 +17,7 @@ trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 
 python3 -m venv venv
-venv/bin/pip install -q --disable-pip-version-check sseclient==0.0.27 requests==2.34.2 urllib3==2.8.0 \
+timeout 300 venv/bin/pip install -q --disable-pip-version-check sseclient==0.0.27 requests==2.34.2 urllib3==2.8.0 \
     aiohttp-sse-client==0.2.1 aiohttp==3.14.5
 
 cat > clients.py <<'PY'

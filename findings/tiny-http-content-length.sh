@@ -85,6 +85,7 @@ fn main() {
     }
 }
 RUST
-cargo build --quiet
+export CARGO_TARGET_DIR=target
+timeout 600 cargo build --quiet
 cargo tree --depth 1 --prefix none | grep '^tiny_http'
 timeout 60 target/debug/lengths

@@ -17,7 +17,7 @@ trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 
 python3 -m venv venv
-venv/bin/pip install -q --disable-pip-version-check urllib3==2.8.0 requests==2.34.2
+timeout 300 venv/bin/pip install -q --disable-pip-version-check urllib3==2.8.0 requests==2.34.2
 
 cat > client.py <<'PY'
 import http.server
