@@ -513,3 +513,25 @@ fn http_date(now: Timestamp) -> String {
     let timestamp = jiff::Timestamp::from_second(seconds).unwrap_or_default();
     DateTimePrinter::new().timestamp_to_rfc9110_string(&timestamp).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use tiny_http::TestRequest;
+
+    use super::*;
+    use crate::http::unsent::PRESSING_BYTES;
+
+    /// As many as there are writers, or half of the memory: whatever is short first.
+    #[test]
+    fn readers_are_hurried_where_memory_is_short() {
+        let deadlines = Deadlines::new(Connections { local_port: 0 });
+        let pool = Pool::start("writer", 2, 2, Priority::Normal).unwrap();
+        let writers = Writers { pool, deadlines };
+        let unsent = Unsent::default();
+        let reader = Reader::of(&Exchange::new(TestRequest::new().into(), 0));
+        let _held = unsent.hold(reader, PRESSING_BYTES - 1);
+        assert!(writers.slot(&unsent).is_some() && !writers.deadlines.is_hurried());
+        let _more = unsent.hold(reader, 1);
+        assert!(writers.slot(&unsent).is_some() && writers.deadlines.is_hurried());
+    }
+}

@@ -61,6 +61,9 @@ const HASH_QUEUE: usize = 64;
 const BODY_READERS: usize = 128;
 /// Bodies that wait to be read.
 const BODY_QUEUE: usize = 256;
+/// In bytes: with so much of bodies that were read, and whose requests wait to be handled, no more
+/// are read.
+const MAX_BODIES_BYTES: usize = 32 * 1024 * 1024;
 /// How long requests under way may take to finish when the server stops.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a draining server looks whether it is done.
@@ -98,6 +101,8 @@ pub(super) struct Loop {
     /// What is to be handled next, in the order in which it came to be so. A connection has one
     /// request in flight, so that it has one of them at most.
     tasks: VecDeque<Task>,
+    /// Bytes of the bodies among them that workers have read.
+    bodies_bytes: usize,
     /// Whether a turn had no room for any of them.
     is_held_up: bool,
     /// Whether workers have more to say than the last turn has heard.
@@ -171,6 +176,7 @@ impl Loop {
             replies: Vec::new(),
             reply_bytes: 0,
             tasks: VecDeque::new(),
+            bodies_bytes: 0,
             is_held_up: false,
             is_behind: false,
             failure: None,
@@ -335,7 +341,8 @@ impl Loop {
         if self.readers.is_busy() {
             self.reading.hurry(HURRIED_BODY_DEADLINE);
         }
-        let Some(slot) = self.readers.slot() else {
+        let has_memory = self.bodies_bytes < MAX_BODIES_BYTES;
+        let Some(slot) = self.readers.slot().filter(|_| has_memory) else {
             self.metrics.refuse("bodies");
             return self.refuse_unread(exchange, Problem::overloaded());
         };

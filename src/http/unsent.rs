@@ -17,7 +17,7 @@ use crate::model::UserId;
 /// keep up is cut off at once.
 const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
 /// With so many of them who does not read is given less time, as where all writers are busy.
-const PRESSING_BYTES: usize = MAX_UNSENT_BYTES / 2;
+pub(super) const PRESSING_BYTES: usize = MAX_UNSENT_BYTES / 2;
 /// The share of the clients of one network.
 const OF_NETWORK: Share = Share { bytes: 64 * 1024 * 1024, replies: 192 };
 /// The share of a user, wherever they are: the longest page there can be, and some.

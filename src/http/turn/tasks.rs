@@ -4,7 +4,7 @@
 //! Whatever becomes a reply stands in one queue, whether it is a request that has come, one whose
 //! body was read, or one whose job is done. So nobody is passed over for ever, and the room that a
 //! turn has is asked for in one place. What is in the queue is bounded by the connections, each of
-//! which has one request in flight, and by the workers' pools.
+//! which has one request in flight, and the bodies in it are so many bytes at most.
 
 use crate::api::Resume;
 use crate::http::ServeError;
@@ -45,7 +45,10 @@ impl Loop {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Received(exchange) => self.tasks.push_back(Task::Handle(exchange)),
+            Event::Received(exchange) => {
+                self.bodies_bytes += exchange.content.len();
+                self.tasks.push_back(Task::Handle(exchange));
+            }
             Event::Done(exchange, resume) => self.tasks.push_back(Task::Resume(exchange, resume)),
             Event::Sent(lane) => self.go_on(lane),
             Event::Ended(lane, ending) => self.end(lane, ending),
@@ -88,7 +91,10 @@ impl Loop {
         {
             match task {
                 Task::Begin(exchange) => self.begin(exchange),
-                Task::Handle(exchange) => self.handle(exchange),
+                Task::Handle(exchange) => {
+                    self.bodies_bytes -= exchange.content.len();
+                    self.handle(exchange);
+                }
                 Task::Resume(exchange, resume) => {
                     let reply = self.app.resume(resume);
                     self.answer(exchange, reply);

@@ -4,6 +4,7 @@ use tiny_http::{Header, Method, TestRequest};
 
 use super::*;
 use crate::http::Settings;
+use crate::http::exchange::Content;
 use crate::model::{Epoch, MessageText, Timestamp, UserId, Username};
 use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
 
@@ -80,5 +81,25 @@ fn a_turn_holds_so_many_bytes_and_one_reply() {
             }
             assert!(begun.wait().is_none(), "it does not sleep while there is something to do");
         }
+    }
+}
+
+/// A body takes memory until its request is handled: with too many of them, no more are read.
+#[test]
+fn bodies_that_were_read_do_not_pile_up() {
+    let (mut begun, authorization) = begun();
+    for (bytes, is_read) in [(MAX_BODIES_BYTES - 1, true), (MAX_BODIES_BYTES, false)] {
+        let number = u16::from(is_read);
+        let mut exchange = begun.asked(Method::Post, number, &authorization);
+        exchange.content = Content::Bytes(vec![b' '; bytes]);
+        begun.sender.send(Event::Received(exchange));
+        begun.hear_all();
+        assert_eq!(begun.bodies_bytes, bytes);
+        let next = begun.asked(Method::Post, 2 + number, &authorization);
+        begun.receive(next, false);
+        assert_eq!(begun.replies.is_empty(), is_read, "{bytes}");
+        begun.work();
+        assert_eq!(begun.bodies_bytes, 0);
+        begun.release();
     }
 }
