@@ -84,6 +84,7 @@ fn blank() -> Reply {
         cache_control: "",
         headers: Vec::new(),
         body: [][..].into(),
+        withheld: 0,
     }
 }
 

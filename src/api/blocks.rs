@@ -9,7 +9,7 @@ use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
 use super::names::Names;
 use super::paging::{Links, Parameter};
 use super::users::{PathUser, no_such_user};
-use super::{App, Call, Failure, Outcome, Reply, to_json};
+use super::{App, Call, Failure, Outcome, Reply};
 use crate::model::{Act, Block, Cursor, Page, Timestamp, User, UserId, Window};
 use crate::problem::{self, Problem};
 
@@ -187,7 +187,8 @@ fn listed(
         let username = names.of(user).unwrap_or_default();
         BlockBody { user, username, by_user: by, at }
     });
-    let reply = Reply::json(200, to_json(&bodies.collect::<Vec<_>>()));
+    let page = call.request.extent().json(&bodies.collect::<Vec<_>>());
+    let reply = Reply::json(200, page);
     let ids =
         items.first().zip(items.last()).map(|(first, last)| (first.user.get(), last.user.get()));
     let links = Links::new(call.request.path, window, app.store.epoch());

@@ -3,12 +3,13 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::content::Extent;
 use super::contract::{Answer, Field, Operation, Shape, Tag};
 use super::messages::MessageBody;
 use super::names::{Expand, Names};
 use super::paging::{Links, Parameter};
 use super::wait::{Patience, Sight, Topic};
-use super::{App, Call, Failure, Outcome, Reply, stream, to_json};
+use super::{App, Call, Failure, Outcome, Reply, stream};
 use crate::model::{Act, Change, Event, EventId, Happening, Mailbox, Page, Timestamp, UserId};
 use crate::problem;
 
@@ -107,25 +108,31 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
         .into_iter()
         .flat_map(|feed| [Topic::Posted(feed), Topic::Done(feed)])
         .collect();
+    let extent = call.request.extent();
     let read = move |app: &mut App| {
         let links = Links { path: &path, with: None, expand, window, epoch: app.store.epoch() };
-        read(app, &links, reader)
+        read(app, &links, reader, extent)
     };
     app.page_or_wait(call, patience, topics, window, read)
 }
 
-fn read(app: &mut App, links: &Links<'_>, reader: UserId) -> Result<Sight, Failure> {
+fn read(
+    app: &mut App,
+    links: &Links<'_>,
+    reader: UserId,
+    extent: Extent,
+) -> Result<Sight, Failure> {
     let Page { items, older } = app.store.events(reader, links.window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let json = match links.expand {
-        Expand::Nothing => to_json(&items.iter().map(EventBody::from).collect::<Vec<_>>()),
+        Expand::Nothing => extent.json(&items.iter().map(EventBody::from).collect::<Vec<_>>()),
         Expand::Authors => {
             // The store is asked again, so that nothing of it can be held meanwhile.
             let items: Vec<_> = items.into_iter().map(Event::into_owned).collect();
             let messages = items.iter().filter_map(Event::message);
             let names = Names::of_authors(&mut *app.store, messages)?;
             let bodies = items.iter().map(|event| EventBody::named(event, &names));
-            to_json(&bodies.collect::<Vec<_>>())
+            extent.json(&bodies.collect::<Vec<_>>())
         }
     };
     let reply = Reply::json(200, json).with("Link", links.field(ids, older));

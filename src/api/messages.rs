@@ -7,9 +7,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use self::writer::MessageWriter;
 use super::body::{self, Given};
 use super::conditional::{is_known, tag_of};
+use super::content::Extent;
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
 use super::idempotency::{self, replayed};
 use super::names::{Expand, Names};
@@ -253,24 +253,30 @@ fn list(
     let expand = query.expand()?;
     let patience = Patience::of(call, &query, window)?;
     let path: Box<str> = call.request.path.into();
+    let extent = call.request.extent();
     let read = move |app: &mut App| {
         let links = Links { path: &path, with, expand, window, epoch: app.store.epoch() };
-        read(app, &links, mailbox)
+        read(app, &links, mailbox, extent)
     };
     app.page_or_wait(call, patience, vec![Topic::Posted(mailbox)], window, read)
 }
 
 /// A page of a mailbox, and its links.
-fn read(app: &mut App, links: &Links<'_>, mailbox: Mailbox) -> Result<Sight, Failure> {
+fn read(
+    app: &mut App,
+    links: &Links<'_>,
+    mailbox: Mailbox,
+    extent: Extent,
+) -> Result<Sight, Failure> {
     let Page { items, older } = app.store.messages(mailbox, links.window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let json = match links.expand {
-        Expand::Nothing => MessageWriter::array(items.iter().map(|item| &**item), None),
+        Expand::Nothing => writer::page(items.iter().map(|item| &**item), None, extent),
         Expand::Authors => {
             // The store is asked again, so that nothing of it can be held meanwhile.
             let items: Vec<Message> = items.into_iter().map(Cow::into_owned).collect();
             let names = Names::of_authors(&mut *app.store, items.iter())?;
-            MessageWriter::array(items.iter(), Some(&names))
+            writer::page(items.iter(), Some(&names), extent)
         }
     };
     let reply = Reply::json(200, json).with("Link", links.field(ids, older));

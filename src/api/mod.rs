@@ -10,6 +10,7 @@ mod blocks;
 mod body;
 pub mod client;
 mod conditional;
+mod content;
 pub mod contract;
 pub mod conversations;
 pub mod cors;
@@ -47,6 +48,7 @@ use crate::store::{Backend, Snapshot, StoreError};
 use crate::sys::{Clock, Entropy};
 
 use client::Proxies;
+use content::{Extent, Rendering};
 use conversations::ReadMark;
 use cors::Cors;
 use limits::{Limiters, Limits};
@@ -148,6 +150,11 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// How much of the content of its reply is wanted.
+    fn extent(&self) -> Extent {
+        if self.method == "HEAD" { Extent::Length } else { Extent::Whole }
+    }
+
     /// One with neither fields nor content.
     #[must_use]
     pub fn new(method: &'a str, target: &'a str, client: IpAddr) -> Request<'a> {
@@ -196,8 +203,10 @@ pub struct Reply {
     pub cache_control: &'static str,
     /// Further fields. Values hold nothing that a client chose freely.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
-    /// The content. A `HEAD` is answered with its length only.
+    /// The content, as far as it was made.
     pub body: Cow<'static, [u8]>,
+    /// How long the content is that was not made, because a `HEAD` asks for its length only.
+    pub withheld: usize,
 }
 
 /// What is known of a request when it has been handled, for who counts and logs.
@@ -274,14 +283,32 @@ const NO_SUCH_PATH: &str = "no such path; /docs shows those there are";
 const NOT_FOR_CACHES: &str = "no-store";
 
 impl Reply {
-    /// A JSON reply. `body` is the JSON.
-    fn json(status: u16, body: Vec<u8>) -> Reply {
-        Reply::new(status, "application/json", body)
+    /// A JSON reply. `content` is the JSON.
+    fn json(status: u16, content: impl Into<Rendering>) -> Reply {
+        match content.into() {
+            Rendering::Bytes(body) => Reply::new(status, "application/json", body),
+            Rendering::Length(withheld) => {
+                Reply { withheld, ..Reply::new(status, "application/json", &[][..]) }
+            }
+        }
     }
 
     fn new(status: u16, content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Reply {
         let (cache_control, headers) = (NOT_FOR_CACHES, Vec::new());
-        Reply { status, content_type, cache_control, headers, body: body.into() }
+        let (body, withheld) = (body.into(), 0);
+        Reply { status, content_type, cache_control, headers, body, withheld }
+    }
+
+    /// How long the content is, made or not.
+    #[must_use]
+    pub fn content_length(&self) -> usize {
+        self.withheld + self.body.len()
+    }
+
+    /// Lets go of the content, of which only the length is wanted.
+    pub fn withhold(&mut self) {
+        self.withheld = self.content_length();
+        self.body = Cow::Borrowed(&[]);
     }
 
     /// One without content.

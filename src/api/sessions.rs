@@ -160,7 +160,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
             current: call.session == Some(session.id),
         })
         .collect();
-    Ok(Outcome::Reply(Reply::json(200, to_json(&bodies))))
+    Ok(Outcome::Reply(Reply::json(200, call.request.extent().json(&bodies))))
 }
 
 /// `DELETE /api/users/me/sessions/{sid}`

@@ -26,8 +26,8 @@ const RETRY_MILLIS: u64 = 2000;
 /// Events that are looked for at once, at most.
 pub(crate) const MAX_EVENTS: usize = 200;
 /// In bytes: when a page or the news are as long as this, the rest waits for the next ones. The
-/// last event may go beyond it.
-const MAX_PAGE_BYTES: usize = 64 * 1024;
+/// last event may go beyond it, but is shorter than it.
+pub(crate) const MAX_PAGE_BYTES: usize = 64 * 1024;
 
 /// A request that is answered with a stream.
 pub struct Subscription {

@@ -120,6 +120,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let Page { items, older } = app.store.users(window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let bodies: Vec<UserBody<'_>> = items.iter().map(|item| (&**item).into()).collect();
-    let reply = Reply::json(200, to_json(&bodies)).with("Link", links.field(ids, older));
+    let page = call.request.extent().json(&bodies);
+    let reply = Reply::json(200, page).with("Link", links.field(ids, older));
     Ok(Outcome::Reply(reply))
 }

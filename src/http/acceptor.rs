@@ -9,8 +9,8 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::panic::catch_unwind;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,6 +18,7 @@ use socket2::SockRef;
 
 use super::connections::inode;
 use super::tcp_info::TcpInfo;
+use super::waker::Waker;
 
 /// How many that are not accepting any more are listened to. Of one more, the oldest is not.
 const MAX_RETIRED: usize = 64;
@@ -36,10 +37,6 @@ pub(super) struct Acceptor {
     waker: Waker,
     retired: VecDeque<(Instant, Arc<tiny_http::Server>)>,
 }
-
-/// Wakes who waits for a request.
-#[derive(Clone)]
-pub(super) struct Waker(Arc<Mutex<Arc<tiny_http::Server>>>);
 
 /// What comes of waiting.
 pub(super) enum Arrival {
@@ -67,7 +64,7 @@ impl Acceptor {
     pub(super) fn start(listener: TcpListener) -> io::Result<Acceptor> {
         let (current, fd) = serve(&listener)?;
         let (current, listener) = (Arc::new(current), Arc::new(listener));
-        let waker = Waker(Arc::new(Mutex::new(Arc::clone(&current))));
+        let waker = Waker::new(Arc::clone(&current));
         let accepting = Arc::new(AtomicI32::new(fd));
         Ok(Acceptor { listener, current, accepting, waker, retired: VecDeque::new() })
     }
@@ -100,7 +97,7 @@ impl Acceptor {
         let (fresh, fd) = serve(&self.listener)?;
         let fresh = Arc::new(fresh);
         self.accepting.store(fd, Ordering::Relaxed);
-        *self.waker.server() = Arc::clone(&fresh);
+        self.waker.waits_for(Arc::clone(&fresh));
         let old = std::mem::replace(&mut self.current, fresh);
         self.retired.push_back((Instant::now(), old));
         if self.retired.len() > MAX_RETIRED {
@@ -109,20 +106,21 @@ impl Acceptor {
         Ok(refused)
     }
 
-    /// Waits for a request, or to be woken, which is `None`.
+    /// Waits for a request, or to be woken, which is `None`. Whatever it was, who was told
+    /// something before this returns is to be heard then.
     pub(super) fn wait(&self) -> Option<Arrival> {
-        arrival(self.current.recv())
+        self.waker.sleep(|| arrival(self.current.recv()))
     }
 
     /// The same for so long at most.
     pub(super) fn wait_for(&self, time: Duration) -> Option<Arrival> {
-        self.current.recv_timeout(time).transpose().and_then(arrival)
+        self.waker.sleep(|| self.current.recv_timeout(time).transpose().and_then(arrival))
     }
 
     /// What is there now.
     pub(super) fn next(&mut self) -> Option<Arrival> {
         let current = || self.current.try_recv().transpose();
-        // Asked twice, because what looks like the end may be a nudge between two requests.
+        // Asked twice, because what looks like the end may be a nudge that came late.
         let found = current().or_else(current);
         found.and_then(arrival).or_else(|| self.next_of_retired())
     }
@@ -172,16 +170,6 @@ fn is_ready(listener: &TcpListener) -> bool {
     poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready == 1)
 }
 
-impl Waker {
-    pub(super) fn wake(&self) {
-        self.server().unblock();
-    }
-
-    fn server(&self) -> std::sync::MutexGuard<'_, Arc<tiny_http::Server>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Door {
     /// Whether somebody accepts. The accept thread has a descriptor of the listening socket to
     /// itself, which is closed when the thread ends, however it does.
@@ -198,6 +186,7 @@ impl Door {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::net::TcpStream;
 
     use super::*;
@@ -222,5 +211,24 @@ mod tests {
         acceptor.renew(0).unwrap();
         assert_eq!(acceptor.retired.len(), 1);
         assert!(acceptor.door().is_attended());
+    }
+
+    /// Who is awake anyway is not woken: a request would wait behind all that was said.
+    #[test]
+    fn nudges_do_not_stand_before_requests() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut acceptor = Acceptor::start(listener).unwrap();
+        let waker = acceptor.waker();
+        for _ in 0..1000 {
+            waker.wake();
+        }
+        let mut client = TcpStream::connect(addr).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: veche\r\n\r\n").unwrap();
+        // The first look may be for what was said.
+        let found = (0..2).find_map(|_| acceptor.wait_for(Duration::from_secs(30)));
+        let Some(Arrival::Request(request, _)) = found else { panic!("there is no request") };
+        std::mem::forget(request);
+        assert!(acceptor.next().is_none());
     }
 }

@@ -9,12 +9,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-use super::broadcast::{Command, End, Ended, Opening, Segment, StreamId, Told};
+use super::broadcast::{Command, End, Ended, MAX_HELD_BYTES, Opening, Segment, StreamId, Told};
 use super::connections::is_another;
 use super::listener::{Chunk, Flushed, Listener};
 use super::reaper::MAX_HEAD_BYTES;
@@ -30,6 +30,10 @@ const STALL_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a listener may take for a page, however slowly it reads: as long as it does, all of the
 /// page is in memory, and those of many together would leave no room for others.
 const PAGE_DEADLINE: Duration = Duration::from_secs(30);
+/// The same while memory is short.
+const HURRIED_PAGE_DEADLINE: Duration = Duration::from_secs(5);
+/// In bytes: with so much in memory for listeners it is.
+const PRESSING_BYTES: usize = MAX_HELD_BYTES / 2;
 /// How often heartbeats and deadlines are looked for, at most.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(50);
 /// Looking for sockets is followed by a rest of so many times its own length: with thousands of
@@ -49,6 +53,8 @@ pub(super) struct Audience<E> {
     dirty: Vec<StreamId>,
     told: Vec<Told<E>>,
     heartbeat: Arc<Chunk>,
+    /// Bytes of all chunks.
+    held: Arc<AtomicUsize>,
     next_sweep: Instant,
     next_search: Instant,
 }
@@ -110,6 +116,7 @@ impl<E> Audience<E> {
             dirty: Vec::new(),
             told: Vec::new(),
             heartbeat: Chunk::new(HEARTBEAT, held),
+            held: Arc::clone(held),
             next_sweep: now,
             next_search: now,
         })
@@ -177,7 +184,15 @@ impl<E> Audience<E> {
         self.unfound.push(id);
     }
 
+    /// How long a listener may take for a page.
+    fn page_deadline(&self) -> Duration {
+        let is_pressing = self.held.load(Ordering::Relaxed) >= PRESSING_BYTES;
+        if is_pressing { HURRIED_PAGE_DEADLINE } else { PAGE_DEADLINE }
+    }
+
     fn page(&mut self, id: StreamId, page: Option<&Arc<Chunk>>, is_last: bool, now: Instant) {
+        // Pages are all that there can be much of, and with one more of them memory may be short.
+        self.next_sweep = self.next_sweep.min(now + self.page_deadline());
         let Some(member) = self.members.get_mut(&id).filter(|it| it.ending.is_none()) else {
             return;
         };
@@ -312,13 +327,14 @@ impl<E> Audience<E> {
             return;
         }
         let mut next = now + HEARTBEAT_INTERVAL;
+        let page_deadline = self.page_deadline();
         let (mut silent, mut over) = (Vec::new(), Vec::new());
         for (id, member) in &self.members {
             let Listener { spoken, progress, page_since, .. } = member.listener;
             let (due, list) = if member.listener.is_idle() {
                 (spoken + HEARTBEAT_INTERVAL, &mut silent)
             } else {
-                let page = page_since.map(|since| since + PAGE_DEADLINE);
+                let page = page_since.map(|since| since + page_deadline);
                 (page.into_iter().fold(progress + STALL_DEADLINE, Instant::min), &mut over)
             };
             if member.expires <= now {

@@ -25,7 +25,7 @@ use crate::model::UserId;
 /// In bytes: with so much news on the way to this thread no more is sent to it.
 const MAX_BACKLOG_BYTES: usize = 128 * 1024;
 /// In bytes: with so much in memory for listeners nothing more is read for them.
-const MAX_HELD_BYTES: usize = 256 * 1024 * 1024;
+pub(super) const MAX_HELD_BYTES: usize = 256 * 1024 * 1024;
 /// Sockets that are looked after at once.
 const MAX_READY: usize = 512;
 /// In place of a stream's number: there are commands.

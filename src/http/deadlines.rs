@@ -70,6 +70,12 @@ impl Deadlines {
         }
     }
 
+    /// Whether haste was needed not long ago.
+    #[cfg(test)]
+    pub(super) fn is_hurried(&self) -> bool {
+        self.watched.lock().unwrap().hurried.is_some()
+    }
+
     /// Shuts the connections of overdue jobs down.
     pub(super) fn enforce(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,11 +2,11 @@
 
 use std::sync::mpsc::{self, Receiver};
 
-use super::acceptor::Waker;
 use super::broadcast::Told;
 use super::exchange::Exchange;
 use super::lanes::{Ending, LaneId};
 use super::reaper::Sweep;
+use super::waker::Waker;
 use crate::api::Resume;
 use crate::store::{Snapshot, StoreError};
 
@@ -32,7 +32,7 @@ pub(super) enum Event {
     Snapshot(mpsc::Sender<Result<Option<Snapshot>, StoreError>>),
 }
 
-/// The workers' end of the loop's queue: an event and a nudge.
+/// The workers' end of the loop's queue: an event, and waking the loop.
 #[derive(Clone)]
 pub(super) struct Sender {
     events: mpsc::Sender<Event>,

@@ -41,6 +41,13 @@ pub(super) enum Content {
     Broken,
 }
 
+impl Content {
+    /// The memory it takes, in bytes.
+    pub(super) fn len(&self) -> usize {
+        if let Content::Bytes(bytes) = self { bytes.len() } else { 0 }
+    }
+}
+
 /// How the body of a request is delimited, and so who may read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {

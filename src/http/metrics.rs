@@ -11,16 +11,17 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::pool::Depth;
 use super::process::Process;
+use super::rhythm::Rhythm;
 use crate::api::routes::Route;
 use crate::store::Counters;
 
 /// Upper bounds in seconds: from what a short page takes to what nobody waits for.
-const SECONDS: [f64; 14] =
+pub(super) const SECONDS: [f64; 14] =
     [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0];
 /// The route of requests that match none: their paths are their clients' own words.
 const NO_ROUTE: &str = "none";
@@ -33,8 +34,8 @@ pub(super) struct Metrics {
     requests: Family<Labels, Counter>,
     latency: Family<Labels, Histogram>,
     pub(super) logins_throttled: Counter,
-    turn_requests: Histogram,
-    pub(super) sync_seconds: Histogram,
+    pub(super) rhythm: Rhythm,
+    unread_bytes: Gauge,
     in_flight: Gauge,
     parked: Gauge,
     streams: Gauge,
@@ -93,17 +94,12 @@ impl Metrics {
                 "Logins refused because of too many before them",
                 Counter::default(),
             ),
-            turn_requests: add(
+            rhythm: Rhythm::new(all),
+            unread_bytes: add(
                 all,
-                "turn_requests",
-                "Replies that one turn of the loop let go",
-                Histogram::new(exponential_buckets(1.0, 2.0, 9)),
-            ),
-            sync_seconds: add(
-                all,
-                "sync_duration_seconds",
-                "Time to make durable what a turn wrote",
-                seconds(),
+                "unread_bytes",
+                "Bytes of replies that clients have not read",
+                Gauge::default(),
             ),
             in_flight: add(
                 all,
@@ -183,16 +179,14 @@ impl Metrics {
         self.depths.lock().unwrap_or_else(PoisonError::into_inner).push((queue, depth));
     }
 
+    /// So many bytes of replies are not read.
+    pub(super) fn set_unread(&self, bytes: usize) {
+        self.unread_bytes.set(signed(bytes as u64));
+    }
+
     /// A request was refused because this queue is full.
     pub(super) fn refuse(&self, queue: &'static str) {
         self.refused.get_or_create(&vec![("queue", queue.to_owned())]).inc();
-    }
-
-    /// A turn let go so many replies.
-    pub(super) fn turn(&self, replies: usize) {
-        if let Ok(replies @ 1..) = u32::try_from(replies) {
-            self.turn_requests.observe(replies.into());
-        }
     }
 
     /// So many connections are open or stranded, and so many requests in flight.
@@ -257,6 +251,7 @@ impl Metrics {
             }
         }
         drop(depths);
+        self.rhythm.look();
         let process = Process::look();
         self.threads.set(signed(process.threads as u64));
         self.resident_bytes.set(signed(process.resident_bytes));
@@ -270,7 +265,12 @@ impl Metrics {
     }
 }
 
-fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+pub(super) fn add<M: Metric + Clone>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
     registry.register(name, help, metric.clone());
     metric
 }

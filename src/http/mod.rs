@@ -7,7 +7,8 @@
 //! | `content` | reading bodies that may be slow |
 //! | `deadlines` | ending connections on which a worker has waited too long |
 //! | `reply` | writing replies to clients that may be slow |
-//! | `events` | what workers tell the loop |
+//! | `unsent` | what clients have not read yet, and whose share that is |
+//! | `events` | what workers tell the loop; `waker`: wakes it for that, if it sleeps |
 //! | `lanes` | one request in flight per connection |
 //! | `streams` | who is told what happens, and how far each has got |
 //! | `broadcast` | the thread that tells them; `audience`: all of them; `listener`: one |
@@ -20,7 +21,7 @@
 //! | `reaper` | which connections should end |
 //! | `warden` | has that done, and notices a server that cannot be reached |
 //! | `admin` | the operator's own listener |
-//! | `metrics` | what is counted |
+//! | `metrics` | what is counted; `rhythm`: where the time goes |
 //! | `access_log`, `request_id` | what is logged of each request, and what it is called |
 //!
 //! The loop never waits for a client, a hash or a lock: what may take long is a job of a
@@ -46,10 +47,13 @@ pub mod pulse;
 mod reaper;
 mod reply;
 mod request_id;
+mod rhythm;
 mod socket;
 mod streams;
 mod tcp_info;
 mod turn;
+mod unsent;
+mod waker;
 mod warden;
 
 use std::fmt;
@@ -62,11 +66,12 @@ use std::time::Duration;
 use crate::api::App;
 use crate::store::StoreError;
 
-use acceptor::{Acceptor, Waker};
+use acceptor::Acceptor;
 pub use access_log::Destination;
 use admin::Admin;
 pub use socket::listen;
 pub use turn::DRAIN_DEADLINE;
+use waker::Waker;
 
 /// A server that has its port and does not answer yet.
 pub struct Server {

@@ -210,6 +210,15 @@ impl<E> Parking<E> {
         }
     }
 
+    /// Ends the wait of a connection, if a request of it waits, of which something is to be
+    /// remembered until it is answered. Says whether one does.
+    pub(super) fn end_with(&mut self, peer: SocketAddr, remember: impl FnOnce(&mut E)) -> bool {
+        self.end(peer);
+        let ticket = self.by_peer.get(&peer);
+        let parked = ticket.and_then(|ticket| self.parked.get_mut(ticket));
+        parked.map(|parked| remember(&mut parked.exchange)).is_some()
+    }
+
     /// Ends those of all connections but these, as far as they have waited since `then`. Goes
     /// through all of them: it is for when a connection has ended and it is not known which.
     pub(super) fn end_all_but(&mut self, connected: &HashSet<SocketAddr>, then: Instant) {

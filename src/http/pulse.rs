@@ -9,7 +9,7 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -31,10 +31,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The pulse of one server. It ends when this is dropped.
 pub struct Pulse {
+    /// What its requests' targets begin with. Behind it stands when each was sent, in microseconds
+    /// since the pulse began.
     path: String,
     shared: Arc<Shared>,
     thread: Thread,
 }
+
+/// A look at the requests of a pulse from elsewhere.
+pub(super) struct Vigil(Arc<Shared>);
 
 /// Somebody who goes along with the pulse, in its thread.
 pub trait Attendant: Send + 'static {
@@ -64,23 +69,37 @@ pub enum Need {
     Round,
 }
 
-#[derive(Default)]
 struct Shared {
+    begun: Instant,
     busy: AtomicBool,
     stopped: AtomicBool,
+    /// When a request was sent that is not answered, in microseconds since the pulse began; or
+    /// [`NO_REQUEST`].
+    awaited: AtomicU64,
 }
+
+const NO_REQUEST: u64 = u64::MAX;
 
 impl Pulse {
     /// Starts the pulse of the server that listens on `addr`.
     pub fn start(addr: SocketAddr, mut attendant: impl Attendant) -> io::Result<Pulse> {
         // Nobody else can ask for it, so it is no route.
         let secret = u128::from_le_bytes(random(&mut SystemEntropy));
-        let path = format!("/pulse-{secret:032x}");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: pulse\r\nConnection: close\r\n\r\n");
+        let path = format!("/pulse-{secret:032x}/");
         let addr = reachable(addr);
-        let shared = Arc::new(Shared::default());
-        let its_shared = Arc::clone(&shared);
+        let shared = Arc::new(Shared {
+            begun: Instant::now(),
+            busy: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            awaited: AtomicU64::new(NO_REQUEST),
+        });
+        let (its_shared, its_path) = (Arc::clone(&shared), path.clone());
         let thread = thread::Builder::new().name("pulse".to_owned()).spawn(move || {
+            let request = || {
+                let now = its_shared.micros(Instant::now());
+                let end = "HTTP/1.1\r\nHost: pulse\r\nConnection: close\r\n\r\n";
+                format!("GET {its_path}{now} {end}").into_bytes()
+            };
             let mut awaited = None;
             while let Some(busy) = its_shared.rest() {
                 let round = match attendant.tick(busy) {
@@ -88,7 +107,9 @@ impl Pulse {
                     Need::Beat => &SINGLE,
                     Need::Round => &THOROUGH,
                 };
-                let heard = round.beat_until_quiet(addr, request.as_bytes(), &mut awaited);
+                let heard = round.beat_until_quiet(addr, request, &mut awaited);
+                let since = awaited.as_ref().map(|(asked, _)| its_shared.micros(*asked));
+                its_shared.awaited.store(since.unwrap_or(NO_REQUEST), Ordering::Relaxed);
                 attendant.round_ends(heard);
             }
         })?;
@@ -98,7 +119,19 @@ impl Pulse {
     /// Whether a request target is the pulse's own: answer it with anything, quickly.
     #[must_use]
     pub fn is_beat(&self, target: &str) -> bool {
-        target == self.path
+        self.wait_of(target).is_some()
+    }
+
+    /// How long ago a request was sent, if it is the pulse's own.
+    #[must_use]
+    pub fn wait_of(&self, target: &str) -> Option<Duration> {
+        let sent = target.strip_prefix(&self.path)?.parse().map(Duration::from_micros).ok()?;
+        Some(self.shared.begun.elapsed().saturating_sub(sent))
+    }
+
+    /// For who wants to know how long its requests wait that are not answered.
+    pub(super) fn vigil(&self) -> Vigil {
+        Vigil(Arc::clone(&self.shared))
     }
 
     /// Says that clients are active, so that the pulse does not rest for long.
@@ -116,7 +149,25 @@ impl Drop for Pulse {
     }
 }
 
+impl Vigil {
+    /// How long a request has waited by now that is not answered. It is looked at with every
+    /// round: what is answered within milliseconds does not count.
+    pub(super) fn wait(&self) -> Duration {
+        let since = self.0.awaited.load(Ordering::Relaxed);
+        if since == NO_REQUEST {
+            return Duration::ZERO;
+        }
+        self.0.begun.elapsed().saturating_sub(Duration::from_micros(since))
+    }
+}
+
 impl Shared {
+    /// Since the pulse began.
+    fn micros(&self, time: Instant) -> u64 {
+        let micros = time.saturating_duration_since(self.begun).as_micros();
+        u64::try_from(micros).unwrap_or(NO_REQUEST)
+    }
+
     /// Whether requests came in meanwhile. `None` when the pulse has ended.
     fn rest(&self) -> Option<bool> {
         thread::sleep(BUSY_INTERVAL);
@@ -160,7 +211,7 @@ impl Round {
     fn beat_until_quiet(
         &self,
         addr: SocketAddr,
-        request: &[u8],
+        request: impl Fn() -> Vec<u8>,
         awaited: &mut Option<(Instant, TcpStream)>,
     ) -> Heard {
         let begun = Instant::now();
@@ -168,7 +219,7 @@ impl Round {
         let mut threads = Process::look().threads;
         let (mut quiet, mut heard) = (0, Heard::Nothing);
         for _ in 0..MAX_BEATS {
-            let Ok(beat) = open(addr, request) else { break };
+            let Ok(beat) = open(addr, &request) else { break };
             if heard == Heard::Nothing {
                 heard = Heard::Silence;
             }
@@ -212,12 +263,12 @@ impl Round {
     }
 }
 
-fn open(addr: SocketAddr, request: &[u8]) -> io::Result<TcpStream> {
+fn open(addr: SocketAddr, request: impl Fn() -> Vec<u8>) -> io::Result<TcpStream> {
     let mut beat = TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT)?;
     beat.set_read_timeout(Some(PATIENCE))?;
     // The answer is of no interest, and a reset leaves no connection in TIME-WAIT.
     SockRef::from(&beat).set_linger(Some(Duration::ZERO))?;
-    beat.write_all(request)?;
+    beat.write_all(&request())?;
     Ok(beat)
 }
 

@@ -23,9 +23,11 @@ use super::exchange::{Exchange, Framing, Persistence, peer};
 use super::lanes::{Ending, LaneId};
 use super::pool::{Pool, Priority, Slot};
 use super::request_id::RequestId;
+use super::unsent::{Full, Reader, Unsent};
 use crate::api::Reply;
 use crate::api::stream::MEDIA_TYPE;
 use crate::model::Timestamp;
+use crate::problem::{self, Problem};
 
 /// Replies that are written at once to clients that do not keep up.
 const WRITERS: usize = 128;
@@ -43,11 +45,8 @@ const FILE_QUEUE: usize = 48;
 const MAX_WAITS_PER_TURN: usize = 2;
 /// How long a client may take to read a reply.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
-/// The same while all writers are busy and others wait for one.
+/// The same while all writers are busy and others wait for one, or memory is short.
 const HURRIED_WRITE_DEADLINE: Duration = Duration::from_secs(5);
-/// Bytes of replies that clients have not yet read, in all. Beyond it a client that does not
-/// keep up is cut off at once.
-const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
 /// Connections that may be leaked: because their request declared a body of more than
 /// [`MAX_DROPPED_BYTES`], or because its HTTP version has tiny_http wait for itself. Each costs a
 /// thread and two descriptors for good.
@@ -59,7 +58,7 @@ pub(super) struct Outbox {
     file_writers: Writers,
     connections: Connections,
     events: Sender,
-    unsent_bytes: Arc<AtomicUsize>,
+    unsent: Unsent,
     abandoned: Arc<AtomicUsize>,
     stranded: usize,
     date: (u64, String),
@@ -78,6 +77,39 @@ pub(super) enum Sent {
     Ended(Ending),
 }
 
+/// Why a reply cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Busy {
+    /// There is no writer for it, or no memory.
+    Replies,
+    /// There is none for files.
+    Files,
+    /// The client has left so much unread that there is no room for more of its.
+    Reader,
+}
+
+impl Busy {
+    /// What the client is told instead.
+    pub(super) fn problem(self) -> Problem {
+        match self {
+            Busy::Replies | Busy::Files => Problem::overloaded(),
+            Busy::Reader => {
+                let why = "too much of what was asked for from here, or by this user, is not read";
+                Problem::new(problem::OVERLOADED, why)
+            }
+        }
+    }
+
+    /// As it is counted.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Busy::Replies => "replies",
+            Busy::Files => "files",
+            Busy::Reader => "unread",
+        }
+    }
+}
+
 /// Workers that write to clients that may be slow.
 struct Writers {
     pool: Pool,
@@ -85,9 +117,10 @@ struct Writers {
 }
 
 impl Writers {
-    /// Room for a reply, for which those before it are hurried if there is no worker left.
-    fn slot(&self) -> Option<Slot<'_>> {
-        if self.pool.is_busy() {
+    /// Room for a reply, for which those before it are hurried if there is no worker left, or
+    /// little memory.
+    fn slot(&self, unsent: &Unsent) -> Option<Slot<'_>> {
+        if self.pool.is_busy() || unsent.is_pressing() {
             self.deadlines.hurry(HURRIED_WRITE_DEADLINE);
         }
         self.pool.slot()
@@ -95,14 +128,14 @@ impl Writers {
 }
 
 /// A reply that a worker is to write.
-struct Unsent {
+struct Rest {
     /// The rest of the head, and of a short body.
     first: Vec<u8>,
     /// A long body.
     second: Cow<'static, [u8]>,
 }
 
-impl Unsent {
+impl Rest {
     /// The memory it takes: what is part of the program takes none.
     fn len(&self) -> usize {
         let second = if let Cow::Owned(second) = &self.second { second.len() } else { 0 };
@@ -133,7 +166,7 @@ impl Outbox {
             },
             connections,
             events,
-            unsent_bytes: Arc::default(),
+            unsent: Unsent::default(),
             abandoned: Arc::default(),
             stranded: 0,
             date: (u64::MAX, String::new()),
@@ -158,32 +191,42 @@ impl Outbox {
         self.stranded = connections;
     }
 
+    /// Bytes of replies that clients have not read.
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.unsent.bytes()
+    }
+
     /// A turn's replies follow.
     pub(super) fn begin_turn(&mut self) {
         self.waits = 0;
     }
 
-    /// Whether the reply could be written by whoever has to write it; else the queue that is full.
-    pub(super) fn has_room(&self, exchange: &Exchange, reply: &Reply) -> Result<(), &'static str> {
+    /// Whether the reply could be written by whoever has to write it; else what is full.
+    pub(super) fn has_room(&self, exchange: &Exchange, reply: &Reply) -> Result<(), Busy> {
         if exchange.is_head() || !is_long(&reply.body) {
             return Ok(());
         }
-        let (queue, has_room) = match &reply.body {
-            Cow::Borrowed(_) => ("files", self.file_writers.slot().is_some()),
-            Cow::Owned(body) => {
-                ("replies", self.has_memory(body.len()) && self.writers.slot().is_some())
-            }
+        let (writers, queue) = match &reply.body {
+            Cow::Borrowed(_) => (&self.file_writers, Busy::Files),
+            Cow::Owned(_) => (&self.writers, Busy::Replies),
         };
-        if has_room { Ok(()) } else { Err(queue) }
-    }
-
-    fn has_memory(&self, len: usize) -> bool {
-        self.unsent_bytes.load(Ordering::Relaxed) + len <= MAX_UNSENT_BYTES
+        if writers.slot(&self.unsent).is_none() {
+            return Err(queue);
+        }
+        match &reply.body {
+            Cow::Borrowed(_) => Ok(()),
+            Cow::Owned(body) => {
+                self.unsent.room(Reader::of(exchange), body.len()).map_err(|full| match full {
+                    Full::ForAll => Busy::Replies,
+                    Full::ForReader => Busy::Reader,
+                })
+            }
+        }
     }
 
     /// Who writes it.
-    fn writers_of(&self, unsent: &Unsent) -> &Writers {
-        match &unsent.second {
+    fn writers_of(&self, rest: &Rest) -> &Writers {
+        match &rest.second {
             Cow::Borrowed(file) if !file.is_empty() => &self.file_writers,
             _ => &self.writers,
         }
@@ -204,46 +247,60 @@ impl Outbox {
             self.buffer.extend(&*body);
             body = Cow::Borrowed(&[]);
         }
+        let reader = Reader::of(&exchange);
         if exchange.close {
-            let unsent = Unsent { first: mem::take(&mut self.buffer), second: body };
-            return self.send_and_close(exchange, unsent);
+            let rest = Rest { first: mem::take(&mut self.buffer), second: body };
+            return self.send_and_close(exchange, reader, rest);
         }
         let lane = exchange.lane();
         let mut writer = exchange.request.into_writer();
         if is_long || self.waits >= MAX_WAITS_PER_TURN {
-            let unsent = Unsent { first: self.buffer.clone(), second: body };
-            return self.finish_later(writer, lane, unsent);
+            let rest = Rest { first: self.buffer.clone(), second: body };
+            return self.finish_later(writer, lane, reader, rest);
         }
         match write(&mut writer, &self.buffer) {
             Ok(Written::All) => Sent::Now,
             Err(_) => Sent::Ended(Ending::Gone),
             Ok(Written::Some(len)) => {
                 self.waits += 1;
-                let unsent = Unsent { first: self.buffer[len..].to_vec(), second: body };
-                self.finish_later(writer, lane, unsent)
+                let rest = Rest { first: self.buffer[len..].to_vec(), second: body };
+                // Of a socket that was not offered anything it is not known that it is full.
+                if self.unsent.room(reader, rest.len()) == Err(Full::ForReader) {
+                    return self.cut_off(lane);
+                }
+                self.finish_later(writer, lane, reader, rest)
             }
         }
     }
 
-    /// Has a worker write what the socket did not take, or was not offered.
-    fn finish_later(&self, mut writer: ResponseWriter, lane: LaneId, unsent: Unsent) -> Sent {
+    /// Ends the connection of a client that does not read.
+    fn cut_off(&self, lane: LaneId) -> Sent {
         let peer = lane.peer;
-        let writers = self.writers_of(&unsent);
-        let len = unsent.len();
-        let Some(slot) = writers.slot().filter(|_| self.has_memory(len)) else {
-            log::warn!("cutting {peer} off: too many clients do not read their replies");
-            self.connections.sever(peer);
-            return Sent::Ended(Ending::Closed);
-        };
+        log::warn!("cutting {peer} off: too many clients do not read their replies");
+        self.connections.sever(peer);
+        Sent::Ended(Ending::Closed)
+    }
+
+    /// Has a worker write what the socket did not take, or was not offered.
+    fn finish_later(
+        &self,
+        mut writer: ResponseWriter,
+        lane: LaneId,
+        reader: Reader,
+        rest: Rest,
+    ) -> Sent {
+        let peer = lane.peer;
+        let writers = self.writers_of(&rest);
+        let Some(slot) = self.slot_of(writers, reader, &rest) else { return self.cut_off(lane) };
         let (deadlines, events) = (writers.deadlines.clone(), self.events.clone());
-        let unsent_bytes = Arc::clone(&self.unsent_bytes);
-        unsent_bytes.fetch_add(len, Ordering::Relaxed);
+        let held = self.unsent.hold(reader, rest.len());
         slot.submit(move || {
             let deadline = deadlines.watch(peer, WRITE_DEADLINE);
-            let sent = unsent.write(&mut writer);
+            let sent = rest.write(&mut writer);
             drop(deadline);
             drop(writer);
-            unsent_bytes.fetch_sub(len, Ordering::Relaxed);
+            drop(rest);
+            drop(held);
             events.send(match sent {
                 Ok(()) => Event::Sent(lane),
                 Err(_) => Event::Ended(lane, Ending::Gone),
@@ -252,27 +309,33 @@ impl Outbox {
         Sent::Later
     }
 
+    /// A writer, if there is memory for what it is to write. The reader's share is no matter any
+    /// more.
+    fn slot_of<'a>(&self, writers: &'a Writers, reader: Reader, rest: &Rest) -> Option<Slot<'a>> {
+        let has_memory = self.unsent.room(reader, rest.len()) != Err(Full::ForAll);
+        writers.slot(&self.unsent).filter(|_| has_memory)
+    }
+
     /// Has a worker write the reply and end the connection.
-    fn send_and_close(&self, exchange: Exchange, unsent: Unsent) -> Sent {
+    fn send_and_close(&self, exchange: Exchange, reader: Reader, rest: Rest) -> Sent {
         let lane = exchange.lane();
         let peer = lane.peer;
-        let writers = self.writers_of(&unsent);
-        let len = unsent.len();
-        let Some(slot) = writers.slot().filter(|_| self.has_memory(len)) else {
+        let writers = self.writers_of(&rest);
+        let Some(slot) = self.slot_of(writers, reader, &rest) else {
             self.connections.sever(peer);
             self.discard(exchange.request);
             return Sent::Ended(Ending::Closed);
         };
         let (deadlines, abandoned) = (writers.deadlines.clone(), Arc::clone(&self.abandoned));
         let (connections, events) = (self.connections, self.events.clone());
-        let unsent_bytes = Arc::clone(&self.unsent_bytes);
-        unsent_bytes.fetch_add(len, Ordering::Relaxed);
+        let held = self.unsent.hold(reader, rest.len());
         slot.submit(move || {
             let deadline = deadlines.watch(peer, WRITE_DEADLINE);
             let socket = connections.find(peer);
-            close(exchange, socket.as_ref(), &unsent, &abandoned);
+            close(exchange, socket.as_ref(), &rest, &abandoned);
             drop(deadline);
-            unsent_bytes.fetch_sub(len, Ordering::Relaxed);
+            drop(rest);
+            drop(held);
             events.send(Event::Ended(lane, Ending::Closed));
         });
         Sent::Later
@@ -326,7 +389,7 @@ impl Outbox {
         if !matches!(reply.status, 204 | 304) {
             let _ = write!(out, "Content-Type: {}\r\n", reply.content_type);
             if reply.content_type != MEDIA_TYPE {
-                let _ = write!(out, "Content-Length: {}\r\n", reply.body.len());
+                let _ = write!(out, "Content-Length: {}\r\n", reply.content_length());
             } else if exchange.takes_chunks() {
                 out.extend(b"Transfer-Encoding: chunked\r\n");
             }
@@ -400,12 +463,7 @@ pub(super) fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) -> io::Re
 }
 
 /// Writes a reply and ends the connection, leaving no unread body to tiny_http.
-fn close(
-    mut exchange: Exchange,
-    socket: Option<&OwnedFd>,
-    reply: &Unsent,
-    abandoned: &AtomicUsize,
-) {
+fn close(mut exchange: Exchange, socket: Option<&OwnedFd>, reply: &Rest, abandoned: &AtomicUsize) {
     if exchange.unread > MAX_DROPPED_BYTES {
         abandon(exchange, reply, abandoned);
     } else {
@@ -433,7 +491,7 @@ fn close(
 /// declared, which can be more than there is. The only way to get at the socket is an upgrade,
 /// which sends a status line of its own first; an interim one (RFC 9110, section 15.2) is passed
 /// over by clients. Reader and writer are leaked, and with them a thread and two descriptors.
-fn abandon(exchange: Exchange, reply: &Unsent, abandoned: &AtomicUsize) {
+fn abandon(exchange: Exchange, reply: &Rest, abandoned: &AtomicUsize) {
     abandoned.fetch_add(1, Ordering::Relaxed);
     log::warn!(
         "abandoning the connection with {}: it declared a body of {} more bytes",
@@ -454,4 +512,26 @@ fn http_date(now: Timestamp) -> String {
     let seconds = i64::try_from(now.seconds()).unwrap_or(0);
     let timestamp = jiff::Timestamp::from_second(seconds).unwrap_or_default();
     DateTimePrinter::new().timestamp_to_rfc9110_string(&timestamp).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use tiny_http::TestRequest;
+
+    use super::*;
+    use crate::http::unsent::PRESSING_BYTES;
+
+    /// As many as there are writers, or half of the memory: whatever is short first.
+    #[test]
+    fn readers_are_hurried_where_memory_is_short() {
+        let deadlines = Deadlines::new(Connections { local_port: 0 });
+        let pool = Pool::start("writer", 2, 2, Priority::Normal).unwrap();
+        let writers = Writers { pool, deadlines };
+        let unsent = Unsent::default();
+        let reader = Reader::of(&Exchange::new(TestRequest::new().into(), 0));
+        let _held = unsent.hold(reader, PRESSING_BYTES - 1);
+        assert!(writers.slot(&unsent).is_some() && !writers.deadlines.is_hurried());
+        let _more = unsent.hold(reader, 1);
+        assert!(writers.slot(&unsent).is_some() && writers.deadlines.is_hurried());
+    }
 }

@@ -6,6 +6,7 @@
 //! nobody.
 
 mod streaming;
+mod tasks;
 mod upkeep;
 mod waiting;
 
@@ -44,18 +45,25 @@ use crate::api::{App, Job, Outcome, Reply};
 use crate::problem::{self, Problem};
 use crate::store::Counters;
 use crate::sys::random;
+use tasks::Task;
 
-/// Requests that one turn takes at most, so that the first does not wait for the last for long.
+/// Requests that one turn takes in, and that it handles at most, so that the first does not wait
+/// for the last for long.
 const MAX_TURN: usize = 256;
-/// Bytes of replies with which a turn takes no more requests, so that many large pages at once are
-/// not all held at once.
+/// Bytes of replies with which a turn handles no more requests, so that many large pages at once
+/// are not all held at once. The last reply may go beyond it.
 const MAX_TURN_BYTES: usize = 8 * 1024 * 1024;
+/// What workers have to say that a turn hears at most.
+const MAX_EVENTS: usize = 1024;
 /// Hashes that wait for a worker: about two seconds of them.
 const HASH_QUEUE: usize = 64;
 /// Bodies that are read at once.
 const BODY_READERS: usize = 128;
 /// Bodies that wait to be read.
 const BODY_QUEUE: usize = 256;
+/// In bytes: with so much of bodies that were read, and whose requests wait to be handled, no more
+/// are read.
+const MAX_BODIES_BYTES: usize = 32 * 1024 * 1024;
 /// How long requests under way may take to finish when the server stops.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a draining server looks whether it is done.
@@ -90,8 +98,15 @@ pub(super) struct Loop {
     /// Answered in this turn, waiting for its sync.
     replies: Vec<(Exchange, Reply)>,
     reply_bytes: usize,
-    /// In flight since the last turn's replies went out.
-    ready: VecDeque<Exchange>,
+    /// What is to be handled next, in the order in which it came to be so. A connection has one
+    /// request in flight, so that it has one of them at most.
+    tasks: VecDeque<Task>,
+    /// Bytes of the bodies among them that workers have read.
+    bodies_bytes: usize,
+    /// Whether a turn had no room for any of them.
+    is_held_up: bool,
+    /// Whether workers have more to say than the last turn has heard.
+    is_behind: bool,
     /// Why it cannot go on.
     failure: Option<ServeError>,
     /// Whether the server stops: every connection ends with its next reply.
@@ -130,6 +145,7 @@ impl Loop {
             }
             let broadcaster = Broadcaster::start(connections, sender.clone())?;
             let pulse = Pulse::start(local_addr, warden)?;
+            metrics.rhythm.watch(pulse.vigil());
             if let Some(admin) = admin {
                 admin.start(Arc::clone(&metrics), sender.clone())?;
             }
@@ -159,7 +175,10 @@ impl Loop {
             access_log,
             replies: Vec::new(),
             reply_bytes: 0,
-            ready: VecDeque::new(),
+            tasks: VecDeque::new(),
+            bodies_bytes: 0,
+            is_held_up: false,
+            is_behind: false,
             failure: None,
             draining: false,
         })
@@ -169,15 +188,18 @@ impl Loop {
         let served = self.serve();
         // What nobody will answer any more is not dropped either: tiny_http would write and read
         // for each request, and so wait for its client.
-        let Loop { lanes, parking, streams, ready, replies, events, .. } = self;
-        mem::forget((lanes, parking, streams, ready, replies, events));
+        let Loop { lanes, parking, streams, tasks, replies, events, .. } = self;
+        mem::forget((lanes, parking, streams, tasks, replies, events));
         served
     }
 
     fn serve(&mut self) -> Result<(), ServeError> {
         while !self.stopping.load(Ordering::SeqCst) && self.failure.is_none() {
+            let idle_since = Instant::now();
             let first = self.wait();
+            let begun = Instant::now();
             self.turn(first)?;
+            self.metrics.rhythm.turn(begun - idle_since, begun.elapsed());
             if self.outbox.is_exhausted() {
                 self.failure.get_or_insert(ServeError::Abandoned);
             }
@@ -212,26 +234,12 @@ impl Loop {
 
     /// One turn. Answers nothing, and is the last one, if the sync fails.
     fn turn(&mut self, first: Option<Arrival>) -> Result<(), ServeError> {
-        self.catch_up();
-        while self.has_room()
-            && let Some(exchange) = self.ready.pop_front()
-        {
-            self.begin(exchange);
+        self.hear_all();
+        self.take_in(first);
+        if !self.is_held_up {
+            self.catch_up();
         }
-        let mut first = first;
-        for _ in 0..MAX_TURN {
-            match first.take().or_else(|| self.acceptor.next()) {
-                Some(Arrival::Request(request, afterwards)) => self.admit(request, afterwards),
-                Some(Arrival::Dead(error)) => self.mourn(&error),
-                None => break,
-            }
-            if !self.has_room() {
-                break;
-            }
-        }
-        while let Ok(event) = self.events.try_recv() {
-            self.take(event);
-        }
+        self.work();
         let begun = Instant::now();
         if let Err(error) = self.app.sync() {
             self.refuse_all();
@@ -249,7 +257,7 @@ impl Loop {
         let store = self.app.store();
         let counters = store.counters();
         if counters != self.counted {
-            self.metrics.sync_seconds.observe(sync_begun.elapsed().as_secs_f64());
+            self.metrics.rhythm.sync(sync_begun.elapsed());
             self.metrics.count(counters, store.log_bytes());
             self.counted = counters;
         }
@@ -260,17 +268,22 @@ impl Loop {
         self.reply_bytes < MAX_TURN_BYTES
     }
 
-    fn answer(&mut self, exchange: Exchange, reply: Reply) {
-        // What is part of the program is not held for it.
-        if let Cow::Owned(body) = &reply.body {
-            self.reply_bytes += body.len();
+    fn answer(&mut self, exchange: Exchange, mut reply: Reply) {
+        // What is part of the program is not held for it. What is only measured takes as long as
+        // what is made.
+        if matches!(reply.body, Cow::Owned(_)) || reply.withheld > 0 {
+            self.reply_bytes += reply.content_length();
+        }
+        if exchange.is_head() {
+            reply.withhold();
         }
         self.replies.push((exchange, reply));
     }
 
     /// Takes a request in.
     fn admit(&mut self, request: tiny_http::Request, afterwards: Afterwards) {
-        if self.pulse.is_beat(request.url()) {
+        if let Some(wait) = self.pulse.wait_of(request.url()) {
+            self.metrics.rhythm.probe(wait);
             let _ = request.respond(tiny_http::Response::empty(204));
             return;
         }
@@ -278,7 +291,7 @@ impl Loop {
         match self.lanes.admit(request) {
             Admission::Now(mut exchange) => {
                 exchange.close |= afterwards == Afterwards::Ends;
-                self.begin(exchange);
+                self.tasks.push_back(Task::Begin(exchange));
             }
             // Who asks for something else waits no more. That is begun when the reply is out.
             Admission::Later(peer) => {
@@ -328,7 +341,8 @@ impl Loop {
         if self.readers.is_busy() {
             self.reading.hurry(HURRIED_BODY_DEADLINE);
         }
-        let Some(slot) = self.readers.slot() else {
+        let has_memory = self.bodies_bytes < MAX_BODIES_BYTES;
+        let Some(slot) = self.readers.slot().filter(|_| has_memory) else {
             self.metrics.refuse("bodies");
             return self.refuse_unread(exchange, Problem::overloaded());
         };
@@ -369,12 +383,6 @@ impl Loop {
         }
     }
 
-    /// What is answered when a queue is full.
-    fn overloaded(&self, queue: &'static str) -> Reply {
-        self.metrics.refuse(queue);
-        Problem::overloaded().into()
-    }
-
     fn offload(&mut self, exchange: Exchange, job: Job) {
         let Some(slot) = self.hashers.slot() else {
             self.metrics.refuse("hashes");
@@ -389,38 +397,18 @@ impl Loop {
         });
     }
 
-    fn take(&mut self, event: Event) {
-        match event {
-            Event::Received(exchange) => self.handle(exchange),
-            Event::Done(exchange, resume) => {
-                let reply = self.app.resume(resume);
-                self.answer(exchange, reply);
-            }
-            Event::Sent(lane) => self.ready.extend(self.lanes.release(lane)),
-            Event::Ended(lane, ending) => self.end(lane, ending),
-            Event::Stream(told) => self.hear(told),
-            Event::Swept(sweep) => self.reap(&sweep),
-            Event::Unattended { shed } => self.renew(shed),
-            Event::Snapshot(wanted) => {
-                // Who wanted it may have gone.
-                let _ = wanted.send(self.app.snapshot());
-            }
-            Event::Silent => {
-                self.failure.get_or_insert(ServeError::Silent);
-            }
-        }
-    }
-
     /// Lets the turn's replies go.
     fn release(&mut self) {
         let now = self.app.clock().now();
-        self.metrics.turn(self.replies.len());
+        self.metrics.rhythm.replies(self.replies.len());
         self.outbox.begin_turn();
+        self.metrics.set_unread(self.outbox.unread_bytes());
         self.reply_bytes = 0;
         for (exchange, mut reply) in mem::take(&mut self.replies) {
             let lane = exchange.lane();
-            if let Err(queue) = self.outbox.has_room(&exchange, &reply) {
-                reply = self.overloaded(queue);
+            if let Err(busy) = self.outbox.has_room(&exchange, &reply) {
+                self.metrics.refuse(busy.name());
+                reply = busy.problem().into();
             }
             self.app.cors().share(|| exchange.origin(), &mut reply);
             let id = self.ids.of(&exchange);
@@ -436,12 +424,12 @@ impl Loop {
                     method: exchange.method(),
                     route: exchange.trace.route,
                     status: reply.status,
-                    bytes: reply.body.len(),
+                    bytes: reply.content_length(),
                     took,
                 });
             }
             match self.outbox.send(exchange, reply, &id, now) {
-                Sent::Now => self.ready.extend(self.lanes.release(lane)),
+                Sent::Now => self.go_on(lane),
                 Sent::Later => {}
                 Sent::Ended(ending) => self.end(lane, ending),
             }
@@ -471,7 +459,7 @@ impl Loop {
         }
         for request in new {
             match self.lanes.admit(request) {
-                Admission::Now(exchange) => self.ready.push_back(exchange),
+                Admission::Now(exchange) => self.tasks.push_back(Task::Begin(exchange)),
                 Admission::Later(_) => {}
                 Admission::Refused(request) | Admission::Ended(request) => {
                     self.outbox.discard(request);
@@ -490,3 +478,6 @@ impl Loop {
         self.release();
     }
 }
+
+#[cfg(test)]
+mod tests;

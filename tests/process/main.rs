@@ -11,6 +11,7 @@ mod asked;
 mod attempts;
 mod backup;
 mod bodies;
+mod busy;
 mod client;
 mod concurrency;
 #[path = "../contract/mod.rs"]

@@ -1,7 +1,7 @@
 //! A connection on which anything can be said.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -34,7 +34,13 @@ impl Wire {
     /// A client for which next to nothing is buffered on the way. Over loopback a connection holds
     /// some megabytes otherwise, because its segments are so large.
     pub(crate) fn connect_narrow(addr: SocketAddr) -> Wire {
+        Wire::connect_narrow_from(Ipv4Addr::UNSPECIFIED.into(), addr)
+    }
+
+    /// The same from an address of this machine.
+    pub(crate) fn connect_narrow_from(from: IpAddr, addr: SocketAddr) -> Wire {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of this machine");
         // Before it connects: both are agreed upon then.
         socket.set_recv_buffer_size(4096).expect("a small buffer");
         socket.set_tcp_mss(536).expect("small segments");

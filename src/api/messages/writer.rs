@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use crate::api::content::{Extent, Measure, Rendering, Sheet};
 use crate::api::names::Names;
 use crate::model::{Message, Timestamp, UserId};
 
@@ -10,10 +11,10 @@ use crate::model::{Message, Timestamp, UserId};
 ///
 /// Nearly all texts are written in JSON as they are, and nearly all of a page's messages share
 /// their day with the one before, so that the calendar is asked once for many.
-pub(super) struct MessageWriter<'a> {
+pub(super) struct MessageWriter<'a, S> {
     /// Of the authors, if they are wanted.
     names: Option<&'a Names>,
-    json: Vec<u8>,
+    json: S,
     /// The last day since the Unix epoch, and its date with the `T` behind it.
     day: Option<u64>,
     date: String,
@@ -25,22 +26,34 @@ const DAY_MILLIS: u64 = 24 * 60 * 60 * 1000;
 /// Of a date as RFC 3339 has it, with the `T` behind it.
 const DATE_BYTES: usize = "2026-11-22T".len();
 
-impl<'a> MessageWriter<'a> {
-    pub(super) fn array<'m>(
+/// A page of messages, or its length.
+pub(super) fn page<'m>(
+    messages: impl ExactSizeIterator<Item = &'m Message> + Clone,
+    names: Option<&Names>,
+    extent: Extent,
+) -> Rendering {
+    match extent {
+        Extent::Whole => MessageWriter::<Vec<u8>>::array(messages, names).into_rendering(),
+        Extent::Length => MessageWriter::<Measure>::array(messages, names).into_rendering(),
+    }
+}
+
+impl<'a, S: Sheet> MessageWriter<'a, S> {
+    fn array<'m>(
         messages: impl ExactSizeIterator<Item = &'m Message> + Clone,
         names: Option<&'a Names>,
-    ) -> Vec<u8> {
+    ) -> S {
         fetch(messages.clone());
-        let json = Vec::with_capacity(2 + messages.len() * TYPICAL_JSON_BYTES);
+        let json = S::with_capacity(2 + messages.len() * TYPICAL_JSON_BYTES);
         let mut writer = MessageWriter { names, json, day: None, date: String::new() };
-        for message in messages {
-            writer.json.push(if writer.json.is_empty() { b'[' } else { b',' });
+        writer.json.put(b"[");
+        for (n, message) in messages.enumerate() {
+            if n > 0 {
+                writer.json.put(b",");
+            }
             writer.message(message);
         }
-        if writer.json.is_empty() {
-            writer.json.push(b'[');
-        }
-        writer.json.push(b']');
+        writer.json.put(b"]");
         writer.json
     }
 
@@ -49,7 +62,7 @@ impl<'a> MessageWriter<'a> {
         self.number(b",\"from_user\":", message.from.get());
         self.number(b",\"to_user\":", message.to.map_or(0, UserId::get));
         self.text(b",\"text\":", message.text());
-        self.json.extend(b",\"sent_at\":\"");
+        self.json.put(b",\"sent_at\":\"");
         self.timestamp(message.sent_at);
         if message.revision().is_some() {
             self.revision(message);
@@ -57,7 +70,7 @@ impl<'a> MessageWriter<'a> {
         if let Some(name) = self.names.and_then(|names| names.of(message.from)) {
             self.text(b",\"from_username\":", name);
         }
-        self.json.push(b'}');
+        self.json.put(b"}");
     }
 
     /// Few messages have one, so that the way there is not to be in the others'.
@@ -65,27 +78,27 @@ impl<'a> MessageWriter<'a> {
     fn revision(&mut self, message: &Message) {
         match message.edited_at() {
             Some(at) => {
-                self.json.extend(b",\"edited_at\":\"");
+                self.json.put(b",\"edited_at\":\"");
                 self.timestamp(at);
             }
-            None => self.json.extend(b",\"deleted\":true"),
+            None => self.json.put(b",\"deleted\":true"),
         }
     }
 
     fn number(&mut self, before: &[u8], number: u64) {
-        self.json.extend(before);
-        // Writing to a Vec does not fail.
+        self.json.put(before);
+        // Writing to a sheet does not fail.
         let _ = serde_json::to_writer(&mut self.json, &number);
     }
 
     fn text(&mut self, before: &[u8], text: &str) {
-        self.json.extend(before);
+        self.json.put(before);
         if needs_escapes(text) {
             let _ = serde_json::to_writer(&mut self.json, text);
         } else {
-            self.json.push(b'"');
-            self.json.extend(text.as_bytes());
-            self.json.push(b'"');
+            self.json.put(b"\"");
+            self.json.put(text.as_bytes());
+            self.json.put(b"\"");
         }
     }
 
@@ -97,9 +110,9 @@ impl<'a> MessageWriter<'a> {
             self.date = at.to_string();
             self.date.truncate(DATE_BYTES);
         }
-        self.json.extend(self.date.as_bytes());
-        self.json.extend(clock_time(time));
-        self.json.extend(b"Z\"");
+        self.json.put(self.date.as_bytes());
+        self.json.put(&clock_time(time));
+        self.json.put(b"Z\"");
     }
 }
 
@@ -168,6 +181,21 @@ mod tests {
         message
     }
 
+    /// A page, whose length is measured as it is.
+    fn array<'m>(
+        messages: impl ExactSizeIterator<Item = &'m Message> + Clone,
+        names: Option<&Names>,
+    ) -> Vec<u8> {
+        let Rendering::Length(length) = page(messages.clone(), names, Extent::Length) else {
+            panic!("only its length is wanted")
+        };
+        let Rendering::Bytes(bytes) = page(messages, names, Extent::Whole) else {
+            panic!("all of it is wanted")
+        };
+        assert_eq!(bytes.len(), length);
+        bytes
+    }
+
     #[test]
     fn the_writer_writes_what_serde_would() {
         let messages = [
@@ -184,13 +212,13 @@ mod tests {
             let page = &messages[..count];
             let bodies: Vec<MessageBody<'_>> = page.iter().map(Into::into).collect();
             assert_eq!(
-                String::from_utf8(MessageWriter::array(page.iter(), None)).unwrap(),
+                String::from_utf8(array(page.iter(), None)).unwrap(),
                 serde_json::to_string(&bodies).unwrap()
             );
             for names in [Names::default(), Names::from([(UserId::FIRST, "anna")])] {
                 let bodies: Vec<_> = page.iter().map(|it| MessageBody::named(it, &names)).collect();
                 assert_eq!(
-                    String::from_utf8(MessageWriter::array(page.iter(), Some(&names))).unwrap(),
+                    String::from_utf8(array(page.iter(), Some(&names))).unwrap(),
                     serde_json::to_string(&bodies).unwrap()
                 );
             }
@@ -203,7 +231,7 @@ mod tests {
             let text = format!("a{}z", char::from(byte));
             let page = [message(1, None, &text, 0)];
             assert_eq!(
-                String::from_utf8(MessageWriter::array(page.iter(), None)).unwrap(),
+                String::from_utf8(array(page.iter(), None)).unwrap(),
                 serde_json::to_string(&page.each_ref().map(MessageBody::from)).unwrap()
             );
         }

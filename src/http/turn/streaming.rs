@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Loop;
-use crate::api::stream::{self, StreamPage, Subscription};
+use crate::api::stream::{self, MAX_PAGE_BYTES, StreamPage, Subscription};
 use crate::http::access_log::Entry;
 use crate::http::broadcast::{Command, End, Ended, Opening, Segment, StreamId, Told};
 use crate::http::exchange::Exchange;
@@ -17,6 +17,12 @@ use crate::problem::Problem;
 
 /// Pages that are read in a turn at most, so that other requests do not wait for all who catch up.
 const MAX_PAGES: usize = 16;
+/// The same while there are requests to be handled: these go first.
+const MAX_PAGES_BESIDE: usize = 4;
+/// Bytes of pages that are given in a turn at most, beside those of its replies.
+const MAX_PAGES_BYTES: usize = 512 * 1024;
+/// Bytes that a page can have: see [`MAX_PAGE_BYTES`].
+const LONGEST_PAGE_BYTES: usize = 2 * MAX_PAGE_BYTES;
 /// How often a turn looks for news at most: a few hundred events at a time, of which those that
 /// nobody who listens may see are not held up by what the broadcaster takes.
 const MAX_NEWS: usize = 16;
@@ -77,14 +83,21 @@ impl Loop {
         }
         self.publish();
         self.tell_marks();
-        for _ in 0..MAX_PAGES {
-            if self.broadcaster.is_full() {
+        self.give_pages();
+        self.broadcaster.ring();
+    }
+
+    /// Gives pages to those who are not live, in turn, as far as the turn has room for them.
+    fn give_pages(&mut self) {
+        let max_pages = if self.has_tasks() { MAX_PAGES_BESIDE } else { MAX_PAGES };
+        let mut bytes = 0;
+        for _ in 0..max_pages {
+            if bytes + LONGEST_PAGE_BYTES > MAX_PAGES_BYTES || self.broadcaster.is_full() {
                 break;
             }
             let Some(id) = self.streams.next_due() else { break };
-            self.give_page(id);
+            bytes += self.give_page(id);
         }
-        self.broadcaster.ring();
     }
 
     fn begin_stream(&mut self, opened: Opened) {
@@ -158,16 +171,18 @@ impl Loop {
         }
     }
 
-    /// Gives one who is not live a page, and has it go live if that is all.
-    fn give_page(&mut self, id: StreamId) {
+    /// Gives one who is not live a page, and has it go live if that is all. Says how long it is.
+    fn give_page(&mut self, id: StreamId) -> usize {
         let (published, end) = (self.streams.published, self.app.next_event());
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.get_mut(id) else { return 0 };
         if stream.from > end {
             let from = stream.from;
-            return self.streams.wait_for(from, id);
+            self.streams.wait_for(from, id);
+            return 0;
         }
         let Some(page) = self.app.stream_page(stream.user, stream.from) else {
-            return self.end_stream(id);
+            self.end_stream(id);
+            return 0;
         };
         let StreamPage { bytes, next, is_last } = page;
         stream.from = next;
@@ -178,6 +193,7 @@ impl Loop {
             self.streams.go_live(id);
         }
         self.broadcaster.send(Command::Page { id, page, is_last });
+        bytes.len()
     }
 
     /// Has one end. If it has not begun, it is told so behind its beginning: what is said before is

@@ -84,12 +84,11 @@ impl Loop {
     /// Has the request that waits answered, if one of the connection does, and the connection ended
     /// behind that. Streams look after this themselves: what they are told is no end of a head.
     fn end_wait(&mut self, peer: SocketAddr) -> bool {
-        let Some(mut parked) = self.parking.remove(peer) else { return false };
-        self.close_endless(peer);
-        parked.exchange.close = true;
-        let reply = self.app.give_up(&mut parked.wait);
-        self.answer_parked(parked, reply);
-        true
+        let waits = self.parking.end_with(peer, |exchange| exchange.close = true);
+        if waits {
+            self.close_endless(peer);
+        }
+        waits
     }
 
     /// Whether a connection waits for something to happen, for one answer or for many.

@@ -25,7 +25,7 @@ impl Loop {
     /// The next request, once there is one, or something else to do.
     pub(super) fn wait(&self) -> Option<Arrival> {
         let is_due = self.parking.is_due() || self.has_to_stream();
-        if !self.ready.is_empty() || is_due || self.app.has_failed() {
+        if self.has_tasks() || is_due || self.app.has_failed() {
             return None;
         }
         match self.parking.next_deadline().into_iter().chain(self.next_look_at_streams()).min() {
@@ -55,6 +55,8 @@ impl Loop {
     }
 
     /// Looks after those for whom the last turn had no room. Nothing of this turn is handled yet.
+    /// They have half of the bytes of a turn; where a reply of theirs took all of them, those who
+    /// found no room because of it go first in the next one.
     pub(super) fn catch_up(&mut self) {
         if self.parking.is_due() {
             self.look_after(MAX_WOKEN_BYTES);
@@ -126,6 +128,6 @@ impl Loop {
 
     /// How long a server that stops may wait for the next request.
     pub(super) fn drain_interval(&self, longest: Duration) -> Duration {
-        if self.parking.is_due() { Duration::ZERO } else { longest }
+        if self.parking.is_due() || self.has_tasks() { Duration::ZERO } else { longest }
     }
 }

@@ -25,25 +25,58 @@ fn begun(notes: usize) -> Loop {
     Loop::new(server.unwrap(), App::for_tests(Box::new(store))).unwrap()
 }
 
+impl Loop {
+    /// A stream of a user that begins at the beginning.
+    fn listener(&mut self, port: usize, user: UserId) -> StreamId {
+        let subscription = Subscription {
+            reply: Reply::from(Problem::internal()),
+            user,
+            session: None,
+            time_left: Duration::MAX,
+            from: 0,
+        };
+        let peer = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
+        self.streams.admit(peer, &subscription, DESCRIPTORS).unwrap()
+    }
+}
+
 /// What nobody who listens may see takes no room on its way to them, and is looked through all the
 /// same.
 #[test]
 fn a_turn_looks_through_so_much_and_no_more() {
     let most = MAX_NEWS * MAX_EVENTS;
     let mut begun = begun(2 * most);
-    let subscription = Subscription {
-        reply: Reply::from(Problem::internal()),
-        user: UserId::new(2).unwrap(),
-        session: None,
-        time_left: Duration::MAX,
-        from: 0,
-    };
-    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-    let id = begun.streams.admit(peer, &subscription, DESCRIPTORS).unwrap();
+    let id = begun.listener(1, UserId::new(2).unwrap());
     begun.streams.go_live(id);
     begun.publish();
     assert_eq!((begun.streams.published, begun.streams.is_behind), (most as u64, true));
     assert!(begun.has_to_stream(), "the next turn goes on");
     begun.publish();
     assert_eq!((begun.streams.published, begun.streams.is_behind), (2 * most as u64, false));
+}
+
+/// Those who catch up take turns, and not all in one turn; where there are requests, these go first.
+#[test]
+fn a_turn_gives_so_many_pages_and_no_more() {
+    let mut begun = begun(MAX_EVENTS);
+    let page = begun.app.stream_page(UserId::FIRST, 0).unwrap().bytes.len();
+    assert!(page <= LONGEST_PAGE_BYTES);
+    let fit = MAX_PAGES_BYTES.saturating_sub(LONGEST_PAGE_BYTES) / page + 1;
+    assert!(
+        (MAX_PAGES_BESIDE + 1..MAX_PAGES).contains(&fit),
+        "pages of {page} bytes are too short"
+    );
+    for (has_tasks, given) in [(false, fit), (true, MAX_PAGES_BESIDE)] {
+        begun.is_behind = has_tasks;
+        let ids: Vec<_> = (0..MAX_PAGES).map(|n| begun.listener(1 + n, UserId::FIRST)).collect();
+        for id in &ids {
+            begun.streams.is_ready(*id);
+        }
+        begun.give_pages();
+        let left = std::iter::from_fn(|| begun.streams.next_due());
+        assert_eq!(left.collect::<Vec<_>>(), ids[given..], "in the order in which they were ready");
+        for id in ids {
+            begun.streams.remove(id);
+        }
+    }
 }

@@ -1,0 +1,107 @@
+//! What a turn does one after the other: it hears workers, takes in requests, and handles what is
+//! to be handled, as far as there is room.
+//!
+//! Whatever becomes a reply stands in one queue, whether it is a request that has come, one whose
+//! body was read, or one whose job is done. So nobody is passed over for ever, and the room that a
+//! turn has is asked for in one place. What is in the queue is bounded by the connections, each of
+//! which has one request in flight, and the bodies in it are so many bytes at most.
+
+use crate::api::Resume;
+use crate::http::ServeError;
+use crate::http::acceptor::Arrival;
+use crate::http::events::Event;
+use crate::http::exchange::Exchange;
+use crate::http::lanes::LaneId;
+
+use super::{Loop, MAX_EVENTS, MAX_TURN};
+
+/// Something that becomes a reply, or goes on to wait.
+pub(super) enum Task {
+    /// A request has come.
+    Begin(Exchange),
+    /// Its body was read.
+    Handle(Exchange),
+    /// Its job is done.
+    Resume(Exchange, Resume),
+}
+
+impl Loop {
+    /// Whether there is something to do before anything else comes.
+    pub(super) fn has_tasks(&self) -> bool {
+        self.is_behind || !self.tasks.is_empty()
+    }
+
+    /// Hears what workers have to say.
+    pub(super) fn hear_all(&mut self) {
+        self.is_behind = true;
+        for _ in 0..MAX_EVENTS {
+            let Ok(event) = self.events.try_recv() else {
+                self.is_behind = false;
+                break;
+            };
+            self.take(event);
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Received(exchange) => {
+                self.bodies_bytes += exchange.content.len();
+                self.tasks.push_back(Task::Handle(exchange));
+            }
+            Event::Done(exchange, resume) => self.tasks.push_back(Task::Resume(exchange, resume)),
+            Event::Sent(lane) => self.go_on(lane),
+            Event::Ended(lane, ending) => self.end(lane, ending),
+            Event::Stream(told) => self.hear(told),
+            Event::Swept(sweep) => self.reap(&sweep),
+            Event::Unattended { shed } => self.renew(shed),
+            Event::Snapshot(wanted) => {
+                // Who wanted it may have gone.
+                let _ = wanted.send(self.app.snapshot());
+            }
+            Event::Silent => {
+                self.failure.get_or_insert(ServeError::Silent);
+            }
+        }
+    }
+
+    /// A connection's reply is out: what it sent behind its request is next.
+    pub(super) fn go_on(&mut self, lane: LaneId) {
+        self.tasks.extend(self.lanes.release(lane).map(Task::Begin));
+    }
+
+    /// Takes in the requests that have come.
+    pub(super) fn take_in(&mut self, mut first: Option<Arrival>) {
+        for _ in 0..MAX_TURN {
+            match first.take().or_else(|| self.acceptor.next()) {
+                Some(Arrival::Request(request, afterwards)) => self.admit(request, afterwards),
+                Some(Arrival::Dead(error)) => self.mourn(&error),
+                None => break,
+            }
+        }
+    }
+
+    /// Handles what there is room for. The rest is the next turn's.
+    pub(super) fn work(&mut self) {
+        let is_something = !self.tasks.is_empty();
+        let mut handled = 0;
+        while handled < MAX_TURN
+            && self.has_room()
+            && let Some(task) = self.tasks.pop_front()
+        {
+            match task {
+                Task::Begin(exchange) => self.begin(exchange),
+                Task::Handle(exchange) => {
+                    self.bodies_bytes -= exchange.content.len();
+                    self.handle(exchange);
+                }
+                Task::Resume(exchange, resume) => {
+                    let reply = self.app.resume(resume);
+                    self.answer(exchange, reply);
+                }
+            }
+            handled += 1;
+        }
+        self.is_held_up = is_something && handled == 0;
+    }
+}

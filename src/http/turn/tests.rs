@@ -1,0 +1,105 @@
+use std::net::SocketAddr;
+
+use tiny_http::{Header, Method, TestRequest};
+
+use super::*;
+use crate::http::Settings;
+use crate::http::exchange::Content;
+use crate::model::{Epoch, MessageText, Timestamp, UserId, Username};
+use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
+
+/// Messages of the general chat, of the longest text there is, in letters that JSON escapes.
+const MESSAGES: usize = 50;
+/// What a page of them takes, a little less.
+const PAGE_BYTES: usize = MESSAGES * 4096 * 6;
+/// More than one turn may hold.
+const REQUESTS: u16 = 20;
+
+/// Pages that a turn may hold: its bytes, and one reply.
+const MOST: usize = MAX_TURN_BYTES / PAGE_BYTES + 1;
+
+const _: () = assert!(REQUESTS as usize * PAGE_BYTES > 2 * MAX_TURN_BYTES);
+
+/// A loop with somebody, and what they send as `Authorization`.
+fn begun() -> (Loop, String) {
+    let mut store = MemoryStore::new(Epoch(1));
+    let (name, at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
+    store.create_user(NewUser { name, password_hash: "-".into(), created_at: at }).unwrap();
+    for _ in 0..MESSAGES {
+        let text = MessageText::parse("\u{1}".repeat(4096).into()).unwrap();
+        store.post(NewMessage { from: UserId::FIRST, to: None, text, sent_at: at }).unwrap();
+    }
+    let server = Server::bind(([127, 0, 0, 1], 0).into(), Settings::default());
+    let mut begun = Loop::new(server.unwrap(), App::for_tests(Box::new(store))).unwrap();
+    let authorization = begun.app.logged_in_for_tests(UserId::FIRST, at);
+    (begun, authorization)
+}
+
+impl Loop {
+    /// A request for a page on a connection of its own, as it is once its body was read.
+    fn asked(&mut self, method: Method, number: u16, authorization: &str) -> Exchange {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1 + number));
+        let authorization = Header::from_bytes("Authorization", authorization).unwrap();
+        let request = TestRequest::new()
+            .with_method(method)
+            .with_path("/api/messages")
+            .with_header(authorization)
+            .with_remote_addr(peer);
+        match self.lanes.admit(request.into()) {
+            Admission::Now(exchange) => exchange,
+            _ => panic!("its connection is new"),
+        }
+    }
+
+    /// How many replies were let go so far.
+    fn released(&self) -> usize {
+        let text = self.metrics.text();
+        let sum = text.lines().find_map(|line| line.strip_prefix("veche_turn_requests_sum "));
+        sum.unwrap().trim_end_matches(".0").parse().unwrap()
+    }
+}
+
+/// Whatever way a request takes to its reply, and also if it wants the head alone, a turn stops
+/// where it has no room.
+#[test]
+fn a_turn_holds_so_many_bytes_and_one_reply() {
+    for method in [Method::Get, Method::Head] {
+        let (mut begun, authorization) = begun();
+        for number in 0..REQUESTS {
+            let exchange = begun.asked(method.clone(), number, &authorization);
+            begun.sender.send(Event::Received(exchange));
+        }
+        let mut released = 0;
+        for turn in 1.. {
+            begun.turn(None).unwrap();
+            let fresh = begun.released() - released;
+            released += fresh;
+            assert!(fresh <= MOST, "{method}: {fresh} in turn {turn}");
+            assert!(fresh > 0, "{method}: turn {turn} has done nothing");
+            if released >= REQUESTS.into() {
+                break;
+            }
+            assert!(begun.wait().is_none(), "it does not sleep while there is something to do");
+        }
+    }
+}
+
+/// A body takes memory until its request is handled: with too many of them, no more are read.
+#[test]
+fn bodies_that_were_read_do_not_pile_up() {
+    let (mut begun, authorization) = begun();
+    for (bytes, is_read) in [(MAX_BODIES_BYTES - 1, true), (MAX_BODIES_BYTES, false)] {
+        let number = u16::from(is_read);
+        let mut exchange = begun.asked(Method::Post, number, &authorization);
+        exchange.content = Content::Bytes(vec![b' '; bytes]);
+        begun.sender.send(Event::Received(exchange));
+        begun.hear_all();
+        assert_eq!(begun.bodies_bytes, bytes);
+        let next = begun.asked(Method::Post, 2 + number, &authorization);
+        begun.receive(next, false);
+        assert_eq!(begun.replies.is_empty(), is_read, "{bytes}");
+        begun.work();
+        assert_eq!(begun.bodies_bytes, 0);
+        begun.release();
+    }
+}
