@@ -49,8 +49,8 @@ const HURRIED_WRITE_DEADLINE: Duration = Duration::from_secs(5);
 /// keep up is cut off at once.
 const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
 /// Connections that may be leaked: because their request declared a body of more than
-/// [`MAX_DROPPED_BYTES`], or because its HTTP version has tiny_http wait for itself. Each costs a
-/// thread and two descriptors for good.
+/// [`MAX_DROPPED_BYTES`], or because tiny_http does not let go of them. Each costs a thread and two
+/// descriptors for good.
 pub(super) const MAX_LEAKED: usize = 1024;
 
 /// Sends replies.
@@ -151,6 +151,12 @@ impl Outbox {
     pub(super) fn is_exhausted(&self) -> bool {
         // Those that were abandoned are among the stranded, some seconds later.
         self.abandoned.load(Ordering::Relaxed).max(self.stranded) >= MAX_LEAKED
+    }
+
+    /// So many connections more are given up for good.
+    #[cfg(test)]
+    pub(super) fn lose(&self, connections: usize) {
+        self.abandoned.fetch_add(connections, Ordering::Relaxed);
     }
 
     /// So many connections have ended, and tiny_http does not let go of them.

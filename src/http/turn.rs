@@ -490,3 +490,6 @@ impl Loop {
         self.release();
     }
 }
+
+#[cfg(test)]
+mod lost;

@@ -46,7 +46,7 @@ fn a_crowd_behind_nginx() {
 }
 
 fn be_idle(way: Way, store: &str) {
-    let _alone = turnstile::alone();
+    let _pass = turnstile::crowded();
     raise_limit();
     let dir = tempfile::tempdir().unwrap();
     let connections = CONNECTIONS.now();

@@ -36,7 +36,7 @@ fn filled(way: Way, store: &str, dir: &Path) -> Option<Stage> {
 
 /// `clients` of them ask for `requests` pages of `limit` each, and look at nothing.
 fn stall(way: Way, store: &str, clients: usize, requests: usize, limit: usize) {
-    let _alone = turnstile::alone();
+    let _pass = turnstile::crowded();
     let dir = tempfile::tempdir().expect("a directory");
     let Some(mut stage) = filled(way, store, dir.path()) else { return };
     let path = format!("/api/messages?before={PAGE}&limit={limit}");
