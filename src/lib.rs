@@ -16,6 +16,9 @@ pub mod auth;
 pub mod backup;
 pub mod cli;
 pub mod docs;
+#[cfg(test)]
+#[path = "../tests/extent/mod.rs"]
+mod extent;
 pub mod http;
 pub mod model;
 pub mod problem;

@@ -9,6 +9,9 @@
 //! `cargo bench --bench http -- --logins` says whether unknown users can be told by the time that a
 //! login takes to be refused, and fails if so.
 //!
+//! `cargo bench --bench http -- --hostile` measures how much longer a client waits while others mean
+//! harm.
+//!
 //! `cargo bench --bench http -- --parked` measures long polls and streams only, and
 //! `cargo bench --bench http -- --sessions` what many sessions cost.
 //!
@@ -21,6 +24,7 @@ mod client;
 mod comparison;
 mod control;
 mod guesses;
+mod hostile;
 mod loads;
 mod machine;
 mod opening;
@@ -71,16 +75,21 @@ fn main() -> ExitCode {
         ["--parked", "--quick", "--bench"] | ["--quick", "--parked", "--bench"] => {
             only(&Plan::QUICK, parked::measure)
         }
+        ["--hostile", "--bench"] => only(&Plan::FULL, hostile::measure),
+        ["--hostile", "--quick", "--bench"] | ["--quick", "--hostile", "--bench"] => {
+            only(&Plan::QUICK, hostile::measure)
+        }
         ["--sessions", "--bench"] => only(&Plan::FULL, sessions::measure),
         ["--sessions", "--quick", "--bench"] | ["--quick", "--sessions", "--bench"] => {
             only(&Plan::QUICK, sessions::measure)
         }
         // `cargo test --benches` is not asking for minutes of load on a debug build.
         [] => Ok(()),
-        _ => {
-            Err("the arguments are --quick, --logins, --parked, --sessions and --against PATH"
-                .into())
-        }
+        _ => Err(
+            "the arguments are --quick, --logins, --hostile, --parked, --sessions and --against \
+                 PATH"
+                .into(),
+        ),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

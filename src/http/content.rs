@@ -28,10 +28,7 @@ pub(super) const MAX_CHUNKED_BYTES: u64 = 2 * MAX_DISCARDED_BYTES;
 /// Reads the body of `exchange`, which comes from `socket`.
 pub(super) fn read(exchange: &mut Exchange, expects_continue: bool, socket: Option<&OwnedFd>) {
     let declared = exchange.request.body_length().map(|length| length as u64);
-    // Without the 100 it waits for, a client need not send any of it.
-    let not_begun =
-        expects_continue && declared.is_some_and(|length| length > MAX_BODY_BYTES as u64);
-    if not_begun || declared.is_some_and(|length| length > MAX_DROPPED_BYTES) {
+    if is_left_unread(declared, expects_continue) {
         exchange.content = Content::TooLarge;
         exchange.close = true;
         exchange.unread = declared.unwrap_or(0);
@@ -73,6 +70,13 @@ pub(super) fn read(exchange: &mut Exchange, expects_continue: bool, socket: Opti
     };
 }
 
+/// Whether nothing is read of a body of a declared length.
+fn is_left_unread(declared: Option<u64>, expects_continue: bool) -> bool {
+    // Without the 100 it waits for, a client need not send any of it.
+    let most = if expects_continue { MAX_BODY_BYTES as u64 } else { MAX_DROPPED_BYTES };
+    declared.is_some_and(|length| length > most)
+}
+
 /// Takes a body that tiny_http has read already.
 pub(super) fn take_buffered(exchange: &mut Exchange) {
     let mut body = Vec::with_capacity(exchange.request.body_length().unwrap_or(0));
@@ -109,5 +113,15 @@ mod tests {
         let mut short = exchange(BODY.len() + 1, BODY);
         read(&mut short, false, None);
         assert_eq!((short.unread, short.framing), (1, streamed));
+    }
+
+    #[test]
+    fn a_body_that_is_too_long_to_be_dropped_is_left_unread() {
+        assert!(!is_left_unread(None, false));
+        assert!(!is_left_unread(Some(MAX_DROPPED_BYTES), false));
+        assert!(is_left_unread(Some(MAX_DROPPED_BYTES + 1), false));
+        // Who waits to be asked for it need not send any.
+        let most = MAX_BODY_BYTES as u64;
+        assert_eq!([most, most + 1].map(|it| is_left_unread(Some(it), true)), [false, true]);
     }
 }

@@ -225,7 +225,7 @@ impl Round {
             }
             match answer(&beat) {
                 Answer::None if beat.set_nonblocking(true).is_ok() => {
-                    // Reset before it was accepted, it would make tiny_http panic.
+                    // It ends with a goodbye, also if nobody has accepted it yet.
                     let _ = SockRef::from(&beat).set_linger(None);
                     outstanding.push(beat);
                 }

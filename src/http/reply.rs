@@ -48,8 +48,8 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// The same while all writers are busy and others wait for one, or memory is short.
 const HURRIED_WRITE_DEADLINE: Duration = Duration::from_secs(5);
 /// Connections that may be leaked: because their request declared a body of more than
-/// [`MAX_DROPPED_BYTES`], or because its HTTP version has tiny_http wait for itself. Each costs a
-/// thread and two descriptors for good.
+/// [`MAX_DROPPED_BYTES`], or because tiny_http does not let go of them. Each costs a thread and two
+/// descriptors for good.
 pub(super) const MAX_LEAKED: usize = 1024;
 
 /// Sends replies.
@@ -184,6 +184,12 @@ impl Outbox {
     pub(super) fn is_exhausted(&self) -> bool {
         // Those that were abandoned are among the stranded, some seconds later.
         self.abandoned.load(Ordering::Relaxed).max(self.stranded) >= MAX_LEAKED
+    }
+
+    /// So many connections more are given up for good.
+    #[cfg(test)]
+    pub(super) fn lose(&self, connections: usize) {
+        self.abandoned.fetch_add(connections, Ordering::Relaxed);
     }
 
     /// So many connections have ended, and tiny_http does not let go of them.

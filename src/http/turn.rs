@@ -480,4 +480,6 @@ impl Loop {
 }
 
 #[cfg(test)]
+mod lost;
+#[cfg(test)]
 mod tests;

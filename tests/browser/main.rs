@@ -12,6 +12,8 @@
 
 mod browser;
 mod driver;
+#[path = "../extent/mod.rs"]
+mod extent;
 mod operations;
 mod origins;
 mod picture;

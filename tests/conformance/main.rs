@@ -11,6 +11,8 @@
 mod acts;
 mod conversations;
 mod export;
+#[path = "../extent/mod.rs"]
+mod extent;
 mod kill;
 mod owner;
 mod pages;

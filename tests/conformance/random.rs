@@ -5,6 +5,7 @@ use veche::model::{
 };
 use veche::store::{Counters, RetryOf};
 
+use crate::extent::Extent;
 use crate::pair::{
     Pair, event_id, message_id, name, new_message, new_revision, restored_message, restored_user,
     user_id,
@@ -14,11 +15,13 @@ use crate::seed::Random;
 use crate::sessions::session;
 use crate::subject::Subject;
 
-const STEPS: u64 = 100_000;
+const STEPS: Extent<u64> = Extent { short: 8_000, long: 100_000 };
+/// Events after which a store has put the oldest away, which is to happen in a long run.
+const EVENTS: Extent<u64> = Extent { short: 2 * 1024, long: 32 * 1024 };
 /// So many steps with short messages are followed by so many with long ones, so that each of a
 /// store's limits, by count and by size, is the one that is met.
-const PHASE: u64 = 12_500;
-const RESTART_ONCE_IN: u64 = 4_000;
+const PHASE: Extent<u64> = Extent { short: 1_000, long: 12_500 };
+const RESTART_ONCE_IN: Extent<u64> = Extent { short: 400, long: 4_000 };
 
 struct Run<S> {
     pair: Pair<S>,
@@ -37,13 +40,13 @@ pub(crate) fn every_answer_is_the_references<S: Subject>() {
     let (reached, wordy) = (Vec::new(), false);
     let mut run = Run { pair: Pair::<S>::begin(), random, reached, wordy, now: 0, sessions: 0 };
     run.import();
-    for step in 0..STEPS {
-        run.wordy = step / PHASE % 2 == 1;
+    for step in 0..STEPS.now() {
+        run.wordy = step / PHASE.now() % 2 == 1;
         run.step();
     }
     run.pair.expect_all();
     let messages = run.pair.reference.counters().next_event;
-    assert!(messages > 32 * 1024, "{messages} are too few to be put away");
+    assert!(messages > EVENTS.now(), "{messages} are too few");
 }
 
 impl<S: Subject> Run<S> {
@@ -65,7 +68,7 @@ impl<S: Subject> Run<S> {
     }
 
     fn step(&mut self) {
-        if !S::RESTARTS.is_empty() && self.random.once_in(RESTART_ONCE_IN) {
+        if !S::RESTARTS.is_empty() && self.random.once_in(RESTART_ONCE_IN.now()) {
             return self.restart();
         }
         match self.random.below(100) {

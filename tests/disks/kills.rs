@@ -1,9 +1,6 @@
 //! `kill -9` at random instants, under load and while the server starts: what was acknowledged is
 //! there afterwards, in order, and no id is given twice.
-//!
-//! A short run by default; `VECHE_KILLS` sets how many kills.
 
-use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -16,12 +13,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::clients::{Client, Ledger, text};
+use crate::extent::Extent;
 use crate::random::Random;
 use crate::server::{PATIENCE, Server, until, veche};
 use crate::verdict::{self, Told};
 
-/// Kills of a run that is not said to be longer.
-const KILLS: usize = 24;
+const KILLS: Extent<usize> = Extent { short: 24, long: 1000 };
 /// At least one of so many kills must come before the server listens.
 const EARLY_ONE_OF: usize = 5;
 /// Of a hundred kills, so many are meant to.
@@ -52,7 +49,7 @@ struct Lives {
 
 #[test]
 fn no_kill_loses_what_was_acknowledged() {
-    let kills = env::var("VECHE_KILLS").ok().map_or(KILLS, |kills| kills.parse().unwrap());
+    let kills = KILLS.now();
     let mut random = Random::new(29);
     let mut lives = Lives::begin();
     while lives.kills < kills || lives.too_few_early() {

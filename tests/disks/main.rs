@@ -7,6 +7,8 @@
 
 mod clients;
 mod disk;
+#[path = "../extent/mod.rs"]
+mod extent;
 mod faults;
 mod full;
 mod hang;

@@ -11,6 +11,7 @@ use veche::store::{Backend, NewMessage, SledStore};
 
 use crate::clients::{Client, Ledger};
 use crate::disk::{Disk, Tree, lay_out};
+use crate::extent::Extent;
 use crate::random::Random;
 use crate::stage::{Stage, directory, late, told_by_all};
 use crate::states::{States, cut_all_along, look, told_in};
@@ -19,11 +20,11 @@ use crate::trace::Event;
 use crate::verdict::Told;
 
 /// Fewer states than this prove too little.
-const STATES_MIN: usize = 5_000;
+const STATES_MIN: Extent<usize> = Extent { short: 300, long: 5_000 };
 /// States at each moment in which anything may have happened to what was not synced.
-const SAMPLES: usize = 9;
+const SAMPLES: Extent<usize> = Extent { short: 1, long: 9 };
 /// Of so many states, one is recovered by a real server, under which the power is cut again.
-const RECOVERED_EVERY: usize = 600;
+const RECOVERED_EVERY: Extent<usize> = Extent { short: 300, long: 600 };
 /// The length from which on a segment of the log is followed by another one, in bytes.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// The longest text there is, in bytes, and more than a record takes beside it.
@@ -32,7 +33,7 @@ const RECORD_BYTES: u64 = 100;
 /// Around the creation of a segment so many calls are looked at, before it and from it on. Each
 /// state is a log of 64 MiB.
 const AROUND: [usize; 2] = [1, 8];
-const SEGMENT_SAMPLES: usize = 2;
+const SEGMENT_SAMPLES: Extent<usize> = Extent { short: 0, long: 2 };
 
 #[test]
 fn no_power_cut_loses_what_was_acknowledged() {
@@ -57,11 +58,11 @@ fn no_power_cut_loses_what_was_acknowledged() {
                 &mut disk,
                 &run.events,
                 &mut told,
-                SAMPLES,
+                SAMPLES.now(),
                 &mut random,
                 &mut states,
                 |case| {
-                    if case.number % RECOVERED_EVERY == RECOVERED_EVERY - 1 {
+                    if case.number % RECOVERED_EVERY.now() == RECOVERED_EVERY.now() - 1 {
                         recovered.push((case.tree.clone(), case.told));
                     }
                     cases.send(case).expect("somebody looks");
@@ -78,7 +79,7 @@ fn no_power_cut_loses_what_was_acknowledged() {
         again += cut_again(&tree, &told_then[..told], &secret, &ledger, &mut random);
     }
     println!("{again} states of a second cut during recovery, none lost");
-    assert!(first + again >= STATES_MIN, "{first} and {again} states");
+    assert!(first + again >= STATES_MIN.now(), "{first} and {again} states");
 }
 
 /// Until it is done with its creation, a store is nothing that could be lost; but what was begun
@@ -108,7 +109,7 @@ fn what_a_killed_start_has_left_is_not_taken_for_durable() {
                     &mut disk,
                     &run.events,
                     &mut told,
-                    SAMPLES,
+                    SAMPLES.now(),
                     &mut random,
                     &mut states,
                     |case| {
@@ -145,9 +146,17 @@ fn cut_again(
     let (mut now, mut states) = (told.to_vec(), States::default());
     let ledger = ledger.lock().unwrap();
     look(&all, &kept, &ledger, |cases| {
-        cut_all_along(&mut disk, &run.events, &mut now, SAMPLES, random, &mut states, |case| {
-            cases.send(case).expect("somebody looks");
-        });
+        cut_all_along(
+            &mut disk,
+            &run.events,
+            &mut now,
+            SAMPLES.now(),
+            random,
+            &mut states,
+            |case| {
+                cases.send(case).expect("somebody looks");
+            },
+        );
     });
     states.count()
 }
@@ -194,7 +203,7 @@ fn no_power_cut_between_two_segments_loses_what_was_acknowledged() {
             &mut disk,
             around,
             &mut now,
-            SEGMENT_SAMPLES,
+            SEGMENT_SAMPLES.now(),
             &mut random,
             &mut states,
             |case| {

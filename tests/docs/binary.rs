@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::host::{Host, Set, Stage, Store};
 
 /// How long it may take to start.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A running process. It is killed on drop.
 pub(crate) struct Binary {

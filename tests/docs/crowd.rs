@@ -13,7 +13,7 @@ const SENDERS: usize = 128 + 256 + 8;
 /// More than may wait for one user.
 const WAITERS: usize = 32 + 1;
 /// How long they may take to use it up.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The connections. They end on drop.
 pub(crate) struct Crowd {

@@ -63,6 +63,9 @@ pub(crate) struct Words<'a> {
     pub(crate) number: usize,
 }
 
+/// The longest that the steps of a case may take for it to be a quick one.
+const QUICK: Duration = Duration::from_secs(2);
+
 /// Where the cases are.
 pub(crate) const DIR: &str = "tests/hostile/cases";
 
@@ -95,6 +98,16 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
 }
 
 impl Case {
+    /// Whether its own pauses take long.
+    pub(crate) fn takes_long(&self) -> bool {
+        let pauses = self.steps.iter().map(|step| match step {
+            Step::Drip(interval, text) => *interval * u32::try_from(text.len()).unwrap_or(u32::MAX),
+            Step::Pause(time) => *time,
+            _ => Duration::ZERO,
+        });
+        pauses.sum::<Duration>() > QUICK
+    }
+
     fn parse(name: &str, number: usize, text: &str) -> Result<Case, String> {
         let mut lines = text.lines();
         let what = lines.next().filter(|line| !line.is_empty()).ok_or("it does not say what")?;

@@ -5,26 +5,26 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::client::{Client, each};
+use crate::extent::Extent;
 use crate::levels::thread_names;
 use crate::line::Line;
-use crate::server::{STORES, Server, until, veche};
+use crate::server::{PATIENCE, STORES, Server, until, veche};
 use crate::wire::get;
 
-/// How often each is brought about, half of the time on each store.
-const ROUNDS: usize = 100;
+/// How often each is brought about on each store.
+const ROUNDS: Extent<usize> = Extent { short: 4, long: 50 };
 /// Connections in a round: more than there is room for.
 const CONNECTIONS: usize = 100;
 /// How many descriptors there are.
 const DESCRIPTORS: usize = 64;
 /// How many threads a user may have beyond those that the user has already.
 const THREADS: usize = 64;
-/// How long a round lasts at most.
-const ROUND: Duration = Duration::from_millis(500);
-/// Within what everybody is served again.
-const SERVED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a round lasts at most: what is taken is given back by the server after a while, and may
+/// not be seen before.
+const ROUND: Duration = Duration::from_secs(2);
 /// Requests in a row that make it normal service.
 const REQUESTS: usize = 5;
 /// Somebody who runs nothing else, where we are root, whom the limit does not bind.
@@ -49,7 +49,9 @@ fn out_of_threads() {
         let (mut command, most) = if rustix::process::getuid().is_root() {
             // It has to get at the binary, wherever that is, and at its data.
             let binary = dir.path().join("veche");
-            fs::copy(env!("CARGO_BIN_EXE_veche"), &binary).unwrap();
+            // Not by ourselves: what another test starts meanwhile would have it open for writing.
+            let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_veche")).arg(&binary).status();
+            assert!(copied.unwrap().success());
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
             // One for each store: the limit is on all that a user runs.
             let user = NOBODY + u32::from(store == "sled");
@@ -106,8 +108,8 @@ fn start(mut command: Command, store: &str, dir: &Path) -> Server {
 fn exhaust(mut server: Server, store: &str, is_exhausted: impl Fn(&Server) -> bool) {
     let ann = Client::signed_up(&server, "ann");
     let request = get(&ann, "/api/users/me");
-    let (mut slowest, mut exhausted) = (Duration::ZERO, 0);
-    for round in 0..ROUNDS / STORES.len() {
+    let mut exhausted = 0;
+    for round in 0..ROUNDS.now() {
         let mut lines = Vec::new();
         for _ in 0..CONNECTIONS {
             // What does not get in has to wait outside, or is turned away.
@@ -118,16 +120,12 @@ fn exhaust(mut server: Server, store: &str, is_exhausted: impl Fn(&Server) -> bo
         exhausted += usize::from(until(ROUND, || is_exhausted(&server).then_some(())).is_some());
         assert!(server.is_alive(), "{store}, round {round}: {}", server.log());
         drop(lines);
-        let begun = Instant::now();
-        let again = until(SERVED_WITHIN, || is_served(server.addr(), &request).then_some(()));
+        let again = until(PATIENCE, || is_served(server.addr(), &request).then_some(()));
         let alive = server.is_alive();
         assert!(again.is_some() && alive, "{store}, round {round}: {}", server.log());
-        slowest = slowest.max(begun.elapsed());
     }
-    println!(
-        "{store}: exhausted in {exhausted} rounds, served again within {slowest:?} after each"
-    );
-    assert!(2 * exhausted > ROUNDS / STORES.len(), "{store}: there was mostly enough");
+    println!("{store}: exhausted in {exhausted} rounds");
+    assert!(exhausted > 0, "{store}: there was always enough");
     server.stop();
 }
 

@@ -11,7 +11,7 @@ use crate::server::{Server, until};
 const SPARE: usize = 8;
 /// Longer than anything may keep a connection: 30 s for a body, the same for its answer, and 5 s in
 /// which tiny_http and the pools keep a thread.
-const PATIENCE: Duration = Duration::from_secs(75);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Levels {

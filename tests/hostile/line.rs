@@ -7,10 +7,11 @@ use std::time::Duration;
 use crate::client::Answer;
 use crate::wire;
 
-/// How long it waits for anything.
+/// How long it waits for anything: less than the 30 s that the server gives a body or a reader, so
+/// that who is answered has not waited for those.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The same for who tries again.
-const HASTE: Duration = Duration::from_secs(1);
+const HASTE: Duration = Duration::from_secs(5);
 
 /// Unlike a [`Wire`](crate::wire::Wire) it takes what a front adds to an answer.
 pub(crate) struct Line(BufReader<TcpStream>);

@@ -2,7 +2,7 @@
 //!
 //! What can be said in bytes and pauses is a file in `cases/`: a new case is a new file, and a row
 //! of `docs/security.md`. What takes crowds is a test here. While any of it goes on, a neighbour
-//! who means no harm is served as if nothing were the matter.
+//! who means no harm is served; how fast, `cargo bench --bench http -- --hostile` measures.
 //!
 //! ```sh
 //! VECHE_DOCS=rewrite cargo test --test hostile table
@@ -24,6 +24,8 @@ mod corpus;
 mod exhaustion;
 #[path = "../process/export.rs"]
 mod export;
+#[path = "../extent/mod.rs"]
+mod extent;
 mod front;
 mod idle;
 mod leaks;

@@ -12,11 +12,11 @@ use crate::outcome::{Fate, Outcome};
 use crate::stage::Way;
 use crate::talk::{Heard, Talk};
 
-/// Longer than any time-out that a case waits for: the longest is 30 s.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
+/// Longer than any time-out that a case waits for, on a busy machine: the longest is 30 s.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// How long an outcome that promises nothing of the connection is left to stand.
 const SETTLING: Duration = Duration::from_millis(200);
-/// How long an ordinary request is waited for; how long it takes the neighbour measures.
+/// How long an ordinary request is waited for.
 const PROMPT: Duration = Duration::from_secs(20);
 
 /// What came of a case.
@@ -93,7 +93,11 @@ impl Scene<'_> {
                     }
                 }
                 Step::HalfClose => talks.iter().for_each(Talk::finish),
-                Step::Reset => heard.extend(talks.drain(..).map(Talk::reset)),
+                Step::Reset => {
+                    // Neither we nor anybody else is gone before the connection was looked at.
+                    talks.iter().for_each(Talk::wait_until_read);
+                    heard.extend(talks.drain(..).map(Talk::reset));
+                }
             }
         }
         Ok(talks)

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use crate::client::Client;
 use crate::front::{Front, Limits, Nginx};
 use crate::levels::Levels;
 use crate::neighbour;
-use crate::server::{Server, veche};
+use crate::server::{Server, until, veche};
 
 /// How clients reach the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,15 @@ impl Stage {
     /// Fails the test unless a neighbour is served well in `requests` requests.
     pub(crate) fn serves(&self, requests: usize, meanwhile: &str) {
         neighbour::visit(self.addr(), self.ann.token(), requests).check(meanwhile);
+    }
+
+    /// Waits until somebody is served, which making many pages can put off.
+    pub(crate) fn is_served_within(&self, patience: Duration, meanwhile: &str) {
+        let ann = Client::new(&self.server).with_token(self.ann.token());
+        let served = until(patience, || {
+            ann.try_get("/api/users/me").is_ok_and(|it| it.status == 200).then_some(())
+        });
+        assert!(served.is_some(), "{meanwhile}: nobody is served");
     }
 
     /// Fails the test unless threads and descriptors come back to what they were.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::client::Answer;
+use crate::server::until;
 use crate::wire;
 
 /// Stands for bytes that are no answer, where a status would be.
@@ -64,6 +65,17 @@ impl Talk {
     /// Says that nothing more will come.
     pub(crate) fn finish(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Waits until the other end's process has taken all that was sent out of its socket, or has
+    /// ended the connection.
+    pub(crate) fn wait_until_read(&self) {
+        let (Ok(local), Ok(peer)) = (self.stream.local_addr(), self.stream.peer_addr()) else {
+            return;
+        };
+        let is_read = || wire::receive_queue(peer, local).is_none_or(|unread| unread == 0);
+        let read = until(WRITE_PATIENCE, || is_read().then_some(()));
+        assert!(read.is_some(), "what was sent is not read");
     }
 
     /// Ends the connection without a goodbye. Gives what was heard until then.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, PASSWORD, credentials};
 use crate::server::{PATIENCE, STORES, Server, run, until, veche};
-use crate::wire::Wire;
+use crate::wire::{BEYOND_DROPPED, Wire};
 
 const LISTEN: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
 
@@ -88,7 +88,7 @@ fn the_public_port_does_not_tell() {
     server.stop();
 }
 
-/// Neither a body that never comes nor one that could not be held does any harm.
+/// Neither a body that never comes nor one that is not let go of does any harm.
 #[test]
 fn the_operators_listener_takes_no_bodies() {
     let dir = tempfile::tempdir().unwrap();
@@ -96,9 +96,8 @@ fn the_operators_listener_takes_no_bodies() {
     let admin = server.admin_addr();
     let post = |head: &str| ask(admin, &format!("POST /metrics HTTP/1.1\r\nHost: x\r\n{head}\r\n"));
     assert!(post("Content-Length: 2\r\n\r\n{}").0.starts_with("HTTP/1.1 405 "));
-    for framing in
-        ["Content-Length: 5000", "Content-Length: 1000000000000", "Transfer-Encoding: chunked"]
-    {
+    let beyond = format!("Content-Length: {BEYOND_DROPPED}");
+    for framing in ["Content-Length: 5000", &beyond, "Transfer-Encoding: chunked"] {
         let mut stream = TcpStream::connect(admin).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!("POST /metrics HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n");
@@ -119,7 +118,10 @@ fn stranded_connections_are_counted() {
     let server = Server::start_with("memory", dir.path(), &args);
     let admin = server.admin_addr();
     for _ in 0..3 {
-        Wire::connect(server.addr()).send("GET / HTTP/2.0\r\nHost: x\r\n\r\n");
+        let mut wire = Wire::connect(server.addr());
+        let head = "POST /login HTTP/1.1\r\nHost: x\r\n";
+        wire.send(format!("{head}Content-Length: {BEYOND_DROPPED}\r\n\r\n"));
+        assert_eq!(wire.answer().status, 413);
     }
     let counted = until(PATIENCE, || {
         (figure(admin, "veche_connections_stranded") == Some(3.0)).then_some(())

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use veche::model::Epoch;
 use veche::store::{Backend, SledStore};
 
 use crate::client::Client;
 use crate::export::make_up_export;
-use crate::server::{PATIENCE, Server, run, veche};
+use crate::server::{Server, run, veche};
 use crate::transfer::{digest, export, import, lived_in, stderr, views};
 
 /// How a server answers.
@@ -243,12 +243,10 @@ fn a_server_that_falls_silent_is_given_up() {
     let kept = tempfile::tempdir().unwrap();
     for sent in [Vec::new(), ok(good.len(), &[]), ok(good.len(), &good[..good.len() / 2])] {
         let giver = Giver::of(Answer::Silence, sent);
-        let begun = Instant::now();
         let patience = Duration::from_millis(300);
         let file = kept.path().join("backup");
         let given_up = veche::backup::fetch(&giver.url(), &file, patience, &mut ());
         assert!(given_up.unwrap_err().to_string().contains("timeout"));
-        assert!(begun.elapsed() < PATIENCE / 2);
         assert_eq!(names(kept.path()), [] as [&str; 0]);
     }
 }

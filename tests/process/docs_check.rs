@@ -7,6 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -15,11 +16,14 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::export::close;
+use crate::extent::Extent;
 use crate::server::{STORES, Server, run_within, until, veche};
 use crate::turnstile;
 
 /// How long a whole run may take, on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(10);
+/// The stores that a deployment has here.
+const ON: Extent<&[&str]> = Extent { short: &["sled"], long: &STORES };
 
 /// What a run said.
 struct Said {
@@ -76,7 +80,7 @@ fn command(args: &[&str]) -> Command {
 
 #[test]
 fn a_fresh_server_is_as_documented() {
-    for store in STORES {
+    for store in ON.now() {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());
         check(server.addr()).all_the_same();
@@ -130,7 +134,7 @@ fn counts(reader: &Client) -> (usize, usize, usize) {
 #[test]
 fn nobody_else_is_addressed() {
     const USERS: u64 = 1100;
-    for store in STORES {
+    for store in ON.now() {
         let dir = tempfile::tempdir().unwrap();
         let secret = dir.path().join("secret");
         fs::write(&secret, [7; 32]).unwrap();
@@ -190,10 +194,7 @@ fn password_hash(dir: &Path) -> String {
     Client::signed_up(&server, "somebody");
     server.stop();
     let data = store.path().join("data");
-    let exported = Said::of(run_within(
-        veche().args(["export", "--data-dir"]).arg(data),
-        Duration::from_secs(30),
-    ));
+    let exported = Said::of(run_within(veche().args(["export", "--data-dir"]).arg(data), PATIENCE));
     let user: Value = serde_json::from_str(exported.stdout.lines().nth(1).unwrap()).unwrap();
     user["user"]["password_hash"].as_str().unwrap().to_owned()
 }
@@ -225,7 +226,7 @@ fn a_town(users: u64, password_hash: &str) -> Vec<u8> {
 #[test]
 fn settings_show() {
     let dir = tempfile::tempdir().unwrap();
-    let args = ["--min-password-length", "8", "--token-ttl", "60"];
+    let args = ["--min-password-length", "8", "--token-ttl", "600"];
     let server = Server::start_with("memory", dir.path(), &args);
     let said = check(server.addr());
     assert_eq!(said.code, Some(1), "{}{}", said.stdout, said.stderr);
@@ -242,7 +243,7 @@ fn settings_show() {
         ]
     );
     for shown in [
-        "    body.expires_in\n      expected  3600\n      actual    60\n",
+        "    body.expires_in\n      expected  3600\n      actual    600\n",
         "    status\n      expected  201 Created\n      actual    422 Unprocessable Content\n",
         "    not run, because a step before failed: POST /login was answered 401\n",
         "must be at least 3 characters",
@@ -301,7 +302,7 @@ fn a_tool_that_is_missing_is_named() {
 fn a_lie_is_caught() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
-    for (word, lie, caught, what) in [
+    let lies = [
         (
             "psst, Bob",
             "psst, Rob",
@@ -313,25 +314,28 @@ fn a_lie_is_caught() {
         ("rel=\"next\"", "rel=\"nest\"", "paging: The newest page", "Link"),
         ("\"token_type\"", "\"token_tipe\"", "accounts: Log in", "token_type"),
         ("problem+json", "problem-json", "users: Look a user up without a token", "Content-Type"),
-    ] {
-        let said = check(through(server.addr(), word, lie));
-        assert_eq!(said.code, Some(1), "{word}");
+    ];
+    let said = check(through(server.addr(), lies.map(|(word, lie, ..)| (word, lie)).into()));
+    assert_eq!(said.code, Some(1), "{}", said.stdout);
+    for (word, _, caught, what) in lies {
         let caught = format!("DIFFERS  {caught}");
         let mut cases = said.stdout.split("\nDIFFERS").skip(1).map(|case| format!("DIFFERS{case}"));
         let case = cases.find(|case| case.starts_with(&caught));
         assert!(case.is_some_and(|case| case.contains(what)), "{word}\n{}", said.stdout);
     }
     // What is not changed is the same through it.
-    check(through(server.addr(), "never said", "NEVER SAID")).all_the_same();
+    check(through(server.addr(), vec![("never said", "NEVER SAID")])).all_the_same();
 }
 
-/// A way to the server on which `word` becomes `lie`, which is as long, in what it answers.
-fn through(server: SocketAddr, word: &'static str, lie: &'static str) -> SocketAddr {
-    assert_eq!(word.len(), lie.len());
+/// A way to the server on which each word becomes a lie, which is as long, in what it answers.
+fn through(server: SocketAddr, lies: Vec<(&'static str, &'static str)>) -> SocketAddr {
+    assert!(lies.iter().all(|(word, lie)| word.len() == lie.len()));
+    let lies = Arc::new(lies);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = listener.local_addr().unwrap();
     thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
+            let lies = Arc::clone(&lies);
             thread::spawn(move || {
                 let upstream = TcpStream::connect(server).unwrap();
                 let (mut to_server, mut from_client) =
@@ -340,20 +344,22 @@ fn through(server: SocketAddr, word: &'static str, lie: &'static str) -> SocketA
                     let _ = std::io::copy(&mut from_client, &mut to_server);
                     let _ = to_server.shutdown(std::net::Shutdown::Write);
                 });
-                lie_on_the_way(upstream, client, word, lie);
+                lie_on_the_way(upstream, client, &lies);
             });
         }
     });
     addr
 }
 
-fn lie_on_the_way(mut from: TcpStream, mut to: TcpStream, word: &str, lie: &str) {
+fn lie_on_the_way(mut from: TcpStream, mut to: TcpStream, lies: &[(&str, &str)]) {
     // The server writes a small reply at once, so that words come whole.
     let mut piece = vec![0; 64 * 1024];
     while let Ok(len @ 1..) = from.read(&mut piece) {
         let piece = &mut piece[..len];
-        while let Some(at) = piece.windows(word.len()).position(|it| it == word.as_bytes()) {
-            piece[at..at + word.len()].copy_from_slice(lie.as_bytes());
+        for (word, lie) in lies {
+            while let Some(at) = piece.windows(word.len()).position(|it| it == word.as_bytes()) {
+                piece[at..at + word.len()].copy_from_slice(lie.as_bytes());
+            }
         }
         if to.write_all(piece).is_err() {
             return;
@@ -372,7 +378,7 @@ fn a_link_leads_to_nobody_else() {
     let word = "/api/messages?after";
     let lie = format!("@{}/?x", other.local_addr().unwrap());
     let lie = format!("{lie:x<0$}", word.len()).leak();
-    let said = check(through(server.addr(), word, lie));
+    let said = check(through(server.addr(), vec![(word, lie)]));
     assert_eq!(said.code, Some(1), "{}{}", said.stdout, said.stderr);
     let leads = format!("the link leads elsewhere: {lie}");
     let case = said.stdout.split("DIFFERS  paging: Following the link\n").nth(1);

@@ -1,7 +1,7 @@
 //! Connections that hold a thread and two descriptors for nothing.
 
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -11,7 +11,7 @@ use crate::wire::Wire;
 
 /// More than the descriptors that a store or a request opens for a moment.
 const CONNECTIONS: usize = 64;
-const TIMEOUT: [&str; 2] = ["--idle-timeout", "1"];
+const TIMEOUT: [&str; 2] = ["--idle-timeout", "2"];
 
 /// Neither who asks for nothing nor who never finishes asking keeps a connection.
 #[test]
@@ -56,28 +56,21 @@ fn a_slow_body_is_no_idleness() {
          Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     ));
     let idle = Wire::connect(server.addr());
-    let begun = Instant::now();
     // The idle one tells when the time is over.
     assert!({ idle }.is_closed());
-    assert!(begun.elapsed().as_millis() >= 900);
     wire.send("f\r\n{\"text\":\"late\"}\r\n0\r\n\r\n");
     assert_eq!(wire.answer().status, 201);
     server.stop();
 }
 
-/// A head of any length takes no more memory than a head should, and is never waited for.
+/// A head that is longer than one may be is not waited for, long before it is idle.
 #[test]
-fn an_endless_head_is_cut() {
+fn a_head_without_an_end_is_cut() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start("memory", dir.path());
-    for line in ["", "A: b\r\n"] {
+    let server = Server::start_with("memory", dir.path(), &["--idle-timeout", "3600"]);
+    for line in ["x", "A: b\r\n"] {
         let mut wire = Wire::connect(server.addr());
-        wire.send("GET /");
-        let (bytes, begun) =
-            (if line.is_empty() { "x" } else { line }.repeat(10_000), Instant::now());
-        while wire.try_send(&bytes).is_ok() {
-            assert!(begun.elapsed() < PATIENCE, "an endless head is taken");
-        }
+        wire.send_head_until_cut(line);
     }
     assert!(server.log().contains("has no end"), "{}", server.log());
     server.stop();
@@ -99,7 +92,7 @@ fn a_stop_is_not_the_clients_idleness() {
     server.signal(Signal::STOP);
     ask_all();
     // Twice the timeout, which no condition tells.
-    sleep(Duration::from_secs(2));
+    sleep(Duration::from_secs(4));
     server.signal(Signal::CONT);
     for wire in &mut wires {
         assert_eq!([wire.answer().status, wire.answer().status], [200, 200]);

@@ -20,6 +20,8 @@ mod cors;
 mod crash;
 mod docs_check;
 mod export;
+#[path = "../extent/mod.rs"]
+mod extent;
 mod framing;
 mod idle;
 mod limits;

@@ -4,7 +4,6 @@ use serde_json::json;
 
 use crate::client::{Client, PASSWORD, credentials};
 use crate::server::{PATIENCE, Server, until};
-use crate::turnstile;
 use crate::wire::{Wire, get, post};
 
 /// How often each stage is tried.
@@ -12,7 +11,6 @@ const TIMES: usize = 10;
 
 #[test]
 fn a_reset_at_any_stage_harms_nobody() {
-    let _alone = turnstile::alone();
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start("sled", dir.path());
     let ann = Client::signed_up(&server, "ann");
@@ -44,8 +42,8 @@ fn a_reset_at_any_stage_harms_nobody() {
             let mut wires: Vec<Wire> = (0..TIMES).map(|_| Wire::connect(server.addr())).collect();
             for (n, wire) in wires.iter_mut().enumerate() {
                 let _ = wire.try_send(&sent);
-                // Some of the time the server has certainly begun with it.
-                if n % 2 == 0 {
+                // Half of a head may go before anybody has looked at the connection.
+                if n % 2 == 0 || sent.contains("\r\n\r\n") {
                     wire.wait_until_read();
                 }
             }
@@ -57,9 +55,7 @@ fn a_reset_at_any_stage_harms_nobody() {
         }
         assert!(server.is_alive(), "{what}: {}", server.log());
     }
-    // It cannot know that nobody waits for the pages any more.
-    ann.wait_until_idle(PATIENCE);
-    ann.is_served_promptly("after resets");
+    ann.is_served("after resets");
     // Its connection threads live on for some seconds, but hold nothing.
     let left = || (server.descriptors() < before + 10).then_some(());
     let left = until(PATIENCE, left);
@@ -70,7 +66,6 @@ fn a_reset_at_any_stage_harms_nobody() {
 /// has nothing to do with what the connection that was there before had asked for.
 #[test]
 fn a_port_that_is_used_again_is_somebody_else() {
-    let _alone = turnstile::alone();
     let dir = tempfile::tempdir().unwrap();
     // Tries that came to nothing leave logins behind them that are still under way.
     let server = Server::start_with("memory", dir.path(), &["--login-limit", "off"]);
@@ -90,7 +85,6 @@ fn a_port_that_is_used_again_is_somebody_else() {
 /// is not taken for what becomes of the new one's.
 #[test]
 fn a_port_whose_connection_was_cut_off_is_somebody_elses() {
-    let _alone = turnstile::alone();
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with("memory", dir.path(), &["--login-limit", "off"]);
     let ann = Client::signed_up(&server, "ann");
@@ -99,7 +93,7 @@ fn a_port_whose_connection_was_cut_off_is_somebody_elses() {
     let too_many = login.clone() + &page.repeat(70);
     let goes_on = |mut new: Wire| {
         new.send(login.clone() + &page);
-        ann.is_served_promptly("behind two logins from one port");
+        ann.is_served("behind two logins from one port");
         for _ in 0..2 {
             assert_eq!(new.answer().status, 200);
         }

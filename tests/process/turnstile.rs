@@ -1,8 +1,10 @@
-//! Who runs beside whom: tests that measure time run alone, the others as the harness likes.
+//! Who runs beside whom: tests that bring crowds run alone, the others as the harness likes.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::extent::Extent;
 
 /// A right to run servers, held by everything of a test that does.
 pub(crate) struct Pass {
@@ -31,9 +33,10 @@ pub(crate) fn shared() -> Rc<Pass> {
     enter(false)
 }
 
-/// For a test that measures time. To be held before anything is started.
-pub(crate) fn alone() -> Rc<Pass> {
-    enter(true)
+/// For a test that takes most of the machine in a long run. To be held before anything is started.
+pub(crate) fn crowded() -> Rc<Pass> {
+    const ALONE: Extent<bool> = Extent { short: false, long: true };
+    enter(ALONE.now())
 }
 
 fn enter(alone: bool) -> Rc<Pass> {

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::thread::sleep;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -13,6 +14,9 @@ use crate::server::{PATIENCE, until};
 
 /// What tiny_http itself answers, to what is no request.
 const NO_REQUEST: [u16; 4] = [400, 408, 417, 505];
+
+/// A declared length just beyond that up to which the server lets tiny_http drop a body.
+pub(crate) const BEYOND_DROPPED: u64 = 64 * 1024 * 1024 + 1;
 
 /// A client that knows no rules. What it is answered must be to the contract all the same.
 pub(crate) struct Wire {
@@ -83,24 +87,18 @@ impl Wire {
         self.try_send(bytes).expect("the server takes bytes");
     }
 
-    /// Begins a request whose head has no end, until the server ends the connection: of what it is
-    /// sent it must not read more than can be kept.
-    pub(crate) fn send_endless_head(&mut self) {
-        const MOST: usize = 32 * 1024 * 1024;
-        const PIECE: &str = "X: 5678901234567890123456789012\r\n";
-        let piece = PIECE.repeat(16 * 1024 / PIECE.len());
-        self.send("GET / HTTP/1.1\r\n");
-        for _ in 0..MOST / piece.len() {
-            if self.stream.get_mut().write_all(piece.as_bytes()).is_err() {
-                return;
-            }
-            // Not faster than it is read, as far as anybody still does.
-            until(PATIENCE, || {
-                let unread = receive_queue(self.peer_addr, self.local_addr);
-                unread.is_none_or(|unread| unread == 0).then_some(())
-            });
-        }
-        panic!("{MOST} bytes are read");
+    /// Sends a head of such lines and no end, not faster than it may be looked at, until the server
+    /// ends the connection: soon after the 64 KiB that a head may have.
+    pub(crate) fn send_head_until_cut(&mut self, line: &str) {
+        const PIECE: usize = 4 * 1024;
+        const PAUSE: Duration = Duration::from_millis(20);
+        let piece = line.repeat(PIECE / line.len());
+        self.send("GET / HTTP/1.1\r\nX: ");
+        let cut = until(PATIENCE, || {
+            sleep(PAUSE);
+            self.stream.get_mut().write_all(piece.as_bytes()).is_err().then_some(())
+        });
+        cut.expect("a head without an end is cut");
     }
 
     /// Says that nothing more will come. The server may have hung up.
@@ -246,7 +244,7 @@ fn line(stream: &mut impl BufRead) -> io::Result<String> {
 }
 
 /// The bytes that the socket `local` has received from `peer` and its process has not read.
-fn receive_queue(local: SocketAddr, peer: SocketAddr) -> Option<u64> {
+pub(crate) fn receive_queue(local: SocketAddr, peer: SocketAddr) -> Option<u64> {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("a table of connections");
     let (local, peer) = (in_table(local), in_table(peer));
     table.lines().find_map(|line| {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use std::path::PathBuf;
 
+use crate::extent::Extent;
+
 use super::*;
 
 /// Posted and told to the index at once: enough for lists of more than one chunk.
@@ -13,6 +15,9 @@ const INDEXED: u64 = 300;
 const BEHIND: u64 = 9;
 /// Every bit would take minutes: of each byte one, and of the next byte another.
 const BITS: u64 = 8;
+
+/// Every so manieth place is looked at.
+const THINNED: Extent<usize> = Extent { short: 16, long: 1 };
 
 /// A store that was killed, or ended, and the files in it.
 struct Spoilt {
@@ -138,8 +143,8 @@ fn sweep(spoilt: &Spoilt, of: impl Fn(&Path) -> bool, step: usize) {
         if !of(path) {
             continue;
         }
-        for offset in (0..bytes.len()).step_by(step) {
-            let bit = (offset / step) as u64 % BITS;
+        for offset in (0..bytes.len()).step_by(step * THINNED.now()) {
+            let bit = (offset / (step * THINNED.now())) as u64 % BITS;
             spoilt.flip(file, offset, bit);
             let what = format!("bit {bit} at {offset} of {}", path.display());
             *counts.entry(spoilt.outcome(&what)).or_insert(0) += 1;
@@ -197,7 +202,7 @@ fn a_log_that_is_cut_anywhere() {
     let (log, (path, bytes)) =
         spoilt.files.iter().enumerate().find(|(_, (path, _))| of_log(path)).unwrap();
     assert!(bytes.len() > applied);
-    for len in (0..bytes.len()).rev() {
+    for len in (0..bytes.len()).rev().step_by(THINNED.now().div_ceil(4)) {
         spoilt.flip(log, 0, 0);
         fs::write(path, &bytes[..len]).unwrap();
         match spoilt.sample.open() {

@@ -1,0 +1,273 @@
+//! `cargo bench --bench http -- --hostile`: how much longer a client that means no harm waits while
+//! others do, against how long the same client waited right before, without them.
+//!
+//! What is compared follows one another, so that whatever else the machine does meets both. A
+//! request that is not answered well is an error; a ratio beyond its target is not.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use socket2::SockRef;
+
+use crate::Result;
+use crate::client::Client;
+use crate::report::{Report, Spread, Target};
+use crate::subject::{Kind, Store, built_now};
+
+/// How many times as long as alone 99 of 100 requests may take.
+const P99_RATIO: f64 = 10.0;
+/// Requests of the neighbour in each measure: half of them read, half of them write.
+const REQUESTS: usize = 2_000;
+/// How long the neighbour rests between two of them.
+const REST: Duration = Duration::from_millis(1);
+/// How long the others have before it is measured.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Messages of the greatest length, which make a page of a megabyte.
+const LONG: usize = 250;
+const LONGEST_TEXT: usize = 4096;
+const NEIGHBOUR: &str = "neighbour";
+
+/// What others do meanwhile.
+struct Nuisance {
+    name: &'static str,
+    /// Clients that do it, each on a thread of its own.
+    clients: usize,
+    act: fn(&Scene, &AtomicBool) -> Result<()>,
+}
+
+const NUISANCES: [Nuisance; 6] = [
+    Nuisance { name: "200 bodies, a byte each 20 ms", clients: 4, act: drip_bodies },
+    Nuisance { name: "400 half heads", clients: 4, act: hold_half_heads },
+    Nuisance { name: "40 that do not read 1 MB", clients: 4, act: read_nothing },
+    Nuisance { name: "what is no request, on 4 connections", clients: 4, act: talk_nonsense },
+    Nuisance { name: "resets by 4 clients", clients: 4, act: come_and_go },
+    Nuisance { name: "refused logins by 4 clients", clients: 4, act: guess },
+];
+
+/// Where it happens.
+#[derive(Clone)]
+struct Scene {
+    addr: SocketAddr,
+    token: String,
+}
+
+/// A connection that reads whole answers.
+struct Line(BufReader<TcpStream>);
+
+/// Measures each nuisance so many times, on sled.
+pub(crate) fn measure(report: &mut Report, dir: &Path, rounds: usize) -> Result<()> {
+    let store = Store::empty(built_now().into(), Kind::Sled, dir.join("hostile"))?;
+    let server = store.open_with(&["--login-limit", "off"])?;
+    let client = Client::new(server.address);
+    client.register(NEIGHBOUR)?;
+    let scene = Scene { addr: server.address, token: client.log_in(NEIGHBOUR)? };
+    let text = json!({ "text": "x".repeat(LONGEST_TEXT) }).to_string();
+    for _ in 0..LONG {
+        client.post("/api/messages", Some(&scene.token), &text, 201)?;
+    }
+    for nuisance in &NUISANCES {
+        eprintln!("{}", nuisance.name);
+        let (mut alone, mut beside, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let before = scene.visit()?;
+            let meanwhile = nuisance.beside(&scene, || scene.visit())?;
+            ratios.push(percentile(&meanwhile, 99) / percentile(&before, 99));
+            alone.push(before);
+            beside.push(meanwhile);
+        }
+        let measure = format!("neighbour's p99 beside {}, of p99 alone", nuisance.name);
+        report.measure(&measure, Target::AtMost(P99_RATIO), "", Spread::of(ratios));
+        for (what, times) in [("alone", &alone), ("beside", &beside)] {
+            let spread = |figure: fn(&Vec<f64>) -> f64| Spread::of(times.iter().map(figure));
+            report.load(
+                &format!("neighbour {what}: {}", nuisance.name),
+                spread(|times| 1000.0 / mean(times)),
+                spread(|times| percentile(times, 50)),
+                spread(|times| percentile(times, 99)),
+            );
+        }
+    }
+    server.stop()
+}
+
+impl Nuisance {
+    /// What `measure` finds while it goes on.
+    fn beside<T>(&self, scene: &Scene, measure: impl FnOnce() -> Result<T>) -> Result<T> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients: Vec<JoinHandle<Result<()>>> = (0..self.clients)
+            .map(|_| {
+                let (scene, stop, act) = (scene.clone(), Arc::clone(&stop), self.act);
+                thread::spawn(move || act(&scene, &stop))
+            })
+            .collect();
+        thread::sleep(WARM_UP);
+        let measured = measure();
+        stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.join().map_err(|_| format!("a client of {:?} panicked", self.name))??;
+        }
+        measured
+    }
+}
+
+impl Scene {
+    /// How long each request of the neighbour takes, in milliseconds and in ascending order: on a
+    /// connection that it keeps and on new ones.
+    fn visit(&self) -> Result<Vec<f64>> {
+        let (read, write) =
+            (self.request("GET", "/api/messages?limit=1", ""), self.post("good morning"));
+        let (mut times, mut kept) = (Vec::with_capacity(REQUESTS), Line::open(self.addr)?);
+        for round in 0..REQUESTS {
+            let (request, status) = if round % 2 == 0 { (&read, 200) } else { (&write, 201) };
+            let begun = Instant::now();
+            if round % 4 < 2 {
+                kept.ask(request, status)?;
+            } else {
+                Line::open(self.addr)?.ask(request, status)?;
+            }
+            times.push(begun.elapsed().as_secs_f64() * 1000.0);
+            thread::sleep(REST);
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times)
+    }
+
+    fn request(&self, method: &str, path: &str, fields: &str) -> String {
+        let token = &self.token;
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{fields}\r\n"
+        )
+    }
+
+    fn post(&self, text: &str) -> String {
+        let body = json!({ "text": text }).to_string();
+        let length = format!("Content-Length: {}\r\n", body.len());
+        self.request("POST", "/api/messages", &length) + &body
+    }
+
+    /// Connections on which so much was said.
+    fn lines(&self, count: usize, said: &str) -> Result<Vec<Line>> {
+        let open = |_| {
+            let mut line = Line::open(self.addr)?;
+            line.send(said)?;
+            Ok(line)
+        };
+        (0..count).map(open).collect()
+    }
+}
+
+impl Line {
+    fn open(addr: SocketAddr) -> Result<Line> {
+        let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Line(BufReader::new(stream)))
+    }
+
+    fn send(&mut self, bytes: &str) -> Result<()> {
+        Ok(self.0.get_mut().write_all(bytes.as_bytes())?)
+    }
+
+    fn ask(&mut self, request: &str, status: u16) -> Result<()> {
+        self.send(request)?;
+        let (mut line, mut length) = (String::new(), 0);
+        self.0.read_line(&mut line)?;
+        if !line.starts_with(&format!("HTTP/1.1 {status} ")) {
+            return Err(format!("{line:?} and not {status}").into());
+        }
+        while line != "\r\n" {
+            line.clear();
+            if self.0.read_line(&mut line)? == 0 {
+                return Err("half of an answer".into());
+            }
+            if let Some(value) = line.strip_prefix("Content-Length: ") {
+                length = value.trim().parse()?;
+            }
+        }
+        Ok(self.0.read_exact(&mut vec![0; length])?)
+    }
+}
+
+/// Until it is over, with a pause.
+fn until_over(
+    stop: &AtomicBool,
+    pause: Duration,
+    mut act: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    while !stop.load(Ordering::Relaxed) {
+        act()?;
+        thread::sleep(pause);
+    }
+    Ok(())
+}
+
+fn drip_bodies(scene: &Scene, stop: &AtomicBool) -> Result<()> {
+    let begun = scene.request("POST", "/api/messages", "Content-Length: 2000\r\n");
+    let mut lines = scene.lines(50, &begun)?;
+    until_over(stop, Duration::from_millis(20), || {
+        for line in &mut lines {
+            // Those who took too long are cut off, and come again.
+            if line.send(" ").is_err() {
+                *line = Line::open(scene.addr)?;
+                line.send(&begun)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn hold_half_heads(scene: &Scene, stop: &AtomicBool) -> Result<()> {
+    let _lines = scene.lines(100, "GET /api/messages HTTP/1.1\r\nHost: ")?;
+    until_over(stop, Duration::from_millis(50), || Ok(()))
+}
+
+fn read_nothing(scene: &Scene, stop: &AtomicBool) -> Result<()> {
+    let page = scene.request("GET", &format!("/api/messages?after=-1&limit={LONG}"), "");
+    until_over(stop, Duration::from_millis(500), || scene.lines(10, &page).map(drop))
+}
+
+fn talk_nonsense(scene: &Scene, stop: &AtomicBool) -> Result<()> {
+    until_over(stop, Duration::ZERO, || {
+        let mut line = Line::open(scene.addr)?;
+        line.send("nonsense\r\n\r\n")?;
+        // A bare refusal and the end, or a reset.
+        let _ = line.0.read_to_end(&mut Vec::new());
+        Ok(())
+    })
+}
+
+fn come_and_go(scene: &Scene, stop: &AtomicBool) -> Result<()> {
+    until_over(stop, Duration::ZERO, || {
+        let line = Line::open(scene.addr)?;
+        Ok(SockRef::from(line.0.get_ref()).set_linger(Some(Duration::ZERO))?)
+    })
+}
+
+fn guess(scene: &Scene, stop: &AtomicBool) -> Result<()> {
+    let body = json!({ "username": NEIGHBOUR, "password": "battery staple" }).to_string();
+    let length = format!("Content-Length: {}\r\n", body.len());
+    let login = scene.request("POST", "/login", &length) + &body;
+    let mut line = Line::open(scene.addr)?;
+    until_over(stop, Duration::ZERO, || line.ask(&login, 401))
+}
+
+fn mean(times: &[f64]) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let count = times.len() as f64;
+    times.iter().sum::<f64>() / count
+}
+
+/// Of figures in ascending order.
+fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(at).copied().unwrap_or_default()
+}

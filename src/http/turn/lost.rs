@@ -1,0 +1,37 @@
+//! A server that has lost too many connections stops, however it has lost them: the counts are
+//! given to it here.
+
+use std::net::SocketAddr;
+
+use super::*;
+use crate::api::App;
+use crate::http::reply::MAX_LEAKED;
+use crate::http::{Server, Settings};
+use crate::model::Epoch;
+use crate::store::MemoryStore;
+
+fn begun() -> Loop {
+    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), Settings::default());
+    Loop::new(server.unwrap(), App::for_tests(Box::new(MemoryStore::new(Epoch(1))))).unwrap()
+}
+
+#[test]
+fn as_many_as_may_be_lost_are_enough() {
+    let mut begun = begun();
+    begun.outbox.set_stranded(MAX_LEAKED - 1);
+    begun.outbox.lose(MAX_LEAKED - 1);
+    assert!(!begun.outbox.is_exhausted(), "those that were abandoned are among the stranded");
+    begun.outbox.set_stranded(MAX_LEAKED);
+    assert!(begun.outbox.is_exhausted());
+    begun.outbox.set_stranded(0);
+    begun.outbox.lose(1);
+    assert!(begun.outbox.is_exhausted());
+}
+
+/// What it says when it has finished what was under way has the process exit with 1.
+#[test]
+fn a_server_that_has_lost_too_many_stops() {
+    let begun = begun();
+    begun.outbox.lose(MAX_LEAKED);
+    assert!(matches!(begun.run(), Err(ServeError::Abandoned)));
+}
