@@ -32,6 +32,7 @@ mod reference;
 mod request_ids;
 mod resets;
 mod restart;
+mod restores;
 mod retries;
 mod secret;
 mod server;
