@@ -180,7 +180,8 @@ fn open(
             if let Some(file) = to_import {
                 // What it gave out in an earlier run is lost, and may be behind this file.
                 let as_backup = Some(Purpose::Backup);
-                log::info!("{}", told(&read_file(file, &mut store, as_backup, entropy)?));
+                let imported = read_file(file, &mut store, as_backup, entropy)?;
+                told(&imported).lines().for_each(|line| log::info!("{line}"));
             }
             log::info!("store: memory; everything is forgotten when the server ends");
             Ok(Box::new(store))
@@ -189,7 +190,7 @@ fn open(
             if let Some(file) = to_import {
                 let taken_for = serve.restore.then_some(Purpose::Backup);
                 let imported = build(&args.data_dir, epoch, file, taken_for, entropy)?;
-                log::info!("{}", told(&imported));
+                told(&imported).lines().for_each(|line| log::info!("{line}"));
             }
             let mut store = SledStore::open(&args.data_dir, epoch, &mut Display::default())?;
             store.keep_free(serve.min_free_space);
@@ -332,7 +333,8 @@ fn read_file(
         (Box::new(BufReader::new(file)), Some(len))
     };
     let progress = &mut Display::default();
-    let imported = store::restore(source, len, store, taken_for, entropy, progress);
+    let draw = &mut || u64::from_le_bytes(random(entropy));
+    let imported = store::restore(source, len, store, taken_for, draw, progress);
     imported.map_err(|error| match error {
         TransferError::Store(error) => error.into(),
         of_the_file => named(&of_the_file).into(),

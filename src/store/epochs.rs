@@ -16,7 +16,6 @@ use super::facts::{End, State, read};
 use super::record::{DecodeError, Fields};
 use super::{Backend, Counters, RestoreError, Restored, StoreError, session};
 use crate::model::{Cursor, Epoch, MAX_ID};
-use crate::sys::{Entropy, random};
 
 /// How far the ids of a new epoch begin above those of a backup, at least: no server gives out so
 /// many in the time between two backups.
@@ -259,14 +258,14 @@ impl fmt::Display for Renewal {
 }
 
 /// Makes a store that was filled from a backup of epoch `past`, and has a new one by now, go on in
-/// it. All is synced but the last of it.
+/// it. `draw` gives random numbers. All is synced but the last of it.
 pub(super) fn renew(
     store: &mut dyn Backend,
     past: Epoch,
-    entropy: &mut dyn Entropy,
+    draw: &mut dyn FnMut() -> u64,
 ) -> Result<Renewal, RestoreError> {
     let reached = store.counters();
-    let resumed = jump(reached, entropy)?;
+    let resumed = jump(reached, draw)?;
     // Else one that has ended since the backup would be back.
     let sessions = session::end_everybodys(store)?;
     let Epochs { past: there } = Epochs::of(store)?;
@@ -284,7 +283,7 @@ pub(super) fn renew(
 
 /// The ids from which on those of a new epoch begin. Each sequence jumps by itself: from what a
 /// user knows of one, nothing follows for the other.
-fn jump(reached: Counters, entropy: &mut dyn Entropy) -> Result<Counters, StoreError> {
+fn jump(reached: Counters, draw: &mut dyn FnMut() -> u64) -> Result<Counters, StoreError> {
     let mut above = |reached: u64| {
         // Half of what is left stays to be given out.
         let room = MAX_ID.saturating_sub(reached).saturating_sub(MIN_JUMP) / 2;
@@ -296,7 +295,7 @@ fn jump(reached: Counters, entropy: &mut dyn Entropy) -> Result<Counters, StoreE
                  keeps them"
             )));
         }
-        Ok(reached + MIN_JUMP + u64::from_le_bytes(random(entropy)) % spread)
+        Ok(reached + MIN_JUMP + draw() % spread)
     };
     Ok(Counters { next_user: above(reached.next_user)?, next_event: above(reached.next_event)? })
 }

@@ -9,7 +9,6 @@ use super::log::segment::MAGIC;
 use super::transfer::{Summary, TransferError};
 use super::{Backend, Progress, RestoreError, StoreError, backup, export};
 use crate::model::Epoch;
-use crate::sys::{Entropy, random};
 
 /// What has become of a store since a file of it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +54,8 @@ pub struct Imported {
 }
 
 /// Reads an export or a backup, whichever it is, into an empty store, as what it is taken for or,
-/// if that is not said, as what it was written for. What is restored begins a new epoch. `len` is
+/// if that is not said, as what it was written for. What is restored begins a new epoch, for which
+/// `draw` gives random numbers. `len` is
 /// the source's length in bytes, where known. After an error the store holds a part and must be
 /// thrown away.
 pub fn restore(
@@ -63,16 +63,16 @@ pub fn restore(
     len: Option<u64>,
     store: &mut dyn Backend,
     taken_for: Option<Purpose>,
-    entropy: &mut dyn Entropy,
+    draw: &mut dyn FnMut() -> u64,
     progress: &mut dyn Progress,
 ) -> Result<Imported, TransferError> {
-    let fresh = Epoch(u64::from_le_bytes(random(entropy)));
+    let fresh = Epoch(draw());
     let is_restored = |origin: Origin| taken_for.unwrap_or(origin.purpose) == Purpose::Backup;
     let epoch_for = |origin: Origin| if is_restored(origin) { fresh } else { origin.epoch };
     let (summary, origin) = read(source, len, store, &epoch_for, progress)?;
     let mut renewal = None;
     if is_restored(origin) {
-        renewal = Some(renew(store, origin.epoch, entropy).map_err(refused)?);
+        renewal = Some(renew(store, origin.epoch, draw).map_err(refused)?);
         store.sync()?;
     }
     Ok(Imported { summary, origin, renewal })

@@ -8,7 +8,7 @@ use veche::store::{
     self, Backend, Counters, Ended, Epochs, Imported, Lost, MAX_PAST_EPOCHS, MIN_JUMP, MemoryStore,
     Origin, Purpose, Renewal, Restored, Sequence, TransferError,
 };
-use veche::sys::SeededEntropy;
+use veche::sys::{SeededEntropy, random};
 
 use crate::pair::{new_message, new_user};
 use crate::seed::Random;
@@ -59,7 +59,9 @@ fn try_restore(
     seed: u64,
     store: &mut dyn Backend,
 ) -> Result<Imported, TransferError> {
-    store::restore(bytes, None, store, taken_for, &mut SeededEntropy(seed), &mut ())
+    let mut entropy = SeededEntropy(seed);
+    let draw = &mut || u64::from_le_bytes(random(&mut entropy));
+    store::restore(bytes, None, store, taken_for, draw, &mut ())
 }
 
 fn restored<S: Subject>(bytes: &[u8], seed: u64) -> (S, Renewal) {

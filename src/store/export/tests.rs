@@ -99,13 +99,13 @@ fn golden() {
 {"fact":{"account_block":{"of":{"user":2},"is":{"by":1,"at":"2023-11-14T22:13:20.300Z"}}}}
 {"fact":{"sender_block":{"of":{"by":1,"user":2},"is":{"at":"2023-11-14T22:13:20.300Z"}}}}
 {"fact":{"registration":{"of":{},"is":{"by":1,"at":"2023-11-14T22:13:20.300Z"}}}}
-{"end":{"users":2,"messages":5,"revisions":3,"acts":2,"next_user":3,"next_message":10,"sha256":"188dbbfa6c157ad1e0d5994fb68539b2d51954a228cfeee9f66a7a432c6c39d9"}}
+{"end":{"users":2,"messages":5,"revisions":3,"acts":2,"next_user":3,"next_message":10,"sha256":"c360a14facd6b27e900e246a5118bbe5541b75ac9f4ecbd000c66a3b509b43d3"}}
 "#;
     assert_eq!(exported(&mut with_facts()), expected);
     let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
     assert_eq!(
         summary.to_string(),
-        "2 users, 5 messages, 3 edits and deletions, 2 acts of operators, sha256 188dbbfa6c157ad1e0d5994fb68539b2d51954a228cfeee9f66a7a432c6c39d9"
+        "2 users, 5 messages, 3 edits and deletions, 2 acts of operators, sha256 c360a14facd6b27e900e246a5118bbe5541b75ac9f4ecbd000c66a3b509b43d3"
     );
 }
 
