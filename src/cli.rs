@@ -40,17 +40,28 @@ pub struct Cli {
 pub enum Command {
     /// Write a store as JSON lines, ids and password hashes included, and print a digest
     ///
-    /// The server must be stopped. Summary and progress go to standard error.
+    /// The server must be stopped. The file is for a move: where it is imported, the epoch and the
+    /// ids go on, so the store that it is of must not. Summary and progress go to standard error.
     Export {
+        /// Write it as a backup, for a store that goes on: what is restored from it begins a new
+        /// epoch
+        #[arg(long)]
+        backup: bool,
         /// The file to write; must not exist; `-` is standard output
         #[arg(default_value = "-")]
         file: PathBuf,
     },
     /// Read what `export` or `backup` wrote into an empty store, and print the same digest
     ///
-    /// The store appears when it is complete. With `--store memory` the file is only verified.
+    /// An export moves its store. A backup is restored: a new epoch begins, its ids go on far above
+    /// those of the backup, and everybody has to log in again. The store appears when it is
+    /// complete. With `--store memory` the file is only verified.
     Import {
-        /// The file to read; `-` is standard input
+        /// Take the file for a backup, whatever it says: the store that it is of went on
+        #[arg(long)]
+        restore: bool,
+        /// The file to read; `-` is standard input; a directory is a copy of a stopped server's
+        /// data directory, and always a backup
         #[arg(default_value = "-")]
         file: PathBuf,
     },
@@ -262,6 +273,11 @@ pub struct ServeArgs {
     /// Read an export or a backup into the store, which must be empty, before serving
     #[arg(long, env = "VECHE_IMPORT", value_name = "FILE")]
     pub import: Option<PathBuf>,
+    /// Take the file of `--import` for a backup, whatever it says: the store that it is of went on
+    ///
+    /// A memory store always does: it begins with the file again at each start.
+    #[arg(long, env = "VECHE_RESTORE", requires = "import")]
+    pub restore: bool,
 }
 
 impl ServeArgs {

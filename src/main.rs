@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::iter;
 use std::panic;
 use std::path::Path;
@@ -26,7 +26,9 @@ use veche::docs::plan::Plan;
 use veche::http::{self, Destination, Keeper, Server};
 use veche::model::{Epoch, Username};
 use veche::progress::{Display, Lines};
-use veche::store::{self, Backend, Compaction, MemoryStore, SledStore, Summary, TransferError};
+use veche::store::{
+    self, Backend, Compaction, Imported, MemoryStore, Origin, Purpose, SledStore, TransferError,
+};
 use veche::sys::{SystemClock, SystemEntropy, random};
 
 /// A password shorter than this should not be good enough for a network.
@@ -56,8 +58,8 @@ fn main() -> ExitCode {
     }));
     let done = match &cli.command {
         None => serve(&cli.store, &cli.serve),
-        Some(Command::Export { file }) => export(&cli.store, file),
-        Some(Command::Import { file }) => import(&cli.store, file),
+        Some(Command::Export { file, backup }) => export(&cli.store, file, *backup),
+        Some(Command::Import { file, restore }) => import(&cli.store, file, *restore),
         Some(Command::Backup { url, file }) => backup(url, file),
         Some(Command::Check) => check_store(&cli.store),
         Some(Command::Compact) => compact(&cli.store),
@@ -176,16 +178,19 @@ fn open(
         StoreKind::Memory => {
             let mut store = MemoryStore::new(epoch);
             if let Some(file) = to_import {
-                let summary = read_export(file, &mut store)?;
-                log::info!("imported {summary}");
+                // What it gave out in an earlier run is lost, and may be behind this file.
+                let as_backup = Some(Purpose::Backup);
+                let imported = read_file(file, &mut store, as_backup, entropy)?;
+                told(&imported).lines().for_each(|line| log::info!("{line}"));
             }
             log::info!("store: memory; everything is forgotten when the server ends");
             Ok(Box::new(store))
         }
         StoreKind::Sled => {
             if let Some(file) = to_import {
-                let summary = build(&args.data_dir, epoch, file)?;
-                log::info!("imported {summary}");
+                let taken_for = serve.restore.then_some(Purpose::Backup);
+                let imported = build(&args.data_dir, epoch, file, taken_for, entropy)?;
+                told(&imported).lines().for_each(|line| log::info!("{line}"));
             }
             let mut store = SledStore::open(&args.data_dir, epoch, &mut Display::default())?;
             store.keep_free(serve.min_free_space);
@@ -195,7 +200,7 @@ fn open(
     }
 }
 
-fn export(args: &StoreArgs, file: &Path) -> Outcome<()> {
+fn export(args: &StoreArgs, file: &Path, as_backup: bool) -> Outcome<()> {
     if args.store == StoreKind::Memory {
         return Err("a memory store lives in its server only: there is nothing to export".into());
     }
@@ -209,20 +214,43 @@ fn export(args: &StoreArgs, file: &Path) -> Outcome<()> {
         let created = File::create_new(file);
         Box::new(BufWriter::new(created.map_err(|e| format!("{}: {e}", file.display()))?))
     };
-    let summary = store::export(&mut store, &mut out, &mut Display::default())?;
-    eprintln!("exported {summary}");
+    let purpose = if as_backup { Purpose::Backup } else { Purpose::Move };
+    let origin = Origin { epoch: store.epoch(), purpose };
+    let summary = store::export_as(origin, &mut store, &mut out, &mut Display::default())?;
+    eprintln!("exported {}: {summary}", purpose.name());
     Ok(())
 }
 
-fn import(args: &StoreArgs, file: &Path) -> Outcome<()> {
-    let epoch = Epoch(u64::from_le_bytes(random(&mut SystemEntropy::probe()?)));
-    let summary = match args.store {
-        StoreKind::Memory => read_export(file, &mut MemoryStore::new(epoch))?,
-        StoreKind::Sled => build(&args.data_dir, epoch, file)?,
-    };
-    let verb = if args.store == StoreKind::Memory { "verified" } else { "imported" };
-    eprintln!("{verb} {summary}");
+fn import(args: &StoreArgs, file: &Path, restore: bool) -> Outcome<()> {
+    let mut entropy = SystemEntropy::probe()?;
+    let epoch = Epoch(u64::from_le_bytes(random(&mut entropy)));
+    let taken_for = restore.then_some(Purpose::Backup);
+    match args.store {
+        StoreKind::Memory => {
+            let store = &mut MemoryStore::new(epoch);
+            let imported = read_file(file, store, taken_for, &mut entropy)?;
+            eprintln!("verified {}: {}", purpose(&imported).name(), imported.summary);
+        }
+        StoreKind::Sled => {
+            eprintln!("{}", told(&build(&args.data_dir, epoch, file, taken_for, &mut entropy)?));
+        }
+    }
     Ok(())
+}
+
+/// What a file was taken for.
+fn purpose(imported: &Imported) -> Purpose {
+    if imported.renewal.is_some() { Purpose::Backup } else { Purpose::Move }
+}
+
+/// What is said of an import, the digest last.
+fn told(imported: &Imported) -> String {
+    let Imported { summary, origin, renewal } = imported;
+    let what = purpose(imported).name();
+    match renewal {
+        Some(renewal) => format!("{renewal}\nrestored {what}: {summary}"),
+        None => format!("epoch {} and its ids go on\nimported {what}: {summary}", origin.epoch),
+    }
 }
 
 fn backup(url: &str, file: &Path) -> Outcome<()> {
@@ -276,24 +304,54 @@ fn check_docs(address: Address, yes: bool) -> Outcome<ExitCode> {
     Ok(if summary.differing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn build(data_dir: &Path, epoch: Epoch, file: &Path) -> Outcome<Summary> {
-    SledStore::build(data_dir, epoch, |store| read_export(file, store))
+fn build(
+    data_dir: &Path,
+    epoch: Epoch,
+    file: &Path,
+    taken_for: Option<Purpose>,
+    entropy: &mut SystemEntropy,
+) -> Outcome<Imported> {
+    SledStore::build(data_dir, epoch, |store| read_file(file, store, taken_for, entropy))
 }
 
-/// Reads an export or a backup.
-fn read_export(file: &Path, store: &mut dyn Backend) -> Outcome<Summary> {
+/// Reads an export, a backup, or the copy of a data directory.
+fn read_file(
+    file: &Path,
+    store: &mut dyn Backend,
+    taken_for: Option<Purpose>,
+    entropy: &mut SystemEntropy,
+) -> Outcome<Imported> {
     let named = |e: &dyn Error| format!("{}: {e}", file.display());
     let (source, len): (Box<dyn BufRead>, _) = if file == Path::new("-") {
         (Box::new(io::stdin().lock()), None)
+    } else if file.is_dir() {
+        let (copy, len) = snapshot(file)?;
+        (Box::new(BufReader::new(copy)), Some(len))
     } else {
         let file = File::open(file).map_err(|e| named(&e))?;
         let len = file.metadata().map_err(|e| named(&e))?.len();
         (Box::new(BufReader::new(file)), Some(len))
     };
-    store::import(source, len, store, &mut Display::default()).map_err(|error| match error {
+    let progress = &mut Display::default();
+    let draw = &mut || u64::from_le_bytes(random(entropy));
+    let imported = store::restore(source, len, store, taken_for, draw, progress);
+    imported.map_err(|error| match error {
         TransferError::Store(error) => error.into(),
         of_the_file => named(&of_the_file).into(),
     })
+}
+
+/// The backup that a server of the store in `dir` would send. Opened as by a start: what a crash
+/// has left half-written is put right.
+fn snapshot(dir: &Path) -> Outcome<(impl Read + 'static, u64)> {
+    let nothing = || format!("there is no store in {}", dir.display());
+    if !SledStore::exists(dir)? {
+        return Err(nothing().into());
+    }
+    let mut store = SledStore::open(dir, Epoch(0), &mut Display::default())?;
+    let snapshot = store.snapshot()?.ok_or_else(nothing)?;
+    let len = snapshot.length();
+    Ok((snapshot, len))
 }
 
 /// Has the allocator give blocks from a mebibyte on back to the system as soon as they are free.

@@ -162,6 +162,20 @@ impl fmt::Display for Epoch {
     }
 }
 
+impl Serialize for Epoch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Epoch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Epoch, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Epoch::parse(&text)
+            .ok_or_else(|| D::Error::custom("an epoch is 16 lower-case hexadecimal digits"))
+    }
+}
+
 /// 1 to [`MAX_USERNAME_LEN`] of ASCII letters, digits, `_`, `.` and `-`; two names that differ
 /// only in case are the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -99,9 +99,11 @@ kinds! {
     TOO_MANY_BLOCKS = 409 "too-many-blocks": "Too many users are blocked",
         "One user can block 1,000 others.",
         "Take a block back first.";
-    CURSOR_LOST = 410 "cursor-lost": "The cursor belongs to another store",
-        "The link that was followed comes from a store that is not served any more.",
-        "Forget what you have: the store was reset. Start again without a cursor.";
+    CURSOR_LOST = 410 "cursor-lost": "The cursor leads nowhere",
+        "The link that was followed comes from a store that is not served any more, or from a time \
+         that was lost when this one was restored from a backup; or the id is above every one that \
+         was ever given out.",
+        "Forget what you have: it may not be here. Start again without a cursor.";
     PRECONDITION_FAILED = 412 "precondition-failed": "It was changed meanwhile",
         "The `If-Match` field names another version than the one there is (RFC 9110, section \
          13.1.1).",

@@ -12,6 +12,7 @@ use super::users::{PathUser, no_such_user};
 use super::{App, Call, Failure, Outcome, Reply};
 use crate::model::{Act, Block, Cursor, Page, Timestamp, User, UserId, Window};
 use crate::problem::{self, Problem};
+use crate::store::Sequence;
 
 /// So many users can be blocked by another.
 const MAX_BLOCKED_SENDERS: usize = 1000;
@@ -163,14 +164,14 @@ fn path_user(call: &Call<'_>) -> Result<UserId, Problem> {
 /// `GET /api/blocks`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     app.expect_operator(call.caller)?;
-    let window = call.query()?.window(app)?;
+    let window = call.query()?.window(app, Sequence::Users)?;
     let page = app.store.blocked_accounts(window)?;
     listed(app, call, window, &page)
 }
 
 /// `GET /api/users/me/blocks`
 pub(super) fn list_own(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let window = call.query()?.window(app)?;
+    let window = call.query()?.window(app, Sequence::Users)?;
     let page = app.store.refused_senders(call.caller, window)?;
     listed(app, call, window, &page)
 }

@@ -11,7 +11,7 @@ use super::paging::{Links, Parameter, number};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
 use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, MessageId, Page, UserId};
 use crate::problem::{self, Problem};
-use crate::store::{Conversation, Marked};
+use crate::store::{Conversation, Marked, Sequence};
 
 /// Conversations of a page at most. Each of them is looked up by itself: its last message, how far it
 /// is read, and what is unread.
@@ -130,7 +130,7 @@ impl<'a> ConversationBody<'a> {
 ///
 /// `GET /api/users/me/conversations`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let window = call.query()?.window(app)?;
+    let window = call.query()?.window(app, Sequence::Events)?;
     let before = match window.cursor {
         Cursor::Before(id) => Some(id),
         Cursor::Newest | Cursor::From(_) => None,

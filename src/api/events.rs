@@ -12,6 +12,7 @@ use super::wait::{Patience, Sight, Topic};
 use super::{App, Call, Failure, Outcome, Reply, stream};
 use crate::model::{Act, Change, Event, EventId, Happening, Mailbox, Page, Timestamp, UserId};
 use crate::problem;
+use crate::store::Sequence;
 
 /// Something that happened: to a message, or in the house.
 #[derive(Serialize, ToSchema)]
@@ -100,7 +101,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     if stream::is_wanted(call.request.accept.as_deref()) {
         return Ok(Outcome::Stream(Box::new(app.subscribe(call, &query)?)));
     }
-    let window = query.window(app)?;
+    let window = query.window(app, Sequence::Events)?;
     let expand = query.expand()?;
     let patience = Patience::of(call, &query, window)?;
     let (path, reader): (Box<str>, _) = (call.request.path.into(), call.caller);

@@ -19,7 +19,7 @@ use super::wait::{Patience, Sight, Topic};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
 use crate::model::{Mailbox, Message, MessageId, MessageText, Page, Timestamp, UserId};
 use crate::problem::{self, Problem};
-use crate::store::{NewMessage, Sent};
+use crate::store::{NewMessage, Sent, Sequence};
 
 /// A message for everybody.
 #[derive(Deserialize, ToSchema)]
@@ -249,7 +249,7 @@ fn list(
 ) -> Result<Outcome, Failure> {
     let query = call.query()?;
     let (mailbox, with) = choose(&query)?;
-    let window = query.window(app)?;
+    let window = query.window(app, Sequence::Events)?;
     let expand = query.expand()?;
     let patience = Patience::of(call, &query, window)?;
     let path: Box<str> = call.request.path.into();

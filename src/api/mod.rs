@@ -44,7 +44,7 @@ use serde::Serialize;
 use crate::auth::tokens::{Bearer, TokenError, Tokens};
 use crate::model::{EventId, SessionId, Timestamp, UserId};
 use crate::problem::{self, Problem};
-use crate::store::{Backend, Snapshot, StoreError};
+use crate::store::{Backend, Counters, Epochs, Sequence, Snapshot, StoreError};
 use crate::sys::{Clock, Entropy};
 
 use client::Proxies;
@@ -72,6 +72,7 @@ pub struct App {
     settings: Settings,
     limiters: Limiters,
     live: Live,
+    epochs: Epochs,
     /// What happened since somebody last asked.
     happened: Vec<(Topic, EventId)>,
     /// What was marked as read since somebody last asked.
@@ -331,7 +332,8 @@ impl From<Problem> for Reply {
 }
 
 impl App {
-    /// The state around a store, whose sessions are read. Should that fail, the first sync does.
+    /// The state around a store, whose sessions and epochs are read. Should that fail, the first
+    /// sync does.
     #[must_use]
     pub fn new(
         mut store: Box<dyn Backend>,
@@ -341,9 +343,11 @@ impl App {
         settings: Settings,
     ) -> App {
         let limiters = Limiters::new(settings.limits);
-        let (live, failure) = match Live::load(&mut *store, clock.now()) {
-            Ok(live) => (live, None),
-            Err(error) => (Live::default(), Some(error)),
+        let loaded = Live::load(&mut *store, clock.now())
+            .and_then(|live| Ok((live, Epochs::of(&mut *store)?)));
+        let (live, epochs, failure) = match loaded {
+            Ok((live, epochs)) => (live, epochs, None),
+            Err(error) => (Live::default(), Epochs::default(), Some(error)),
         };
         App {
             store,
@@ -353,6 +357,7 @@ impl App {
             settings,
             limiters,
             live,
+            epochs,
             happened: Vec::new(),
             read_marks: Vec::new(),
             failure,
@@ -410,6 +415,17 @@ impl App {
     #[must_use]
     pub fn store(&self) -> &dyn Backend {
         &*self.store
+    }
+
+    /// The ids that are given out next, less those that were passed over: how many there are.
+    #[must_use]
+    pub fn counted(&self) -> Counters {
+        let Counters { next_user, next_event } = self.store.counters();
+        let dense = |next: u64, sequence| next.saturating_sub(self.epochs.skipped(sequence));
+        Counters {
+            next_user: dense(next_user, Sequence::Users),
+            next_event: dense(next_event, Sequence::Events),
+        }
     }
 
     /// Whether the store would take a message now.

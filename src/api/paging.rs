@@ -8,6 +8,7 @@ use super::contract::Operation;
 use super::names::{EXPAND_AUTHORS, Expand};
 use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, Epoch, MAX_ID, UserId, Window};
 use crate::problem::{self, Problem};
+use crate::store::{Lost, Sequence};
 
 /// A query parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +79,17 @@ impl<'a> Query<'a> {
         self.values[parameter as usize].as_deref()
     }
 
-    /// The page that is asked for. 400 for what is out of range, 410 for another store's cursor.
-    pub(super) fn window(&self, app: &App) -> Result<Window, Problem> {
+    /// The page that is asked for of a list whose items are numbered by `sequence`. 400 for what is
+    /// out of range, 410 for a cursor that leads nowhere.
+    pub(super) fn window(&self, app: &App, sequence: Sequence) -> Result<Window, Problem> {
+        let (window, epoch) = self.page()?;
+        app.expect_known(sequence, window.cursor, epoch)?;
+        Ok(window)
+    }
+
+    /// The page that is asked for, and the epoch that its cursor says it is of: for who judges it
+    /// by itself.
+    pub(super) fn page(&self) -> Result<(Window, Option<Epoch>), Problem> {
         let limit = match self.get(Parameter::Limit) {
             None => DEFAULT_PAGE_LIMIT,
             Some(limit) => number(limit)
@@ -105,15 +115,11 @@ impl<'a> Query<'a> {
                 return Err(Problem::parameter("after", "must not be given together with before"));
             }
         };
-        if let Some(epoch) = self.get(Parameter::Epoch) {
-            let epoch = Epoch::parse(epoch)
-                .ok_or_else(|| Problem::parameter("epoch", "must be 16 hexadecimal digits"))?;
-            if epoch != app.store.epoch() {
-                let why = "the cursor is of another store: this one was begun anew";
-                return Err(Problem::new(problem::CURSOR_LOST, why));
-            }
-        }
-        Ok(Window { cursor, limit })
+        let epoch = self.get(Parameter::Epoch).map(|epoch| {
+            Epoch::parse(epoch)
+                .ok_or_else(|| Problem::parameter("epoch", "must be 16 hexadecimal digits"))
+        });
+        Ok((Window { cursor, limit }, epoch.transpose()?))
     }
 
     /// The other user of a conversation, if one is asked for.
@@ -121,6 +127,31 @@ impl<'a> Query<'a> {
         let Some(with) = self.get(Parameter::With) else { return Ok(None) };
         let user = number(with).and_then(UserId::new);
         user.map(Some).ok_or_else(|| Problem::parameter("with", "must be the id of a user"))
+    }
+}
+
+impl App {
+    /// Refuses a cursor that leads nowhere: 410.
+    pub(super) fn expect_known(
+        &self,
+        sequence: Sequence,
+        cursor: Cursor,
+        epoch: Option<Epoch>,
+    ) -> Result<(), Problem> {
+        let (current, next) = (self.store.epoch(), self.store.counters());
+        let judged = self.epochs.judge((sequence, cursor), epoch, current, next);
+        judged.map_err(|lost| Problem::new(problem::CURSOR_LOST, reason(lost)))
+    }
+}
+
+/// Why a cursor leads nowhere, in words for the client.
+fn reason(lost: Lost) -> &'static str {
+    match lost {
+        Lost::OtherStore => "the cursor is of another store: this one was begun anew",
+        Lost::Undone => {
+            "the cursor is of a time that was lost: this store was restored from an earlier backup"
+        }
+        Lost::Ahead => "the cursor is above every id that was ever given out",
     }
 }
 
@@ -169,8 +200,9 @@ impl<'a> Links<'a> {
         }
         let last = match (ids, self.window.cursor) {
             (Some((_, last)), _) => Some(last),
-            (None, Cursor::Newest) => None,
-            (None, Cursor::Before(id) | Cursor::From(id)) => id.checked_sub(1),
+            // Where nothing lies below an id, what is next is what comes first.
+            (None, Cursor::Newest | Cursor::Before(_)) => None,
+            (None, Cursor::From(id)) => id.checked_sub(1),
         };
         match last {
             Some(last) => self.push(&mut field, format_args!("after={last}&"), "next"),

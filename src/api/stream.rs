@@ -14,7 +14,7 @@ use super::paging::{Links, Parameter, Query, number};
 use super::{App, Call, Failure, Reply, to_json};
 use crate::model::{Cursor, Event, EventId, MessageId, Page, SessionId, UserId, Window};
 use crate::problem::Problem;
-use crate::store::StoreError;
+use crate::store::{Sequence, StoreError};
 
 /// The media type of a stream (WHATWG HTML, section 9.2.6).
 pub const MEDIA_TYPE: &str = "text/event-stream";
@@ -113,7 +113,7 @@ impl App {
         call: &Call<'_>,
         query: &Query<'_>,
     ) -> Result<Subscription, Failure> {
-        let window = query.window(self)?;
+        let (window, epoch) = query.page()?;
         let end = self.store.counters().next_event;
         let asked = match window.cursor {
             Cursor::Newest => end,
@@ -123,7 +123,8 @@ impl App {
                 return Err(Problem::parameter(Parameter::Before.name(), why).into());
             }
         };
-        let from = match call.request.last_event_id.as_deref() {
+        let last_seen = call.request.last_event_id.as_deref();
+        let from = match last_seen {
             None => asked,
             Some("-1") => 0,
             Some(id) => number(id).map(|id| id + 1).ok_or_else(|| {
@@ -131,6 +132,13 @@ impl App {
                 Problem::parameter("Last-Event-ID", why)
             })?,
         };
+        // What was seen last may be of a later epoch than the address, which stays what it was.
+        let (at, cursor_epoch) = match last_seen {
+            None => (window.cursor, epoch),
+            Some(_) => (Cursor::From(from), None),
+        };
+        self.expect_known(Sequence::Events, Cursor::Newest, epoch)?;
+        self.expect_known(Sequence::Events, at, cursor_epoch)?;
         let now = self.clock.now();
         let expiry = self.expiry(call.request).unwrap_or(now);
         let left = expiry.millis().saturating_sub(now.millis());

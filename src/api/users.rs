@@ -10,6 +10,7 @@ use super::paging::{Links, Parameter, number};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
 use crate::model::{Page, User, UserId, Username};
 use crate::problem::{self, Problem};
+use crate::store::Sequence;
 
 /// A user, as others see them.
 #[derive(Serialize, ToSchema)]
@@ -105,7 +106,7 @@ pub(super) fn show(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
 /// `GET /api/users`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let query = call.query()?;
-    let window = query.window(app)?;
+    let window = query.window(app, Sequence::Users)?;
     if let Some(username) = query.get(Parameter::Username) {
         let found = match Username::parse(username) {
             // Whose account has ended is not found by what they were called.

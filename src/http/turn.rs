@@ -118,7 +118,7 @@ impl Loop {
         let Server { acceptor, local_addr, admin, settings, keeper, stopping } = server;
         let metrics = Arc::new(Metrics::new());
         let ids = RequestIds::new(u64::from_le_bytes(random(app.entropy())));
-        metrics.count(app.store().counters(), app.store().log_bytes());
+        metrics.count(app.counted(), app.store().log_bytes());
         let open_log = |to| AccessLog::start(to, metrics.access_log_dropped.clone());
         let access_log = settings.access_log.map(open_log).transpose();
         let access_log = access_log.map_err(ServeError::AccessLog)?;
@@ -169,7 +169,7 @@ impl Loop {
             events,
             tally: Tally::new(Arc::clone(&metrics)),
             metrics,
-            counted: app.store().counters(),
+            counted: app.counted(),
             app,
             ids,
             access_log,
@@ -255,7 +255,7 @@ impl Loop {
     /// Counts a turn whose sync began then and is done.
     fn count(&mut self, sync_begun: Instant) {
         let store = self.app.store();
-        let counters = store.counters();
+        let counters = self.app.counted();
         if counters != self.counted {
             self.metrics.rhythm.sync(sync_begun.elapsed());
             self.metrics.count(counters, store.log_bytes());

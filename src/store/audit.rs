@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::record::Record;
-use super::{Counters, Fact};
-use crate::model::{MAX_SESSIONS, Message, SessionId, UserId};
+use super::{Counters, Ended, Epochs, Fact, MAX_PAST_EPOCHS};
+use crate::model::{Epoch, MAX_SESSIONS, Message, SessionId, UserId};
 
 /// How much there is of everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub(super) struct Audit {
     /// Ascending.
     users: Vec<UserId>,
     sessions: HashMap<UserId, HashSet<SessionId>>,
+    past_epochs: HashMap<Epoch, Ended>,
     /// Whether records are missing.
     has_gaps: bool,
 }
@@ -69,6 +70,7 @@ impl Audit {
             Record::Fact { fact, .. } => {
                 self.expect_users(fact.users(), "the fact is of a user who does not exist")?;
                 self.session(fact)?;
+                self.past_epoch(fact)?;
             }
             Record::Counters(_) => {}
         }
@@ -100,6 +102,29 @@ impl Audit {
             return Err("the user has more sessions than there can be");
         }
         Ok(())
+    }
+
+    fn past_epoch(&mut self, fact: &Fact) -> Result<(), &'static str> {
+        let Fact::PastEpoch { of, is } = fact else { return Ok(()) };
+        let there = &mut self.past_epochs;
+        match is {
+            None => drop(there.remove(&of.epoch)),
+            Some(ended) if there.len() < MAX_PAST_EPOCHS || there.contains_key(&of.epoch) => {
+                there.insert(of.epoch, *ended);
+            }
+            Some(_) if self.has_gaps => {}
+            Some(_) => return Err("there are more epochs of the past than are remembered"),
+        }
+        Ok(())
+    }
+
+    /// Refuses what no chain of restores leaves behind in a store of epoch `current`.
+    pub(super) fn expect_epochs(&self, current: Epoch) -> Result<(), &'static str> {
+        if self.has_gaps {
+            return Ok(());
+        }
+        let past = self.past_epochs.iter().map(|(epoch, ended)| (*epoch, *ended)).collect();
+        Epochs::new(past).expect_sense(current, self.counters)
     }
 
     /// Whether the parties of a message exist. Stores take them from their callers, and an import

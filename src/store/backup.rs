@@ -8,13 +8,14 @@ use std::io::{self, Read};
 use super::audit::Audit;
 use super::export::{self, Writer};
 use super::facts::{self, Facts};
+use super::import::{Origin, Purpose};
 use super::log::frame::{self, FRAME_HEADER_BYTES, MAX_FRAME_BYTES};
 use super::log::segment::{HEADER_BYTES, Header, HeaderError, MAGIC};
 use super::log::{Sequence, Stream};
 use super::record::Record;
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
 use super::transfer::{Summary, TransferError};
-use super::{Backend, Progress, RestoreError, account};
+use super::{Backend, Progress, RestoreError, account, epochs};
 use crate::model::{Epoch, Event, EventId, MessageId};
 
 /// How much is synced at once. The index takes so much the faster the more it is told at a time.
@@ -30,7 +31,8 @@ pub fn verify<R: Read>(
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
     let mut reader = Reader::begin(source)?;
-    let mut lines = Writer::begin(io::sink(), reader.epoch)?;
+    let origin = Origin { epoch: reader.epoch, purpose: Purpose::Move };
+    let mut lines = Writer::begin(io::sink(), origin)?;
     let (mut audit, mut facts) = (Audit::default(), Facts::default());
     let mut revised: HashMap<MessageId, EventId> = HashMap::new();
     progress.begin("verifying", len.unwrap_or(0));
@@ -46,6 +48,7 @@ pub fn verify<R: Read>(
         progress.advance(reader.stream.position());
     }
     progress.end();
+    audit.expect_epochs(origin.epoch).map_err(|why| wrong(reader.stream.position(), why))?;
     let mut reader = Reader::begin(again()?)?;
     while let Some((_, record)) = reader.next()? {
         if let Record::User(user) = record {
@@ -75,20 +78,22 @@ pub fn verify<R: Read>(
     lines.end(audit.counters())
 }
 
-/// Puts a backup into an empty store, and says what the store holds then. After an error it holds
-/// a part and must be thrown away.
+/// Puts a backup into an empty store, and says what the store holds then, in the words of an export
+/// of the store that the backup is of. After an error it holds a part and must be thrown away.
 pub(super) fn restore(
     source: impl Read,
     len: Option<u64>,
     store: &mut dyn Backend,
+    epoch_for: &dyn Fn(Origin) -> Epoch,
     progress: &mut dyn Progress,
-) -> Result<Summary, TransferError> {
+) -> Result<(Summary, Origin), TransferError> {
     let refused = |at, why| match why {
         RestoreError::Store(error) => TransferError::Store(error),
         why => TransferError::Offset(at, why.to_string()),
     };
     let mut reader = Reader::begin(source)?;
-    store.adopt(reader.epoch).map_err(|why| refused(0, why))?;
+    let origin = Origin { epoch: reader.epoch, purpose: Purpose::Backup };
+    store.adopt(epoch_for(origin)).map_err(|why| refused(0, why))?;
     progress.begin("importing", len.unwrap_or(0));
     let mut synced = 0;
     while let Some((at, record)) = reader.next()? {
@@ -99,9 +104,13 @@ pub(super) fn restore(
             progress.advance(at);
         }
     }
+    let end = reader.stream.position();
+    epochs::expect_sense(store, origin.epoch).map_err(|why| refused(end, why))?;
     store.sync()?;
     progress.end();
-    export::export(store, &mut io::sink(), progress)
+    let exported = Origin { purpose: Purpose::Move, ..origin };
+    let summary = export::export_as(exported, store, &mut io::sink(), progress)?;
+    Ok((summary, origin))
 }
 
 /// The records of a backup in order.

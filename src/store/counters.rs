@@ -1,5 +1,7 @@
 //! The ids that a store gives out.
 
+use serde::{Deserialize, Serialize};
+
 use super::record::Acted;
 use super::{NewMessage, NewRevision, NewUser, RestoreError, StoreError};
 use crate::model::{
@@ -7,7 +9,8 @@ use crate::model::{
 };
 
 /// The ids a store gives out next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Counters {
     /// The next account's id.
     pub next_user: u64,

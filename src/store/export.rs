@@ -17,16 +17,18 @@ use std::mem;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::import::{Origin, Purpose};
 use super::transfer::{Summary, TransferError};
-use super::{Acted, Backend, Counters, Fact, Progress, Restored};
+use super::{Acted, Backend, Counters, Fact, Progress, Restored, epochs};
 use crate::model::{
     Act, Change, Content, Cursor, Epoch, Event, EventId, Happening, Message, MessageId,
     MessageText, Revision, Timestamp, User, UserId, Username, Window,
 };
 
 /// The version of the lines below. A higher one is refused, at the first line. The first had no
-/// revisions and no facts, and its digest did not cover the counters.
-const FORMAT_VERSION: u32 = 2;
+/// revisions and no facts, and its digest did not cover the counters; the second did not say what
+/// it was for.
+const FORMAT_VERSION: u32 = 3;
 /// Records read from the store, or synced to it, at once.
 const BATCH: usize = 1000;
 /// Longest line, in bytes. The longest text takes six times its length when JSON escapes it all.
@@ -38,6 +40,8 @@ enum Line<'a> {
     VecheExport {
         version: u32,
         epoch: Cow<'a, str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        purpose: Option<Purpose>,
     },
     User {
         id: UserId,
@@ -83,14 +87,25 @@ enum Line<'a> {
     },
 }
 
-/// Writes all of a store.
+/// Writes all of a store, to move it.
 pub fn export(
     store: &mut dyn Backend,
     out: &mut dyn Write,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
+    let origin = Origin { epoch: store.epoch(), purpose: Purpose::Move };
+    export_as(origin, store, out, progress)
+}
+
+/// Writes all of a store, which says of itself what `origin` says.
+pub fn export_as(
+    origin: Origin,
+    store: &mut dyn Backend,
+    out: &mut dyn Write,
+    progress: &mut dyn Progress,
+) -> Result<Summary, TransferError> {
     let counters = store.counters();
-    let mut writer = Writer::begin(out, store.epoch())?;
+    let mut writer = Writer::begin(out, origin)?;
     progress.begin("exporting", counters.next_user + counters.next_event);
     export_users(store, &mut writer, progress)?;
     export_events(store, &mut writer, progress, counters.next_user)?;
@@ -158,16 +173,18 @@ pub(super) fn restore(
     source: impl BufRead,
     len: Option<u64>,
     store: &mut dyn Backend,
+    epoch_for: &dyn Fn(Origin) -> Epoch,
     progress: &mut dyn Progress,
-) -> Result<Summary, TransferError> {
+) -> Result<(Summary, Origin), TransferError> {
     let mut reader =
         Reader { source, hasher: Sha256::new(), line: Vec::new(), number: 0, bytes: 0 };
-    let version = match reader.next()? {
-        Line::VecheExport { version: version @ 1..=FORMAT_VERSION, epoch } => {
+    let (version, origin) = match reader.next()? {
+        Line::VecheExport { version: version @ 1..=FORMAT_VERSION, epoch, purpose } => {
             let epoch = Epoch::parse(&epoch);
             let epoch = epoch.ok_or_else(|| TransferError::Line(1, "a bad epoch".to_owned()))?;
-            store.adopt(epoch).map_err(|e| TransferError::Restore(1, e))?;
-            version
+            let origin = Origin { epoch, purpose: purpose_of(version, purpose)? };
+            store.adopt(epoch_for(origin)).map_err(|e| TransferError::Restore(1, e))?;
+            (version, origin)
         }
         Line::VecheExport { version, .. } => {
             let why = format!("format {version}, but this version of veche reads {FORMAT_VERSION}");
@@ -198,11 +215,12 @@ pub(super) fn restore(
                     return Err(TransferError::Line(reader.number, why));
                 }
                 let restored = store.restore(Restored::Counters(counters));
+                let restored = restored.and_then(|()| epochs::expect_sense(store, origin.epoch));
                 restored.map_err(|e| TransferError::Restore(reader.number, e))?;
                 reader.expect_end()?;
                 store.sync()?;
                 progress.end();
-                return Ok(counts.summary(digest));
+                return Ok((counts.summary(digest), origin));
             }
             line => {
                 let restored = restored(line, store, &mut erased);
@@ -226,6 +244,15 @@ pub(super) fn restore(
             store.sync()?;
             progress.advance(reader.bytes);
         }
+    }
+}
+
+/// What a file of a version is for that says so, or does not.
+fn purpose_of(version: u32, said: Option<Purpose>) -> Result<Purpose, TransferError> {
+    match (version, said) {
+        (..=2, None) => Ok(Purpose::Move),
+        (3.., Some(purpose)) => Ok(purpose),
+        _ => Err(TransferError::Line(1, "a file of this format says what it is for".to_owned())),
     }
 }
 
@@ -334,11 +361,11 @@ pub(super) struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    pub(super) fn begin(out: W, epoch: Epoch) -> Result<Writer<W>, TransferError> {
+    pub(super) fn begin(out: W, origin: Origin) -> Result<Writer<W>, TransferError> {
         let (hasher, counts) = (Sha256::new(), Counts::default());
         let mut writer = Writer { out, hasher, line: Vec::new(), counts };
-        let epoch = epoch.to_string();
-        writer.write(&Line::VecheExport { version: FORMAT_VERSION, epoch: epoch.into() })?;
+        let (epoch, purpose) = (origin.epoch.to_string().into(), Some(origin.purpose));
+        writer.write(&Line::VecheExport { version: FORMAT_VERSION, epoch, purpose })?;
         Ok(writer)
     }
 

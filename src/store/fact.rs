@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::account::{AccountOf, AccountState};
 use super::act::RegistrationOf;
 use super::block::{AccountBlockOf, Blocked, SenderBlockOf, Since};
+use super::epochs::{Ended, PastEpochOf};
 use super::record::{DecodeError, Fields};
 use super::session::{Begun, Refused, SessionOf, StrayTokensOf};
 use crate::model::{MessageId, Timestamp, UserId, digits};
@@ -107,6 +108,7 @@ families! {
     7 SenderBlock: SenderBlockOf => Since, "That a user refuses another's private messages.";
     8 ReadMark: ReadMarkOf => ReadUpTo, "How far a user has read a conversation.";
     9 Registration: RegistrationOf => Blocked, "That nobody can register.";
+    12 PastEpoch: PastEpochOf => Ended, "An epoch that ended when a backup of it was restored.";
 }
 
 impl Fact {
@@ -122,6 +124,7 @@ impl Fact {
             Fact::SenderBlock { of, .. } => [Some(of.by), Some(of.user)],
             Fact::ReadMark { of, .. } => [Some(of.user), of.with],
             Fact::Registration { is, .. } => [is.map(|is| is.by), None],
+            Fact::PastEpoch { .. } => [None, None],
         }
     }
 

@@ -73,7 +73,8 @@ pub(super) fn page(
     decoded.map(|fact| fact.map_err(|_| state.malformed())).collect()
 }
 
-fn read<T: Layout>(bytes: &[u8]) -> Option<T> {
+/// All of `bytes` as what was laid out there.
+pub(super) fn read<T: Layout>(bytes: &[u8]) -> Option<T> {
     let mut fields = Fields(bytes);
     let read = T::take(&mut fields).ok()?;
     fields.end().ok().map(|()| read)

@@ -1,23 +1,114 @@
-//! Import: what it is given is an export or a backup.
+//! Import: what it is given is an export or a backup, and either moves a store or restores one.
 
 use std::io::BufRead;
 
+use serde::{Deserialize, Serialize};
+
+use super::epochs::{Renewal, renew};
 use super::log::segment::MAGIC;
 use super::transfer::{Summary, TransferError};
-use super::{Backend, Progress, backup, export};
+use super::{Backend, Progress, RestoreError, StoreError, backup, export};
+use crate::model::Epoch;
 
-/// Reads an export or a backup, whichever it is, into an empty store. `len` is the source's length
-/// in bytes, where known. After an error the store holds a part and must be thrown away.
+/// What has become of a store since a file of it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Nothing: it goes on where the file is imported, and nowhere else, with the same epoch and
+    /// the next ids.
+    Move,
+    /// It went on. What it gave out since is lost with a restore, and must not be given out again.
+    Backup,
+}
+
+impl Purpose {
+    /// As an article and a noun.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Purpose::Move => "a move",
+            Purpose::Backup => "a backup",
+        }
+    }
+}
+
+/// What a file says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The epoch of the store that it is of.
+    pub epoch: Epoch,
+    /// What it was written for. A backup says so by what it is; an export in its first line, and
+    /// those that do not say it are from when an export always was a move.
+    pub purpose: Purpose,
+}
+
+/// What was imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// What was in the file.
+    pub summary: Summary,
+    /// What the file says of itself.
+    pub origin: Origin,
+    /// The epoch that begins, if it was restored.
+    pub renewal: Option<Renewal>,
+}
+
+/// Reads an export or a backup, whichever it is, into an empty store, as what it is taken for or,
+/// if that is not said, as what it was written for. What is restored begins a new epoch, for which
+/// `draw` gives random numbers. `len` is
+/// the source's length in bytes, where known. After an error the store holds a part and must be
+/// thrown away.
+pub fn restore(
+    source: impl BufRead,
+    len: Option<u64>,
+    store: &mut dyn Backend,
+    taken_for: Option<Purpose>,
+    draw: &mut dyn FnMut() -> u64,
+    progress: &mut dyn Progress,
+) -> Result<Imported, TransferError> {
+    let fresh = Epoch(draw());
+    let is_restored = |origin: Origin| taken_for.unwrap_or(origin.purpose) == Purpose::Backup;
+    let epoch_for = |origin: Origin| if is_restored(origin) { fresh } else { origin.epoch };
+    let (summary, origin) = read(source, len, store, &epoch_for, progress)?;
+    let mut renewal = None;
+    if is_restored(origin) {
+        renewal = Some(renew(store, origin.epoch, draw).map_err(refused)?);
+        store.sync()?;
+    }
+    Ok(Imported { summary, origin, renewal })
+}
+
+/// Reads an export or a backup as it is, whatever it was written for: for who looks at what is in
+/// it. A store that is to be served from a backup is [restored](restore).
 pub fn import(
-    mut source: impl BufRead,
+    source: impl BufRead,
     len: Option<u64>,
     store: &mut dyn Backend,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
+    read(source, len, store, &|origin| origin.epoch, progress).map(|(summary, _)| summary)
+}
+
+/// What [`import`] does, in a store that is given the epoch that `epoch_for` says.
+fn read(
+    mut source: impl BufRead,
+    len: Option<u64>,
+    store: &mut dyn Backend,
+    epoch_for: &dyn Fn(Origin) -> Epoch,
+    progress: &mut dyn Progress,
+) -> Result<(Summary, Origin), TransferError> {
     // A pipe may have given one byte only, which is enough: an export begins with a brace.
     if source.fill_buf()?.first() == MAGIC.first() {
-        backup::restore(source, len, store, progress)
+        backup::restore(source, len, store, epoch_for, progress)
     } else {
-        export::restore(source, len, store, progress)
+        export::restore(source, len, store, epoch_for, progress)
     }
+}
+
+/// What is refused of a file of which every part is good.
+fn refused(error: RestoreError) -> TransferError {
+    TransferError::Store(match error {
+        RestoreError::Store(error) => error,
+        other => StoreError::Refused(format!("the file cannot be imported: {other}")),
+    })
 }

@@ -7,9 +7,9 @@ use super::events::merged;
 use super::facts::{self, Facts};
 use super::table::{Deed, Entry, Table};
 use super::{
-    Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
-    Once, ReadMarkOf, ReadUpTo, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError,
-    account, act, block, retry, session,
+    Backend, Conversation, Counters, Ended, Fact, FirstAnswer, Marked, NewMessage, NewRevision,
+    NewUser, Once, ReadMarkOf, ReadUpTo, RestoreError, Restored, RetryOf, Sent, Snapshot,
+    StoreError, account, act, block, epochs, retry, session,
 };
 use crate::model::{
     Act, Block, Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session,
@@ -325,6 +325,10 @@ impl Backend for MemoryStore {
         self.counters
     }
 
+    fn past_epochs(&mut self) -> Result<Vec<(Epoch, Ended)>, StoreError> {
+        epochs::past(&self.facts)
+    }
+
     fn log_bytes(&self) -> u64 {
         0
     }
@@ -353,6 +357,7 @@ impl Backend for MemoryStore {
         RestoreError::expect_users(&record, |user| Ok(self.table.user(user).is_some()))?;
         if let Restored::Fact(fact) = &record {
             session::expect_room(&self.facts, fact)?;
+            epochs::expect_room(&self.facts, fact)?;
         }
         self.counters.admit(record.step())?;
         match record {

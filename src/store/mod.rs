@@ -14,6 +14,7 @@ mod backup;
 mod block;
 mod conversation;
 mod counters;
+mod epochs;
 mod error;
 mod events;
 mod export;
@@ -45,12 +46,15 @@ pub use self::backup::verify;
 pub use self::block::{AccountBlockOf, Blocked, SenderBlockOf, Since};
 pub use self::conversation::{Conversation, Marked, UNREAD_LOOK, Unread};
 pub use self::counters::Counters;
+pub use self::epochs::{
+    Ended, Epochs, Lost, MAX_PAST_EPOCHS, MIN_JUMP, PastEpochOf, Renewal, Sequence,
+};
 pub use self::error::StoreError;
-pub use self::export::export;
+pub use self::export::{export, export_as};
 pub use self::fact::{
     Fact, FirstAnswer, Hash, ReadMarkOf, ReadUpTo, Remembered, RetryOf, RetryTurn,
 };
-pub use self::import::import;
+pub use self::import::{Imported, Origin, Purpose, import, restore};
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
 pub use self::record::Acted;
@@ -244,6 +248,10 @@ pub trait Backend: Send {
 
     /// The ids that will be given out next.
     fn counters(&self) -> Counters;
+
+    /// The epochs that ended when a backup of them was restored, up to [`MAX_PAST_EPOCHS`], and
+    /// where each did: for [`Epochs`], which says what that means.
+    fn past_epochs(&mut self) -> Result<Vec<(Epoch, Ended)>, StoreError>;
 
     /// Bytes of the log; 0 if the store has none.
     fn log_bytes(&self) -> u64;

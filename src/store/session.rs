@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::fact::{Fact, Layout, subject_user};
 use super::facts::{self, End, State};
 use super::record::{DecodeError, Fields};
-use super::{Backend, RestoreError, StoreError};
+use super::{Backend, RestoreError, Restored, StoreError};
 use crate::model::{MAX_ID, MAX_SESSIONS, Session, SessionId, Timestamp, UserId};
 
 /// How many facts are read at once at a start.
@@ -180,6 +180,35 @@ pub(super) fn end_all(
     Ok(facts)
 }
 
+/// Ends every session there is, and says how many there were. Synced but for the last of them.
+pub(super) fn end_everybodys(store: &mut dyn Backend) -> Result<u64, RestoreError> {
+    let Some(before) = before_all() else { return Ok(0) };
+    let mut count = 0;
+    loop {
+        let facts = store.facts(Some(&before), PAGE)?;
+        let ids = facts.iter().map_while(|fact| match fact {
+            Fact::Session { of, .. } => Some(*of),
+            _ => None,
+        });
+        let before = count;
+        for SessionOf { user, id } in ids {
+            store.restore(Restored::Fact(ended(user, id)))?;
+            count += 1;
+        }
+        if count == before {
+            return Ok(count);
+        }
+        store.sync()?;
+    }
+}
+
+/// What comes before the first session in the order of facts: families are in order of their
+/// numbers, and this is the last that there could be of the one before.
+fn before_all() -> Option<Fact> {
+    let of = super::RetryTurn { user: UserId::new(MAX_ID)?, number: u64::MAX };
+    Some(Fact::RetryOrder { of, is: None })
+}
+
 /// What of tokens is so in a store, for who has to know it without asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
@@ -191,10 +220,10 @@ pub enum Standing {
 
 /// Tells of all sessions, a page at a time.
 pub fn standing(store: &mut dyn Backend, mut tell: impl FnMut(Standing)) -> Result<(), StoreError> {
-    // Families are in order of their numbers; these begin behind what the last of others could be.
-    let Some(last) = UserId::new(MAX_ID) else { return Ok(()) };
-    let before_sessions =
-        Fact::RetryOrder { of: super::RetryTurn { user: last, number: u64::MAX }, is: None };
+    // These begin behind what the last of others could be.
+    let (Some(last), Some(before_sessions)) = (UserId::new(MAX_ID), before_all()) else {
+        return Ok(());
+    };
     let before_strays = Fact::Account { of: super::AccountOf { user: last }, is: None };
     for before in [before_sessions, before_strays] {
         let mut last = Some(before);

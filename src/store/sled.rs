@@ -26,9 +26,9 @@ use super::log::{Frame, Log};
 use super::record::{DecodeError, Record};
 use super::room::Room;
 use super::{
-    Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
-    Once, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, account, act, block,
-    conversation, retry, session,
+    Backend, Conversation, Counters, Ended, Fact, FirstAnswer, Marked, NewMessage, NewRevision,
+    NewUser, Once, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, account, act,
+    block, conversation, epochs, retry, session,
 };
 use crate::model::{
     Act, Block, Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session,
@@ -334,6 +334,10 @@ impl Backend for SledStore {
         self.view.counters
     }
 
+    fn past_epochs(&mut self) -> Result<Vec<(Epoch, Ended)>, StoreError> {
+        epochs::past(&self.view)
+    }
+
     fn log_bytes(&self) -> u64 {
         self.log.end()
     }
@@ -364,6 +368,7 @@ impl Backend for SledStore {
         RestoreError::expect_users(&restored, |user| self.has_user(user))?;
         if let Restored::Fact(fact) = &restored {
             session::expect_room(&self.view, fact)?;
+            epochs::expect_room(&self.view, fact)?;
         }
         self.view.counters.admit(restored.step())?;
         self.write(match restored {

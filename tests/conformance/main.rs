@@ -20,6 +20,7 @@ mod pair;
 mod random;
 mod reference;
 mod restarts;
+mod restores;
 mod retries;
 mod rules;
 mod seed;
@@ -80,6 +81,12 @@ mod any {
             pages::going_back_sees_everything_once,
             random::every_answer_is_the_references,
             snapshot::a_snapshot_changes_nothing,
+            restores::a_backup_restored_twice_gives_nothing_out_again,
+            restores::every_session_ends,
+            restores::every_epoch_of_a_chain_is_remembered,
+            restores::the_oldest_epoch_gives_way,
+            restores::a_move_keeps_what_it_was,
+            restores::too_few_ids_are_refused,
         ]
     }
 }
@@ -99,6 +106,8 @@ mod persisted {
             sessions::a_change_survives_whole,
             acts::a_block_survives_whole,
             snapshot::a_snapshot_is_what_was_synced,
+            restores::past_epochs_survive,
+            restores::a_backup_of_a_restored_store_is_restored,
             snapshot::a_snapshot_goes_on_after_a_restart,
         ]
     }

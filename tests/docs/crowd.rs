@@ -32,8 +32,8 @@ impl Crowd {
     /// Waits for messages that do not come.
     pub(crate) fn of_waiters(port: u16, token: &str) -> Crowd {
         let request = format!(
-            "GET /api/messages?after=9007199254740991&wait=60 HTTP/1.1\r\nHost: x\r\n\
-             Authorization: Bearer {token}\r\n\r\n"
+            "GET /api/users/me/messages?with=9007199254740991&after=-1&wait=60 HTTP/1.1\r\n\
+             Host: x\r\nAuthorization: Bearer {token}\r\n\r\n"
         );
         // Asking for something else ends a wait.
         let goodbye = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";

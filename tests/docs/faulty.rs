@@ -10,8 +10,8 @@ use veche::model::{
     Timestamp, User, UserId, Username, Window,
 };
 use veche::store::{
-    Backend, Conversation, Counters, Fact, FirstAnswer, Marked, NewMessage, NewRevision, NewUser,
-    Once, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError,
+    Backend, Conversation, Counters, Ended, Fact, FirstAnswer, Marked, NewMessage, NewRevision,
+    NewUser, Once, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError,
 };
 
 /// What a store is told.
@@ -219,6 +219,10 @@ impl Backend for FaultyStore {
 
     fn counters(&self) -> Counters {
         self.store.counters()
+    }
+
+    fn past_epochs(&mut self) -> Result<Vec<(Epoch, Ended)>, StoreError> {
+        self.store.past_epochs()
     }
 
     fn log_bytes(&self) -> u64 {

@@ -184,14 +184,14 @@ impl Words<'_> {
             .replace("{post}", &head("POST /api/messages HTTP/1.1"))
             .replace("{me}", &head("GET /api/users/me HTTP/1.1"))
             .replace("{page}", &head("GET /api/messages?limit=1000 HTTP/1.1"))
-            // What nobody will ever write ends the wait.
-            .replace("{parked}", &head("GET /api/messages?after=9007199254740991&wait=20 HTTP/1.1"))
+            // What would end the wait is said by nobody who is there.
+            .replace(
+                "{parked}",
+                &head("GET /api/users/me/messages?with=9007199254740991&after=-1&wait=20 HTTP/1.1"),
+            )
             .replace(
                 "{stream}",
-                &format!(
-                    "{}\\r\\nAccept: text/event-stream",
-                    head("GET /api/events?after=9007199254740991 HTTP/1.1")
-                ),
+                &format!("{}\\r\\nAccept: text/event-stream", head("GET /api/events HTTP/1.1")),
             )
             // 20 bytes, or 14 in hexadecimal.
             .replace("{message}", &format!(r#"{{"text":"case {number:04}"}}"#))

@@ -202,8 +202,10 @@ fn password_hash(dir: &Path) -> String {
 /// Many users, some hundred messages of the general chat and private ones between the first.
 fn a_town(users: u64, password_hash: &str) -> Vec<u8> {
     let at = "2025-01-02T03:04:05.678Z";
-    let mut lines =
-        format!("{}\n", json!({"veche_export": {"version": 2, "epoch": "0123456789abcdef"}}));
+    let mut lines = format!(
+        "{}\n",
+        json!({"veche_export": {"version": 3, "epoch": "0123456789abcdef", "purpose": "move"}})
+    );
     for id in 1..=users {
         let user = json!({
             "id": id,

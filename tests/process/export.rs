@@ -10,7 +10,7 @@ pub(crate) fn make_up_export(messages: usize, text_bytes: usize) -> Vec<u8> {
     let at = "2025-01-02T03:04:05.678Z";
     let mut lines = format!(
         "{}\n{}\n",
-        json!({"veche_export": {"version": 2, "epoch": "0123456789abcdef"}}),
+        json!({"veche_export": {"version": 3, "epoch": "0123456789abcdef", "purpose": "move"}}),
         json!({"user": {"id": 1, "username": "author", "password_hash": "-", "created_at": at}}),
     );
     for id in 0..messages {

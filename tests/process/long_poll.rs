@@ -44,7 +44,7 @@ fn a_message_ends_the_wait() {
         let mut private = stage.ask(&ann, "/api/users/me/messages?after=-1&wait=60");
         let mut with_bob = stage.ask(&ann, "/api/users/me/messages?with=2&after=0&wait=60");
         // What is to come must be above the cursor.
-        let mut later = stage.ask(&ann, "/api/messages?after=1&wait=60");
+        let mut later = stage.ask(&ann, "/api/messages?after=0&wait=60");
         stage.wait_for_parked(4);
         assert_eq!(bob.say("zero"), 0);
         assert_eq!(general.answer().ids(), [0], "{store}");
@@ -138,8 +138,8 @@ fn the_time_is_kept() {
         preferring("wait=61"),
         preferring("wait=61, wait=60"),
         request(&ann, "GET /api/messages HTTP/1.1", "Prefer: wait=60\r\n", ""),
-        request(&ann, "GET /api/users?after=5 HTTP/1.1", "Prefer: wait=60\r\n", ""),
-        get(&ann, "/api/users?after=5&wait=60"),
+        request(&ann, "GET /api/users?after=1 HTTP/1.1", "Prefer: wait=60\r\n", ""),
+        get(&ann, "/api/users?after=1&wait=60"),
     ] {
         let mut wire = Wire::connect(stage.server.addr());
         wire.send(&asked);

@@ -35,6 +35,7 @@ mod reference;
 mod request_ids;
 mod resets;
 mod restart;
+mod restores;
 mod retries;
 mod secret;
 mod server;

@@ -31,6 +31,7 @@ const FLAGS: &[&str] = &[
     "trust-proxy",
     "log",
     "import",
+    "restore",
 ];
 
 #[test]

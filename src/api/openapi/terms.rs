@@ -66,11 +66,11 @@ impl Writer<'_> {
             }
             Parameter::After => (
                 "The page that begins above this id, or with the first for -1; not together with \
-                 `before`",
+                 `before`; 410 above every id that was ever given out",
                 integer(-1),
             ),
             Parameter::Epoch => (
-                "The store that the ids are of, from a link: 410 if it is another by now",
+                "The epoch that the ids are of, from a link: 410 if they lead nowhere by now",
                 json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
             ),
             Parameter::With => {

@@ -80,7 +80,39 @@ fn line_behind(bytes: &[u8]) -> usize {
 /// In files out there: what is here is read for ever.
 #[test]
 fn golden() {
-    let expected = r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}
+    let expected = r#"{"veche_export":{"version":3,"epoch":"000000000000feed","purpose":"move"}}
+{"user":{"id":1,"username":"ann","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
+{"user":{"id":2,"username":"Bob","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
+{"message":{"id":0,"from_user":1,"to_user":0,"text":"","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"message":{"id":1,"from_user":1,"to_user":2,"text":"\u0001я\n","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"message":{"id":2,"from_user":1,"to_user":1,"text":"","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"revision":{"event":3,"message":0,"by_user":1,"at":"2023-11-14T22:13:20.300Z","text":""}}
+{"revision":{"event":4,"message":2,"by_user":1,"at":"2023-11-14T22:13:20.300Z"}}
+{"revision":{"event":5,"message":0,"by_user":1,"at":"2023-11-14T22:13:20.300Z","text":"hello, all!"}}
+{"message":{"id":6,"from_user":1,"to_user":0,"text":"once","sent_at":"2023-11-14T22:13:20.300Z"}}
+{"message":{"id":7,"from_user":1,"to_user":0,"text":"once","sent_at":"2023-11-14T22:13:20.300Z"}}
+{"act":{"event":8,"by_user":1,"at":"2023-11-14T22:13:20.300Z","what":{"block":2}}}
+{"act":{"event":9,"by_user":1,"at":"2023-11-14T22:13:20.300Z","what":"close_registration"}}
+{"fact":{"retry":{"of":{"user":1,"key":"abababababababababababababababab"},"is":{"fingerprint":"01010101010101010101010101010101","message":6,"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"retry_order":{"of":{"user":1,"number":0},"is":{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"stray_tokens":{"of":{"user":2},"is":{"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"account_block":{"of":{"user":2},"is":{"by":1,"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"sender_block":{"of":{"by":1,"user":2},"is":{"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"registration":{"of":{},"is":{"by":1,"at":"2023-11-14T22:13:20.300Z"}}}}
+{"end":{"users":2,"messages":5,"revisions":3,"acts":2,"next_user":3,"next_message":10,"sha256":"c360a14facd6b27e900e246a5118bbe5541b75ac9f4ecbd000c66a3b509b43d3"}}
+"#;
+    assert_eq!(exported(&mut with_facts()), expected);
+    let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
+    assert_eq!(
+        summary.to_string(),
+        "2 users, 5 messages, 3 edits and deletions, 2 acts of operators, sha256 c360a14facd6b27e900e246a5118bbe5541b75ac9f4ecbd000c66a3b509b43d3"
+    );
+}
+
+/// What was written before a file said what it is for: it always was a move.
+#[test]
+fn golden_of_format_2() {
+    let lines = r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}
 {"user":{"id":1,"username":"ann","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
 {"user":{"id":2,"username":"Bob","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
 {"message":{"id":0,"from_user":1,"to_user":0,"text":"","sent_at":"2023-11-14T22:13:20.200Z"}}
@@ -101,8 +133,9 @@ fn golden() {
 {"fact":{"registration":{"of":{},"is":{"by":1,"at":"2023-11-14T22:13:20.300Z"}}}}
 {"end":{"users":2,"messages":5,"revisions":3,"acts":2,"next_user":3,"next_message":10,"sha256":"188dbbfa6c157ad1e0d5994fb68539b2d51954a228cfeee9f66a7a432c6c39d9"}}
 "#;
-    assert_eq!(exported(&mut with_facts()), expected);
-    let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
+    let mut copy = empty();
+    let summary = import(lines.as_bytes(), None, &mut copy, &mut ()).unwrap();
+    assert_eq!(exported(&mut copy), exported(&mut with_facts()));
     assert_eq!(
         summary.to_string(),
         "2 users, 5 messages, 3 edits and deletions, 2 acts of operators, sha256 188dbbfa6c157ad1e0d5994fb68539b2d51954a228cfeee9f66a7a432c6c39d9"
@@ -208,8 +241,8 @@ fn a_line_too_many_too_few_or_elsewhere_is_noticed() {
 
 #[test]
 fn lines_that_are_no_records_are_told_by_number() {
-    let head = r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}"#;
-    let old_head = head.replace('2', "1");
+    let head = r#"{"veche_export":{"version":3,"epoch":"000000000000feed","purpose":"move"}}"#;
+    let old_head = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}"#;
     let turn = |user: &str, number: &str| {
         let is = r#"{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.000Z"}"#;
         format!(
@@ -237,10 +270,16 @@ fn lines_that_are_no_records_are_told_by_number() {
     for (lines, why) in [
         (vec![&*ann], "line 1: not the beginning of an export"),
         (
-            vec![r#"{"veche_export":{"version":3,"epoch":"000000000000feed"}}"#],
-            "line 1: format 3, but this version of veche reads 2",
+            vec![r#"{"veche_export":{"version":4,"epoch":"000000000000feed","purpose":"move"}}"#],
+            "line 1: format 4, but this version of veche reads 3",
         ),
         (vec![r#"{"veche_export":{"version":1,"epoch":"feed"}}"#], "line 1: a bad epoch"),
+        (vec![&head.replace('3', "2")], "line 1: a file of this format says what it is for"),
+        (
+            vec![r#"{"veche_export":{"version":3,"epoch":"000000000000feed"}}"#],
+            "line 1: a file of this format says what it is for",
+        ),
+        (vec![&head.replace("move", "copy")], "line 1: not a record: unknown variant"),
         (vec![head, head], "line 2: a second beginning"),
         (vec![head, ""], "line 2: not a record: "),
         (vec![head, "{}"], "line 2: not a record: "),

@@ -1,0 +1,304 @@
+//! Epochs: a store's identity, and what becomes of it when a backup is restored.
+//!
+//! A backup is behind the store that it is of: ids that were given out after it are not in it. So
+//! what is restored from one is a store of its own. It has a new epoch, and its ids go on so far
+//! above those of the backup that none is given out again: neither one of the time that was lost,
+//! nor one of another restore of the same file. The epoch that ended is remembered as a fact, with
+//! how far it went in the backup and where the next one began, so that its cursors can be told
+//! apart: those up to the backup are as good as ever, those above it are of a time that was lost.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::fact::{Fact, Layout, Subject};
+use super::facts::{End, State, read};
+use super::record::{DecodeError, Fields};
+use super::{Backend, Counters, RestoreError, Restored, StoreError, session};
+use crate::model::{Cursor, Epoch, MAX_ID};
+
+/// How far the ids of a new epoch begin above those of a backup, at least: no server gives out so
+/// many in the time between two backups.
+pub const MIN_JUMP: u64 = 1 << 20;
+/// How much farther they may begin, at random, so that two restores of one file do not meet. Ids
+/// last for some 16,000 restores.
+const JUMP_SPREAD: u64 = 1 << 40;
+/// So many epochs of the past are remembered; for another one the oldest is forgotten, and its
+/// cursors are those of another store.
+pub const MAX_PAST_EPOCHS: usize = 256;
+
+/// An epoch of the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PastEpochOf {
+    /// Which one.
+    pub epoch: Epoch,
+}
+
+/// Where it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ended {
+    /// The ids that the backup would have given out next.
+    pub reached: Counters,
+    /// The ids that the epoch after it gave out first.
+    pub resumed: Counters,
+}
+
+/// epoch
+impl Layout for PastEpochOf {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.epoch.0.to_be_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<PastEpochOf, DecodeError> {
+        Ok(PastEpochOf { epoch: Epoch(u64::from_be_bytes(fields.array()?)) })
+    }
+}
+
+/// user and event that were reached · user and event from which on it went on
+impl Layout for Ended {
+    fn put(&self, out: &mut Vec<u8>) {
+        for Counters { next_user, next_event } in [self.reached, self.resumed] {
+            out.extend(next_user.to_le_bytes());
+            out.extend(next_event.to_le_bytes());
+        }
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Ended, DecodeError> {
+        let mut counters = || -> Result<Counters, DecodeError> {
+            Ok(Counters { next_user: fields.u64()?, next_event: fields.u64()? })
+        };
+        let (reached, resumed) = (counters()?, counters()?);
+        let is_ahead = |sequence: Sequence| {
+            let (reached, resumed) = (sequence.of(reached), sequence.of(resumed));
+            reached < resumed && resumed <= MAX_ID
+        };
+        if reached.next_user >= Counters::default().next_user
+            && is_ahead(Sequence::Users)
+            && is_ahead(Sequence::Events)
+        {
+            Ok(Ended { reached, resumed })
+        } else {
+            Err(DecodeError::Malformed)
+        }
+    }
+}
+
+/// One of the two sequences that a store numbers things by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sequence {
+    /// Accounts.
+    Users,
+    /// Events, and so messages.
+    Events,
+}
+
+impl Sequence {
+    /// The number that is given out next.
+    #[must_use]
+    pub fn of(self, counters: Counters) -> u64 {
+        match self {
+            Sequence::Users => counters.next_user,
+            Sequence::Events => counters.next_event,
+        }
+    }
+}
+
+/// Why a cursor leads nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// It is of another store.
+    OtherStore,
+    /// It is of what came after the backup from which the store was restored.
+    Undone,
+    /// It is above everything that was ever given out.
+    Ahead,
+}
+
+/// What is remembered of a store's epochs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Epochs {
+    /// In the order in which they ended.
+    past: Vec<(Epoch, Ended)>,
+}
+
+impl Epochs {
+    /// Those of a store.
+    pub fn of(store: &mut dyn Backend) -> Result<Epochs, StoreError> {
+        store.past_epochs().map(Epochs::new)
+    }
+
+    pub(super) fn new(mut past: Vec<(Epoch, Ended)>) -> Epochs {
+        past.sort_by_key(|(_, ended)| ended.resumed.next_event);
+        Epochs { past }
+    }
+
+    /// Judges a cursor in a list whose items are numbered by `sequence`, in a store of epoch
+    /// `current` that gives out `next` next. `epoch` is the one that the cursor says it is of.
+    ///
+    /// Every list, every wait and every stream is decided here.
+    pub fn judge(
+        &self,
+        (sequence, cursor): (Sequence, Cursor),
+        epoch: Option<Epoch>,
+        current: Epoch,
+        next: Counters,
+    ) -> Result<(), Lost> {
+        let is_lost = |place: u64| {
+            self.past.iter().any(|(_, Ended { reached, resumed })| {
+                sequence.of(*reached) < place && place < sequence.of(*resumed)
+            })
+        };
+        // In the end it is between two ids that a cursor stands: at the one that follows it.
+        let end = match epoch.filter(|epoch| *epoch != current) {
+            None => sequence.of(next),
+            Some(epoch) => {
+                let past = self.past.iter().find(|(past, _)| *past == epoch);
+                let (_, ended) = past.ok_or(Lost::OtherStore)?;
+                let end = sequence.of(ended.reached);
+                if matches!(cursor, Cursor::Before(place) | Cursor::From(place) if place > end) {
+                    return Err(Lost::Undone);
+                }
+                end
+            }
+        };
+        let Cursor::From(place) = cursor else { return Ok(()) };
+        if is_lost(place) {
+            return Err(Lost::Undone);
+        }
+        // An empty store is asked for what is behind 0, too: that is how a client begins to which
+        // nobody has said that messages are counted from there.
+        if place > end.max(1) { Err(Lost::Ahead) } else { Ok(()) }
+    }
+
+    /// How many ids were passed over below `counters`, which a store gives out next.
+    #[must_use]
+    pub fn skipped(&self, sequence: Sequence) -> u64 {
+        let gaps = self.past.iter().map(|(_, Ended { reached, resumed })| {
+            sequence.of(*resumed).saturating_sub(sequence.of(*reached))
+        });
+        gaps.fold(0, u64::saturating_add)
+    }
+
+    /// Refuses what no chain of restores leaves behind, in a store of epoch `current` that gives
+    /// out `next` next.
+    pub(super) fn expect_sense(&self, current: Epoch, next: Counters) -> Result<(), &'static str> {
+        let ends = self.past.iter().map(|(_, ended)| *ended);
+        let last = Ended { reached: next, resumed: next };
+        let follows = |earlier: Ended, later: Ended| {
+            [Sequence::Users, Sequence::Events]
+                .iter()
+                .all(|sequence| sequence.of(earlier.resumed) <= sequence.of(later.reached))
+        };
+        let ends: Vec<Ended> = ends.chain([last]).collect();
+        if !ends.windows(2).all(|pair| follows(pair[0], pair[1])) {
+            return Err("an epoch of the past ends where it cannot");
+        }
+        if self.past.iter().any(|(epoch, _)| *epoch == current) {
+            return Err("the store's epoch is one of the past");
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a store that was filled from a file of epoch `current`, if it remembers epochs that no
+/// chain of restores leaves behind.
+pub(super) fn expect_sense(store: &mut dyn Backend, current: Epoch) -> Result<(), RestoreError> {
+    let (epochs, next) = (Epochs::of(store)?, store.counters());
+    let sense = epochs.expect_sense(current, next);
+    sense.map_err(|why| RestoreError::Conflict(why.to_owned()))
+}
+
+/// All epochs of the past, in no order that means anything.
+pub(super) fn past(state: &impl State) -> Result<Vec<(Epoch, Ended)>, StoreError> {
+    let range = [PastEpochOf::FAMILY]..[PastEpochOf::FAMILY + 1];
+    let entries =
+        state.entries(&range.start[..]..&range.end[..], End::First, MAX_PAST_EPOCHS + 1)?;
+    let typed = entries.iter().map(|(subject, value)| {
+        let of: Option<PastEpochOf> = subject.split_first().and_then(|(_, fields)| read(fields));
+        of.map(|of| of.epoch).zip(read(value)).ok_or_else(|| state.malformed())
+    });
+    typed.collect()
+}
+
+/// Refuses an epoch of an import that would be one more than can be remembered.
+pub(super) fn expect_room(state: &impl State, fact: &Fact) -> Result<(), RestoreError> {
+    let Fact::PastEpoch { of, is: Some(_) } = fact else { return Ok(()) };
+    let there = past(state)?;
+    if there.len() < MAX_PAST_EPOCHS || there.iter().any(|(epoch, _)| *epoch == of.epoch) {
+        return Ok(());
+    }
+    Err(RestoreError::Conflict(format!("there are more than {MAX_PAST_EPOCHS} epochs of the past")))
+}
+
+/// A new epoch of a store that was restored from a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// The new epoch.
+    pub epoch: Epoch,
+    /// The one of the backup.
+    pub past: Epoch,
+    /// Where that ended.
+    pub ended: Ended,
+    /// How many sessions have ended with it.
+    pub sessions: u64,
+}
+
+impl fmt::Display for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Renewal { epoch, past, ended: Ended { resumed, .. }, sessions } = self;
+        let Counters { next_user, next_event } = resumed;
+        write!(
+            f,
+            "epoch {epoch} begins where {past} ended: ids go on from {next_user} for users "
+        )?;
+        write!(f, "and {next_event} for messages, and {sessions} sessions have ended")
+    }
+}
+
+/// Makes a store that was filled from a backup of epoch `past`, and has a new one by now, go on in
+/// it. `draw` gives random numbers. All is synced but the last of it.
+pub(super) fn renew(
+    store: &mut dyn Backend,
+    past: Epoch,
+    draw: &mut dyn FnMut() -> u64,
+) -> Result<Renewal, RestoreError> {
+    let reached = store.counters();
+    let resumed = jump(reached, draw)?;
+    // Else one that has ended since the backup would be back.
+    let sessions = session::end_everybodys(store)?;
+    let Epochs { past: there } = Epochs::of(store)?;
+    let too_many = (there.len() + 1).saturating_sub(MAX_PAST_EPOCHS);
+    for (epoch, _) in &there[..too_many] {
+        let of = PastEpochOf { epoch: *epoch };
+        store.restore(Restored::Fact(Fact::PastEpoch { of, is: None }))?;
+    }
+    let ended = Ended { reached, resumed };
+    let of = PastEpochOf { epoch: past };
+    store.restore(Restored::Fact(Fact::PastEpoch { of, is: Some(ended) }))?;
+    store.restore(Restored::Counters(resumed))?;
+    Ok(Renewal { epoch: store.epoch(), past, ended, sessions })
+}
+
+/// The ids from which on those of a new epoch begin. Each sequence jumps by itself: from what a
+/// user knows of one, nothing follows for the other.
+fn jump(reached: Counters, draw: &mut dyn FnMut() -> u64) -> Result<Counters, StoreError> {
+    let mut above = |reached: u64| {
+        // Half of what is left stays to be given out.
+        let room = MAX_ID.saturating_sub(reached).saturating_sub(MIN_JUMP) / 2;
+        let spread = JUMP_SPREAD.min(room);
+        if spread < MIN_JUMP {
+            return Err(StoreError::Refused(format!(
+                "the backup cannot be restored: it has given out ids up to {reached}, and too few \
+                 are left up to {MAX_ID} to go on above what was lost; an import that is a move \
+                 keeps them"
+            )));
+        }
+        Ok(reached + MIN_JUMP + draw() % spread)
+    };
+    Ok(Counters { next_user: above(reached.next_user)?, next_event: above(reached.next_event)? })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+use super::*;
+use crate::model::{MessageId, UserId};
+use crate::store::MemoryStore;
+
+fn counters(next_user: u64, next_event: u64) -> Counters {
+    Counters { next_user, next_event }
+}
+
+fn fact(reached: Counters, resumed: Counters) -> Fact {
+    let of = PastEpochOf { epoch: Epoch(0x0102_0304_0506_0708) };
+    Fact::PastEpoch { of, is: Some(Ended { reached, resumed }) }
+}
+
+/// The bytes on every disk out there: these literals never change.
+#[test]
+fn golden() {
+    let fact = fact(counters(3, 4), counters(0x0a0b, 0x0c0d));
+    let subject = [12, 1, 2, 3, 4, 5, 6, 7, 8];
+    let value = [[3, 0], [4, 0], [0x0b, 0x0a], [0x0d, 0x0c]];
+    let value = value.map(|[low, high]| [low, high, 0, 0, 0, 0, 0, 0]).concat();
+    assert_eq!((fact.subject(), fact.value()), (subject.to_vec(), Some(value)));
+    let line = r#"{"past_epoch":{"of":{"epoch":"0102030405060708"},"is":{"reached":{"next_user":3,"next_event":4},"resumed":{"next_user":2571,"next_event":3085}}}}"#;
+    assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+    assert_eq!(serde_json::from_str::<Fact>(line).unwrap().checked(), Some(fact));
+    for (from, to) in [("0102030405060708", "0102"), ("0102030405060708", "010203040506070G")] {
+        assert!(serde_json::from_str::<Fact>(&line.replace(from, to)).is_err(), "{to}");
+    }
+}
+
+#[test]
+fn an_epoch_ends_before_the_next_one_begins() {
+    let good = (counters(1, 0), counters(2, 1));
+    let most = (counters(MAX_ID - 1, MAX_ID - 1), counters(MAX_ID, MAX_ID));
+    for (reached, resumed) in [good, most] {
+        assert!(fact(reached, resumed).checked().is_some());
+    }
+    for (reached, resumed) in [
+        (counters(0, 0), counters(2, 1)),
+        (counters(2, 0), counters(2, 1)),
+        (counters(1, 1), counters(2, 1)),
+        (counters(1, 1), counters(2, 0)),
+        (counters(1, 0), counters(MAX_ID + 1, 1)),
+        (counters(1, 0), counters(2, MAX_ID + 1)),
+    ] {
+        assert_eq!(fact(reached, resumed).checked(), None, "{reached:?} {resumed:?}");
+    }
+}
+
+/// Files are made up, too.
+#[test]
+fn what_no_chain_leaves_behind_is_refused() {
+    let ended = |reached, resumed| Ended { reached, resumed };
+    let (first, second) = (
+        ended(counters(2, 5), counters(100, 200)),
+        ended(counters(100, 201), counters(1000, 2000)),
+    );
+    let sense = |past: &[(u64, Ended)], next| {
+        let past = past.iter().map(|(epoch, ended)| (Epoch(*epoch), *ended)).collect();
+        Epochs::new(past).expect_sense(Epoch(9), next)
+    };
+    let next = counters(1000, 2000);
+    assert_eq!(sense(&[], counters(1, 0)), Ok(()));
+    assert_eq!(sense(&[(1, second), (2, first)], next), Ok(()), "in any order");
+    for (past, next) in [
+        (vec![(1, first), (2, second)], counters(1000, 1999)),
+        (vec![(1, first), (2, second)], counters(999, 2000)),
+        (vec![(1, first), (2, first)], next),
+        (vec![(1, first), (9, second)], next),
+        (vec![(1, first), (2, ended(counters(99, 201), counters(1000, 2000)))], next),
+    ] {
+        assert!(sense(&past, next).is_err(), "{past:?}");
+    }
+}
+
+/// Nothing was restored: what was good stays so, and of nothing only the first id.
+#[test]
+fn a_store_that_goes_on_judges_by_its_own_counter() {
+    let epochs = Epochs::default();
+    let judge = |cursor, next_event| {
+        let next = counters(1, next_event);
+        epochs.judge((Sequence::Events, cursor), None, Epoch(1), next)
+    };
+    for (next, place, expected) in [
+        (0, 0, Ok(())),
+        (0, 1, Ok(())),
+        (0, 2, Err(Lost::Ahead)),
+        (1, 1, Ok(())),
+        (1, 2, Err(Lost::Ahead)),
+        (7, 7, Ok(())),
+        (7, 8, Err(Lost::Ahead)),
+        (MAX_ID + 1, MAX_ID + 1, Ok(())),
+    ] {
+        assert_eq!(judge(Cursor::From(place), next), expected, "{place} of {next}");
+        assert_eq!(judge(Cursor::Before(place), next), Ok(()));
+    }
+}
+
+/// Whatever comes out of a generator, the jump is long enough, and never too long.
+#[test]
+fn a_jump_leaves_half_of_the_rest() {
+    for reached in [1, 1 << 30, MAX_ID / 2, MAX_ID - (1 << 40), MAX_ID - 3 * MIN_JUMP] {
+        for drawn in [0, 1, u64::MAX / 2, u64::MAX] {
+            let resumed = jump(counters(reached, reached), &mut || drawn).unwrap();
+            for sequence in [Sequence::Users, Sequence::Events] {
+                let resumed = sequence.of(resumed);
+                assert!(resumed >= reached + MIN_JUMP, "{reached} {resumed}");
+                assert!(resumed - reached < MIN_JUMP + JUMP_SPREAD, "{reached} {resumed}");
+                assert!(MAX_ID - resumed >= (MAX_ID - reached - MIN_JUMP) / 2, "{resumed}");
+            }
+        }
+    }
+    for reached in [MAX_ID + 1, MAX_ID, MAX_ID - MIN_JUMP, MAX_ID - 3 * MIN_JUMP + 1] {
+        for (user, event) in [(reached, 1), (1, reached)] {
+            let refused = jump(counters(user, event), &mut || 0).unwrap_err();
+            assert!(refused.to_string().contains("too few are left"), "{refused}");
+        }
+    }
+}
+
+/// A store that has given out its last ids stays what it was.
+#[test]
+fn what_cannot_be_renewed_is_not_begun() {
+    let mut store = MemoryStore::new(Epoch(2));
+    let far = counters(MAX_ID, MAX_ID);
+    store.restore(Restored::Counters(far)).unwrap();
+    renew(&mut store, Epoch(1), &mut || 1).unwrap_err();
+    assert_eq!((store.counters(), store.past_epochs().unwrap()), (far, vec![]));
+    assert!(UserId::new(MAX_ID).is_some() && MessageId::new(MAX_ID).is_some());
+}
