@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::iter;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic;
 use std::path::Path;
 use std::process::{ExitCode, exit};
@@ -29,7 +30,7 @@ use veche::progress::{Display, Lines};
 use veche::store::{
     self, Backend, Compaction, Imported, MemoryStore, Origin, Purpose, SledStore, TransferError,
 };
-use veche::sys::{SystemClock, SystemEntropy, random};
+use veche::sys::{SystemClock, SystemEntropy, keep_files_private, random};
 
 /// A password shorter than this should not be good enough for a network.
 const ADVISED_PASSWORD_LENGTH: u16 = 8;
@@ -42,6 +43,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    keep_files_private();
     return_large_blocks();
     env_logger::Builder::new()
         .filter_level(cli.store.log)
@@ -211,7 +213,7 @@ fn export(args: &StoreArgs, file: &Path, as_backup: bool) -> Outcome<()> {
     let mut out: Box<dyn Write> = if file == Path::new("-") {
         Box::new(BufWriter::new(io::stdout().lock()))
     } else {
-        let created = File::create_new(file);
+        let created = File::options().write(true).create_new(true).mode(0o600).open(file);
         Box::new(BufWriter::new(created.map_err(|e| format!("{}: {e}", file.display()))?))
     };
     let purpose = if as_backup { Purpose::Backup } else { Purpose::Move };

@@ -1,12 +1,32 @@
-//! Time and random bytes, real and fixed.
+//! Time and random bytes, real and fixed, and the process's umask.
 //!
 //! The only module that reads the system clock or asks for entropy, so that everything else gives
 //! the same answer to the same questions.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::Mode;
+use rustix::process::umask;
+
 use crate::model::Timestamp;
+
+/// The umask that the process was started with, where it has another one since.
+static OPERATORS_UMASK: OnceLock<u32> = OnceLock::new();
+
+/// Has all that the process makes be its user's only, whatever it is made by: sled leaves it to the
+/// umask. To be called before there are other threads.
+pub fn keep_files_private() {
+    let before = umask(Mode::RWXG | Mode::RWXO);
+    OPERATORS_UMASK.get_or_init(|| before.as_raw_mode());
+}
+
+/// The mode to be set on a file that was made for others too, where the process's umask has taken
+/// from it what the operator's lets them have.
+#[must_use]
+pub fn shared_mode(mode: u32) -> Option<u32> {
+    OPERATORS_UMASK.get().map(|umask| mode & !umask)
+}
 
 /// Tells the time of day.
 pub trait Clock: Send {

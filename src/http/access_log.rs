@@ -4,12 +4,12 @@
 //! queue has no room for is dropped and counted. It names routes, not paths, and no query: those
 //! are the client's own words, and may hold what is nobody's business.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::mem;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -21,11 +21,14 @@ use serde::Serialize;
 use super::request_id::RequestId;
 use crate::api::routes::Route;
 use crate::model::{Timestamp, UserId};
+use crate::sys::shared_mode;
 
 /// Answers that wait to be written.
 const QUEUE: usize = 8192;
 /// How often a file is looked for that was moved away, so that logs can be rotated.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
+/// The mode of a log that is made: what reads it often runs under another user of a group.
+const LOG_MODE: u32 = 0o640;
 /// How long the end of the log is waited for when the server stops.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -218,6 +221,23 @@ impl Target {
     }
 }
 
+/// Opens a log, or makes one that the operator's group may read, unless their umask forbids it.
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
+    let mut options = OpenOptions::new();
+    options.append(true);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    match options.clone().create_new(true).mode(LOG_MODE).open(path) {
+        Ok(file) => {
+            if let Some(mode) = shared_mode(LOG_MODE) {
+                file.set_permissions(Permissions::from_mode(mode))?;
+            }
+            Ok(file)
+        }
+        // Somebody else was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+        failed => failed,
+    }
 }

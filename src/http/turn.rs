@@ -91,8 +91,8 @@ pub(super) struct Loop {
     events: Receiver<Event>,
     metrics: Arc<Metrics>,
     tally: Tally,
-    /// What the store had given out when it was last counted.
-    counted: Counters,
+    /// What the store had given out when it was last counted, and the length of its log.
+    counted: (Counters, u64),
     ids: RequestIds,
     access_log: Option<AccessLog>,
     /// Answered in this turn, waiting for its sync.
@@ -169,7 +169,7 @@ impl Loop {
             events,
             tally: Tally::new(Arc::clone(&metrics)),
             metrics,
-            counted: app.counted(),
+            counted: (app.counted(), app.store().log_bytes()),
             app,
             ids,
             access_log,
@@ -255,11 +255,12 @@ impl Loop {
     /// Counts a turn whose sync began then and is done.
     fn count(&mut self, sync_begun: Instant) {
         let store = self.app.store();
-        let counters = self.app.counted();
-        if counters != self.counted {
+        // Sessions, marks and blocks make the log longer, but give nothing out.
+        let counted @ (counters, bytes) = (self.app.counted(), store.log_bytes());
+        if counted != self.counted {
             self.metrics.rhythm.sync(sync_begun.elapsed());
-            self.metrics.count(counters, store.log_bytes());
-            self.counted = counters;
+            self.metrics.count(counters, bytes);
+            self.counted = counted;
         }
     }
 

@@ -36,7 +36,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
+use std::mem;
 use std::ops::RangeBounds;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -44,7 +46,7 @@ use ::sled::{Batch, IVec};
 use rustix::io::Errno;
 
 use super::log::Stamp;
-use super::{Counters, StoreError};
+use super::{Counters, StoreError, private};
 use crate::model::{Epoch, EventId, Mailbox, MessageId, UserId, Username};
 pub(super) use audit::IndexAudit;
 pub(super) use facts::subject;
@@ -57,8 +59,18 @@ use layout::{
     user_key,
 };
 
-/// What sled keeps of its pages in memory; its own default is a gigabyte.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// What sled keeps of its pages in memory, in the bytes that they take on the disk: of entries as
+/// short as an account's that is five times as much in memory. Its own default is a gigabyte.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Entries that are written as one, about: until they are, sled keeps each of the pages that they
+/// took the place of, of some kilobytes.
+const MAX_PART_ENTRIES: usize = 1024;
+/// Entries that change with the first addition to a list, on the average of the four lists that a
+/// private message is in: a chunk of each, and both users' entries that say with which message their
+/// conversation ends, each removed and put.
+const ENTRIES_OF_LIST: usize = 2;
+/// Steps in which replaced pages are freed, some 500 at each: about as many as a part leaves.
+const FREEING_STEPS: usize = 16;
 /// How often sled writes in the background. Losing what it did not write costs a catch-up.
 const FLUSH_EVERY_MS: u64 = 1000;
 /// Distance of the sparse positions: a lookup by number reads at most this much and one record.
@@ -112,6 +124,8 @@ impl Index {
         }
         await_earlier_handle(&dir.join("db"))?;
         let sealed = seal::take(dir);
+        // Where it cannot be made, sled says why.
+        let _ = private::create_dir_all(dir);
         let config = ::sled::Config::new()
             .path(dir)
             .cache_capacity(CACHE_BYTES)
@@ -188,7 +202,9 @@ impl Index {
     /// rebuilds it; where even that fails, the operator is still told to stop.
     pub(super) fn broken(&self, why: impl fmt::Display) -> StoreError {
         let marker = broken_marker(&self.dir);
-        if let Err(e) = File::create(&marker) {
+        let mut options = File::options();
+        let made = options.write(true).create(true).truncate(true).mode(private::FILE_MODE);
+        if let Err(e) = made.open(&marker) {
             ::log::error!(
                 "cannot create {}: {e}; remove {} by hand",
                 marker.display(),
@@ -233,47 +249,32 @@ impl Index {
     }
 
     /// Takes in records that the log has synced, in order, the last of which is `upto`. What the
-    /// index already knows is passed over.
+    /// index already knows is passed over. With a change comes how far the index goes behind it,
+    /// unless the next one belongs to it: there, what is much is cut into parts.
     pub(super) fn apply(
         &mut self,
-        changes: impl IntoIterator<Item = Change>,
+        changes: impl IntoIterator<Item = (Change, Option<Applied>)>,
         upto: Applied,
     ) -> Result<(), StoreError> {
-        let mut batch = Writes { batch: Batch::default(), digest: self.digest };
-        let mut postings: BTreeMap<List, Vec<Posting>> = BTreeMap::new();
-        let mut revised: BTreeMap<u64, u64> = BTreeMap::new();
-        let mut words = facts::Words::new();
-        for change in changes {
-            match change {
-                Change::User { id, name, position } => {
-                    batch.insert(&user_key(id.get()), &position.to_be_bytes());
-                    batch.insert(&name_key(&name), &id.get().to_be_bytes());
-                }
-                Change::Message { id, from, to, position } => {
-                    let posting = Posting { id: id.get(), position };
-                    for mailbox in Mailbox::of(from, to) {
-                        postings.entry(List::Messages(mailbox)).or_default().push(posting);
-                    }
-                    if let Some(list) = List::received(from, to) {
-                        postings.entry(list).or_default().push(posting);
-                    }
-                    self.mark(posting, &mut batch);
-                }
-                Change::Revision { event, id, from, to, position } => {
-                    let posting = Posting { id: event.get(), position };
-                    for feed in Mailbox::feeds(from, to) {
-                        postings.entry(List::Deeds(feed)).or_default().push(posting);
-                    }
-                    self.mark(posting, &mut batch);
-                    revised.insert(id.get(), position);
-                }
-                Change::Act { event, position } => {
-                    let posting = Posting { id: event.get(), position };
-                    postings.entry(List::Deeds(Mailbox::General)).or_default().push(posting);
-                    self.mark(posting, &mut batch);
-                }
-                Change::Fact { subject, value } => drop(words.insert(subject, value)),
+        let mut part = Part::default();
+        for (change, behind) in changes {
+            part.take(change);
+            if let Some(behind) = behind.filter(|_| part.entries >= MAX_PART_ENTRIES) {
+                self.write(mem::take(&mut part), behind)?;
             }
+        }
+        self.write(part, upto)
+    }
+
+    fn write(&mut self, part: Part, upto: Applied) -> Result<(), StoreError> {
+        let Part { users, events, postings, revised, words, entries: _ } = part;
+        let mut batch = Writes { batch: Batch::default(), digest: self.digest };
+        for (id, name, position) in users {
+            batch.insert(&user_key(id.get()), &position.to_be_bytes());
+            batch.insert(&name_key(&name), &id.get().to_be_bytes());
+        }
+        for event in events {
+            self.mark(event, &mut batch);
         }
         self.put_facts(words, &mut batch)?;
         for (list, new) in postings {
@@ -290,6 +291,7 @@ impl Index {
         self.digest = digest;
         self.applied = Some(upto);
         self.widen_bounds(&revised);
+        free_replaced_pages();
         Ok(())
     }
 
@@ -400,6 +402,75 @@ impl Entries<'_> {
 
     pub(super) fn next_back(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
         self.index.guarded(|| self.iter.next_back().transpose())
+    }
+}
+
+/// Changes that are written as one.
+#[derive(Default)]
+struct Part {
+    users: Vec<(UserId, Username, u64)>,
+    events: Vec<Posting>,
+    postings: BTreeMap<List, Vec<Posting>>,
+    /// The position of the last revision of each message.
+    revised: BTreeMap<u64, u64>,
+    words: facts::Words,
+    /// How many entries change, about.
+    entries: usize,
+}
+
+impl Part {
+    fn take(&mut self, change: Change) {
+        match change {
+            Change::User { id, name, position } => {
+                self.users.push((id, name, position));
+                self.entries += 2;
+            }
+            Change::Message { id, from, to, position } => {
+                let posting = Posting { id: id.get(), position };
+                for mailbox in Mailbox::of(from, to) {
+                    self.push(List::Messages(mailbox), posting);
+                }
+                if let Some(list) = List::received(from, to) {
+                    self.push(list, posting);
+                }
+                self.events.push(posting);
+            }
+            Change::Revision { event, id, from, to, position } => {
+                let posting = Posting { id: event.get(), position };
+                for feed in Mailbox::feeds(from, to) {
+                    self.push(List::Deeds(feed), posting);
+                }
+                self.events.push(posting);
+                self.entries += usize::from(self.revised.insert(id.get(), position).is_none());
+            }
+            Change::Act { event, position } => {
+                let posting = Posting { id: event.get(), position };
+                self.push(List::Deeds(Mailbox::General), posting);
+                self.events.push(posting);
+            }
+            Change::Fact { subject, value } => {
+                self.entries += usize::from(self.words.insert(subject, value).is_none());
+            }
+        }
+    }
+
+    /// A list's chunk is written once, however much is added to it.
+    fn push(&mut self, list: List, posting: Posting) {
+        let list = self.postings.entry(list).or_insert_with(|| {
+            self.entries += ENTRIES_OF_LIST;
+            Vec::new()
+        });
+        list.push(posting);
+    }
+}
+
+/// Has the pages freed that a batch took the place of. sled copies a page for every entry that is
+/// put there and leaves the old one to be freed when nobody can be reading it, of which it does a
+/// little at every 128th of its operations: a batch is one operation, however many pages it leaves.
+/// What was never freed was 7 KB for each account of a rebuild.
+fn free_replaced_pages() {
+    for _ in 0..FREEING_STEPS {
+        ::sled::pin().flush();
     }
 }
 

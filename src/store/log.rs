@@ -25,7 +25,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
+use super::{StoreError, private};
 use crate::model::Epoch;
 
 use frame::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, u64_at};
@@ -455,7 +455,7 @@ pub(super) fn create_dir_synced(dir: &Path) -> Result<(), StoreError> {
     if !parent.exists() {
         create_dir_synced(parent)?;
     }
-    fs::create_dir_all(dir).map_err(|e| StoreError::failed("creating", dir, e))?;
+    private::create_dir_all(dir).map_err(|e| StoreError::failed("creating", dir, e))?;
     sync_dir(parent)
 }
 

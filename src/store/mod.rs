@@ -26,6 +26,7 @@ mod import;
 mod index;
 mod log;
 mod memory;
+mod private;
 mod record;
 mod restored;
 mod retry;

@@ -11,6 +11,7 @@ mod conversations;
 mod facts;
 mod joined;
 mod lock;
+mod mending;
 mod opening;
 mod reading;
 mod view;
@@ -38,6 +39,8 @@ use crate::model::{
 use lock::Lock;
 use view::{APPLY_EVERY, View};
 
+/// Where an import is made, in the data directory.
+const UNFINISHED_IMPORT: &str = "unfinished-import";
 /// What a record takes beside its texts, about.
 const RECORD_BYTES: usize = 60;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, PASSWORD, credentials};
+use crate::client::{Answer, Client, PASSWORD, credentials};
 use crate::server::{PATIENCE, STORES, Server, run, until, veche};
 use crate::wire::{BEYOND_DROPPED, Wire};
 
@@ -40,6 +40,46 @@ pub(crate) fn figure(addr: SocketAddr, name: &str) -> Option<f64> {
     let (_, text) = get(addr, "/metrics");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     line.parse().ok()
+}
+
+/// What nobody sees among the messages makes the log longer too.
+#[test]
+fn the_length_of_the_log_is_that_of_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with("sled", dir.path(), &LISTEN);
+    let admin = server.admin_addr();
+    let ann = Client::signed_up(&server, "ann");
+    let bob = Client::signed_up(&server, "bob");
+    ann.tell(2, "hello");
+    let on_disk = || -> u64 {
+        let files = fs::read_dir(dir.path().join("data/log")).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    };
+    let syncs = || figure(admin, "veche_sync_duration_seconds_count").unwrap();
+    let acts: [(&str, &dyn Fn() -> Answer); 6] = [
+        ("a login", &|| ann.post("/login", &credentials("ann", PASSWORD))),
+        ("a mark", &|| {
+            bob.ask("PUT", "/api/users/me/conversations/1/read", Some(&json!({"up_to": 0})))
+        }),
+        ("a refusal", &|| bob.ask("PUT", "/api/users/me/blocks/1", None)),
+        ("a refusal's end", &|| bob.ask("DELETE", "/api/users/me/blocks/1", None)),
+        ("another password", &|| {
+            let passwords = json!({"old_password": PASSWORD, "new_password": "another one"});
+            bob.ask("PUT", "/api/users/me/password", Some(&passwords))
+        }),
+        ("a message", &|| ann.post("/api/messages", &json!({"text": "hello"}))),
+    ];
+    for (act, done) in acts {
+        let (before, synced) = (on_disk(), syncs());
+        let answer = done();
+        assert!(answer.status < 300, "{act}: {answer:?}");
+        assert!(on_disk() > before, "{act} is in the log");
+        // The figures are counted before the answer goes.
+        let told = figure(admin, "veche_store_bytes").unwrap();
+        assert_eq!(told.to_string(), on_disk().to_string(), "after {act}");
+        assert!(syncs() > synced, "{act} was synced");
+    }
+    server.stop();
 }
 
 #[test]

@@ -11,13 +11,13 @@
 //! the seal has the digest that the index had in memory, and `m` must come back with the same.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::digest::Digest;
+use crate::store::private;
 
 /// The version of this layout. Another one does not match.
 const FORMAT_VERSION: u32 = 1;
@@ -48,8 +48,7 @@ pub(super) fn path(dir: &Path) -> PathBuf {
 /// Seals the index in `dir`, which nobody has open.
 pub(super) fn write(dir: &Path, digest: Digest) -> io::Result<()> {
     let bytes = encode(digest, &files(dir)?);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).open(path(dir))?.write_all(&bytes)
+    private::new_file().open(path(dir))?.write_all(&bytes)
 }
 
 /// Removes the seal of the index in `dir`, and says of what digest it was if it matches. One that

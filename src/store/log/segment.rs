@@ -2,13 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::frame::{u32_at, u64_at};
 use super::{LogDamage, sync_dir};
 use crate::model::Epoch;
-use crate::store::StoreError;
+use crate::store::{StoreError, private};
 
 /// The version of the layout of segments, frames and records. A higher one is refused.
 const FORMAT_VERSION: u32 = 1;
@@ -128,11 +128,8 @@ impl Segment {
     ) -> Result<Segment, StoreError> {
         let path = dir.join(format!("{base:020}.log"));
         let header = Header { epoch, base, first_lsn }.encode();
-        let file = OpenOptions::new()
+        let file = private::new_file()
             .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
             .open(&path)
             .and_then(|file| {
                 file.write_all_at(&header, 0)?;

@@ -24,7 +24,7 @@ use crate::store::log::repair::flipped_bit;
 use crate::store::log::segment::{self, HEADER_BYTES, Header, HeaderError, newer_format};
 use crate::store::log::{LogDamage, Sequence};
 use crate::store::record::Record;
-use crate::store::{Progress, StoreError};
+use crate::store::{Progress, StoreError, private};
 
 /// So many damages are told one by one; of the others there is only the number.
 const MAX_DAMAGES: usize = 20;
@@ -148,11 +148,12 @@ fn open_copy(dir: &Path) -> Result<(Candidate, Option<TempDir>), StoreError> {
     }
     let temporary = tempfile::Builder::new()
         .prefix("veche-check-")
-        .permissions(Permissions::from_mode(0o700))
+        .permissions(Permissions::from_mode(private::DIR_MODE))
         .tempdir()
         .map_err(|e| StoreError::failed("making a copy of", &index, e))?;
     let copy = temporary.path().join("index");
-    copy_dir(&index, &copy).map_err(|e| StoreError::failed("making a copy of", &index, e))?;
+    private::copy_dir(&index, &copy)
+        .map_err(|e| StoreError::failed("making a copy of", &index, e))?;
     let opened = match Index::open(&copy) {
         Ok(index) => IndexAudit::new(index),
         Err(StoreError::Index(why)) if why == OTHER_VERSION => {
@@ -165,20 +166,6 @@ fn open_copy(dir: &Path) -> Result<(Candidate, Option<TempDir>), StoreError> {
         Some(applied) => Ok((Candidate::Copy(Box::new(opened), applied), Some(temporary))),
         None => judged(IndexState::ToBeMade("it is empty")),
     }
-}
-
-fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_dir(&entry.path(), &to)?;
-        } else {
-            fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
 }
 
 /// What is known while the log is read.

@@ -2,9 +2,11 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::store::StoreError;
+use crate::store::private::FILE_MODE;
 
 /// The right to a store's directory, held by one process at a time.
 #[derive(Debug)]
@@ -14,22 +16,31 @@ impl Lock {
     pub(super) fn of(dir: &Path) -> Result<Lock, StoreError> {
         let path = dir.join("LOCK");
         let mut options = OpenOptions::new();
-        let file = options.create(true).truncate(false).write(true).open(&path);
-        Lock::by(file.map_err(|e| StoreError::failed("locking", &path, e))?, dir)
+        let file = options.create(true).truncate(false).write(true).mode(FILE_MODE).open(&path);
+        let file = file.map_err(|e| StoreError::failed("locking", &path, e))?;
+        Lock::after(file.try_lock(), file, dir)
     }
 
-    /// The same without making anything: `None` where no process has had the store open yet.
+    /// The same without writing anything: `None` where no process has had the store open yet, and
+    /// where a file that is open for reading cannot be locked, as on some network file systems.
     pub(super) fn of_existing(dir: &Path) -> Result<Option<Lock>, StoreError> {
         let path = dir.join("LOCK");
-        match File::open(&path) {
-            Ok(file) => Lock::by(file, dir).map(Some),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(StoreError::failed("locking", &path, e)),
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(StoreError::failed("locking", &path, e)),
+        };
+        match file.try_lock() {
+            Err(TryLockError::Error(e)) => {
+                ::log::warn!("{} cannot be locked: no server may use it now: {e}", dir.display());
+                Ok(None)
+            }
+            tried => Lock::after(tried, file, dir).map(Some),
         }
     }
 
-    fn by(file: File, dir: &Path) -> Result<Lock, StoreError> {
-        match file.try_lock() {
+    fn after(tried: Result<(), TryLockError>, file: File, dir: &Path) -> Result<Lock, StoreError> {
+        match tried {
             Ok(()) => Ok(Lock(file)),
             Err(TryLockError::WouldBlock) => {
                 Err(StoreError::Refused(format!("{} is in use by another process", dir.display())))

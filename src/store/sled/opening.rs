@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::joined::Joined;
 use super::lock::Lock;
 use super::view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
-use super::{SledStore, compact, decode};
+use super::{SledStore, UNFINISHED_IMPORT, compact, decode, mending};
 use crate::model::Epoch;
 use crate::store::conversation::Counterparts;
 use crate::store::facts::Facts;
@@ -50,7 +50,7 @@ impl SledStore {
             let why = format!("{} already holds a store", dir.display());
             return Err(StoreError::Refused(why).into());
         }
-        let unfinished = dir.join("unfinished-import");
+        let unfinished = dir.join(UNFINISHED_IMPORT);
         remove_dir(&unfinished)?;
         let mut store = SledStore::open(&unfinished, new_epoch, &mut ())?;
         let filled = fill(&mut store).and_then(|result| Ok(store.sync().map(|()| result)?));
@@ -89,6 +89,7 @@ impl SledStore {
         new_epoch: Epoch,
         progress: &mut dyn Progress,
     ) -> Result<SledStore, StoreError> {
+        mending::mend(dir);
         let (log_dir, index_dir) = (dir.join("log"), dir.join("index"));
         let log = match Log::open(&log_dir)? {
             Some(log) => {
@@ -176,6 +177,7 @@ impl SledStore {
             pending: Vec::new(),
             revised: BTreeMap::new(),
             last: None,
+            pending_bytes: 0,
         };
         progress.begin("reading the log", log.end() - start);
         let mut joined = Joined::default();

@@ -17,6 +17,8 @@ use crate::store::{Counters, RestoreError, StoreError};
 pub(super) const APPLY_EVERY: usize = 256;
 /// The same while a whole log is read: the more at once, the faster.
 pub(super) const REPLAY_APPLY_EVERY: usize = 16 * 1024;
+/// Bytes of records with which the index is told at the latest: what waits is in memory.
+const MAX_PENDING_BYTES: u64 = 16 * 1024 * 1024;
 /// Newest messages kept in memory: at least sixteen of the longest pages.
 pub(super) const RECENT_MESSAGES: usize = 16 * 1024;
 /// Newest events other than posts kept in memory.
@@ -35,11 +37,14 @@ pub(super) struct View {
     /// What the index does not know yet of who talked with whom.
     pub(super) counterparts: Counterparts,
     pub(super) index: Index,
-    /// What the index does not know yet, and the last frame of it.
-    pub(super) pending: Vec<Change>,
+    /// What the index does not know yet, each with how far it goes behind that, unless what follows
+    /// is one with it; and the last frame of it.
+    pub(super) pending: Vec<(Change, Option<Applied>)>,
     /// The messages that were revised in what the index does not know yet, as they are now.
     pub(super) revised: BTreeMap<MessageId, Message>,
     pub(super) last: Option<Stamp>,
+    /// The length of these records in the log.
+    pub(super) pending_bytes: u64,
 }
 
 impl View {
@@ -47,32 +52,35 @@ impl View {
     pub(super) fn absorb(&mut self, record: Record, stamp: Stamp) {
         let position = stamp.position;
         self.last = Some(stamp);
+        self.pending_bytes += stamp.end - stamp.position;
+        // The counters may be those behind what a fact is joined to.
+        let is_joined = matches!(record, Record::Fact { joined: true, .. });
+        let behind = (!is_joined).then_some(self.applied_at(stamp));
         match record {
             Record::User(user) => {
                 let (id, name) = (user.id, user.name.clone());
-                self.pending.push(Change::User { id, name, position });
+                let change = Change::User { id, name, position };
+                self.pending.push((change, behind));
                 self.table.insert_user(user);
             }
             Record::Message(message) => {
                 let Message { id, from, to, .. } = message;
-                self.pending.push(Change::Message { id, from, to, position });
+                let change = Change::Message { id, from, to, position };
+                self.pending.push((change, behind));
                 self.counterparts.note(&message);
                 self.table.push(message);
             }
             Record::Revision(message) => {
                 let Message { id, from, to, .. } = message;
-                self.pending.push(Change::Revision {
-                    event: message.event(),
-                    id,
-                    from,
-                    to,
-                    position,
-                });
+                let event = message.event();
+                let change = Change::Revision { event, id, from, to, position };
+                self.pending.push((change, behind));
                 self.table.revise(&message);
                 self.revised.insert(id, message);
             }
             Record::Act(acted) => {
-                self.pending.push(Change::Act { event: acted.event, position });
+                let change = Change::Act { event: acted.event, position };
+                self.pending.push((change, behind));
                 self.table.note(Deed::act(&acted));
             }
             Record::Counters(_) => {}
@@ -80,7 +88,7 @@ impl View {
                 let subject: Box<[u8]> = fact.subject().into();
                 let value: Option<Box<[u8]>> = fact.value().map(Into::into);
                 self.facts.note(subject.clone(), value.clone());
-                self.pending.push(Change::Fact { subject, value });
+                self.pending.push((Change::Fact { subject, value }, behind));
             }
         }
     }
@@ -92,16 +100,22 @@ impl View {
         Ok(())
     }
 
-    /// Tells the index, if at least `threshold` records wait. Only after they were synced.
+    /// How far the index goes once it knows the record that was taken in last.
+    fn applied_at(&self, stamp: Stamp) -> Applied {
+        Applied { epoch: self.epoch, stamp, counters: self.counters }
+    }
+
+    /// Tells the index, if at least `threshold` records wait, or many bytes of them. Only after they
+    /// were synced.
     pub(super) fn apply(&mut self, threshold: usize) -> Result<(), StoreError> {
-        let Some(stamp) = self.last.filter(|_| self.pending.len() >= threshold) else {
-            return Ok(());
-        };
-        let applied = Applied { epoch: self.epoch, stamp, counters: self.counters };
+        let enough = self.pending.len() >= threshold || self.pending_bytes >= MAX_PENDING_BYTES;
+        let Some(stamp) = self.last.filter(|_| enough) else { return Ok(()) };
+        let applied = self.applied_at(stamp);
         self.index.apply(self.pending.drain(..), applied)?;
         self.facts.clear();
         self.counterparts.clear();
         self.last = None;
+        self.pending_bytes = 0;
         self.revised.clear();
         if let Some(newest) = UserId::new(self.counters.next_user.saturating_sub(1)) {
             self.table.evict_users(newest);

@@ -1,8 +1,11 @@
 //! The index that is lost, broken, foreign or false, and how much of the log a start reads.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::super::check::{IndexState, check};
 use super::*;
 use crate::model::Act;
+use crate::store::Hash;
 
 /// The tree of an index, as soon as the one who had it open has let go.
 pub(super) fn tree(index: &Path) -> ::sled::Db {
@@ -349,4 +352,54 @@ fn a_start_reads_little_more_than_the_newest() {
         let found = store.message(MessageId::new(id).unwrap()).unwrap().unwrap();
         assert_eq!(found.text(), new_message(id).text.as_str());
     }
+}
+
+/// What is much is written in parts. Where one of them is the last that was, the index goes as far
+/// as it says, and what is one with a record is not parted from it.
+#[test]
+fn an_index_that_was_told_a_part() {
+    let sample = Sample { root: tempfile::tempdir().unwrap() };
+    let mut store = sample.open().unwrap();
+    for id in 1..=400 {
+        store.create_user(new_user(&format!("u{id}"))).unwrap();
+    }
+    for number in 0..300u64 {
+        let sent_at = Timestamp::from_millis(number);
+        let new = NewMessage { to: None, sent_at, ..new_message(number) };
+        let fingerprint = Hash([1; 16]);
+        let mut key = [2; 16];
+        key[..8].copy_from_slice(&number.to_le_bytes());
+        assert!(store.post_once(new, Once { key: Hash(key), fingerprint }).unwrap().is_some());
+        let new = NewMessage { to: Some(user_id(number % 400 + 1)), ..new_message(number) };
+        store.post(new).unwrap();
+    }
+    store.log.sync().unwrap();
+    let pending = store.view.pending.clone();
+    drop(store);
+    assert!(pending.iter().any(|(_, behind)| behind.is_none()), "some are one with the next");
+    let (_, end) = pending.last().unwrap();
+    let end = end.unwrap();
+
+    let mut heights = BTreeSet::new();
+    for told in (100..pending.len()).step_by(97) {
+        Index::discard(&sample.index()).unwrap();
+        let mut index = Index::open(&sample.index()).unwrap();
+        // The process ends there.
+        let changes = pending.iter().cloned().enumerate().map(|(number, change)| {
+            assert_ne!(number, told, "the end");
+            change
+        });
+        let ended = catch_unwind(AssertUnwindSafe(|| index.apply(changes, end)));
+        assert!(ended.is_err());
+        heights.insert(index.applied().map(|applied| applied.stamp.lsn));
+        index.close().unwrap();
+        let found = check(&sample.dir(), &mut ()).unwrap();
+        assert!(found.is_sound(), "{told}: {found}");
+        let store = sample.open().unwrap();
+        assert_eq!(store.counters(), end.counters);
+        drop(store);
+        let found = check(&sample.dir(), &mut ()).unwrap();
+        assert_eq!(found.index, IndexState::Agrees { behind: 0 }, "{told}");
+    }
+    assert!(heights.len() > 2, "{heights:?}");
 }

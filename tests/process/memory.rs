@@ -1,0 +1,62 @@
+//! What it takes in memory to make an index again.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use serde_json::json;
+
+use crate::export::close;
+use crate::server::{Server, run, veche};
+use crate::transfer::{import, stderr};
+
+/// As many accounts as took 200 MB and more while each left its pages behind.
+const ACCOUNTS: usize = 30_000;
+/// As many private messages of these, each between two others: four lists for each.
+const MESSAGES: usize = 6_000;
+/// More than a rebuild takes beyond an ordinary start, however many accounts there are, in KiB.
+const MOST: u64 = 80 * 1024;
+
+/// Accounts of which the names are in no order, and messages between them.
+fn crowd() -> Vec<u8> {
+    let at = "2025-01-02T03:04:05.678Z";
+    let header = json!({"veche_export": {"version": 2, "epoch": "0123456789abcdef"}});
+    let mut lines = format!("{header}\n");
+    let mixed = |id: usize| id * 7_919 % ACCOUNTS + 1;
+    for id in 1..=ACCOUNTS {
+        let name = format!("n{:05}", mixed(id));
+        let user = json!({"id": id, "username": name, "password_hash": "-", "created_at": at});
+        let _ = writeln!(lines, "{}", json!({ "user": user }));
+    }
+    for id in 0..MESSAGES {
+        let (from, to) = (mixed(id), mixed(id * 3 + 1));
+        let message =
+            json!({"id": id, "from_user": from, "to_user": to, "text": "hello", "sent_at": at});
+        let _ = writeln!(lines, "{}", json!({ "message": message }));
+    }
+    close(lines, ACCOUNTS, MESSAGES)
+}
+
+#[test]
+fn a_rebuild_takes_no_memory_for_each_account() {
+    let root = tempfile::tempdir().unwrap();
+    let (file, data) = (root.path().join("export"), root.path().join("data"));
+    fs::write(&file, crowd()).unwrap();
+    let imported = import(&data, &file);
+    assert!(imported.status.success(), "{}", stderr(&imported));
+
+    let peak = || {
+        let server = Server::start("sled", root.path());
+        let peak = server.status("VmHWM");
+        server.stop();
+        peak
+    };
+    let ordinary = peak();
+    fs::remove_dir_all(data.join("index")).unwrap();
+    let rebuilding = peak();
+    let beyond = rebuilding.saturating_sub(ordinary);
+    eprintln!("an ordinary start took {ordinary} KiB, a rebuild {beyond} KiB more");
+    assert!(beyond < MOST, "an ordinary start took {ordinary} KiB, a rebuild {beyond} KiB more");
+
+    let checked = run(veche().arg("check").arg("--data-dir").arg(&data));
+    assert!(checked.status.success(), "{}", stderr(&checked));
+}
