@@ -17,6 +17,7 @@
 //! | `socket` | the options of the listening socket |
 //! | `acceptor` | where requests come from, and starting that anew |
 //! | `connections` | the connections that tiny_http does not show; `tcp_info`, `process`: what the system says of them and of us |
+//! | `lookout` | on which connection a request came, and ending others, for the loop |
 //! | `reaper` | which connections should end |
 //! | `warden` | has that done, and notices a server that cannot be reached |
 //! | `admin` | the operator's own listener |
@@ -38,6 +39,7 @@ mod events;
 mod exchange;
 mod lanes;
 mod listener;
+mod lookout;
 mod metrics;
 mod parking;
 mod pool;

@@ -28,7 +28,8 @@ use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYT
 use super::deadlines::Deadlines;
 use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
-use super::lanes::{Admission, Ending, LaneId, Lanes};
+use super::lanes::{Admission, LaneId, Lanes, Next};
+use super::lookout::Lookout;
 use super::metrics::{Metrics, Tally};
 use super::parking::Parking;
 use super::pool::{Pool, Priority};
@@ -77,7 +78,9 @@ pub(super) struct Loop {
     /// Those that are told what happens.
     streams: Streams,
     broadcaster: Broadcaster,
+    /// For the workers. To look at them takes time, which the loop has not.
     connections: Connections,
+    lookout: Lookout,
     pulse: Pulse,
     sender: Sender,
     events: Receiver<Event>,
@@ -118,6 +121,7 @@ impl Loop {
         let warden = Warden::new(watched, reaper, acceptor.door(), sender.clone(), keeper);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
+            let lookout = Lookout::start(connections, sender.clone())?;
             let outbox = Outbox::start(writing, showing, connections, sender.clone())?;
             // Half of the processors at most: hashing would take all it is given.
             let hashers = Pool::start("hasher", (cores / 2).max(1), HASH_QUEUE, Priority::Low)?;
@@ -133,9 +137,10 @@ impl Loop {
             if let Some(admin) = admin {
                 admin.start(Arc::clone(&metrics), sender.clone())?;
             }
-            Ok((outbox, hashers, readers, broadcaster, pulse))
+            Ok((lookout, outbox, hashers, readers, broadcaster, pulse))
         };
-        let (outbox, hashers, readers, broadcaster, pulse) = start().map_err(ServeError::Thread)?;
+        let started = start().map_err(ServeError::Thread)?;
+        let (lookout, outbox, hashers, readers, broadcaster, pulse) = started;
         Ok(Loop {
             acceptor,
             stopping,
@@ -148,6 +153,7 @@ impl Loop {
             streams: Streams::new(),
             broadcaster,
             connections,
+            lookout,
             pulse,
             sender,
             events,
@@ -288,21 +294,27 @@ impl Loop {
             Admission::Refused(request) => {
                 let peer = super::exchange::peer(&request);
                 log::info!("cutting {peer} off: it pipelines too many requests");
-                self.connections.sever(peer);
+                self.lookout.end(peer);
                 if let Some(lane) = self.lanes.of(peer) {
-                    self.end(lane, Ending::Closed);
+                    self.end(lane);
                 }
                 self.outbox.discard(request);
             }
-            Admission::Ended(request) => {
-                let peer = super::exchange::peer(&request);
-                if self.connections.is_open(peer) {
-                    self.lanes.reopen(peer);
-                    self.admit(request, afterwards);
-                } else {
-                    self.outbox.discard(request);
-                }
+            Admission::Doubtful(doubt) => self.lookout.ask(doubt),
+        }
+    }
+
+    /// A lane's request is done with. The next one is handled in the next turn: behind this one's
+    /// sync nothing may be.
+    fn release_lane(&mut self, lane: LaneId) {
+        match self.lanes.release(lane) {
+            Some(Next::Now(exchange)) => self.ready.push_back(exchange),
+            Some(Next::Unclear(exchange)) => {
+                self.metrics.refuse("connections");
+                self.refuse_unread(exchange, Problem::overloaded());
             }
+            Some(Next::Doubtful(doubt)) => self.lookout.ask(doubt),
+            None => {}
         }
     }
 
@@ -339,7 +351,8 @@ impl Loop {
             // What tiny_http does not say of a chunked body, the socket does: whether it was cut
             // short, and what sizes and extensions come on top of what is counted as the body.
             let chunked = exchange.request.body_length().is_none();
-            let socket = if chunked { connections.find(exchange.peer()) } else { None };
+            let socket = if chunked { connections.find(exchange.peer()) } else { Ok(None) };
+            let Ok(socket) = socket else { return sender.send(Event::Unknown(exchange)) };
             let socket = socket.map(Arc::new);
             if let Some(socket) = &socket {
                 deadline.limit_received(socket, MAX_CHUNKED_BYTES);
@@ -396,8 +409,18 @@ impl Loop {
                 let reply = self.app.resume(resume);
                 self.answer(exchange, reply);
             }
-            Event::Sent(lane) => self.ready.extend(self.lanes.release(lane)),
-            Event::Ended(lane, ending) => self.end(lane, ending),
+            Event::Sent(lane) => self.release_lane(lane),
+            Event::Ended(lane) => self.end(lane),
+            Event::Settled(lane, requests) => {
+                for request in self.lanes.settle(lane, requests) {
+                    self.outbox.discard(request);
+                }
+                self.release_lane(lane);
+            }
+            Event::Unknown(exchange) => {
+                self.metrics.refuse("connections");
+                self.refuse_unread(exchange, Problem::overloaded());
+            }
             Event::Stream(told) => self.hear(told),
             Event::Swept(sweep) => self.reap(&sweep),
             Event::Unattended { shed } => self.renew(shed),
@@ -441,43 +464,28 @@ impl Loop {
                 });
             }
             match self.outbox.send(exchange, reply, &id, now) {
-                Sent::Now => self.ready.extend(self.lanes.release(lane)),
+                Sent::Now => self.release_lane(lane),
                 Sent::Later => {}
-                Sent::Ended(ending) => self.end(lane, ending),
+                Sent::Ended => self.end(lane),
+                Sent::Refused(request) => {
+                    self.lookout.end(lane.peer);
+                    self.end(lane);
+                    if let Some(request) = request {
+                        self.outbox.discard(request);
+                    }
+                }
             }
         }
     }
 
     /// Forgets a connection that has ended, and what it sent. What came from the same port since,
-    /// on another connection, is in flight, and handled in the next turn: behind this one's sync
-    /// nothing may be.
-    fn end(&mut self, lane: LaneId, ending: Ending) {
-        let Some(leftover) = self.lanes.end(lane) else { return };
-        let peer = lane.peer;
-        if let Some(parked) = self.parking.remove(peer) {
+    /// on another connection, goes on when that is known.
+    fn end(&mut self, lane: LaneId) {
+        let Some(lane) = self.lanes.end(lane) else { return };
+        if let Some(parked) = self.parking.remove(lane.peer) {
             self.outbox.discard(parked.exchange.request);
         }
-        if leftover.is_empty() {
-            return;
-        }
-        let (old, new) = leftover.part(self.connections.unanswered_since(peer), ending);
-        for request in old {
-            self.outbox.discard(request);
-        }
-        if !new.is_empty() {
-            self.lanes.reopen(peer);
-        } else if ending == Ending::Closed {
-            self.connections.sever(peer);
-        }
-        for request in new {
-            match self.lanes.admit(request) {
-                Admission::Now(exchange) => self.ready.push_back(exchange),
-                Admission::Later(_) => {}
-                Admission::Refused(request) | Admission::Ended(request) => {
-                    self.outbox.discard(request);
-                }
-            }
-        }
+        self.release_lane(lane);
     }
 
     /// The store has failed: what this turn's requests asked for may or may not have happened.

@@ -33,6 +33,7 @@ mod request_ids;
 mod resets;
 mod restart;
 mod retries;
+mod same_peer;
 mod secret;
 mod server;
 mod service;
