@@ -13,6 +13,7 @@
 //! | `broadcast` | the thread that tells them; `audience`: all of them; `listener`: one |
 //! | `parking` | requests that wait for something to come |
 //! | `pool` | bounded workers |
+//! | `hashers` | those that hash passwords; `fair_queue`: what clients share |
 //! | `pulse` | keeps tiny_http from forgetting connections |
 //! | `socket` | the options of the listening socket |
 //! | `acceptor` | where requests come from, and starting that anew |
@@ -37,6 +38,8 @@ mod content;
 mod deadlines;
 mod events;
 mod exchange;
+mod fair_queue;
+mod hashers;
 mod lanes;
 mod listener;
 mod lookout;

@@ -13,7 +13,6 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -28,6 +27,7 @@ use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYT
 use super::deadlines::Deadlines;
 use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
+use super::hashers::Hashers;
 use super::lanes::{Admission, LaneId, Lanes, Next};
 use super::lookout::Lookout;
 use super::metrics::{Metrics, Tally};
@@ -41,6 +41,7 @@ use super::request_id::RequestIds;
 use super::streams::Streams;
 use super::warden::{Counted, Warden};
 use super::{ServeError, Server};
+use crate::api::client::Network;
 use crate::api::{App, Job, Outcome, Reply};
 use crate::problem::{self, Problem};
 use crate::store::Counters;
@@ -51,8 +52,6 @@ const MAX_TURN: usize = 256;
 /// Bytes of replies with which a turn takes no more requests, so that many large pages at once are
 /// not all held at once.
 const MAX_TURN_BYTES: usize = 8 * 1024 * 1024;
-/// Hashes that wait for a worker: about two seconds of them.
-const HASH_QUEUE: usize = 64;
 /// Bodies that are read at once.
 const BODY_READERS: usize = 128;
 /// Bodies that wait to be read.
@@ -69,7 +68,7 @@ pub(super) struct Loop {
     app: App,
     lanes: Lanes,
     outbox: Outbox,
-    hashers: Pool,
+    hashers: Hashers,
     readers: Pool,
     /// The deadlines of the readers' jobs.
     reading: Deadlines,
@@ -124,11 +123,10 @@ impl Loop {
             let lookout = Lookout::start(connections, sender.clone())?;
             let outbox = Outbox::start(writing, showing, connections, sender.clone())?;
             // Half of the processors at most: hashing would take all it is given.
-            let hashers = Pool::start("hasher", (cores / 2).max(1), HASH_QUEUE, Priority::Low)?;
+            let hashers = Hashers::start((cores / 2).max(1), sender.clone())?;
             let readers = Pool::start("reader", BODY_READERS, BODY_QUEUE, Priority::Normal)?;
-            for (name, pool) in [("hashes", &hashers), ("bodies", &readers)] {
-                metrics.watch(name, pool.depth());
-            }
+            metrics.watch("hashes", hashers.depth());
+            metrics.watch("bodies", readers.depth());
             for (name, pool) in outbox.pools() {
                 metrics.watch(name, pool.depth());
             }
@@ -389,17 +387,13 @@ impl Loop {
     }
 
     fn offload(&mut self, exchange: Exchange, job: Job) {
-        let Some(slot) = self.hashers.slot() else {
+        let client = exchange.trace.client.unwrap_or_else(|| exchange.peer().ip());
+        let declined = self.hashers.submit(Network::of_client(client), exchange, job);
+        if let Some((exchange, declined)) = declined {
             self.metrics.refuse("hashes");
-            let reply = self.app.resume(job.declined);
-            return self.answer(exchange, reply);
-        };
-        let sender = self.sender.clone();
-        slot.submit(move || {
-            let done = catch_unwind(AssertUnwindSafe(job.work));
-            let resume = done.unwrap_or_else(|_| Box::new(|_| Err(Problem::internal().into())));
-            sender.send(Event::Done(exchange, resume));
-        });
+            let reply = self.app.resume(declined);
+            self.answer(exchange, reply);
+        }
     }
 
     fn take(&mut self, event: Event) {

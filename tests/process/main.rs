@@ -20,6 +20,7 @@ mod crash;
 mod docs_check;
 mod export;
 mod framing;
+mod hashing;
 mod idle;
 mod limits;
 mod long_poll;
