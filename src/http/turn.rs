@@ -106,7 +106,7 @@ impl Loop {
         let metrics = Arc::new(Metrics::new());
         let ids = RequestIds::new(u64::from_le_bytes(random(app.entropy())));
         metrics.count(app.store().counters(), app.store().log_bytes());
-        let open_log = |to| AccessLog::start(to, metrics.access_log_dropped.clone());
+        let open_log = |to| AccessLog::start(to, metrics.access_log.clone());
         let access_log = settings.access_log.map(open_log).transpose();
         let access_log = access_log.map_err(ServeError::AccessLog)?;
         let (sender, events) = events::channel(acceptor.waker());
