@@ -277,7 +277,7 @@ fn duplicate(fd: RawFd) -> Option<OwnedFd> {
 #[cfg(test)]
 pub(super) mod tests {
     use std::io::Read as _;
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 
     use socket2::{Domain, Socket, Type};
 
@@ -294,7 +294,11 @@ pub(super) mod tests {
 
     impl Twins {
         pub(in crate::http) fn connect() -> Twins {
-            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+            Twins::connect_to(Ipv4Addr::UNSPECIFIED.into())
+        }
+
+        fn connect_to(listening: IpAddr) -> Twins {
+            let listener = TcpListener::bind((listening, 0)).unwrap();
             let local_port = listener.local_addr().unwrap().port();
             let mut peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let pairs = [1, 2].map(|host| {
@@ -306,6 +310,9 @@ pub(super) mod tests {
                 socket.connect(&addr.into()).unwrap();
                 (TcpStream::from(socket), listener.accept().unwrap().0)
             });
+            // As the server has it: IPv6 has IPv4 addresses of its own.
+            let peer = pairs[0].1.peer_addr().unwrap();
+            assert_eq!(pairs[1].1.peer_addr().unwrap(), peer);
             Twins { connections: Connections { local_port }, peer, pairs, _listener: listener }
         }
     }
@@ -316,7 +323,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_connection_with_the_peer_of_another_is_not_found() {
-        let Twins { connections, peer, pairs, .. } = Twins::connect();
+        for listening in [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()] {
+            is_not_found(Twins::connect_to(listening));
+        }
+    }
+
+    fn is_not_found(twins: Twins) {
+        let Twins { connections, peer, pairs, _listener } = twins;
         let [(client, server), (other_client, other)] = pairs;
         let expected = HashSet::from([&server, &other].map(|it| inode(it.as_raw_fd()).unwrap()));
         let with = || connections.with(&HashSet::from([peer])).remove(&peer).unwrap();
