@@ -3,19 +3,23 @@
 //! A thread of its own writes it, so that a slow disk does not stop the loop: what the thread's
 //! queue has no room for is dropped and counted. It names routes, not paths, and no query: those
 //! are the client's own words, and may hold what is nobody's business.
+//!
+//! A file that was moved away is written to until another one is begun in its place. A pipe is
+//! opened when somebody reads it, and nobody waits for that.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::mem;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
+use rustix::fs::OFlags;
 use serde::Serialize;
 
 use super::request_id::RequestId;
@@ -25,7 +29,8 @@ use crate::sys::shared_mode;
 
 /// Answers that wait to be written.
 const QUEUE: usize = 8192;
-/// How often a file is looked for that was moved away, so that logs can be rotated.
+/// How often a file is looked for that was moved away, so that logs can be rotated, and one opened
+/// that could not be.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 /// The mode of a log that is made: what reads it often runs under another user of a group.
 const LOG_MODE: u32 = 0o640;
@@ -37,7 +42,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 pub enum Destination {
     /// Standard output, behind the address.
     Stdout,
-    /// A file, to which it is appended. It can be moved away at any time: another is begun.
+    /// A file, to which it is appended. It can be moved away at any time: another is begun. If it is
+    /// a pipe it is written to while somebody reads it.
     File(PathBuf),
 }
 
@@ -80,27 +86,35 @@ pub(super) struct AccessLog {
     /// `None` when it is being closed.
     entries: Option<SyncSender<Entry>>,
     closed: Receiver<()>,
-    dropped: Counter,
+    losses: Losses,
+}
+
+/// What is counted of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Losses {
+    /// Lines that were not written.
+    pub(super) dropped: Counter,
+    /// Attempts to open a file or to write to it that failed.
+    pub(super) errors: Counter,
 }
 
 impl AccessLog {
-    /// Begins to write. `dropped` counts what is not written.
-    pub(super) fn start(destination: Destination, dropped: Counter) -> io::Result<AccessLog> {
-        let target = Target::open(destination)?;
+    /// Begins to write.
+    pub(super) fn start(destination: Destination, losses: Losses) -> io::Result<AccessLog> {
+        let target = Target::start(destination, losses.clone())?;
         let (entries, queue) = mpsc::sync_channel(QUEUE);
         let (closing, closed) = mpsc::channel();
-        let lost = dropped.clone();
         thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            target.write_all(&queue, &lost);
+            target.write_all(&queue);
             drop(closing);
         })?;
-        Ok(AccessLog { entries: Some(entries), closed, dropped })
+        Ok(AccessLog { entries: Some(entries), closed, losses })
     }
 
     /// Takes a line, or drops it: nobody waits for the log.
     pub(super) fn record(&self, entry: Entry) {
         if self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_err()) {
-            self.dropped.inc();
+            self.losses.dropped.inc();
         }
     }
 }
@@ -114,27 +128,49 @@ impl Drop for AccessLog {
 
 /// What is written to.
 struct Target {
+    /// Unless it is standard output.
     path: Option<PathBuf>,
+    /// `None` until it can be opened.
+    file: Option<LogFile>,
+    looked: Instant,
+    /// Whether the last attempt to open it, or to write to it, has failed.
+    unopened: bool,
+    failing: bool,
+    losses: Losses,
+}
+
+/// A file that is open.
+struct LogFile {
     /// Unbuffered below, so that what it still holds is what was not written.
     out: BufWriter<File>,
-    inode: u64,
-    looked: Instant,
-    failing: bool,
+    /// Its device and inode.
+    identity: (u64, u64),
 }
 
 impl Target {
-    fn open(destination: Destination) -> io::Result<Target> {
+    /// Opens it. A pipe that nobody reads is opened later; else an error is one.
+    fn start(destination: Destination, losses: Losses) -> io::Result<Target> {
         let (file, path) = match destination {
-            Destination::Stdout => (File::from(io::stdout().as_fd().try_clone_to_owned()?), None),
-            Destination::File(path) => (append_to(&path)?, Some(path)),
+            Destination::Stdout => {
+                let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+                (LogFile::of(stdout).map(Some), None)
+            }
+            Destination::File(path) => (LogFile::open(&path).map(Some), Some(path)),
         };
-        let inode = file.metadata()?.ino();
-        let (out, looked) = (BufWriter::new(file), Instant::now());
-        Ok(Target { path, out, inode, looked, failing: false })
+        let (looked, unopened, failing) = (Instant::now(), false, false);
+        let mut target = Target { path, file: None, looked, unopened, failing, losses };
+        target.file = match file {
+            Err(error) if target.is_unread_pipe(&error) => {
+                target.fail_to_open(&error);
+                None
+            }
+            file => file?,
+        };
+        Ok(target)
     }
 
     /// Writes until nobody sends any more.
-    fn write_all(mut self, queue: &Receiver<Entry>, dropped: &Counter) {
+    fn write_all(mut self, queue: &Receiver<Entry>) {
         loop {
             let entry = queue.try_recv().or_else(|_| {
                 // Nothing is left for the moment: what there is can be read now.
@@ -143,19 +179,120 @@ impl Target {
             });
             match entry {
                 Ok(entry) => {
-                    dropped.inc_by(self.reopen_if_moved());
-                    if let Err(error) = self.write(&entry) {
-                        self.complain(&error);
-                        dropped.inc();
-                    }
+                    self.reopen();
+                    self.write(&entry);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.reopen(),
                 Err(RecvTimeoutError::Disconnected) => {
-                    dropped.inc_by(self.close());
+                    self.flush();
+                    let lost = self.file.map_or(0, LogFile::lose);
+                    self.losses.dropped.inc_by(lost);
                     return;
                 }
             }
         }
+    }
+
+    fn write(&mut self, entry: &Entry) {
+        let Some(file) = &mut self.file else {
+            self.losses.dropped.inc();
+            return;
+        };
+        if let Err(error) = file.write(entry) {
+            self.losses.dropped.inc();
+            self.complain(&error);
+        }
+    }
+
+    /// Writes what is held back. What cannot be written yet goes on being held back.
+    fn flush(&mut self) {
+        let Some(file) = &mut self.file else { return };
+        match file.out.flush() {
+            Ok(()) if self.failing => {
+                self.failing = false;
+                log::info!("the access log is written again");
+            }
+            Ok(()) => {}
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// Says once that writing fails, until it no longer does.
+    fn complain(&mut self, error: &io::Error) {
+        self.losses.errors.inc();
+        if !mem::replace(&mut self.failing, true) {
+            log::warn!("writing the access log failed: {error}");
+        }
+    }
+
+    /// Begins another file if the one there was is not where it was, or none could be opened so far.
+    fn reopen(&mut self) {
+        let Some(path) = &self.path else { return };
+        if self.looked.elapsed() < REOPEN_INTERVAL {
+            return;
+        }
+        self.looked = Instant::now();
+        let is_there = |file: &LogFile| path.metadata().is_ok_and(|it| file.is(&it));
+        if self.file.as_ref().is_some_and(is_there) {
+            self.unopened = false;
+            return;
+        }
+        match LogFile::open(path) {
+            Ok(file) => {
+                if self.unopened {
+                    log::info!("the access log is opened");
+                }
+                // What was held back still belongs into the old one.
+                self.flush();
+                let lost = self.file.replace(file).map_or(0, LogFile::lose);
+                self.losses.dropped.inc_by(lost);
+                (self.unopened, self.failing) = (false, false);
+            }
+            Err(error) => self.fail_to_open(&error),
+        }
+    }
+
+    /// Says once that it cannot be opened, until it can.
+    fn fail_to_open(&mut self, error: &io::Error) {
+        self.losses.errors.inc();
+        if mem::replace(&mut self.unopened, true) {
+            return;
+        }
+        let path = self.path.as_deref().unwrap_or(Path::new("-")).display();
+        let meanwhile =
+            if self.file.is_some() { "go to the old one" } else { "are dropped and counted" };
+        let why = if self.is_unread_pipe(error) {
+            "nobody reads this pipe".to_owned()
+        } else {
+            error.to_string()
+        };
+        log::warn!(
+            "cannot open the access log {path}: {why}; it is tried again, and lines {meanwhile} \
+             until then"
+        );
+    }
+
+    /// Whether opening it failed because it is a pipe that nobody reads.
+    fn is_unread_pipe(&self, error: &io::Error) -> bool {
+        let metadata = self.path.as_deref().and_then(|path| path.metadata().ok());
+        error.raw_os_error() == Some(libc::ENXIO)
+            && metadata.is_some_and(|it| it.file_type().is_fifo())
+    }
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<LogFile> {
+        LogFile::of(append_to(path)?)
+    }
+
+    fn of(file: File) -> io::Result<LogFile> {
+        let metadata = file.metadata()?;
+        let identity = (metadata.dev(), metadata.ino());
+        Ok(LogFile { out: BufWriter::new(file), identity })
+    }
+
+    fn is(&self, there: &Metadata) -> bool {
+        self.identity == (there.dev(), there.ino())
     }
 
     fn write(&mut self, entry: &Entry) -> io::Result<()> {
@@ -177,42 +314,8 @@ impl Target {
         self.out.write_all(&line)
     }
 
-    /// Writes what is held back. What cannot be written yet goes on being held back.
-    fn flush(&mut self) {
-        match self.out.flush() {
-            Ok(()) => self.failing = false,
-            Err(error) => self.complain(&error),
-        }
-    }
-
-    /// Says once that writing fails, until it no longer does.
-    fn complain(&mut self, error: &io::Error) {
-        if !self.failing {
-            log::warn!("writing the access log failed: {error}");
-        }
-        self.failing = true;
-    }
-
-    /// Says how many lines are lost by it.
-    fn reopen_if_moved(&mut self) -> u64 {
-        let Some(path) = &self.path else { return 0 };
-        if self.looked.elapsed() < REOPEN_INTERVAL {
-            return 0;
-        }
-        self.looked = Instant::now();
-        if path.metadata().is_ok_and(|there| there.ino() == self.inode) {
-            return 0;
-        }
-        match Target::open(Destination::File(path.clone())) {
-            // What was buffered still belongs into the old one.
-            Ok(moved_to) => mem::replace(self, moved_to).close(),
-            Err(_) => 0,
-        }
-    }
-
-    /// Says how many lines cannot be written.
-    fn close(mut self) -> u64 {
-        self.flush();
+    /// Lets go of it, and says how many lines could not be written.
+    fn lose(self) -> u64 {
         // Taken out, because to drop it would try again and tell nobody. A line of which only a
         // part was written is lost too, and its end is here.
         let (_, held_back) = self.out.into_parts();
@@ -221,10 +324,19 @@ impl Target {
     }
 }
 
-/// Opens a log, or makes one that the operator's group may read, unless their umask forbids it.
+/// Opens a log to append to it, or makes one that the operator's group may read, unless their umask
+/// forbids it. A pipe that nobody reads is not waited for.
 fn append_to(path: &Path) -> io::Result<File> {
+    let file = open_or_create(path)?;
+    // Once it is open its own thread may wait for whoever reads it.
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+fn open_or_create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.append(true);
+    options.append(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     match options.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,

@@ -110,7 +110,7 @@ impl Desk {
                 Event::Swept(sweep) => {
                     let idle = sweep.overdue.iter().map(|(descriptor, _)| descriptor);
                     for descriptor in idle.filter(|it| !self.busy.contains(&it.peer)) {
-                        self.connections.shut_down(*descriptor);
+                        descriptor.shut_down();
                     }
                 }
                 Event::Unattended { shed } => {
@@ -118,7 +118,7 @@ impl Desk {
                         log::warn!("still cannot accept the operator's connections: {error}");
                     }
                 }
-                Event::Ended(lane, _) => {
+                Event::Ended(lane) => {
                     self.busy.remove(&lane.peer);
                 }
                 _ => {}
@@ -153,13 +153,13 @@ impl Desk {
         };
         // One that does not read as much as fits into its socket is not waited for.
         if exchange.request.respond(response).is_err() {
-            self.connections.sever(peer);
+            self.connections.sever_all(peer);
         }
     }
 
     /// Nothing here takes a body that has to be waited for, nor a request behind another.
     fn refuse(&self, exchange: Exchange) {
-        self.connections.sever(exchange.peer());
+        self.connections.sever_all(exchange.peer());
         let unread = exchange.request.body_length().unwrap_or(0) as u64;
         if unread > MAX_DROPPED_BYTES {
             // To drop it would allocate as much.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::broadcast::{Command, End, Ended, MAX_HELD_BYTES, Opening, Segment, StreamId, Told};
-use super::connections::is_another;
+use super::connections::Several;
 use super::listener::{Chunk, Flushed, Listener};
 use super::reaper::MAX_HEAD_BYTES;
 use super::tcp_info::TcpInfo;
@@ -39,6 +39,11 @@ const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(50);
 /// Looking for sockets is followed by a rest of so many times its own length: with thousands of
 /// descriptors it takes milliseconds, and finds those of all that have come meanwhile.
 const SEARCH_REST: u32 = 4;
+/// How often sockets are looked for at most.
+const MIN_SEARCH_INTERVAL: Duration = Duration::from_millis(1);
+/// How long there may be several connections with the peer of one that is looked for: one that has
+/// ended goes soon.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// All that listen.
 pub(super) struct Audience<E> {
@@ -60,7 +65,8 @@ pub(super) struct Audience<E> {
 }
 
 /// Finds the connections with these peers.
-type Find = dyn FnMut(&HashSet<SocketAddr>) -> HashMap<SocketAddr, OwnedFd> + Send;
+type Find = dyn FnMut(&HashSet<SocketAddr>) -> Found + Send;
+type Found = HashMap<SocketAddr, Result<OwnedFd, Several>>;
 
 struct Member<E> {
     exchange: E,
@@ -103,7 +109,7 @@ impl<E> Member<E> {
 
 impl<E> Audience<E> {
     pub(super) fn new(
-        find: impl FnMut(&HashSet<SocketAddr>) -> HashMap<SocketAddr, OwnedFd> + Send + 'static,
+        find: impl FnMut(&HashSet<SocketAddr>) -> Found + Send + 'static,
         held: &Arc<AtomicUsize>,
         now: Instant,
     ) -> io::Result<Audience<E>> {
@@ -275,9 +281,18 @@ impl<E> Audience<E> {
         let mut found = (self.find)(&members.map(|member| member.peer).collect());
         for id in unfound {
             let Some(member) = self.members.get_mut(&id) else { continue };
-            // What is told is for who asked, and not for who has come from the same port since.
-            let age = now.saturating_duration_since(member.begun);
-            let socket = found.remove(&member.peer).filter(|socket| !is_another(socket, age));
+            // What is told is for the connection that asked, and not for another one with its peer.
+            let socket = match found.remove(&member.peer) {
+                Some(Err(Several)) if now < member.begun + SEARCH_PATIENCE => {
+                    self.unfound.push(id);
+                    continue;
+                }
+                Some(Err(Several)) => {
+                    self.remove(id, End::Unknown, now);
+                    continue;
+                }
+                found => found.and_then(Result::ok),
+            };
             // It is edge-triggered: to know when there is room costs nothing while there is. Who
             // listens has nothing to send.
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
@@ -299,7 +314,7 @@ impl<E> Audience<E> {
                 None => self.touch(id),
             }
         }
-        self.next_search = now + begun.elapsed() * (1 + SEARCH_REST);
+        self.next_search = now + (begun.elapsed() * (1 + SEARCH_REST)).max(MIN_SEARCH_INTERVAL);
     }
 
     /// Sends what sockets take.

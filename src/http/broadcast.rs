@@ -101,6 +101,8 @@ pub(super) enum End {
     TooSlow,
     /// Its client sends a head of too much behind it.
     EndlessHead,
+    /// Which connection it is on is not known. Nothing was sent, and the connection goes on.
+    Unknown,
 }
 
 /// The loop's hold on the thread.

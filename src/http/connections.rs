@@ -11,21 +11,20 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
 
 use super::process::Process;
 use super::tcp_info::TcpInfo;
 
-/// How exactly the system knows times: a tick takes 10 ms at most.
-const GRANULARITY: Duration = Duration::from_millis(10);
-/// By how much a connection must be younger than a request to be certainly not the request's: the
-/// system's ticks may come late where other machines have its processors.
-const CERTAINLY: Duration = Duration::from_millis(100);
-
 /// The connections of one listening socket. To go through them takes a fraction of a microsecond
 /// for each descriptor that is open.
+///
+/// tiny_http says of a request no more than the peer of its connection. Where the listening socket
+/// has several addresses, two connections can have one and the same peer, each to another of these.
+/// So whatever is done to the connection of a request is done while the request is unanswered:
+/// as long as it is, its connection is among the descriptors, in whatever state. If there is only
+/// one with its peer, it is that one; if there are [`Several`], it is not known which.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Connections {
     /// Where the listening socket listens. Two of them in a process can have connections with one
@@ -37,8 +36,14 @@ pub(super) struct Connections {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Descriptor {
     fd: RawFd,
+    /// What two descriptors of one connection have in common, and no other.
+    pub(super) inode: u64,
     pub(super) peer: SocketAddr,
 }
+
+/// There are several connections with one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Several;
 
 /// What a look at all descriptors found.
 #[derive(Debug, Default)]
@@ -57,7 +62,9 @@ impl Connections {
         let mut census = Census::default();
         for fd in 0..Process::look().descriptor_slots {
             match self.peer_of(fd).map_err(|error| error.raw_os_error()) {
-                Ok(Some(peer)) => census.connected.push(Descriptor { fd, peer }),
+                Ok(Some(peer)) => {
+                    census.connected.extend(inode(fd).map(|inode| Descriptor { fd, inode, peer }));
+                }
                 Err(Some(libc::ENOTCONN)) => census.ended.extend(self.ended(fd)),
                 Err(Some(libc::EBADF)) => continue,
                 _ => {}
@@ -71,108 +78,147 @@ impl Connections {
     fn peer_of(self, fd: RawFd) -> io::Result<Option<SocketAddr>> {
         look(fd, |socket| {
             let peer = socket.peer_addr()?.as_socket();
-            let local_port = socket.local_addr()?.as_socket().map(|addr| addr.port());
-            Ok(peer.filter(|_| local_port == Some(self.local_port)))
+            Ok(peer.filter(|_| self.is_local(&socket)))
         })
+    }
+
+    /// The same, also if the connection has ended.
+    fn last_peer_of(self, fd: RawFd) -> Option<SocketAddr> {
+        match self.peer_of(fd) {
+            Ok(peer) => peer,
+            Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
+                let is_local = look(fd, |socket| Ok(self.is_local(&socket))).unwrap_or(false);
+                if is_local { peer_name(fd) } else { None }
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn is_local(self, socket: &SockRef<'_>) -> bool {
+        let local = socket.local_addr().ok().and_then(|addr| addr.as_socket());
+        local.is_some_and(|addr| addr.port() == self.local_port)
     }
 
     /// The inode of a connection that has no peer any more.
     fn ended(self, fd: RawFd) -> Option<u64> {
-        let local = look(fd, |socket| socket.local_addr()).ok()?.as_socket()?;
-        let is_ours = local.port() == self.local_port;
+        let is_ours = look(fd, |socket| Ok(self.is_local(&socket))).ok()?;
         (is_ours && TcpInfo::of(&fd)?.is_closed()).then(|| inode(fd)).flatten()
     }
 
-    fn descriptors_with(self, peer: SocketAddr) -> impl Iterator<Item = Descriptor> {
-        let slots = 0..Process::look().descriptor_slots;
-        slots
-            .filter(move |fd| matches!(self.peer_of(*fd), Ok(Some(found)) if found == peer))
-            .map(move |fd| Descriptor { fd, peer })
-    }
-
-    /// A handle of our own on the connection with `peer`.
-    pub(super) fn find(self, peer: SocketAddr) -> Option<OwnedFd> {
-        self.descriptors_with(peer).find_map(|Descriptor { fd, .. }| {
-            let ours = duplicate(fd)?;
-            // It may have become another one since.
-            let found = SockRef::from(&ours).peer_addr().ok()?.as_socket();
-            (found == Some(peer)).then_some(ours)
-        })
-    }
-
-    /// The same for many at once, in one look at all descriptors. One of which there can be no handle
-    /// is ended.
-    pub(super) fn find_all(self, peers: &HashSet<SocketAddr>) -> HashMap<SocketAddr, OwnedFd> {
-        let mut found = HashMap::new();
+    /// A descriptor of each connection with one of these peers, those too that have ended and are
+    /// still held, in one look at all descriptors.
+    pub(super) fn with(self, peers: &HashSet<SocketAddr>) -> HashMap<SocketAddr, Vec<Descriptor>> {
+        let mut found: HashMap<SocketAddr, Vec<Descriptor>> = HashMap::new();
         for fd in 0..Process::look().descriptor_slots {
-            if found.len() == peers.len() {
-                break;
-            }
-            let Ok(Some(peer)) = self.peer_of(fd) else { continue };
-            if !peers.contains(&peer) || found.contains_key(&peer) {
-                continue;
-            }
-            let Some(ours) = duplicate(fd) else {
-                self.shut_down(Descriptor { fd, peer });
+            let Some(peer) = self.last_peer_of(fd).filter(|peer| peers.contains(peer)) else {
                 continue;
             };
-            if SockRef::from(&ours).peer_addr().is_ok_and(|it| it.as_socket() == Some(peer)) {
-                found.insert(peer, ours);
+            let Some(inode) = inode(fd) else { continue };
+            let known = found.entry(peer).or_default();
+            if !known.iter().any(|it| it.inode == inode) {
+                known.push(Descriptor { fd, inode, peer });
             }
         }
         found
     }
 
-    /// Whether there is a connection with `peer` that neither side has ended. One that we ended is
-    /// not, also while its descriptors are still open.
-    pub(super) fn is_open(self, peer: SocketAddr) -> bool {
-        self.descriptors_with(peer).any(|found| found.info().is_some_and(|info| info.is_open()))
+    /// Handles of our own on all connections with `peer`.
+    pub(super) fn all(self, peer: SocketAddr) -> Vec<OwnedFd> {
+        let found = self.with(&HashSet::from([peer])).remove(&peer).unwrap_or_default();
+        found.into_iter().filter_map(Descriptor::handle).collect()
     }
 
-    /// When the connection with `peer` was made, or a little earlier, if it is open and nothing was
-    /// sent on it so far.
-    pub(super) fn unanswered_since(self, peer: SocketAddr) -> Option<Instant> {
-        let info = self.descriptors_with(peer).find_map(Descriptor::info)?;
-        let is_unanswered = info.is_open() && info.acknowledged == 0;
-        let age = info.since_sent + GRANULARITY;
-        is_unanswered.then(|| Instant::now().checked_sub(age)).flatten()
+    /// A handle of our own on the connection with `peer`, of which a request is unanswered.
+    pub(super) fn find(self, peer: SocketAddr) -> Result<Option<OwnedFd>, Several> {
+        self.find_all(&HashSet::from([peer])).remove(&peer).transpose()
     }
 
-    /// Ends a connection from outside: whoever reads or writes it is woken, and never waits again.
-    pub(super) fn sever(self, peer: SocketAddr) {
-        if let Some(descriptor) = self.descriptors_with(peer).next() {
-            self.shut_down(descriptor);
+    /// The same for many at once, in one look at all descriptors. One of which there can be no handle
+    /// is ended.
+    pub(super) fn find_all(
+        self,
+        peers: &HashSet<SocketAddr>,
+    ) -> HashMap<SocketAddr, Result<OwnedFd, Several>> {
+        let found = self.with(peers).into_iter().filter_map(|(peer, found)| match found[..] {
+            [descriptor] => {
+                let ours = descriptor.handle();
+                if ours.is_none() {
+                    descriptor.shut_down();
+                }
+                Some((peer, Ok(ours?)))
+            }
+            _ => Some((peer, Err(Several))),
+        });
+        found.collect()
+    }
+
+    /// Ends the connection with `peer` from outside: whoever reads or writes it is woken, and never
+    /// waits again. If several are open, nothing is done.
+    pub(super) fn sever(self, peer: SocketAddr) -> Result<(), Several> {
+        let found = self.with(&HashSet::from([peer])).remove(&peer).unwrap_or_default();
+        if found.iter().filter(|descriptor| descriptor.is_open()).count() > 1 {
+            return Err(Several);
+        }
+        // Of the others something may still be read that came before they were ended.
+        for descriptor in found {
+            descriptor.shut_down();
+        }
+        Ok(())
+    }
+
+    /// The same, and if it is not known which it is, all of them: for where none of them must go on.
+    pub(super) fn sever_all(self, peer: SocketAddr) {
+        let found = self.with(&HashSet::from([peer])).remove(&peer).unwrap_or_default();
+        for descriptor in found {
+            descriptor.shut_down();
         }
     }
 
-    /// The same for a connection that was seen.
-    pub(super) fn shut_down(self, seen: Descriptor) {
-        let is_it = |fd| matches!(self.peer_of(fd), Ok(Some(peer)) if peer == seen.peer);
-        // What is done to a handle of our own cannot happen to another connection, however long
-        // this thread is kept waiting meanwhile.
-        let ours = duplicate(seen.fd);
-        let fd = ours.as_ref().map_or(seen.fd, AsRawFd::as_raw_fd);
-        if is_it(fd) {
-            // It fails only if the connection has ended by itself.
-            let _ = look(fd, |socket| socket.shutdown(Shutdown::Both));
+    /// The same for the one that has this descriptor, if that is one with `peer`.
+    pub(super) fn sever_descriptor(self, fd: RawFd, peer: SocketAddr) -> bool {
+        let Some(inode) = inode(fd) else { return false };
+        let is_it = matches!(self.peer_of(fd), Ok(Some(found)) if found == peer);
+        if is_it {
+            Descriptor { fd, inode, peer }.shut_down();
         }
+        is_it
     }
 }
 
 impl Descriptor {
     /// What the system knows of the connection.
     pub(super) fn info(self) -> Option<TcpInfo> {
-        TcpInfo::of(&self.fd)
+        TcpInfo::of(&self.fd).filter(|_| inode(self.fd) == Some(self.inode))
+    }
+
+    /// Whether neither side has ended the connection. One that we ended is not open, also while its
+    /// descriptors still are.
+    pub(super) fn is_open(self) -> bool {
+        self.info().is_some_and(|info| info.is_open())
+    }
+
+    /// Ends the connection from outside: whoever reads or writes it is woken, and never waits again.
+    pub(super) fn shut_down(self) {
+        // What is done to a handle of our own cannot happen to another connection, however long
+        // this thread is kept waiting meanwhile.
+        let ours = duplicate(self.fd);
+        let fd = ours.as_ref().map_or(self.fd, AsRawFd::as_raw_fd);
+        if inode(fd) == Some(self.inode) {
+            // It fails only if the connection has ended by itself.
+            let _ = look(fd, |socket| socket.shutdown(Shutdown::Both));
+        }
+    }
+
+    /// A handle of our own on it.
+    fn handle(self) -> Option<OwnedFd> {
+        let ours = duplicate(self.fd)?;
+        // It may have become another one since.
+        (inode(ours.as_raw_fd()) == Some(self.inode)).then_some(ours)
     }
 
     /// How many of the bytes that were received nobody has read.
     pub(super) fn unread(self) -> u64 {
         borrow(self.fd, |fd| rustix::io::ioctl_fionread(fd)).unwrap_or(0)
-    }
-
-    /// What two descriptors of one connection have in common, and no other.
-    pub(super) fn inode(self) -> Option<u64> {
-        inode(self.fd)
     }
 }
 
@@ -188,14 +234,28 @@ pub(super) fn is_at_end(fd: &OwnedFd) -> bool {
     matches!(SockRef::from(fd).recv_with_flags(&mut byte, flags), Ok(0))
 }
 
-/// Whether a connection is not the one on which a request came that was taken in so long ago, but
-/// another one from the same port: nothing has been read from it, or it was made later. It may be
-/// another one all the same, if it was made soon after and its own request is about to be taken in.
-pub(super) fn is_another(socket: &OwnedFd, request_age: Duration) -> bool {
-    let Some(info) = TcpInfo::of(socket) else { return false };
-    let unread = rustix::io::ioctl_fionread(socket).unwrap_or(0);
-    let is_younger = info.acknowledged == 0 && info.since_sent + CERTAINLY < request_age;
-    info.received <= unread || is_younger
+/// The other end of a connection, also of one that was reset: `getpeername` says nothing of that.
+fn peer_name(fd: RawFd) -> Option<SocketAddr> {
+    // The system wants to be asked for no more bytes than it has.
+    let lengths = [size_of::<libc::sockaddr_in6>(), size_of::<libc::sockaddr_in>()];
+    lengths.into_iter().find_map(|length| {
+        let length = libc::socklen_t::try_from(length).ok()?;
+        #[expect(unsafe_code, reason = "no library of ours reads SO_PEERNAME")]
+        // SAFETY: the system writes at most as many bytes as `len` says, which is what it says
+        // beforehand too, and there is room for each kind of address; the result is its answer.
+        let ((), peer) = unsafe {
+            SockAddr::try_init(|address, len| {
+                *len = length;
+                let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERNAME);
+                match libc::getsockopt(fd, level, name, address.cast(), len) {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                }
+            })
+        }
+        .ok()?;
+        peer.as_socket()
+    })
 }
 
 /// Asks something of whatever socket a descriptor stands for at this instant.
@@ -215,32 +275,77 @@ fn duplicate(fd: RawFd) -> Option<OwnedFd> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::{TcpListener, TcpStream};
+pub(super) mod tests {
+    use std::io::Read as _;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+
+    use socket2::{Domain, Socket, Type};
 
     use super::*;
 
+    /// Two connections with one and the same peer, to two addresses of one listening socket: for
+    /// each the client's end and the server's.
+    pub(in crate::http) struct Twins {
+        pub(in crate::http) connections: Connections,
+        pub(in crate::http) peer: SocketAddr,
+        pub(in crate::http) pairs: [(TcpStream, TcpStream); 2],
+        _listener: TcpListener,
+    }
+
+    impl Twins {
+        pub(in crate::http) fn connect() -> Twins {
+            Twins::connect_to(Ipv4Addr::UNSPECIFIED.into())
+        }
+
+        fn connect_to(listening: IpAddr) -> Twins {
+            let listener = TcpListener::bind((listening, 0)).unwrap();
+            let local_port = listener.local_addr().unwrap().port();
+            let mut peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let pairs = [1, 2].map(|host| {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+                socket.set_reuse_address(true).unwrap();
+                socket.bind(&peer.into()).unwrap();
+                peer = socket.local_addr().unwrap().as_socket().unwrap();
+                let addr = SocketAddr::from(([127, 0, 0, host], local_port));
+                socket.connect(&addr.into()).unwrap();
+                (TcpStream::from(socket), listener.accept().unwrap().0)
+            });
+            // As the server has it: IPv6 has IPv4 addresses of its own.
+            let peer = pairs[0].1.peer_addr().unwrap();
+            assert_eq!(pairs[1].1.peer_addr().unwrap(), peer);
+            Twins { connections: Connections { local_port }, peer, pairs, _listener: listener }
+        }
+    }
+
+    fn inodes(found: &[Descriptor]) -> HashSet<u64> {
+        found.iter().map(|it| it.inode).collect()
+    }
+
     #[test]
-    fn a_request_did_not_come_on_a_connection_that_is_younger_or_unread() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let made = Instant::now();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (mut server, _) = listener.accept().unwrap();
-        let socket = OwnedFd::from(server.try_clone().unwrap());
-        assert!(is_another(&socket, Duration::ZERO), "nothing was sent");
-        client.write_all(b"GET").unwrap();
-        server.peek(&mut [0]).unwrap();
-        assert!(is_another(&socket, Duration::ZERO), "nothing was read");
-        server.read_exact(&mut [0]).unwrap();
-        assert!(!is_another(&socket, Duration::ZERO));
-        let before = made.elapsed() + 2 * CERTAINLY;
-        assert!(is_another(&socket, before), "it was made later");
-        // Something was answered before, so that it is no new one.
-        server.write_all(b"OK").unwrap();
-        client.read_exact(&mut [0, 0]).unwrap();
-        client.write_all(b"GET").unwrap();
-        server.read_exact(&mut [0; 5]).unwrap();
-        assert!(!is_another(&socket, before));
+    fn a_connection_with_the_peer_of_another_is_not_found() {
+        for listening in [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()] {
+            is_not_found(Twins::connect_to(listening));
+        }
+    }
+
+    fn is_not_found(twins: Twins) {
+        let Twins { connections, peer, pairs, _listener } = twins;
+        let [(client, server), (other_client, other)] = pairs;
+        let expected = HashSet::from([&server, &other].map(|it| inode(it.as_raw_fd()).unwrap()));
+        let with = || connections.with(&HashSet::from([peer])).remove(&peer).unwrap();
+        assert_eq!(inodes(&with()), expected);
+        assert_eq!(connections.find(peer).unwrap_err(), Several);
+        assert_eq!(connections.sever(peer), Err(Several));
+        // One that was reset is held as long as somebody has to answer it.
+        SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(client);
+        (&server).read_exact(&mut [0]).unwrap_err();
+        assert_eq!(inodes(&with()), expected);
+        assert_eq!(connections.find(peer).unwrap_err(), Several);
+        drop(server);
+        let found = connections.find(peer).unwrap().unwrap();
+        assert_eq!(inode(found.as_raw_fd()), inode(other.as_raw_fd()));
+        assert_eq!(connections.sever(peer), Ok(()));
+        assert_eq!((&other_client).read(&mut [0]).unwrap(), 0);
     }
 }

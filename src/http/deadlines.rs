@@ -1,13 +1,16 @@
 //! Ends what takes too long: a job that waits for a client is given up by shutting the client's
 //! connection down, which wakes the job with an error.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::thread::{Pid, gettid};
+
 use super::connections::Connections;
+use super::process::Process;
 use super::tcp_info::TcpInfo;
 
 /// The jobs under way that wait for a client.
@@ -21,18 +24,27 @@ pub(super) struct Deadlines {
 struct Watched {
     next: u64,
     jobs: HashMap<u64, Job>,
+    /// Those of them too that are being looked at.
+    under_way: HashSet<u64>,
     /// When haste was last needed, and what limit there is then.
     hurried: Option<(Instant, Duration)>,
 }
 
 struct Job {
     peer: SocketAddr,
+    /// The thread that does it.
+    thread: Pid,
     begun: Instant,
     limit: Duration,
     /// The job's socket, and how many bytes it may have received in its life.
     ceiling: Option<(Arc<OwnedFd>, u64)>,
+    /// Since when it should have been ended, if it is not known on which connection it waits.
+    overdue_since: Option<Instant>,
 }
 
+/// How long it may be unknown on which of several connections with one peer a job waits. After that
+/// all of them are ended: it must not keep its worker.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long haste lasts once it was needed.
 const HASTE: Duration = Duration::from_secs(1);
 
@@ -56,7 +68,11 @@ impl Deadlines {
             Some((at, hurried)) if at.elapsed() < HASTE => limit.min(hurried),
             _ => limit,
         };
-        watched.jobs.insert(id, Job { peer, begun: Instant::now(), limit, ceiling: None });
+        let (begun, thread) = (Instant::now(), gettid());
+        watched
+            .jobs
+            .insert(id, Job { peer, thread, begun, limit, ceiling: None, overdue_since: None });
+        watched.under_way.insert(id);
         Guard { deadlines: self.clone(), id }
     }
 
@@ -79,16 +95,36 @@ impl Deadlines {
     /// Shuts the connections of overdue jobs down.
     pub(super) fn enforce(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let overdue: Vec<Job> = watched
+        let overdue: Vec<(u64, Job)> = watched
             .jobs
             .extract_if(|_, job| job.begun.elapsed() >= job.limit || job.is_flooded())
-            .map(|(_, job)| job)
             .collect();
         drop(watched);
-        for Job { peer, .. } in overdue {
-            log::info!("closing the connection with {peer}: it took too long or sent too much");
-            self.connections.sever(peer);
+        for (id, mut job) in overdue {
+            if self.end(&job) {
+                let peer = job.peer;
+                log::info!("closing the connection with {peer}: it took too long or sent too much");
+                continue;
+            }
+            // It is looked at again with the next pulse, unless it is done by then.
+            let overdue_since = *job.overdue_since.get_or_insert_with(Instant::now);
+            if overdue_since.elapsed() >= PATIENCE {
+                log::info!("closing all connections with {}: one took too long", job.peer);
+                self.connections.sever_all(job.peer);
+                continue;
+            }
+            let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+            if watched.under_way.contains(&id) {
+                watched.jobs.insert(id, job);
+            }
         }
+    }
+
+    /// Ends the connection on which a job waits, if it is known which.
+    fn end(&self, job: &Job) -> bool {
+        self.connections.sever(job.peer).is_ok()
+            || Process::waits_on(job.thread)
+                .is_some_and(|fd| self.connections.sever_descriptor(fd, job.peer))
     }
 }
 
@@ -114,10 +150,46 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let mut watched = self.deadlines.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.jobs.remove(&self.id);
+        watched.under_way.remove(&self.id);
     }
 }
 
 /// How many bytes a connection has received in its life; 0 where the system does not say.
 fn received(socket: &OwnedFd) -> u64 {
     TcpInfo::of(socket).map_or(0, |info| info.received)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::thread;
+
+    use super::*;
+    use crate::http::connections::tests::Twins;
+
+    #[test]
+    fn a_job_that_takes_too_long_ends_its_own_connection() {
+        for which in [0, 1] {
+            let twins = Twins::connect();
+            let deadlines = Deadlines::new(twins.connections);
+            let (peer, its_deadlines) = (twins.peer, deadlines.clone());
+            let [mut its_own, mut other] = twins.pairs;
+            if which == 1 {
+                std::mem::swap(&mut its_own, &mut other);
+            }
+            let job = thread::spawn(move || {
+                let _guard = its_deadlines.watch(peer, Duration::ZERO);
+                its_own.1.read(&mut [0]).unwrap()
+            });
+            while !job.is_finished() {
+                deadlines.enforce();
+                thread::yield_now();
+            }
+            assert_eq!(job.join().unwrap(), 0);
+            other.1.write_all(b"goes on").unwrap();
+            let mut heard = [0; 7];
+            other.0.read_exact(&mut heard).unwrap();
+            assert_eq!(&heard, b"goes on");
+        }
+    }
 }

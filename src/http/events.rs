@@ -4,7 +4,7 @@ use std::sync::mpsc::{self, Receiver};
 
 use super::broadcast::Told;
 use super::exchange::Exchange;
-use super::lanes::{Ending, LaneId};
+use super::lanes::{LaneId, Verdict};
 use super::reaper::Sweep;
 use super::waker::Waker;
 use crate::api::Resume;
@@ -19,9 +19,13 @@ pub(super) enum Event {
     /// A reply is out.
     Sent(LaneId),
     /// A reply is out, as far as that was possible, and the connection has ended.
-    Ended(LaneId, Ending),
+    Ended(LaneId),
     /// Something has become of a stream.
     Stream(Told),
+    /// It is known on which connections requests came, as far as that can be.
+    Settled(LaneId, Vec<(Verdict, tiny_http::Request)>),
+    /// A body cannot be read: which connection it comes on is not known.
+    Unknown(Exchange),
     /// The connections were looked at.
     Swept(Sweep),
     /// Nobody accepts connections any more. So many give way to those that wait.
@@ -49,7 +53,7 @@ impl Sender {
 }
 
 /// The two ends of the loop's queue for events. There are never more in it than the pools have
-/// jobs and two for each stream, and what the pulse's thread has to say, which waits for the answer of the loop between.
+/// jobs, one for each lane and two for each stream, and what the pulse's thread has to say, which waits for the answer of the loop between.
 pub(super) fn channel(waker: Waker) -> (Sender, Receiver<Event>) {
     let (events, receiver) = mpsc::channel();
     (Sender { events, waker }, receiver)

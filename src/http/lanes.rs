@@ -4,9 +4,13 @@
 //! later one wait for the earlier one's reply: the loop would wait for its own worker. So a
 //! connection's next request is kept back until its last reply is out; this also bounds what one
 //! connection can have the server hold ready.
+//!
+//! A connection is known here by its peer. Where there are several with one peer, they share a lane,
+//! so that one waits for the other; each request is answered on its own connection all the same.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -16,7 +20,8 @@ use super::exchange::{Exchange, peer};
 const MAX_WAITING: usize = 64;
 
 /// How long a connection that has ended is remembered. What tiny_http had read of it by then may
-/// still be taken for requests, and must not be: it was the body of the last one.
+/// still be taken for requests, and must not be: it was the body of the last one. So what comes from
+/// there meanwhile is [in doubt](Admission::Doubtful).
 const CLOSED_MEMORY: Duration = Duration::from_secs(2);
 
 /// The connections that have a request in flight, and what they have sent behind it.
@@ -37,29 +42,33 @@ pub(super) struct LaneId {
     pub(super) number: u64,
 }
 
-/// A connection with a request in flight.
+/// A connection with a request in flight, or with some in doubt.
 struct Lane {
     number: u64,
-    /// Since when that one is.
-    begun: Instant,
-    /// What was kept back, and when.
+    /// Whether it is not known of its requests if they came on a connection that has ended.
+    in_doubt: bool,
+    /// What is next, and how it is about it.
+    settled: VecDeque<(Verdict, tiny_http::Request)>,
+    /// What was kept back behind that, and when.
     waiting: VecDeque<(Instant, tiny_http::Request)>,
 }
 
-/// How it is known that a connection has ended.
+/// Requests that came from where a connection has ended, and when. They hold the lane until it is
+/// [known](Lanes::settle) on which connection they came.
+pub(super) struct Doubt<R = tiny_http::Request> {
+    pub(super) lane: LaneId,
+    pub(super) requests: Vec<(Instant, R)>,
+}
+
+/// On which connection a request in doubt came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// The system takes nothing for it any more, and so does not have it among those that are open:
-    /// what is open with its peer is another one.
-    Gone,
-    /// We have closed it, if we found it.
-    Closed,
-}
-
-/// What was kept back of a connection that has ended.
-pub(super) struct Leftover {
-    begun: Instant,
-    waiting: VecDeque<(Instant, tiny_http::Request)>,
+pub(super) enum Verdict {
+    /// On one that is open.
+    Open,
+    /// On the one that has ended.
+    Ended,
+    /// There are such and such, and it stayed like that.
+    Unclear,
 }
 
 /// What becomes of a request at its arrival.
@@ -71,68 +80,97 @@ pub(super) enum Admission {
     /// Its connection has sent too many.
     Refused(tiny_http::Request),
     /// It came from where a connection was that has ended not long ago.
-    Ended(tiny_http::Request),
+    Doubtful(Doubt),
 }
 
-impl Leftover {
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
+/// What comes next on a lane.
+pub(super) enum Next {
+    /// It is in flight from now on.
+    Now(Exchange),
+    /// The same, but it is not known on which connection it came.
+    Unclear(Exchange),
+    /// That is to be found out.
+    Doubtful(Doubt),
+}
 
-    /// Parts what came before a connection from the same port was `made` from what came on that
-    /// one. The one found may still be the one that we closed, so it counts as another only if it
-    /// was made while the last request was in flight; that is missed if it was made too soon behind
-    /// its beginning to tell. Where the last one is gone, there is no doubt that it is another; what
-    /// had come on the last at nearly that time may then be taken to be of it, and is handled as if
-    /// it had come a little earlier.
-    pub(super) fn part(
-        self,
-        made: Option<Instant>,
-        ending: Ending,
-    ) -> (Vec<tiny_http::Request>, Vec<tiny_http::Request>) {
-        let made = made.filter(|made| ending == Ending::Gone || self.begun < *made);
-        let (old, new): (Vec<_>, Vec<_>) =
-            self.waiting.into_iter().partition(|(came, _)| made.is_none_or(|made| *came < made));
-        let requests = |of: Vec<(Instant, _)>| of.into_iter().map(|(_, request)| request).collect();
-        (requests(old), requests(new))
+impl Lane {
+    /// How many wait behind the one in flight.
+    fn len(&self) -> usize {
+        self.settled.len() + self.waiting.len()
     }
 }
 
 impl Lanes {
     pub(super) fn admit(&mut self, request: tiny_http::Request) -> Admission {
-        let peer = peer(&request);
-        if self.has_ended(peer) {
-            return Admission::Ended(request);
-        }
+        let (peer, now) = (peer(&request), Instant::now());
+        let in_doubt = self.has_ended(peer);
         match self.busy.entry(peer) {
             Entry::Vacant(lane) => {
                 self.opened += 1;
                 let number = self.opened;
-                lane.insert(Lane { number, begun: Instant::now(), waiting: VecDeque::new() });
-                Admission::Now(Exchange::new(request, number))
+                let (settled, waiting) = (VecDeque::new(), VecDeque::new());
+                lane.insert(Lane { number, in_doubt, settled, waiting });
+                if in_doubt {
+                    let (lane, requests) = (LaneId { peer, number }, vec![(now, request)]);
+                    Admission::Doubtful(Doubt { lane, requests })
+                } else {
+                    Admission::Now(Exchange::new(request, number))
+                }
             }
-            Entry::Occupied(mut lane) if lane.get().waiting.len() < MAX_WAITING => {
-                lane.get_mut().waiting.push_back((Instant::now(), request));
+            Entry::Occupied(mut lane) if lane.get().len() < MAX_WAITING => {
+                lane.get_mut().waiting.push_back((now, request));
                 Admission::Later(peer)
             }
             Entry::Occupied(_) => Admission::Refused(request),
         }
     }
 
-    /// A connection's reply is out: its next request, if it sent one, is in flight.
-    pub(super) fn release(&mut self, LaneId { peer, number }: LaneId) -> Option<Exchange> {
+    /// A connection's reply is out, or its requests were [settled](Lanes::settle): its next request,
+    /// if it sent one, follows.
+    pub(super) fn release(&mut self, id: LaneId) -> Option<Next> {
+        let LaneId { peer, number } = id;
         let lane = self.busy.get_mut(&peer).filter(|lane| lane.number == number)?;
+        match lane.settled.pop_front() {
+            Some((Verdict::Open, next)) => return Some(Next::Now(Exchange::new(next, number))),
+            Some((_, next)) => return Some(Next::Unclear(Exchange::new(next, number))),
+            None => {}
+        }
+        if lane.in_doubt && !lane.waiting.is_empty() {
+            let requests = mem::take(&mut lane.waiting).into();
+            return Some(Next::Doubtful(Doubt { lane: id, requests }));
+        }
         let Some((_, next)) = lane.waiting.pop_front() else {
             self.busy.remove(&peer);
             return None;
         };
-        lane.begun = Instant::now();
-        Some(Exchange::new(next, number))
+        Some(Next::Now(Exchange::new(next, number)))
+    }
+
+    /// It is known, as far as it can be, on which connections the requests in doubt came. Gives those
+    /// that are nobody's. The others are next; what comes behind one on a connection that is open
+    /// does so too.
+    pub(super) fn settle(
+        &mut self,
+        LaneId { peer, number }: LaneId,
+        requests: Vec<(Verdict, tiny_http::Request)>,
+    ) -> Vec<tiny_http::Request> {
+        let lane = self.busy.get_mut(&peer).filter(|lane| lane.number == number);
+        let Some(lane) = lane else {
+            return requests.into_iter().map(|(_, request)| request).collect();
+        };
+        let (old, new): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|(verdict, _)| *verdict == Verdict::Ended);
+        if new.iter().any(|(verdict, _)| *verdict == Verdict::Open) {
+            self.closed.remove(&peer);
+            lane.in_doubt = false;
+        }
+        lane.settled.extend(new);
+        old.into_iter().map(|(_, request)| request).collect()
     }
 
     /// Whether a request waits behind the one in flight.
     pub(super) fn has_next(&self, peer: SocketAddr) -> bool {
-        self.busy.get(&peer).is_some_and(|lane| !lane.waiting.is_empty())
+        self.busy.get(&peer).is_some_and(|lane| lane.len() > 0)
     }
 
     /// The lane of a connection that has a request in flight.
@@ -140,23 +178,19 @@ impl Lanes {
         self.busy.get(&peer).map(|lane| LaneId { peer, number: lane.number })
     }
 
-    /// A connection has ended: what it sent behind its last request is nobody's. `None` if that was
-    /// known.
-    pub(super) fn end(&mut self, LaneId { peer, number }: LaneId) -> Option<Leftover> {
-        let Entry::Occupied(lane) = self.busy.entry(peer) else { return None };
-        if lane.get().number != number {
-            return None;
-        }
-        let Lane { begun, waiting, .. } = lane.remove();
-        let now = Instant::now();
+    /// A connection has ended: what it sent behind its last request is nobody's. What came on
+    /// another one from the same port since is on another lane. Whether that was not known.
+    pub(super) fn end(&mut self, LaneId { peer, number }: LaneId) -> Option<LaneId> {
+        let lane = self.busy.get_mut(&peer).filter(|lane| lane.number == number)?;
+        self.opened += 1;
+        (lane.number, lane.in_doubt) = (self.opened, true);
+        let (number, now) = (lane.number, Instant::now());
+        // When they came is not known any more, but it was before this.
+        let settled = mem::take(&mut lane.settled).into_iter();
+        settled.rev().for_each(|(_, request)| lane.waiting.push_front((now, request)));
         self.closed.insert(peer, now);
         self.closed_at.push_back((now, peer));
-        Some(Leftover { begun, waiting })
-    }
-
-    /// There is a new connection where one was that has ended.
-    pub(super) fn reopen(&mut self, peer: SocketAddr) {
-        self.closed.remove(&peer);
+        Some(LaneId { peer, number })
     }
 
     fn has_ended(&mut self, peer: SocketAddr) -> bool {
@@ -193,52 +227,87 @@ mod tests {
 
     use super::*;
 
-    const STEP: Duration = Duration::from_millis(1);
-
     fn request(path: &str) -> tiny_http::Request {
         TestRequest::new().with_path(path).into()
     }
 
-    /// What came in the second and in the fourth millisecond behind a request.
-    fn leftover(begun: Instant) -> Leftover {
-        let waiting = [(2, "/a"), (4, "/b")].map(|(at, path)| (begun + at * STEP, request(path)));
-        Leftover { begun, waiting: waiting.into() }
+    fn first(lanes: &mut Lanes) -> Exchange {
+        let Admission::Now(first) = lanes.admit(request("/first")) else { panic!("it is free") };
+        first
     }
 
-    fn parted(leftover: Leftover, made: Option<Instant>, ending: Ending) -> [Vec<String>; 2] {
-        let (old, new) = leftover.part(made, ending);
-        [old, new].map(|part| part.iter().map(|request| request.url().to_owned()).collect())
+    fn urls(doubt: &Doubt) -> Vec<&str> {
+        doubt.requests.iter().map(|(_, request)| request.url()).collect()
     }
 
-    #[test]
-    fn what_came_on_another_connection_is_known_by_its_time() {
-        let made_early = Instant::now();
-        let begun = made_early + STEP;
-        for ending in [Ending::Gone, Ending::Closed] {
-            let made = Some(begun + 3 * STEP);
-            assert_eq!(parted(leftover(begun), made, ending), [["/a"], ["/b"]]);
-            assert_eq!(parted(leftover(begun), None, ending)[0], ["/a", "/b"]);
-        }
-        // As early as this the system may say that a connection was made which was made later.
-        let made = Some(made_early);
-        assert_eq!(parted(leftover(begun), made, Ending::Gone)[1], ["/a", "/b"]);
-        assert_eq!(parted(leftover(begun), made, Ending::Closed)[0], ["/a", "/b"]);
+    fn judged(doubt: Doubt, verdicts: &[Verdict]) -> Vec<(Verdict, tiny_http::Request)> {
+        let requests = doubt.requests.into_iter().map(|(_, request)| request);
+        verdicts.iter().copied().zip(requests).collect()
     }
 
     #[test]
     fn a_lane_that_has_ended_is_not_the_next_ones() {
         let mut lanes = Lanes::default();
-        let Admission::Now(first) = lanes.admit(request("/first")) else { panic!("it is free") };
-        let peer = first.peer();
-        assert_eq!(lanes.of(peer), Some(first.lane()));
-        assert!(lanes.end(first.lane()).is_some());
-        assert!(matches!(lanes.admit(request("/first")), Admission::Ended(_)));
-        lanes.reopen(peer);
-        let Admission::Now(second) = lanes.admit(request("/second")) else { panic!("it is free") };
+        let first = first(&mut lanes);
+        assert_eq!(lanes.of(first.peer()), Some(first.lane()));
+        let ended = lanes.end(first.lane()).expect("it was not known");
+        assert!(lanes.end(first.lane()).is_none());
+        assert!(lanes.release(ended).is_none());
+        let Admission::Doubtful(doubt) = lanes.admit(request("/second")) else {
+            panic!("it may have come on either");
+        };
+        let lane = doubt.lane;
         assert!(matches!(lanes.admit(request("/third")), Admission::Later(_)));
+        assert!(lanes.settle(lane, judged(doubt, &[Verdict::Open])).is_empty());
         assert!(lanes.release(first.lane()).is_none());
         assert!(lanes.end(first.lane()).is_none());
-        let third = lanes.release(second.lane()).expect("it waits");
-        assert_eq!((third.request.url(), third.lane()), ("/third", second.lane()));
+        for path in ["/second", "/third"] {
+            let Some(Next::Now(next)) = lanes.release(lane) else { panic!("it waits") };
+            assert_eq!((next.request.url(), next.lane()), (path, lane));
+        }
+        assert!(lanes.release(lane).is_none());
+        assert!(matches!(lanes.admit(request("/fourth")), Admission::Now(_)), "it is known");
+    }
+
+    #[test]
+    fn what_waits_on_a_lane_that_ends_is_in_doubt() {
+        let mut lanes = Lanes::default();
+        let first = first(&mut lanes);
+        for path in ["/old", "/unclear", "/new"] {
+            assert!(matches!(lanes.admit(request(path)), Admission::Later(_)));
+        }
+        let ended = lanes.end(first.lane()).expect("it was not known");
+        let Some(Next::Doubtful(doubt)) = lanes.release(ended) else { panic!("they wait") };
+        assert_eq!((doubt.lane, urls(&doubt)), (ended, vec!["/old", "/unclear", "/new"]));
+        assert!(matches!(lanes.admit(request("/newest")), Admission::Later(_)));
+        let requests = judged(doubt, &[Verdict::Ended, Verdict::Unclear, Verdict::Open]);
+        let discarded = lanes.settle(ended, requests);
+        assert_eq!(discarded.iter().map(tiny_http::Request::url).collect::<Vec<_>>(), ["/old"]);
+        let Some(Next::Unclear(next)) = lanes.release(ended) else { panic!("it waits") };
+        assert_eq!(next.request.url(), "/unclear");
+        for path in ["/new", "/newest"] {
+            let Some(Next::Now(next)) = lanes.release(ended) else { panic!("it waits") };
+            assert_eq!(next.request.url(), path);
+        }
+    }
+
+    /// What a connection left behind that ends again is in doubt again, and so is what is not known.
+    #[test]
+    fn what_is_not_clear_stays_in_doubt() {
+        let mut lanes = Lanes::default();
+        let first = first(&mut lanes);
+        assert!(matches!(lanes.admit(request("/a")), Admission::Later(_)));
+        assert!(matches!(lanes.admit(request("/b")), Admission::Later(_)));
+        let mut lane = lanes.end(first.lane()).expect("it was not known");
+        let Some(Next::Doubtful(doubt)) = lanes.release(lane) else { panic!("they wait") };
+        let stale = LaneId { number: 99, ..lane };
+        assert_eq!(lanes.settle(stale, judged(doubt, &[Verdict::Open; 2])).len(), 2);
+        assert!(matches!(lanes.admit(request("/c")), Admission::Later(_)));
+        for _ in 0..2 {
+            let Some(Next::Doubtful(doubt)) = lanes.release(lane) else { panic!("it waits") };
+            assert_eq!(urls(&doubt), ["/c"]);
+            assert!(lanes.settle(lane, judged(doubt, &[Verdict::Unclear])).is_empty());
+            lane = lanes.end(lane).expect("it was not known");
+        }
     }
 }

@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use super::access_log::Losses;
 use super::pool::Depth;
 use super::process::Process;
 use super::rhythm::Rhythm;
@@ -45,7 +46,7 @@ pub(super) struct Metrics {
     stranded: Gauge,
     closed: Family<Labels, Counter>,
     pub(super) accept_restarts: Counter,
-    pub(super) access_log_dropped: Counter,
+    pub(super) access_log: Losses,
     accounts: Gauge,
     events: Gauge,
     store_bytes: Gauge,
@@ -140,12 +141,7 @@ impl Metrics {
                 "Times that connections had to be accepted anew",
                 Counter::default(),
             ),
-            access_log_dropped: add(
-                all,
-                "access_log_dropped",
-                "Lines of the access log that were not written",
-                Counter::default(),
-            ),
+            access_log: losses(all),
             accounts: add(all, "accounts", "Accounts registered", Gauge::default()),
             events: add(all, "events", "Events, of messages and of operators", Gauge::default()),
             store_bytes: add(all, "store_bytes", "Bytes of the log", Gauge::default()),
@@ -262,6 +258,16 @@ impl Metrics {
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+/// What is counted of the access log.
+fn losses(all: &mut Registry) -> Losses {
+    let dropped = "Lines of the access log that were not written";
+    let errors = "Attempts to open or to write the access log that failed";
+    Losses {
+        dropped: add(all, "access_log_dropped", dropped, Counter::default()),
+        errors: add(all, "access_log_errors", errors, Counter::default()),
     }
 }
 

@@ -14,10 +14,12 @@
 //! | `broadcast` | the thread that tells them; `audience`: all of them; `listener`: one |
 //! | `parking` | requests that wait for something to come |
 //! | `pool` | bounded workers |
+//! | `hashers` | those that hash passwords; `fair_queue`: what clients share |
 //! | `pulse` | keeps tiny_http from forgetting connections |
 //! | `socket` | the options of the listening socket |
 //! | `acceptor` | where requests come from, and starting that anew |
 //! | `connections` | the connections that tiny_http does not show; `tcp_info`, `process`: what the system says of them and of us |
+//! | `lookout` | on which connection a request came, and ending others, for the loop |
 //! | `reaper` | which connections should end |
 //! | `warden` | has that done, and notices a server that cannot be reached |
 //! | `admin` | the operator's own listener |
@@ -37,8 +39,11 @@ mod content;
 mod deadlines;
 mod events;
 mod exchange;
+mod fair_queue;
+mod hashers;
 mod lanes;
 mod listener;
+mod lookout;
 mod metrics;
 mod parking;
 mod pool;

@@ -1,8 +1,11 @@
 //! What the system says of this process.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::fd::RawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
+
+use rustix::thread::Pid;
 
 /// A look at `/proc/self/status`; zeros where the system does not say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +29,17 @@ impl Process {
         let file = STATUS.get_or_init(|| File::open("/proc/self/status").ok()).as_ref();
         let len = file.and_then(|file| file.read_at(&mut buffer, 0).ok()).unwrap_or(0);
         Process::parse(&String::from_utf8_lossy(&buffer[..len]))
+    }
+
+    /// The descriptor for which a thread waits in a call to the system; `None` where it waits for
+    /// none, or the system does not say.
+    pub(super) fn waits_on(thread: Pid) -> Option<RawFd> {
+        let path = format!("/proc/self/task/{}/syscall", thread.as_raw_nonzero());
+        let call = fs::read_to_string(path).ok()?;
+        // The number of the call, and its arguments: of those that wait for a socket the descriptor
+        // is the first.
+        let first = call.split_whitespace().nth(1)?.strip_prefix("0x")?;
+        RawFd::from_str_radix(first, 16).ok()
     }
 
     /// The descriptors it may have open at once.

@@ -46,7 +46,8 @@ pub(super) struct Reaper {
     connections: Connections,
     idle_timeout: Duration,
     max_descriptors: usize,
-    seen: HashMap<SocketAddr, Progress>,
+    /// By inode.
+    seen: HashMap<u64, Progress>,
     /// Connections that have ended, by inode, and since when.
     ended: HashMap<u64, Instant>,
     /// What was asked for before this has been taken in.
@@ -105,6 +106,8 @@ pub(super) struct Sweep {
     /// If a connection has ended since the last look: those that have not. Which one it was, the
     /// system does not say any more.
     pub(super) connected: Option<HashSet<SocketAddr>>,
+    /// The peers of several connections.
+    pub(super) shared: HashSet<SocketAddr>,
     /// When this look began.
     pub(super) begun: Instant,
 }
@@ -191,25 +194,29 @@ impl Reaper {
         let mut before = mem::take(&mut self.seen);
         let mut ended: HashSet<u64> = census.ended.iter().copied().collect();
         let (mut overdue, mut idlest, mut half_closed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut connected, mut shared) = (HashSet::new(), HashSet::new());
         let mut forgotten = 0;
         for &descriptor in &census.connected {
-            let peer = descriptor.peer;
+            let Descriptor { inode, peer, .. } = descriptor;
             // The first of its descriptors has said it all.
-            if self.seen.contains_key(&peer) {
+            if self.seen.contains_key(&inode) {
                 continue;
             }
             let Some(info) = descriptor.info() else { continue };
             if !info.is_open() {
-                ended.extend(descriptor.inode());
+                ended.insert(inode);
                 continue;
             }
-            let last = before.remove(&peer).filter(|last| last.received <= info.received);
+            if !connected.insert(peer) {
+                shared.insert(peer);
+            }
+            let last = before.remove(&inode).filter(|last| last.received <= info.received);
             let mut progress = last.unwrap_or_default().at(&info, since_last);
             progress.due = if self.is_due(&info) { progress.due.or(Some(now)) } else { None };
             if info.is_half_closed() {
                 half_closed.push(peer);
             }
-            self.seen.insert(peer, progress);
+            self.seen.insert(inode, progress);
             let unanswered = info.acknowledged == 0;
             if unanswered && info.received > 0 && descriptor.unread() == info.received {
                 forgotten += 1;
@@ -231,7 +238,7 @@ impl Reaper {
         idlest.sort_by_key(|(answered, silent, _)| (*answered, *silent));
         let idlest = idlest.into_iter().map(|(_, _, descriptor)| descriptor).collect();
         let has_ended = ended.iter().any(|inode| !self.ended.contains_key(inode));
-        let connected = has_ended.then(|| self.seen.keys().copied().collect());
+        let connected = has_ended.then_some(connected);
         Sweep {
             open: self.seen.len(),
             forgotten,
@@ -241,6 +248,7 @@ impl Reaper {
             idlest,
             half_closed,
             connected,
+            shared,
             begun: now,
         }
     }
@@ -274,9 +282,11 @@ impl Reaper {
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd as _;
     use std::thread;
 
     use super::*;
+    use crate::http::connections::{inode, tests::Twins};
 
     /// From one look to the next.
     const STEP: Duration = Duration::from_millis(10);
@@ -307,6 +317,26 @@ mod tests {
         reaper.has_caught_up(due + 2 * STEP);
         assert!(!reaper.is_in_doubt());
         assert_eq!(reaper.examine(&census, due + 2 * GRACE, 0).overdue.len(), 1);
+    }
+
+    #[test]
+    fn connections_with_the_same_peer_are_judged_each() {
+        let twins = Twins::connect();
+        let mut reaper = reaper(twins.connections.local_port);
+        let mut census = reaper.connections.census();
+        census.connected.retain(|found| found.peer == twins.peer);
+        // So that they were not made since the last look.
+        while census.connected.iter().any(|it| it.info().unwrap().since_sent < 2 * STEP) {
+            thread::yield_now();
+        }
+        let due = Instant::now();
+        assert!(reaper.examine(&census, due, 0).overdue.is_empty(), "it is the first look");
+        reaper.has_caught_up(due + STEP);
+        reaper.last = due + GRACE;
+        let sweep = reaper.examine(&census, due + GRACE, 0);
+        assert_eq!((sweep.open, &sweep.shared), (2, &HashSet::from([twins.peer])));
+        let overdue: HashSet<u64> = sweep.overdue.iter().map(|(it, _)| it.inode).collect();
+        assert_eq!(overdue, twins.pairs.map(|(_, it)| inode(it.as_raw_fd()).unwrap()).into());
     }
 
     #[test]

@@ -20,9 +20,10 @@ use super::content::MAX_DROPPED_BYTES;
 use super::deadlines::Deadlines;
 use super::events::{Event, Sender};
 use super::exchange::{Exchange, Framing, Persistence, peer};
-use super::lanes::{Ending, LaneId};
+use super::lanes::LaneId;
 use super::pool::{Pool, Priority, Slot};
 use super::request_id::RequestId;
+use super::tcp_info::TcpInfo;
 use super::unsent::{Full, Reader, Unsent};
 use crate::api::Reply;
 use crate::api::stream::MEDIA_TYPE;
@@ -67,14 +68,16 @@ pub(super) struct Outbox {
 }
 
 /// How far a reply got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
     /// It is out: the connection is free.
     Now,
     /// A worker has it and will send [`Event::Sent`] or [`Event::Ended`].
     Later,
     /// It is not, and the connection has ended: nobody waits for what was asked for behind it.
-    Ended(Ending),
+    Ended,
+    /// There is nobody to write it, so that the connection is to be ended. Of what was to be
+    /// answered this is left.
+    Refused(Option<tiny_http::Request>),
 }
 
 /// Why a reply cannot be written.
@@ -266,25 +269,17 @@ impl Outbox {
         }
         match write(&mut writer, &self.buffer) {
             Ok(Written::All) => Sent::Now,
-            Err(_) => Sent::Ended(Ending::Gone),
+            Err(_) => Sent::Ended,
             Ok(Written::Some(len)) => {
                 self.waits += 1;
                 let rest = Rest { first: self.buffer[len..].to_vec(), second: body };
                 // Of a socket that was not offered anything it is not known that it is full.
                 if self.unsent.room(reader, rest.len()) == Err(Full::ForReader) {
-                    return self.cut_off(lane);
+                    return cut_off(lane);
                 }
                 self.finish_later(writer, lane, reader, rest)
             }
         }
-    }
-
-    /// Ends the connection of a client that does not read.
-    fn cut_off(&self, lane: LaneId) -> Sent {
-        let peer = lane.peer;
-        log::warn!("cutting {peer} off: too many clients do not read their replies");
-        self.connections.sever(peer);
-        Sent::Ended(Ending::Closed)
     }
 
     /// Has a worker write what the socket did not take, or was not offered.
@@ -297,7 +292,7 @@ impl Outbox {
     ) -> Sent {
         let peer = lane.peer;
         let writers = self.writers_of(&rest);
-        let Some(slot) = self.slot_of(writers, reader, &rest) else { return self.cut_off(lane) };
+        let Some(slot) = self.slot_of(writers, reader, &rest) else { return cut_off(lane) };
         let (deadlines, events) = (writers.deadlines.clone(), self.events.clone());
         let held = self.unsent.hold(reader, rest.len());
         slot.submit(move || {
@@ -309,7 +304,7 @@ impl Outbox {
             drop(held);
             events.send(match sent {
                 Ok(()) => Event::Sent(lane),
-                Err(_) => Event::Ended(lane, Ending::Gone),
+                Err(_) => Event::Ended(lane),
             });
         });
         Sent::Later
@@ -328,21 +323,20 @@ impl Outbox {
         let peer = lane.peer;
         let writers = self.writers_of(&rest);
         let Some(slot) = self.slot_of(writers, reader, &rest) else {
-            self.connections.sever(peer);
-            self.discard(exchange.request);
-            return Sent::Ended(Ending::Closed);
+            return Sent::Refused(Some(exchange.request));
         };
         let (deadlines, abandoned) = (writers.deadlines.clone(), Arc::clone(&self.abandoned));
         let (connections, events) = (self.connections, self.events.clone());
         let held = self.unsent.hold(reader, rest.len());
         slot.submit(move || {
-            let deadline = deadlines.watch(peer, WRITE_DEADLINE);
-            let socket = connections.find(peer);
-            close(exchange, socket.as_ref(), &rest, &abandoned);
+            let sockets = connections.all(peer);
+            let limit = if sockets.len() > 1 { HURRIED_WRITE_DEADLINE } else { WRITE_DEADLINE };
+            let deadline = deadlines.watch(peer, limit);
+            close(exchange, &sockets, &rest, &abandoned);
             drop(deadline);
             drop(rest);
             drop(held);
-            events.send(Event::Ended(lane, Ending::Closed));
+            events.send(Event::Ended(lane));
         });
         Sent::Later
     }
@@ -468,13 +462,24 @@ pub(super) fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) -> io::Re
     Ok(())
 }
 
-/// Writes a reply and ends the connection, leaving no unread body to tiny_http.
-fn close(mut exchange: Exchange, socket: Option<&OwnedFd>, reply: &Rest, abandoned: &AtomicUsize) {
+/// Has the connection of a client ended that does not read.
+fn cut_off(lane: LaneId) -> Sent {
+    log::warn!("cutting {} off: too many clients do not read their replies", lane.peer);
+    Sent::Refused(None)
+}
+
+/// Writes a reply and ends the connection, leaving no unread body to tiny_http. If `sockets` are
+/// several with the same peer, the connection is the one on which the reply is seen to be written.
+fn close(mut exchange: Exchange, sockets: &[OwnedFd], reply: &Rest, abandoned: &AtomicUsize) {
+    let written = || sockets.iter().map(|socket| TcpInfo::of(socket).map(|info| info.written));
+    let before: Vec<_> = written().collect();
+    let mut has_ended = false;
     if exchange.unread > MAX_DROPPED_BYTES {
         abandon(exchange, reply, abandoned);
     } else {
-        // From here on reading does not wait: it yields what has arrived, then the end.
-        if let Some(socket) = socket {
+        // From here on reading does not wait: it yields what has arrived, then the end. If it is
+        // not known which it is, the job's deadline ends it.
+        if let [socket] = sockets {
             let _ = SockRef::from(socket).shutdown(Shutdown::Read);
         }
         if exchange.unread == 0 {
@@ -486,10 +491,14 @@ fn close(mut exchange: Exchange, socket: Option<&OwnedFd>, reply: &Rest, abandon
         }
         let mut writer = exchange.request.into_writer();
         // The connection ends either way.
-        let _ = reply.write(&mut writer);
+        has_ended = reply.write(&mut writer).is_err();
     }
-    if let Some(socket) = socket {
-        let _ = SockRef::from(socket).shutdown(Shutdown::Both);
+    let is_it: Vec<bool> = written().zip(before).map(|(now, before)| now > before).collect();
+    let is_known = sockets.len() > 1 && (has_ended || is_it.contains(&true));
+    for (socket, is_it) in sockets.iter().zip(is_it) {
+        if is_it || !is_known {
+            let _ = SockRef::from(socket).shutdown(Shutdown::Both);
+        }
     }
 }
 

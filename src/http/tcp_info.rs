@@ -17,16 +17,23 @@ pub(super) struct TcpInfo {
     pub(super) acknowledged: u64,
     /// Bytes in the connection's life that were received.
     pub(super) received: u64,
+    /// Bytes in the connection's life that were written, sent or not. Before Linux 4.19 it is not
+    /// known, and always 0.
+    pub(super) written: u64,
+    /// Whether some of that is not acknowledged yet.
+    pub(super) is_pending: bool,
 }
 
-/// The length of the structure up to and with the last of these fields.
+/// The length of the structure up to and with the last field that there must be.
 const BYTES: usize = 136;
+/// The same up to and with the last of these fields.
+const ALL_BYTES: usize = 216;
 
 impl TcpInfo {
     /// `None` for what is no TCP socket, or where the system does not say.
     pub(super) fn of(fd: &impl AsRawFd) -> Option<TcpInfo> {
-        let mut info = [0_u8; BYTES];
-        let mut len = libc::socklen_t::try_from(BYTES).ok()?;
+        let mut info = [0_u8; ALL_BYTES];
+        let mut len = libc::socklen_t::try_from(ALL_BYTES).ok()?;
         #[expect(unsafe_code, reason = "no library of ours reads TCP_INFO")]
         // SAFETY: the system writes at most `len` bytes to `info`; a descriptor that is not open,
         // or no socket, is an error.
@@ -34,12 +41,13 @@ impl TcpInfo {
             let info = info.as_mut_ptr().cast();
             libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, &raw mut len)
         };
-        let complete = failed == 0 && usize::try_from(len) == Ok(BYTES);
+        let complete = failed == 0 && usize::try_from(len).is_ok_and(|len| len >= BYTES);
         complete.then(|| TcpInfo::parse(&info))
     }
 
-    fn parse(info: &[u8; BYTES]) -> TcpInfo {
-        // Eight bytes, 24 `__u32` and four `__u64`.
+    fn parse(info: &[u8; ALL_BYTES]) -> TcpInfo {
+        // Eight bytes, 24 `__u32`, four `__u64`, six `__u32`, four `__u64`, two `__u32` and two
+        // `__u64`.
         let u32_at = |at: usize| {
             let mut value = [0; 4];
             value.copy_from_slice(&info[at..at + 4]);
@@ -57,6 +65,9 @@ impl TcpInfo {
             since_received: Duration::from_millis(u32_at(52).into()),
             acknowledged: u64_at(120),
             received: u64_at(128),
+            // What was sent, but for what was sent again, and what is still to be sent.
+            is_pending: u32_at(24) > 0 || u32_at(144) > 0,
+            written: (u64_at(200) + u64::from(u32_at(144))).saturating_sub(u64_at(208)),
         }
     }
 
@@ -104,7 +115,7 @@ mod tests {
         client.read_exact(&mut [0; 3]).unwrap();
         let used = TcpInfo::of(&server).unwrap();
         assert!(used.is_open());
-        assert_eq!((used.received, used.acknowledged), (5, 3));
+        assert_eq!((used.received, used.acknowledged, used.written), (5, 3, 3));
         assert!(!used.is_half_closed());
         client.shutdown(Shutdown::Write).unwrap();
         server.read_exact(&mut [0]).unwrap_err();

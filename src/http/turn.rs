@@ -14,7 +14,6 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -29,7 +28,9 @@ use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYT
 use super::deadlines::Deadlines;
 use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
-use super::lanes::{Admission, Ending, LaneId, Lanes};
+use super::hashers::Hashers;
+use super::lanes::{Admission, LaneId, Lanes, Next};
+use super::lookout::Lookout;
 use super::metrics::{Metrics, Tally};
 use super::parking::Parking;
 use super::pool::{Pool, Priority};
@@ -41,6 +42,7 @@ use super::request_id::RequestIds;
 use super::streams::Streams;
 use super::warden::{Counted, Warden};
 use super::{ServeError, Server};
+use crate::api::client::Network;
 use crate::api::{App, Job, Outcome, Reply};
 use crate::problem::{self, Problem};
 use crate::store::Counters;
@@ -55,8 +57,6 @@ const MAX_TURN: usize = 256;
 const MAX_TURN_BYTES: usize = 8 * 1024 * 1024;
 /// What workers have to say that a turn hears at most.
 const MAX_EVENTS: usize = 1024;
-/// Hashes that wait for a worker: about two seconds of them.
-const HASH_QUEUE: usize = 64;
 /// Bodies that are read at once.
 const BODY_READERS: usize = 128;
 /// Bodies that wait to be read.
@@ -76,7 +76,7 @@ pub(super) struct Loop {
     app: App,
     lanes: Lanes,
     outbox: Outbox,
-    hashers: Pool,
+    hashers: Hashers,
     readers: Pool,
     /// The deadlines of the readers' jobs.
     reading: Deadlines,
@@ -85,7 +85,9 @@ pub(super) struct Loop {
     /// Those that are told what happens.
     streams: Streams,
     broadcaster: Broadcaster,
+    /// For the workers. To look at them takes time, which the loop has not.
     connections: Connections,
+    lookout: Lookout,
     pulse: Pulse,
     sender: Sender,
     events: Receiver<Event>,
@@ -119,7 +121,7 @@ impl Loop {
         let metrics = Arc::new(Metrics::new());
         let ids = RequestIds::new(u64::from_le_bytes(random(app.entropy())));
         metrics.count(app.counted(), app.store().log_bytes());
-        let open_log = |to| AccessLog::start(to, metrics.access_log_dropped.clone());
+        let open_log = |to| AccessLog::start(to, metrics.access_log.clone());
         let access_log = settings.access_log.map(open_log).transpose();
         let access_log = access_log.map_err(ServeError::AccessLog)?;
         let (sender, events) = events::channel(acceptor.waker());
@@ -133,13 +135,13 @@ impl Loop {
         let warden = Warden::new(watched, reaper, acceptor.door(), sender.clone(), keeper);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
+            let lookout = Lookout::start(connections, sender.clone())?;
             let outbox = Outbox::start(writing, showing, connections, sender.clone())?;
             // Half of the processors at most: hashing would take all it is given.
-            let hashers = Pool::start("hasher", (cores / 2).max(1), HASH_QUEUE, Priority::Low)?;
+            let hashers = Hashers::start((cores / 2).max(1), sender.clone())?;
             let readers = Pool::start("reader", BODY_READERS, BODY_QUEUE, Priority::Normal)?;
-            for (name, pool) in [("hashes", &hashers), ("bodies", &readers)] {
-                metrics.watch(name, pool.depth());
-            }
+            metrics.watch("hashes", hashers.depth());
+            metrics.watch("bodies", readers.depth());
             for (name, pool) in outbox.pools() {
                 metrics.watch(name, pool.depth());
             }
@@ -149,9 +151,10 @@ impl Loop {
             if let Some(admin) = admin {
                 admin.start(Arc::clone(&metrics), sender.clone())?;
             }
-            Ok((outbox, hashers, readers, broadcaster, pulse))
+            Ok((lookout, outbox, hashers, readers, broadcaster, pulse))
         };
-        let (outbox, hashers, readers, broadcaster, pulse) = start().map_err(ServeError::Thread)?;
+        let started = start().map_err(ServeError::Thread)?;
+        let (lookout, outbox, hashers, readers, broadcaster, pulse) = started;
         Ok(Loop {
             acceptor,
             stopping,
@@ -164,6 +167,7 @@ impl Loop {
             streams: Streams::new(),
             broadcaster,
             connections,
+            lookout,
             pulse,
             sender,
             events,
@@ -302,21 +306,27 @@ impl Loop {
             Admission::Refused(request) => {
                 let peer = super::exchange::peer(&request);
                 log::info!("cutting {peer} off: it pipelines too many requests");
-                self.connections.sever(peer);
+                self.lookout.end(peer);
                 if let Some(lane) = self.lanes.of(peer) {
-                    self.end(lane, Ending::Closed);
+                    self.end(lane);
                 }
                 self.outbox.discard(request);
             }
-            Admission::Ended(request) => {
-                let peer = super::exchange::peer(&request);
-                if self.connections.is_open(peer) {
-                    self.lanes.reopen(peer);
-                    self.admit(request, afterwards);
-                } else {
-                    self.outbox.discard(request);
-                }
+            Admission::Doubtful(doubt) => self.lookout.ask(doubt),
+        }
+    }
+
+    /// A lane's request is done with. The next one is handled in the next turn: behind this one's
+    /// sync nothing may be.
+    fn release_lane(&mut self, lane: LaneId) {
+        match self.lanes.release(lane) {
+            Some(Next::Now(exchange)) => self.tasks.push_back(Task::Begin(exchange)),
+            Some(Next::Unclear(exchange)) => {
+                self.metrics.refuse("connections");
+                self.refuse_unread(exchange, Problem::overloaded());
             }
+            Some(Next::Doubtful(doubt)) => self.lookout.ask(doubt),
+            None => {}
         }
     }
 
@@ -354,7 +364,8 @@ impl Loop {
             // What tiny_http does not say of a chunked body, the socket does: whether it was cut
             // short, and what sizes and extensions come on top of what is counted as the body.
             let chunked = exchange.request.body_length().is_none();
-            let socket = if chunked { connections.find(exchange.peer()) } else { None };
+            let socket = if chunked { connections.find(exchange.peer()) } else { Ok(None) };
+            let Ok(socket) = socket else { return sender.send(Event::Unknown(exchange)) };
             let socket = socket.map(Arc::new);
             if let Some(socket) = &socket {
                 deadline.limit_received(socket, MAX_CHUNKED_BYTES);
@@ -385,17 +396,13 @@ impl Loop {
     }
 
     fn offload(&mut self, exchange: Exchange, job: Job) {
-        let Some(slot) = self.hashers.slot() else {
+        let client = exchange.trace.client.unwrap_or_else(|| exchange.peer().ip());
+        let declined = self.hashers.submit(Network::of_client(client), exchange, job);
+        if let Some((exchange, declined)) = declined {
             self.metrics.refuse("hashes");
-            let reply = self.app.resume(job.declined);
-            return self.answer(exchange, reply);
-        };
-        let sender = self.sender.clone();
-        slot.submit(move || {
-            let done = catch_unwind(AssertUnwindSafe(job.work));
-            let resume = done.unwrap_or_else(|_| Box::new(|_| Err(Problem::internal().into())));
-            sender.send(Event::Done(exchange, resume));
-        });
+            let reply = self.app.resume(declined);
+            self.answer(exchange, reply);
+        }
     }
 
     /// Lets the turn's replies go.
@@ -430,43 +437,28 @@ impl Loop {
                 });
             }
             match self.outbox.send(exchange, reply, &id, now) {
-                Sent::Now => self.go_on(lane),
+                Sent::Now => self.release_lane(lane),
                 Sent::Later => {}
-                Sent::Ended(ending) => self.end(lane, ending),
+                Sent::Ended => self.end(lane),
+                Sent::Refused(request) => {
+                    self.lookout.end(lane.peer);
+                    self.end(lane);
+                    if let Some(request) = request {
+                        self.outbox.discard(request);
+                    }
+                }
             }
         }
     }
 
     /// Forgets a connection that has ended, and what it sent. What came from the same port since,
-    /// on another connection, is in flight, and handled in the next turn: behind this one's sync
-    /// nothing may be.
-    fn end(&mut self, lane: LaneId, ending: Ending) {
-        let Some(leftover) = self.lanes.end(lane) else { return };
-        let peer = lane.peer;
-        if let Some(parked) = self.parking.remove(peer) {
+    /// on another connection, goes on when that is known.
+    fn end(&mut self, lane: LaneId) {
+        let Some(lane) = self.lanes.end(lane) else { return };
+        if let Some(parked) = self.parking.remove(lane.peer) {
             self.outbox.discard(parked.exchange.request);
         }
-        if leftover.is_empty() {
-            return;
-        }
-        let (old, new) = leftover.part(self.connections.unanswered_since(peer), ending);
-        for request in old {
-            self.outbox.discard(request);
-        }
-        if !new.is_empty() {
-            self.lanes.reopen(peer);
-        } else if ending == Ending::Closed {
-            self.connections.sever(peer);
-        }
-        for request in new {
-            match self.lanes.admit(request) {
-                Admission::Now(exchange) => self.tasks.push_back(Task::Begin(exchange)),
-                Admission::Later(_) => {}
-                Admission::Refused(request) | Admission::Ended(request) => {
-                    self.outbox.discard(request);
-                }
-            }
-        }
+        self.release_lane(lane);
     }
 
     /// The store has failed: what this turn's requests asked for may or may not have happened.

@@ -1,6 +1,8 @@
 //! The access log.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::Value;
@@ -171,5 +173,75 @@ fn a_log_that_does_not_keep_up_stops_nobody() {
     let dropped = figure(server.admin_addr(), "veche_access_log_dropped_total");
     assert!(dropped.is_some_and(|lines| lines > 0.0), "{dropped:?}");
     drop(held);
+    server.stop();
+}
+
+fn counted(admin: SocketAddr, name: &str) -> f64 {
+    figure(admin, name).unwrap_or_default()
+}
+
+/// What cannot be opened is said once, counted and tried again, and the old file goes on.
+#[test]
+fn a_file_that_cannot_be_begun_anew_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, moved) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
+    let args = ["--admin-listen", "127.0.0.1:0", "--access-log", file.to_str().unwrap()];
+    let server = Server::start_with("memory", dir.path(), &args);
+    let (client, admin) = (Client::new(&server), server.admin_addr());
+    let mut answers = 0;
+    let mut ask = || {
+        client.get("/problems/forbidden");
+        answers += 1;
+        answers
+    };
+    ask();
+    wait_for(&file, 1);
+    fs::rename(&file, &moved).unwrap();
+    fs::create_dir(&file).unwrap();
+    let errors = || counted(admin, "veche_access_log_errors_total");
+    let asked = until(PATIENCE, || Some(ask()).filter(|_| errors() >= 2.0));
+    assert!(asked.is_some(), "{} errors", errors());
+    let log = server.log();
+    assert_eq!(log.matches("cannot open the access log").count(), 1, "{log}");
+    assert!(log.contains("lines go to the old one until then"), "{log}");
+    fs::remove_dir(&file).unwrap();
+    let begun = until(PATIENCE, || {
+        ask();
+        file.is_file().then_some(())
+    });
+    begun.expect("another file is begun");
+    let answers = ask();
+    assert!(server.log().contains("the access log is opened"), "{}", server.log());
+    server.stop();
+    assert_eq!(lines(&file).len() + lines(&moved).len(), answers);
+}
+
+/// Nobody waits for whoever reads a pipe, neither to come nor to come again.
+#[test]
+fn a_pipe_is_written_while_somebody_reads_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    let args = ["--admin-listen", "127.0.0.1:0", "--access-log", fifo.to_str().unwrap()];
+    let server = Server::start_with("memory", dir.path(), &args);
+    let (client, admin) = (Client::new(&server), server.admin_addr());
+    let dropped = || counted(admin, "veche_access_log_dropped_total");
+    for _ in 0..2 {
+        // More than is held back while nobody reads.
+        let before = dropped();
+        let lost = until(PATIENCE, || {
+            client.get("/problems/forbidden");
+            (dropped() > before).then_some(())
+        });
+        assert!(lost.is_some(), "what nobody reads is dropped and counted");
+        let reader = fs::File::open(&fifo).unwrap();
+        client.get("/problems/conflict");
+        // Of what was cut short when the last one went, the rest may come first.
+        let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.starts_with('{') && line.ends_with('}')));
+    }
+    client.get("/problems/forbidden");
+    let log = server.log();
+    assert_eq!(log.matches("nobody reads this pipe").count(), 1, "{log}");
     server.stop();
 }

@@ -12,7 +12,6 @@ use crate::http::connections::Connections;
 use crate::http::deadlines::Deadlines;
 use crate::http::events::{Event, Sender};
 use crate::http::exchange::Exchange;
-use crate::http::lanes::Ending;
 use crate::http::pool::{Pool, Priority, Slot};
 use crate::http::reply::{ResponseWriter, write_all};
 use crate::store::Snapshot;
@@ -89,8 +88,8 @@ impl BackupSlot<'_> {
                 }
             }
             // Whether all was sent, its length has said.
-            way.connections.sever(peer);
-            way.desk.send(Event::Ended(lane, Ending::Closed));
+            way.connections.sever_all(peer);
+            way.desk.send(Event::Ended(lane));
         });
     }
 }

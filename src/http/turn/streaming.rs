@@ -10,7 +10,6 @@ use crate::api::stream::{self, MAX_PAGE_BYTES, StreamPage, Subscription};
 use crate::http::access_log::Entry;
 use crate::http::broadcast::{Command, End, Ended, Opening, Segment, StreamId, Told};
 use crate::http::exchange::Exchange;
-use crate::http::lanes::Ending;
 use crate::http::parking::Full;
 use crate::http::streams::{DESCRIPTORS, Opened};
 use crate::problem::Problem;
@@ -238,6 +237,13 @@ impl Loop {
         }
     }
 
+    /// Nothing was sent: the connection it came on is one of several with the same peer.
+    fn refuse_unknown(&mut self, mut exchange: Exchange) {
+        exchange.close = self.draining;
+        self.metrics.refuse("connections");
+        self.answer(exchange, Problem::overloaded().into());
+    }
+
     fn forget(&mut self, ended: Ended<Exchange>) {
         let Ended { id, exchange, sent, why } = ended;
         let lane = exchange.lane();
@@ -245,6 +251,7 @@ impl Loop {
         let stream = self.streams.remove(id);
         self.count_streams();
         match why {
+            End::Unknown => return self.refuse_unknown(exchange),
             End::TooSlow => {
                 self.metrics.streams_cut_off.inc();
                 log::info!("cutting {peer} off: it does not read its stream");
@@ -268,7 +275,7 @@ impl Loop {
             });
         }
         self.outbox.discard(exchange.request);
-        self.end(lane, if why == End::Gone { Ending::Gone } else { Ending::Closed });
+        self.end(lane);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::http::ServeError;
 use crate::http::acceptor::Arrival;
 use crate::http::events::Event;
 use crate::http::exchange::Exchange;
-use crate::http::lanes::LaneId;
+use crate::problem::Problem;
 
 use super::{Loop, MAX_EVENTS, MAX_TURN};
 
@@ -50,8 +50,18 @@ impl Loop {
                 self.tasks.push_back(Task::Handle(exchange));
             }
             Event::Done(exchange, resume) => self.tasks.push_back(Task::Resume(exchange, resume)),
-            Event::Sent(lane) => self.go_on(lane),
-            Event::Ended(lane, ending) => self.end(lane, ending),
+            Event::Sent(lane) => self.release_lane(lane),
+            Event::Ended(lane) => self.end(lane),
+            Event::Settled(lane, requests) => {
+                for request in self.lanes.settle(lane, requests) {
+                    self.outbox.discard(request);
+                }
+                self.release_lane(lane);
+            }
+            Event::Unknown(exchange) => {
+                self.metrics.refuse("connections");
+                self.refuse_unread(exchange, Problem::overloaded());
+            }
             Event::Stream(told) => self.hear(told),
             Event::Swept(sweep) => self.reap(&sweep),
             Event::Unattended { shed } => self.renew(shed),
@@ -63,11 +73,6 @@ impl Loop {
                 self.failure.get_or_insert(ServeError::Silent);
             }
         }
-    }
-
-    /// A connection's reply is out: what it sent behind its request is next.
-    pub(super) fn go_on(&mut self, lane: LaneId) {
-        self.tasks.extend(self.lanes.release(lane).map(Task::Begin));
     }
 
     /// Takes in the requests that have come.

@@ -59,6 +59,13 @@ impl Loop {
                     self.metrics.close(reason.name());
                     log::debug!("closing {}: it is idle", descriptor.peer);
                 }
+                // The request that waits may be another one's.
+                Reason::EndlessHead if sweep.shared.contains(&descriptor.peer) => {
+                    if is_answered {
+                        continue;
+                    }
+                    self.close_endless(descriptor.peer);
+                }
                 // What is sent behind a request that waits is read no less than before any.
                 Reason::EndlessHead if self.end_wait(descriptor.peer) => continue,
                 // What was received may have been a body, and this the answer to it.
@@ -67,7 +74,7 @@ impl Loop {
                 }
                 Reason::EndlessHead => self.close_endless(descriptor.peer),
             }
-            self.connections.shut_down(*descriptor);
+            descriptor.shut_down();
         }
         // A server that stops accepts nothing, so that nobody need give way.
         if sweep.surplus > 0 && !self.draining {
@@ -108,7 +115,7 @@ impl Loop {
                 break;
             }
             if !self.lanes.is_busy(descriptor.peer) {
-                self.connections.shut_down(*descriptor);
+                descriptor.shut_down();
                 shed += 1;
             }
         }

@@ -25,7 +25,9 @@ impl Loop {
     /// The next request, once there is one, or something else to do.
     pub(super) fn wait(&self) -> Option<Arrival> {
         let is_due = self.parking.is_due() || self.has_to_stream();
-        if self.has_tasks() || is_due || self.app.has_failed() {
+        // What was refused behind the last turn's sync is answered in the next.
+        let is_ready = self.has_tasks() || !self.replies.is_empty();
+        if is_ready || is_due || self.app.has_failed() {
             return None;
         }
         match self.parking.next_deadline().into_iter().chain(self.next_look_at_streams()).min() {
