@@ -37,7 +37,7 @@ use super::pool::{Pool, Priority};
 use super::process::Process;
 use super::pulse::Pulse;
 use super::reaper::Reaper;
-use super::reply::{Outbox, Sent};
+use super::reply::{Busy, Outbox, Sent};
 use super::request_id::RequestIds;
 use super::streams::Streams;
 use super::warden::{Counted, Warden};
@@ -412,11 +412,13 @@ impl Loop {
         self.outbox.begin_turn();
         self.metrics.set_unread(self.outbox.unread_bytes());
         self.reply_bytes = 0;
-        for (exchange, mut reply) in mem::take(&mut self.replies) {
+        for (mut exchange, mut reply) in mem::take(&mut self.replies) {
             let lane = exchange.lane();
             if let Err(busy) = self.outbox.has_room(&exchange, &reply) {
                 self.metrics.refuse(busy.name());
                 reply = busy.problem().into();
+                // What was asked for behind it would be made and thrown away one after the other.
+                exchange.close |= busy == Busy::Reader;
             }
             self.app.cors().share(|| exchange.origin(), &mut reply);
             let id = self.ids.of(&exchange);
