@@ -22,6 +22,7 @@ mod export;
 #[path = "../extent/mod.rs"]
 mod extent;
 mod framing;
+mod hang;
 mod idle;
 mod limits;
 mod long_poll;
@@ -43,6 +44,9 @@ mod signals;
 mod stage;
 mod startup;
 mod storm;
+#[expect(dead_code, reason = "tests/disks uses all of it")]
+#[path = "../disks/strace.rs"]
+mod strace;
 mod streams;
 mod transcript;
 mod transfer;
