@@ -11,6 +11,7 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
+use crate::extent::Extent;
 use crate::server::first_line;
 
 /// A running `ChromeDriver` in a process group and a directory of its own; both go away with it.
@@ -20,6 +21,9 @@ pub(crate) struct Driver {
     dir: TempDir,
 }
 
+/// A page takes seconds of a processor to be shown.
+const WITH_A_BROWSER: Extent<bool> = Extent { short: false, long: true };
+
 /// The two programs, where they are installed.
 pub(crate) struct Programs {
     pub(crate) chromium: PathBuf,
@@ -27,21 +31,30 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Without them there is nothing to test with, which is said once. CI has to have them.
+    /// In a short run nothing is tested here, and without them there is nothing to test with; both
+    /// are said once. CI has to have them.
     pub(crate) fn find() -> Option<Programs> {
-        static NOTICE: Once = Once::new();
+        let is_picture = std::env::var_os("VECHE_DOCS").is_some_and(|what| what == "rewrite");
+        if !(WITH_A_BROWSER.now() || is_picture) {
+            say("VECHE_TESTS=long does that");
+            return None;
+        }
         if let (Some(chromium), Some(chromedriver)) = (which("chromium"), which("chromedriver")) {
             return Some(Programs { chromium, chromedriver });
         }
         assert!(std::env::var_os("CI").is_none(), "CI needs chromium and chromedriver");
-        NOTICE.call_once(|| {
-            // Not by a macro: those are kept for when a test fails.
-            let notice = "\nNOT TESTED in a browser: there is no `chromium` and `chromedriver` \
-                          here (Debian: chromium, chromium-driver)\n";
-            let _ = io::stderr().write_all(notice.as_bytes());
-        });
+        say("there is no `chromium` and `chromedriver` here (Debian: chromium, chromium-driver)");
         None
     }
+}
+
+/// Says why nothing is tested, once.
+fn say(why: &str) {
+    static NOTICE: Once = Once::new();
+    // Not by a macro: those are kept for when a test fails.
+    NOTICE.call_once(|| {
+        let _ = io::stderr().write_all(format!("\nNOT TESTED in a browser: {why}\n").as_bytes());
+    });
 }
 
 fn which(program: &str) -> Option<PathBuf> {

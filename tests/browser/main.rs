@@ -1,8 +1,8 @@
 //! The reference page and the pages of the problems, in a real browser: headless Chromium, driven
 //! over `WebDriver`.
 //!
-//! Where there is no `chromium` and `chromedriver`, nothing is tested, and that is said; in CI it
-//! is a failure. The picture in the documentation is taken anew by
+//! All of it is part of the long run only. Where there is no `chromium` and `chromedriver`, nothing
+//! is tested, and that is said; in CI it is a failure. The picture in the documentation is taken anew by
 //!
 //! ```sh
 //! VECHE_DOCS=rewrite cargo test --test browser picture

@@ -11,7 +11,6 @@ mod disk;
 mod extent;
 mod faults;
 mod full;
-mod hang;
 mod kills;
 mod powercut;
 mod random;

@@ -24,6 +24,7 @@ mod export;
 mod extent;
 mod files;
 mod framing;
+mod hang;
 mod hashing;
 mod idle;
 mod limits;
@@ -51,6 +52,9 @@ mod signals;
 mod stage;
 mod startup;
 mod storm;
+#[expect(dead_code, reason = "tests/disks uses all of it")]
+#[path = "../disks/strace.rs"]
+mod strace;
 mod streams;
 mod transcript;
 mod transfer;
