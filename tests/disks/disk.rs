@@ -86,7 +86,8 @@ impl Disk {
             Event::Create { path } if self.find(path).is_none() => {
                 self.add(path, Node::File { durable: Vec::new(), pending: Vec::new() });
             }
-            Event::Mkdir { path } if *path != self.root => {
+            // One that was begun when another thread was seen may have failed: it was there already.
+            Event::Mkdir { path } if self.find(path).is_none() => {
                 self.add(path, Node::Dir { durable: Names::new(), pending: Vec::new() });
             }
             Event::Create { .. } | Event::Mkdir { .. } | Event::Reply { .. } => {}

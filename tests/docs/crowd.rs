@@ -2,7 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
-use std::sync::mpsc::channel;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -17,16 +19,27 @@ const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The connections. They end on drop.
 pub(crate) struct Crowd {
-    clients: Vec<TcpStream>,
+    clients: Arc<Clients>,
     /// What they say before they go, if their going would not be noticed at once.
     goodbye: &'static str,
 }
 
+/// Clients that all ask for the same.
+struct Clients {
+    port: u16,
+    request: String,
+    /// Whether who is cut off comes again.
+    comes_again: bool,
+    connections: Mutex<Vec<TcpStream>>,
+    is_over: AtomicBool,
+}
+
 impl Crowd {
-    /// Keeps the server's readers busy: they announce a body and do not send it.
+    /// Keeps the server's readers busy: they announce a body and do not send it. The server cuts
+    /// them off, before anybody else may have come on a busy machine, so that they come again.
     pub(crate) fn of_senders(port: u16) -> Crowd {
         let request = "POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n";
-        Crowd::gather(port, SENDERS, request, 503, "")
+        Crowd::gather(Clients::new(port, request.to_owned(), true), SENDERS, 503, "")
     }
 
     /// Waits for messages that do not come.
@@ -37,26 +50,21 @@ impl Crowd {
         );
         // Asking for something else ends a wait.
         let goodbye = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        Crowd::gather(port, WAITERS, &request, 429, goodbye)
+        Crowd::gather(Clients::new(port, request, false), WAITERS, 429, goodbye)
     }
 
     /// Returns when somebody is turned away with this status: from then on there is room for
     /// nobody.
-    fn gather(port: u16, size: usize, request: &str, refusal: u16, goodbye: &'static str) -> Crowd {
+    fn gather(clients: Clients, size: usize, refusal: u16, goodbye: &'static str) -> Crowd {
         raise_descriptor_limit();
-        let mut crowd = Crowd { clients: Vec::with_capacity(size), goodbye };
+        let crowd = Crowd { clients: Arc::new(clients), goodbye };
         let (sender, answers) = channel();
-        for _ in 0..size {
-            let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-            client.write_all(request.as_bytes()).unwrap();
-            let (mut reader, sender) = (client.try_clone().unwrap(), sender.clone());
-            thread::spawn(move || {
-                let mut status = [0; 12];
-                if reader.read_exact(&mut status).is_ok() {
-                    let _ = sender.send(status);
-                }
-            });
-            crowd.clients.push(client);
+        for number in 0..size {
+            let client = crowd.clients.ask();
+            let reader = client.try_clone().unwrap();
+            crowd.clients.connections.lock().unwrap().push(client);
+            let (clients, sender) = (Arc::clone(&crowd.clients), sender.clone());
+            thread::spawn(move || clients.hear(number, reader, &sender));
         }
         let answer = answers.recv_timeout(DEADLINE).unwrap();
         assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {refusal}"));
@@ -64,12 +72,43 @@ impl Crowd {
     }
 }
 
+impl Clients {
+    fn new(port: u16, request: String, comes_again: bool) -> Clients {
+        let (connections, is_over) = (Mutex::default(), AtomicBool::new(false));
+        Clients { port, request, comes_again, connections, is_over }
+    }
+
+    fn ask(&self) -> TcpStream {
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        // It may be cut off already.
+        let _ = client.write_all(self.request.as_bytes());
+        client
+    }
+
+    /// Says how one of them is answered, and has it come again if it is cut off instead.
+    fn hear(&self, number: usize, mut reader: TcpStream, answers: &Sender<[u8; 12]>) {
+        let mut status = [0; 12];
+        while reader.read_exact(&mut status).is_err() {
+            let mut connections = self.connections.lock().unwrap();
+            if !self.comes_again || self.is_over.load(Ordering::SeqCst) {
+                return;
+            }
+            connections[number] = self.ask();
+            reader = connections[number].try_clone().unwrap();
+        }
+        // Nobody need listen any more.
+        let _ = answers.send(status);
+    }
+}
+
 impl Drop for Crowd {
     fn drop(&mut self) {
-        for client in &mut self.clients {
+        let mut connections = self.clients.connections.lock().unwrap();
+        self.clients.is_over.store(true, Ordering::SeqCst);
+        for client in connections.iter_mut() {
             let _ = client.write_all(self.goodbye.as_bytes());
         }
-        for client in &mut self.clients {
+        for client in connections.iter_mut() {
             if !self.goodbye.is_empty() {
                 let _ = client.set_read_timeout(Some(DEADLINE));
                 let _ = client.read_to_end(&mut Vec::new());
