@@ -28,11 +28,11 @@ mod digest;
 mod facts;
 mod handle;
 mod layout;
+mod part;
 mod postings;
 mod revisions;
 mod seal;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -58,19 +58,11 @@ use layout::{
     AppliedError, META, decode_applied, decode_chunk, encode_applied, mark_key, name_key, number,
     user_key,
 };
+use part::{Part, free_replaced_pages};
 
 /// What sled keeps of its pages in memory, in the bytes that they take on the disk: of entries as
 /// short as an account's that is five times as much in memory. Its own default is a gigabyte.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-/// Entries that are written as one, about: until they are, sled keeps each of the pages that they
-/// took the place of, of some kilobytes.
-const MAX_PART_ENTRIES: usize = 1024;
-/// Entries that change with the first addition to a list, on the average of the four lists that a
-/// private message is in: a chunk of each, and both users' entries that say with which message their
-/// conversation ends, each removed and put.
-const ENTRIES_OF_LIST: usize = 2;
-/// Steps in which replaced pages are freed, some 500 at each: about as many as a part leaves.
-const FREEING_STEPS: usize = 16;
 /// How often sled writes in the background. Losing what it did not write costs a catch-up.
 const FLUSH_EVERY_MS: u64 = 1000;
 /// Distance of the sparse positions: a lookup by number reads at most this much and one record.
@@ -259,7 +251,7 @@ impl Index {
         let mut part = Part::default();
         for (change, behind) in changes {
             part.take(change);
-            if let Some(behind) = behind.filter(|_| part.entries >= MAX_PART_ENTRIES) {
+            if let Some(behind) = behind.filter(|_| part.is_full()) {
                 self.write(mem::take(&mut part), behind)?;
             }
         }
@@ -267,7 +259,7 @@ impl Index {
     }
 
     fn write(&mut self, part: Part, upto: Applied) -> Result<(), StoreError> {
-        let Part { users, events, postings, revised, words, entries: _ } = part;
+        let Part { users, events, postings, revised, words, .. } = part;
         let mut batch = Writes { batch: Batch::default(), digest: self.digest };
         for (id, name, position) in users {
             batch.insert(&user_key(id.get()), &position.to_be_bytes());
@@ -402,75 +394,6 @@ impl Entries<'_> {
 
     pub(super) fn next_back(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
         self.index.guarded(|| self.iter.next_back().transpose())
-    }
-}
-
-/// Changes that are written as one.
-#[derive(Default)]
-struct Part {
-    users: Vec<(UserId, Username, u64)>,
-    events: Vec<Posting>,
-    postings: BTreeMap<List, Vec<Posting>>,
-    /// The position of the last revision of each message.
-    revised: BTreeMap<u64, u64>,
-    words: facts::Words,
-    /// How many entries change, about.
-    entries: usize,
-}
-
-impl Part {
-    fn take(&mut self, change: Change) {
-        match change {
-            Change::User { id, name, position } => {
-                self.users.push((id, name, position));
-                self.entries += 2;
-            }
-            Change::Message { id, from, to, position } => {
-                let posting = Posting { id: id.get(), position };
-                for mailbox in Mailbox::of(from, to) {
-                    self.push(List::Messages(mailbox), posting);
-                }
-                if let Some(list) = List::received(from, to) {
-                    self.push(list, posting);
-                }
-                self.events.push(posting);
-            }
-            Change::Revision { event, id, from, to, position } => {
-                let posting = Posting { id: event.get(), position };
-                for feed in Mailbox::feeds(from, to) {
-                    self.push(List::Deeds(feed), posting);
-                }
-                self.events.push(posting);
-                self.entries += usize::from(self.revised.insert(id.get(), position).is_none());
-            }
-            Change::Act { event, position } => {
-                let posting = Posting { id: event.get(), position };
-                self.push(List::Deeds(Mailbox::General), posting);
-                self.events.push(posting);
-            }
-            Change::Fact { subject, value } => {
-                self.entries += usize::from(self.words.insert(subject, value).is_none());
-            }
-        }
-    }
-
-    /// A list's chunk is written once, however much is added to it.
-    fn push(&mut self, list: List, posting: Posting) {
-        let list = self.postings.entry(list).or_insert_with(|| {
-            self.entries += ENTRIES_OF_LIST;
-            Vec::new()
-        });
-        list.push(posting);
-    }
-}
-
-/// Has the pages freed that a batch took the place of. sled copies a page for every entry that is
-/// put there and leaves the old one to be freed when nobody can be reading it, of which it does a
-/// little at every 128th of its operations: a batch is one operation, however many pages it leaves.
-/// What was never freed was 7 KB for each account of a rebuild.
-fn free_replaced_pages() {
-    for _ in 0..FREEING_STEPS {
-        ::sled::pin().flush();
     }
 }
 

@@ -9,10 +9,10 @@ use crate::export::close;
 use crate::server::{Server, run, veche};
 use crate::transfer::{import, stderr};
 
-/// As many accounts as took 200 MB and more while each left its pages behind.
-const ACCOUNTS: usize = 30_000;
+/// As many accounts as took 130 MB more than a start does while each left its pages behind.
+const ACCOUNTS: usize = 20_000;
 /// As many private messages of these, each between two others: four lists for each.
-const MESSAGES: usize = 6_000;
+const MESSAGES: usize = 4_000;
 /// More than a rebuild takes beyond an ordinary start, however many accounts there are, in KiB.
 const MOST: u64 = 80 * 1024;
 

@@ -1,0 +1,93 @@
+//! What is written to the index as one, and what sled keeps until it is.
+//!
+//! sled copies a page for every entry that is put there, and leaves the old one to be freed when
+//! nobody can be reading it. Of that it does a little at every 128th of its operations, and a batch
+//! is one operation, however many pages it leaves. So parts are small, and the pages are freed behind
+//! each: what was not freed was 7 KB for each account of a rebuild.
+
+use std::collections::BTreeMap;
+
+use super::facts::Words;
+use super::{Change, List, Posting};
+use crate::model::{Mailbox, UserId, Username};
+
+/// Entries that are written as one, about: until they are, sled keeps each of the pages that they
+/// took the place of, of some kilobytes.
+const MAX_PART_ENTRIES: usize = 1024;
+/// Entries that change with the first addition to a list, on the average of the four lists that a
+/// private message is in: a chunk of each, and both users' entries that say with which message their
+/// conversation ends, each removed and put.
+const ENTRIES_OF_LIST: usize = 2;
+/// Steps in which replaced pages are freed, some 500 at each: about as many as a part leaves.
+const FREEING_STEPS: usize = 16;
+
+/// Changes that are written as one.
+#[derive(Default)]
+pub(super) struct Part {
+    pub(super) users: Vec<(UserId, Username, u64)>,
+    pub(super) events: Vec<Posting>,
+    pub(super) postings: BTreeMap<List, Vec<Posting>>,
+    /// The position of the last revision of each message.
+    pub(super) revised: BTreeMap<u64, u64>,
+    pub(super) words: Words,
+    /// How many entries change, about.
+    entries: usize,
+}
+
+impl Part {
+    pub(super) fn take(&mut self, change: Change) {
+        match change {
+            Change::User { id, name, position } => {
+                self.users.push((id, name, position));
+                self.entries += 2;
+            }
+            Change::Message { id, from, to, position } => {
+                let posting = Posting { id: id.get(), position };
+                for mailbox in Mailbox::of(from, to) {
+                    self.push(List::Messages(mailbox), posting);
+                }
+                if let Some(list) = List::received(from, to) {
+                    self.push(list, posting);
+                }
+                self.events.push(posting);
+            }
+            Change::Revision { event, id, from, to, position } => {
+                let posting = Posting { id: event.get(), position };
+                for feed in Mailbox::feeds(from, to) {
+                    self.push(List::Deeds(feed), posting);
+                }
+                self.events.push(posting);
+                self.entries += usize::from(self.revised.insert(id.get(), position).is_none());
+            }
+            Change::Act { event, position } => {
+                let posting = Posting { id: event.get(), position };
+                self.push(List::Deeds(Mailbox::General), posting);
+                self.events.push(posting);
+            }
+            Change::Fact { subject, value } => {
+                self.entries += usize::from(self.words.insert(subject, value).is_none());
+            }
+        }
+    }
+
+    /// Whether it is time to write it.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries >= MAX_PART_ENTRIES
+    }
+
+    /// A list's chunk is written once, however much is added to it.
+    fn push(&mut self, list: List, posting: Posting) {
+        let list = self.postings.entry(list).or_insert_with(|| {
+            self.entries += ENTRIES_OF_LIST;
+            Vec::new()
+        });
+        list.push(posting);
+    }
+}
+
+/// Has the pages freed that a part took the place of.
+pub(super) fn free_replaced_pages() {
+    for _ in 0..FREEING_STEPS {
+        ::sled::pin().flush();
+    }
+}
