@@ -35,6 +35,7 @@ mod resets;
 mod restart;
 mod retries;
 mod same_peer;
+mod scans;
 mod secret;
 mod server;
 mod service;
