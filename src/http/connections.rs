@@ -188,7 +188,7 @@ impl Connections {
 impl Descriptor {
     /// What the system knows of the connection.
     pub(super) fn info(self) -> Option<TcpInfo> {
-        TcpInfo::of(&self.fd).filter(|_| inode(self.fd) == Some(self.inode))
+        TcpInfo::of(&self.fd).filter(|_| self.is_at(self.fd))
     }
 
     /// Whether neither side has ended the connection. One that we ended is not open, also while its
@@ -203,7 +203,7 @@ impl Descriptor {
         // this thread is kept waiting meanwhile.
         let ours = duplicate(self.fd);
         let fd = ours.as_ref().map_or(self.fd, AsRawFd::as_raw_fd);
-        if inode(fd) == Some(self.inode) {
+        if self.is_at(fd) {
             // It fails only if the connection has ended by itself.
             let _ = look(fd, |socket| socket.shutdown(Shutdown::Both));
         }
@@ -213,7 +213,13 @@ impl Descriptor {
     fn handle(self) -> Option<OwnedFd> {
         let ours = duplicate(self.fd)?;
         // It may have become another one since.
-        (inode(ours.as_raw_fd()) == Some(self.inode)).then_some(ours)
+        self.is_at(ours.as_raw_fd()).then_some(ours)
+    }
+
+    /// Whether a descriptor is this connection's. What was seen may be the peer of one and the inode
+    /// of the next, if the descriptor was opened anew between.
+    fn is_at(self, fd: RawFd) -> bool {
+        inode(fd) == Some(self.inode) && peer_name(fd) == Some(self.peer)
     }
 
     /// How many of the bytes that were received nobody has read.

@@ -44,6 +44,7 @@ mod restart;
 mod restores;
 mod retries;
 mod same_peer;
+mod scans;
 mod secret;
 mod server;
 mod service;

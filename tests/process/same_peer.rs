@@ -70,9 +70,11 @@ impl Scene {
 fn a_stream_is_not_told_to_another_connection_with_the_same_peer() {
     let dir = tempfile::tempdir().unwrap();
     let scene = Scene::set(dir.path());
-    scene.for_each_of_two(|one, _| {
+    scene.for_each_of_two(|one, other| {
         let accept = "Accept: text/event-stream\r\n";
         one.send(request(&scene.ann, "GET /api/events HTTP/1.1", accept, ""));
+        one.wait_until_read();
+        scene.is_served(other);
         let answer = one.answer();
         assert_eq!(answer.status, 503, "{answer:?}");
         assert!(answer.header("Retry-After").is_some(), "{answer:?}");
