@@ -7,6 +7,7 @@
 //! | `content` | reading bodies that may be slow |
 //! | `deadlines` | ending connections on which a worker has waited too long |
 //! | `reply` | writing replies to clients that may be slow |
+//! | `spending` | for whom long replies were made not long ago |
 //! | `unsent` | what clients have not read yet, and whose share that is |
 //! | `events` | what workers tell the loop; `waker`: wakes it for that, if it sleeps |
 //! | `lanes` | one request in flight per connection |
@@ -54,6 +55,7 @@ mod reply;
 mod request_id;
 mod rhythm;
 mod socket;
+mod spending;
 mod streams;
 mod tcp_info;
 mod turn;

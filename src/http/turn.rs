@@ -11,7 +11,6 @@ mod upkeep;
 mod waiting;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::sync::Arc;
@@ -39,6 +38,7 @@ use super::pulse::Pulse;
 use super::reaper::Reaper;
 use super::reply::{Busy, Outbox, Sent};
 use super::request_id::RequestIds;
+use super::spending::Spending;
 use super::streams::Streams;
 use super::warden::{Counted, Warden};
 use super::{ServeError, Server};
@@ -47,7 +47,7 @@ use crate::api::{App, Job, Outcome, Reply};
 use crate::problem::{self, Problem};
 use crate::store::Counters;
 use crate::sys::random;
-use tasks::Task;
+use tasks::{Agenda, Task};
 
 /// Requests that one turn takes in, and that it handles at most, so that the first does not wait
 /// for the last for long.
@@ -100,13 +100,9 @@ pub(super) struct Loop {
     /// Answered in this turn, waiting for its sync.
     replies: Vec<(Exchange, Reply)>,
     reply_bytes: usize,
-    /// What is to be handled next, in the order in which it came to be so. A connection has one
-    /// request in flight, so that it has one of them at most.
-    tasks: VecDeque<Task>,
-    /// Bytes of the bodies among them that workers have read.
-    bodies_bytes: usize,
-    /// Whether a turn had no room for any of them.
-    is_held_up: bool,
+    /// What is to be handled next.
+    agenda: Agenda,
+    spending: Spending,
     /// Whether workers have more to say than the last turn has heard.
     is_behind: bool,
     /// Why it cannot go on.
@@ -179,9 +175,8 @@ impl Loop {
             access_log,
             replies: Vec::new(),
             reply_bytes: 0,
-            tasks: VecDeque::new(),
-            bodies_bytes: 0,
-            is_held_up: false,
+            agenda: Agenda::default(),
+            spending: Spending::new(),
             is_behind: false,
             failure: None,
             draining: false,
@@ -192,8 +187,8 @@ impl Loop {
         let served = self.serve();
         // What nobody will answer any more is not dropped either: tiny_http would write and read
         // for each request, and so wait for its client.
-        let Loop { lanes, parking, streams, tasks, replies, events, .. } = self;
-        mem::forget((lanes, parking, streams, tasks, replies, events));
+        let Loop { lanes, parking, streams, agenda, replies, events, .. } = self;
+        mem::forget((lanes, parking, streams, agenda, replies, events));
         served
     }
 
@@ -240,7 +235,7 @@ impl Loop {
     fn turn(&mut self, first: Option<Arrival>) -> Result<(), ServeError> {
         self.hear_all();
         self.take_in(first);
-        if !self.is_held_up {
+        if !self.agenda.is_held_up {
             self.catch_up();
         }
         self.work();
@@ -277,7 +272,9 @@ impl Loop {
         // What is part of the program is not held for it. What is only measured takes as long as
         // what is made.
         if matches!(reply.body, Cow::Owned(_)) || reply.withheld > 0 {
-            self.reply_bytes += reply.content_length();
+            let bytes = reply.content_length();
+            self.reply_bytes += bytes;
+            self.spending.count(&exchange, self.app.proxies(), bytes);
         }
         if exchange.is_head() {
             reply.withhold();
@@ -296,7 +293,7 @@ impl Loop {
         match self.lanes.admit(request) {
             Admission::Now(mut exchange) => {
                 exchange.close |= afterwards == Afterwards::Ends;
-                self.tasks.push_back(Task::Begin(exchange));
+                self.agenda.tasks.push_back(Task::Begin(exchange));
             }
             // Who asks for something else waits no more. That is begun when the reply is out.
             Admission::Later(peer) => {
@@ -320,7 +317,7 @@ impl Loop {
     /// sync nothing may be.
     fn release_lane(&mut self, lane: LaneId) {
         match self.lanes.release(lane) {
-            Some(Next::Now(exchange)) => self.tasks.push_back(Task::Begin(exchange)),
+            Some(Next::Now(exchange)) => self.agenda.tasks.push_back(Task::Begin(exchange)),
             Some(Next::Unclear(exchange)) => {
                 self.metrics.refuse("connections");
                 self.refuse_unread(exchange, Problem::overloaded());
@@ -352,7 +349,7 @@ impl Loop {
         if self.readers.is_busy() {
             self.reading.hurry(HURRIED_BODY_DEADLINE);
         }
-        let has_memory = self.bodies_bytes < MAX_BODIES_BYTES;
+        let has_memory = self.agenda.bodies_bytes < MAX_BODIES_BYTES;
         let Some(slot) = self.readers.slot().filter(|_| has_memory) else {
             self.metrics.refuse("bodies");
             return self.refuse_unread(exchange, Problem::overloaded());

@@ -2,9 +2,12 @@
 //! to be handled, as far as there is room.
 //!
 //! Whatever becomes a reply stands in one queue, whether it is a request that has come, one whose
-//! body was read, or one whose job is done. So nobody is passed over for ever, and the room that a
-//! turn has is asked for in one place. What is in the queue is bounded by the connections, each of
+//! body was read, or one whose job is done; a second one has what is asked for by who has had much
+//! not long ago. So nobody is passed over for ever, and the room that a turn has is asked for in one
+//! place. What is in the queue is bounded by the connections, each of
 //! which has one request in flight, and the bodies in it are so many bytes at most.
+
+use std::collections::VecDeque;
 
 use crate::api::Resume;
 use crate::http::ServeError;
@@ -25,10 +28,25 @@ pub(super) enum Task {
     Resume(Exchange, Resume),
 }
 
+/// What is to be handled next.
+#[derive(Default)]
+pub(super) struct Agenda {
+    /// In the order in which it came to be so. A connection has one request in flight, so that it
+    /// has one of them at most.
+    pub(super) tasks: VecDeque<Task>,
+    /// Those of who has had much not long ago: they wait behind all others.
+    pub(super) patient: VecDeque<Task>,
+    /// Bytes of the bodies among all of them that workers have read.
+    pub(super) bodies_bytes: usize,
+    /// Whether the last turn had no room for any, or for none of the patient ones.
+    pub(super) is_held_up: bool,
+    pub(super) patience_is_over: bool,
+}
+
 impl Loop {
     /// Whether there is something to do before anything else comes.
     pub(super) fn has_tasks(&self) -> bool {
-        self.is_behind || !self.tasks.is_empty()
+        self.is_behind || !self.agenda.tasks.is_empty() || !self.agenda.patient.is_empty()
     }
 
     /// Hears what workers have to say.
@@ -46,10 +64,12 @@ impl Loop {
     fn take(&mut self, event: Event) {
         match event {
             Event::Received(exchange) => {
-                self.bodies_bytes += exchange.content.len();
-                self.tasks.push_back(Task::Handle(exchange));
+                self.agenda.bodies_bytes += exchange.content.len();
+                self.agenda.tasks.push_back(Task::Handle(exchange));
             }
-            Event::Done(exchange, resume) => self.tasks.push_back(Task::Resume(exchange, resume)),
+            Event::Done(exchange, resume) => {
+                self.agenda.tasks.push_back(Task::Resume(exchange, resume));
+            }
             Event::Sent(lane) => self.release_lane(lane),
             Event::Ended(lane) => self.end(lane),
             Event::Settled(lane, requests) => {
@@ -88,25 +108,60 @@ impl Loop {
 
     /// Handles what there is room for. The rest is the next turn's.
     pub(super) fn work(&mut self) {
-        let is_something = !self.tasks.is_empty();
-        let mut handled = 0;
-        while handled < MAX_TURN
+        let is_something = !self.agenda.tasks.is_empty();
+        let mut left = MAX_TURN;
+        // Who is patient is not passed over for ever, however much others ask for.
+        if self.agenda.patience_is_over
             && self.has_room()
-            && let Some(task) = self.tasks.pop_front()
+            && let Some(task) = self.agenda.patient.pop_front()
         {
-            match task {
-                Task::Begin(exchange) => self.begin(exchange),
-                Task::Handle(exchange) => {
-                    self.bodies_bytes -= exchange.content.len();
-                    self.handle(exchange);
-                }
-                Task::Resume(exchange, resume) => {
-                    let reply = self.app.resume(resume);
-                    self.answer(exchange, reply);
-                }
-            }
-            handled += 1;
+            self.perform(task);
+            left -= 1;
         }
-        self.is_held_up = is_something && handled == 0;
+        while left > 0
+            && self.has_room()
+            && let Some(task) = self.agenda.tasks.pop_front()
+        {
+            if self.should_wait(&task) {
+                self.agenda.patient.push_back(task);
+            } else {
+                self.perform(task);
+                left -= 1;
+            }
+        }
+        self.agenda.patience_is_over = !self.agenda.patient.is_empty();
+        while left > 0
+            && self.has_room()
+            && let Some(task) = self.agenda.patient.pop_front()
+        {
+            self.perform(task);
+            left -= 1;
+            self.agenda.patience_is_over = false;
+        }
+        self.agenda.is_held_up = is_something && left == MAX_TURN;
+    }
+
+    /// Whether something is asked for by who has had much not long ago.
+    fn should_wait(&self, task: &Task) -> bool {
+        match task {
+            Task::Begin(exchange) | Task::Handle(exchange) => {
+                self.spending.is_much(exchange, self.app.proxies())
+            }
+            Task::Resume(..) => false,
+        }
+    }
+
+    fn perform(&mut self, task: Task) {
+        match task {
+            Task::Begin(exchange) => self.begin(exchange),
+            Task::Handle(exchange) => {
+                self.agenda.bodies_bytes -= exchange.content.len();
+                self.handle(exchange);
+            }
+            Task::Resume(exchange, resume) => {
+                let reply = self.app.resume(resume);
+                self.answer(exchange, reply);
+            }
+        }
     }
 }

@@ -38,7 +38,17 @@ fn begun() -> (Loop, String) {
 impl Loop {
     /// A request for a page on a connection of its own, as it is once its body was read.
     fn asked(&mut self, method: Method, number: u16, authorization: &str) -> Exchange {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1 + number));
+        self.asked_from([127, 0, 0, 1], method, number, authorization)
+    }
+
+    fn asked_from(
+        &mut self,
+        address: [u8; 4],
+        method: Method,
+        number: u16,
+        authorization: &str,
+    ) -> Exchange {
+        let peer = SocketAddr::from((address, 1 + number));
         let authorization = Header::from_bytes("Authorization", authorization).unwrap();
         let request = TestRequest::new()
             .with_method(method)
@@ -84,6 +94,34 @@ fn a_turn_holds_so_many_bytes_and_one_reply() {
     }
 }
 
+/// A short request waits for one long page of somebody else, and not for all of them.
+#[test]
+fn who_has_had_much_waits_behind_others() {
+    let (mut begun, authorization) = begun();
+    for number in 0..REQUESTS {
+        let exchange = begun.asked(Method::Get, number, &authorization);
+        begun.agenda.tasks.push_back(Task::Begin(exchange));
+    }
+    // Without a token, so that the answer is short.
+    let other = begun.asked_from([127, 0, 0, 2], Method::Get, REQUESTS, "");
+    begun.agenda.tasks.push_back(Task::Begin(other));
+    begun.work();
+    assert_eq!(begun.replies[1].0.peer().port(), 1 + REQUESTS);
+    assert_eq!((begun.replies[1].1.status, begun.agenda.tasks.len()), (401, 0));
+    assert_eq!(begun.replies.len() + begun.agenda.patient.len(), usize::from(REQUESTS) + 1);
+    // Nor are these passed over for ever, when others take all there is.
+    begun.release();
+    begun.agenda.patience_is_over = true;
+    let waiting = begun.agenda.patient.len();
+    for number in 0..REQUESTS {
+        let exchange = begun.asked_from([127, 0, 0, 3], Method::Get, number, &authorization);
+        begun.agenda.tasks.push_back(Task::Begin(exchange));
+    }
+    begun.work();
+    assert_ne!(begun.replies[0].0.peer().ip(), SocketAddr::from(([127, 0, 0, 3], 1)).ip());
+    assert!(waiting > 0);
+}
+
 /// A body takes memory until its request is handled: with too many of them, no more are read.
 #[test]
 fn bodies_that_were_read_do_not_pile_up() {
@@ -94,12 +132,12 @@ fn bodies_that_were_read_do_not_pile_up() {
         exchange.content = Content::Bytes(vec![b' '; bytes]);
         begun.sender.send(Event::Received(exchange));
         begun.hear_all();
-        assert_eq!(begun.bodies_bytes, bytes);
+        assert_eq!(begun.agenda.bodies_bytes, bytes);
         let next = begun.asked(Method::Post, 2 + number, &authorization);
         begun.receive(next, false);
         assert_eq!(begun.replies.is_empty(), is_read, "{bytes}");
         begun.work();
-        assert_eq!(begun.bodies_bytes, 0);
+        assert_eq!(begun.agenda.bodies_bytes, 0);
         begun.release();
     }
 }
