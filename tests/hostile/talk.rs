@@ -97,7 +97,8 @@ impl Talk {
                 return Ok(found);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            // Nothing more comes on a connection that has ended.
+            if left.is_zero() || heard.has_ended {
                 return Err(heard.clone());
             }
             let waited = self.ears.changed.wait_timeout(heard, left);
