@@ -33,7 +33,7 @@ fn set(dir: &std::path::Path) -> Option<(Front, Server, Client)> {
 
 /// How often each status came.
 fn ask_each(addr: SocketAddr, requests: &[String]) -> BTreeMap<u16, usize> {
-    let mut line = Line::open(addr).expect("a connection");
+    let mut line = Line::open_patiently(addr).expect("a connection");
     let mut statuses = BTreeMap::new();
     for request in requests {
         let answer = line.ask(request).expect("an answer");

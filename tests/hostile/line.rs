@@ -10,6 +10,8 @@ use crate::wire;
 /// How long it waits for anything: less than the 30 s that the server gives a body or a reader, so
 /// that who is answered has not waited for those.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The same for who waits behind others whose passwords are hashed.
+const PATIENCE_WITH_HASHES: Duration = Duration::from_mins(2);
 /// The same for who tries again.
 const HASTE: Duration = Duration::from_secs(5);
 
@@ -19,6 +21,11 @@ pub(crate) struct Line(BufReader<TcpStream>);
 impl Line {
     pub(crate) fn open(addr: SocketAddr) -> io::Result<Line> {
         Line::open_within(addr, PATIENCE)
+    }
+
+    /// One that waits for a hash, behind those of others.
+    pub(crate) fn open_patiently(addr: SocketAddr) -> io::Result<Line> {
+        Line::open_within(addr, PATIENCE_WITH_HASHES)
     }
 
     /// One that gives up soon.

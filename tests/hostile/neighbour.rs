@@ -11,8 +11,8 @@ use crate::client::Answer;
 use crate::line::Line;
 
 /// How long it may not have used a connection that it uses again: the server ends those that are
-/// idle, after 5 s in these tests.
-const FRESH: Duration = Duration::from_secs(2);
+/// idle, after 15 s in these tests.
+const FRESH: Duration = Duration::from_secs(5);
 /// How long it rests between two requests.
 const REST: Duration = Duration::from_millis(50);
 

@@ -95,7 +95,7 @@ impl Scene<'_> {
                 Step::HalfClose => talks.iter().for_each(Talk::finish),
                 Step::Reset => {
                     // Neither we nor anybody else is gone before the connection was looked at.
-                    talks.iter().for_each(Talk::wait_until_read);
+                    talks.iter().for_each(Talk::wait_until_begun);
                     heard.extend(talks.drain(..).map(Talk::reset));
                 }
             }

@@ -21,7 +21,7 @@ pub(crate) enum Way {
 
 /// After how many seconds veche ends a connection on which nothing happens. Behind the front,
 /// which keeps connections of its own, it is what it is by default.
-pub(crate) const IDLE_TIMEOUT: &str = "5";
+pub(crate) const IDLE_TIMEOUT: &str = "15";
 
 pub(crate) struct Stage {
     // Ends before what it stands before.
