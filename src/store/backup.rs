@@ -45,6 +45,7 @@ pub fn verify<R: Read>(
         }
         progress.advance(reader.stream.position());
     }
+    audit.finish().map_err(|why| wrong(reader.stream.position(), why))?;
     progress.end();
     let mut reader = Reader::begin(again()?)?;
     while let Some((_, record)) = reader.next()? {
@@ -91,7 +92,9 @@ pub(super) fn restore(
     store.adopt(reader.epoch).map_err(|why| refused(0, why))?;
     progress.begin("importing", len.unwrap_or(0));
     let mut synced = 0;
+    let mut audit = Audit::default();
     while let Some((at, record)) = reader.next()? {
+        audit.take(&record).map_err(|why| wrong(at, why))?;
         store.restore(record.into()).map_err(|why| refused(at, why))?;
         if at - synced >= SYNC_BYTES {
             synced = at;
@@ -99,6 +102,7 @@ pub(super) fn restore(
             progress.advance(at);
         }
     }
+    audit.finish().map_err(|why| wrong(reader.stream.position(), why))?;
     store.sync()?;
     progress.end();
     export::export(store, &mut io::sink(), progress)

@@ -9,7 +9,6 @@
 //! its text, those before it an empty one.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Read, Write};
 use std::mem;
@@ -17,6 +16,8 @@ use std::mem;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::audit::Audit;
+use super::record::Record;
 use super::transfer::{Summary, TransferError};
 use super::{Acted, Backend, Counters, Fact, Progress, Restored};
 use crate::model::{
@@ -177,7 +178,8 @@ pub(super) fn restore(
     };
     progress.begin("importing", len.unwrap_or(0));
     let mut counts = Counts::default();
-    let mut erased = HashSet::new();
+    let mut audit = Audit::default();
+    let mut part = Part::Users;
     let mut last_subject = Vec::new();
     loop {
         let digest_before = reader.hasher.clone();
@@ -193,10 +195,8 @@ pub(super) fn restore(
                     let why = "the counts or the digest do not fit what came before".to_owned();
                     return Err(TransferError::Line(reader.number, why));
                 }
-                if let Some(id) = erased.into_iter().next() {
-                    let why = format!("message {id} has no text, and nothing took its place");
-                    return Err(TransferError::Line(reader.number, why));
-                }
+                let complete = audit.finish();
+                complete.map_err(|why| TransferError::Line(reader.number, why.to_owned()))?;
                 let restored = store.restore(Restored::Counters(counters));
                 restored.map_err(|e| TransferError::Restore(reader.number, e))?;
                 reader.expect_end()?;
@@ -205,11 +205,16 @@ pub(super) fn restore(
                 return Ok(counts.summary(digest));
             }
             line => {
-                let restored = restored(line, store, &mut erased);
-                restored.map_err(|why| TransferError::Line(reader.number, why))?
+                let record = record(line, store);
+                record.map_err(|why| TransferError::Line(reader.number, why))?
             }
         };
-        if let Restored::Fact(fact) = &record {
+        let refused = |why: &str| TransferError::Line(reader.number, why.to_owned());
+        let before = mem::replace(&mut part, Part::of(&record));
+        if part < before {
+            return Err(refused("the record is out of order: users, events and facts follow"));
+        }
+        if let Record::Fact { fact, .. } = &record {
             let before = mem::replace(&mut last_subject, fact.subject());
             let complaint = match () {
                 () if version == 1 => Some("a fact in format 1"),
@@ -217,9 +222,11 @@ pub(super) fn restore(
                 () => None,
             };
             if let Some(why) = complaint {
-                return Err(TransferError::Line(reader.number, why.to_owned()));
+                return Err(refused(why));
             }
         }
+        audit.take(&record).map_err(refused)?;
+        let record = Restored::from(record);
         counts.add(&record);
         store.restore(record).map_err(|e| TransferError::Restore(reader.number, e))?;
         if counts.sum() % BATCH as u64 == 0 {
@@ -261,20 +268,33 @@ impl Counts {
     }
 }
 
-/// What a line puts back into `store`. `erased` are the messages without a text so far: a later
-/// revision has to say what became of them.
-fn restored(
-    line: Line<'_>,
-    store: &mut dyn Backend,
-    erased: &mut HashSet<MessageId>,
-) -> Result<Restored, String> {
+/// What is in an export one behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Users,
+    Events,
+    Facts,
+}
+
+impl Part {
+    fn of(record: &Record) -> Part {
+        match record {
+            Record::User(_) => Part::Users,
+            Record::Message(_) | Record::Revision(_) | Record::Act(_) => Part::Events,
+            Record::Fact { .. } | Record::Counters(_) => Part::Facts,
+        }
+    }
+}
+
+/// What a line says, read as it would be from a log: of its sense the audit judges.
+fn record(line: Line<'_>, store: &mut dyn Backend) -> Result<Record, String> {
     match line {
         Line::User { id, username, password_hash, created_at } => {
             let id = UserId::new(id.get()).ok_or("the id is out of range")?;
-            let name = Username::parse(&username).map_err(|why| format!("the username {why}"))?;
+            let name = Username::from_store(&username);
             let password_hash = password_hash.into();
             let ended_at = None;
-            Ok(Restored::User(User { id, name, password_hash, created_at, ended_at }))
+            Ok(Record::User(User { id, name, password_hash, created_at, ended_at }))
         }
         Line::Message { id, from_user: from, to_user, text, sent_at } => {
             let id = MessageId::new(id.get()).ok_or("the id is out of range")?;
@@ -283,19 +303,18 @@ fn restored(
                 0 => None,
                 to => Some(UserId::new(to).ok_or("to_user is out of range")?),
             };
-            let content = Content::Original(text_of(text, id, erased)?);
-            Ok(Restored::Message(Message { id, from, to, content, sent_at }))
+            let content = Content::Original(MessageText::from_store(&text));
+            Ok(Record::Message(Message { id, from, to, content, sent_at }))
         }
         Line::Revision { event, message: id, by_user, at, text } => {
             let event = EventId::new(event.get()).ok_or("the event is out of range")?;
             let id = MessageId::new(id.get()).ok_or("the id is out of range")?;
             let by = UserId::new(by_user.get()).ok_or("by_user is out of range")?;
-            erased.remove(&id);
-            let text = text.map(|text| text_of(text, id, erased)).transpose()?;
+            let text = text.map(|text| MessageText::from_store(&text));
             let there = store.message(id).map_err(|error| error.to_string())?;
             let mut message = there.ok_or("there is no such message")?.into_owned();
             message.content = Content::Revised(Box::new(Revision { event, by, at, text }));
-            Ok(Restored::Revision(message))
+            Ok(Record::Revision(message))
         }
         Line::Act { event, by_user, at, what: act } => {
             let event = EventId::new(event.get()).ok_or("the event is out of range")?;
@@ -303,26 +322,14 @@ fn restored(
             if let Act::Block(user) | Act::Unblock(user) = act {
                 UserId::new(user.get()).ok_or("the user is out of range")?;
             }
-            Ok(Restored::Act(Acted { event, by, at, act }))
+            Ok(Record::Act(Acted { event, by, at, act }))
         }
         Line::Fact(fact) => {
             let fact = fact.checked().ok_or("the fact says what cannot be so")?;
-            Ok(Restored::Fact(fact))
+            Ok(Record::Fact { fact, joined: false })
         }
         Line::VecheExport { .. } | Line::End { .. } => Err("a second beginning".to_owned()),
     }
-}
-
-fn text_of(
-    text: Cow<'_, str>,
-    id: MessageId,
-    erased: &mut HashSet<MessageId>,
-) -> Result<MessageText, String> {
-    if text.is_empty() {
-        erased.insert(id);
-        return Ok(MessageText::from_store(""));
-    }
-    MessageText::parse(text).map_err(|why| format!("the text {why}"))
 }
 
 /// Writes an export, accounts before messages.

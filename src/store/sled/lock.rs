@@ -1,6 +1,6 @@
 //! One process at a time.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
@@ -26,6 +26,13 @@ impl Lock {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(StoreError::failed("locking", &path, e)),
         }
+    }
+
+    /// Removes a directory that was made for a store and never held one, unless somebody has put
+    /// something into it. Whoever waits for its lock finds nothing to open.
+    pub(super) fn remove(dir: &Path) {
+        let _ = fs::remove_file(dir.join("LOCK"));
+        let _ = fs::remove_dir(dir);
     }
 
     fn by(file: File, dir: &Path) -> Result<Lock, StoreError> {
