@@ -18,6 +18,7 @@ pub mod cli;
 pub mod docs;
 pub mod http;
 pub mod model;
+pub mod printable;
 pub mod problem;
 pub mod progress;
 pub mod store;

@@ -10,7 +10,7 @@ use std::process::{ExitCode, exit};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use log::Record;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -25,6 +25,7 @@ use veche::docs::check::{self, Check, Report as _};
 use veche::docs::plan::Plan;
 use veche::http::{self, Destination, Keeper, Server};
 use veche::model::{Epoch, Username};
+use veche::printable::{self, Printable};
 use veche::progress::{Display, Lines};
 use veche::store::{self, Backend, Compaction, MemoryStore, SledStore, Summary, TransferError};
 use veche::sys::{SystemClock, SystemEntropy, random};
@@ -36,10 +37,21 @@ const ADVISED_PASSWORD_LENGTH: u16 = 8;
 /// as long at least: an idle server asks itself every six seconds.
 const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The exit code for arguments that make no sense, as clap has it.
+const USAGE_ERROR: u8 = 2;
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            printable::say_lines(error.to_string().trim_end());
+            return ExitCode::from(USAGE_ERROR);
+        }
+        // Help and version are our own words.
+        Err(help) => help.exit(),
+    };
     return_large_blocks();
     env_logger::Builder::new()
         .filter_level(cli.store.log)
@@ -47,6 +59,7 @@ fn main() -> ExitCode {
         // to say at any reaches the loop as an error, which knows whether it is one.
         .filter_module("sled", cli.store.log.min(log::LevelFilter::Warn))
         .filter_module("tiny_http", log::LevelFilter::Off)
+        .format(log_line)
         .init();
     panic::set_hook(Box::new(|info| {
         // tiny_http's threads have no names. A panic of theirs ends one connection, or accepting,
@@ -66,10 +79,18 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("veche: {error}");
+            printable::say(format_args!("veche: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// A line of the log, as `env_logger` writes it, but that what was logged is printable.
+fn log_line(line: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
+    let (time, level) = (line.timestamp_seconds(), record.level());
+    let style = line.default_level_style(level);
+    let (target, said) = (Printable(record.target()), Printable(record.args()));
+    writeln!(line, "[{time} {style}{level:<5}{style:#} {target}] {said}")
 }
 
 fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
@@ -114,7 +135,7 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     })?;
     let addrs = iter::once(server.local_addr()).chain(server.admin_addr());
     for addr in addrs {
-        writeln!(io::stdout(), "{addr}")?;
+        printable::print(addr)?;
     }
     tell_manager(NotifyState::Ready);
     server.run(app)?;
@@ -152,7 +173,7 @@ impl Keeper for Process {
     }
 
     fn give_up(&mut self) {
-        eprintln!("veche: the server hangs, and does not stop by itself: ending it");
+        printable::say("veche: the server hangs, and does not stop by itself: ending it");
         exit(1);
     }
 }
@@ -204,13 +225,13 @@ fn export(args: &StoreArgs, file: &Path) -> Outcome<()> {
     }
     let mut store = SledStore::open(&args.data_dir, Epoch(0), &mut Display::default())?;
     let mut out: Box<dyn Write> = if file == Path::new("-") {
-        Box::new(BufWriter::new(io::stdout().lock()))
+        Box::new(BufWriter::new(printable::raw_output()?))
     } else {
         let created = File::create_new(file);
         Box::new(BufWriter::new(created.map_err(|e| format!("{}: {e}", file.display()))?))
     };
     let summary = store::export(&mut store, &mut out, &mut Display::default())?;
-    eprintln!("exported {summary}");
+    printable::say(format_args!("exported {summary}"));
     Ok(())
 }
 
@@ -221,7 +242,7 @@ fn import(args: &StoreArgs, file: &Path) -> Outcome<()> {
         StoreKind::Sled => build(&args.data_dir, epoch, file)?,
     };
     let verb = if args.store == StoreKind::Memory { "verified" } else { "imported" };
-    eprintln!("{verb} {summary}");
+    printable::say(format_args!("{verb} {summary}"));
     Ok(())
 }
 
@@ -229,7 +250,7 @@ fn backup(url: &str, file: &Path) -> Outcome<()> {
     let address = Address::parse(url).map_err(|why| format!("{url:?} is no address: {why}"))?;
     let progress = &mut Display::default();
     let summary = veche::backup::fetch(address.as_str(), file, PATIENCE, progress)?;
-    eprintln!("backed up {summary}");
+    printable::say(format_args!("backed up {summary}"));
     Ok(())
 }
 
@@ -238,7 +259,7 @@ fn check_store(args: &StoreArgs) -> Outcome<()> {
         return Err("a memory store lives in its server only: there is nothing to check".into());
     }
     let check = store::check(&args.data_dir, &mut Display::default())?;
-    writeln!(io::stdout(), "{check}")?;
+    printable::print(&check)?;
     if check.is_sound() { Ok(()) } else { Err("the store is damaged".into()) }
 }
 
@@ -247,7 +268,7 @@ fn compact(args: &StoreArgs) -> Outcome<()> {
         return Err("a memory store lives in its server only: there is nothing to compact".into());
     }
     let Compaction { before, after } = store::compact(&args.data_dir, &mut Display::default())?;
-    eprintln!("compacted the log from {before} to {after} bytes");
+    printable::say(format_args!("compacted the log from {before} to {after} bytes"));
     Ok(())
 }
 
@@ -257,7 +278,7 @@ fn docs_check(url: &str, yes: bool) -> ExitCode {
     match done.and_then(|address| check_docs(address, yes).map_err(|e| (1, e.to_string()))) {
         Ok(code) => code,
         Err((code, why)) => {
-            eprintln!("veche: {why}");
+            printable::say(format_args!("veche: {why}"));
             ExitCode::from(code)
         }
     }

@@ -42,6 +42,7 @@ mod stage;
 mod startup;
 mod storm;
 mod streams;
+mod terminal;
 mod transcript;
 mod transfer;
 mod turnstile;
