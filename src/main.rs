@@ -28,7 +28,7 @@ use veche::model::{Epoch, Username};
 use veche::printable::{self, Printable};
 use veche::progress::{Display, Lines};
 use veche::store::{self, Backend, Compaction, MemoryStore, SledStore, Summary, TransferError};
-use veche::sys::{SystemClock, SystemEntropy, random};
+use veche::sys::{Clock as _, SystemClock, SystemEntropy, random};
 
 /// A password shorter than this should not be good enough for a network.
 const ADVISED_PASSWORD_LENGTH: u16 = 8;
@@ -230,7 +230,7 @@ fn export(args: &StoreArgs, file: &Path) -> Outcome<()> {
         let created = File::create_new(file);
         Box::new(BufWriter::new(created.map_err(|e| format!("{}: {e}", file.display()))?))
     };
-    let summary = store::export(&mut store, &mut out, &mut Display::default())?;
+    let summary = store::export(&mut store, &mut out, SystemClock.now(), &mut Display::default())?;
     printable::say(format_args!("exported {summary}"));
     Ok(())
 }
@@ -267,7 +267,8 @@ fn compact(args: &StoreArgs) -> Outcome<()> {
     if args.store == StoreKind::Memory {
         return Err("a memory store lives in its server only: there is nothing to compact".into());
     }
-    let Compaction { before, after } = store::compact(&args.data_dir, &mut Display::default())?;
+    let Compaction { before, after } =
+        store::compact(&args.data_dir, SystemClock.now(), &mut Display::default())?;
     printable::say(format_args!("compacted the log from {before} to {after} bytes"));
     Ok(())
 }

@@ -105,8 +105,8 @@ impl Timestamp {
 
     /// Anything past [`Timestamp::MAX`] becomes it: a clock that far off is not worth an error.
     #[must_use]
-    pub fn from_millis(millis: u64) -> Timestamp {
-        Timestamp(millis.min(Timestamp::MAX.0))
+    pub const fn from_millis(millis: u64) -> Timestamp {
+        if millis < Timestamp::MAX.0 { Timestamp(millis) } else { Timestamp::MAX }
     }
 
     /// Milliseconds since the Unix epoch.

@@ -49,6 +49,7 @@ use crate::sys::{Clock, Entropy};
 use client::Proxies;
 use conversations::ReadMark;
 use cors::Cors;
+use idempotency::Strangers;
 use limits::{Limiters, Limits};
 use live::Live;
 pub use live::Revoked;
@@ -74,6 +75,8 @@ pub struct App {
     happened: Vec<(Topic, EventId)>,
     /// What was marked as read since somebody last asked.
     read_marks: Vec<ReadMark>,
+    /// What was sent under keys that cannot be compared any more.
+    strangers: Strangers,
     failure: Option<StoreError>,
 }
 
@@ -328,6 +331,7 @@ impl App {
             live,
             happened: Vec::new(),
             read_marks: Vec::new(),
+            strangers: Strangers::default(),
             failure,
         }
     }

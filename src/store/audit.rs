@@ -237,6 +237,11 @@ impl Audit {
             Fact::Retry { is: Some(is), .. } if is.message.get() > self.counters.next_event => {
                 Err("the key is of a message that is not there")
             }
+            Fact::KeyedRetry { is: Some(is), .. }
+                if is.message.get() > self.counters.next_event =>
+            {
+                Err("the key is of a message that is not there")
+            }
             Fact::RetryOrder { of, is: Some(_) } => self.turn(of.user, of.number),
             _ => Ok(()),
         }

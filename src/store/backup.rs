@@ -15,10 +15,12 @@ use super::record::Record;
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
 use super::transfer::{Summary, TransferError};
 use super::{Backend, Progress, RestoreError, account};
-use crate::model::{Epoch, Event, EventId, MessageId};
+use crate::model::{Epoch, Event, EventId, MessageId, Timestamp};
 
 /// How much is synced at once. The index takes so much the faster the more it is told at a time.
 const SYNC_BYTES: u64 = 1024 * 1024;
+/// When an export is made of which only the digest is wanted: that is the same at all times.
+const NO_TIME: Timestamp = Timestamp::MAX;
 
 /// Says what is in a backup, or what is wrong with it. `again` gives it once more, from its
 /// beginning: the digest is an export's, in which all accounts come first, each with what became of
@@ -30,7 +32,7 @@ pub fn verify<R: Read>(
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
     let mut reader = Reader::begin(source)?;
-    let mut lines = Writer::begin(io::sink(), reader.epoch)?;
+    let mut lines = Writer::begin(io::sink(), reader.epoch, NO_TIME)?;
     let (mut audit, mut facts) = (Audit::default(), Facts::default());
     let mut revised: HashMap<MessageId, EventId> = HashMap::new();
     progress.begin("verifying", len.unwrap_or(0));
@@ -105,7 +107,7 @@ pub(super) fn restore(
     audit.finish().map_err(|why| wrong(reader.stream.position(), why))?;
     store.sync()?;
     progress.end();
-    export::export(store, &mut io::sink(), progress)
+    export::export(store, &mut io::sink(), NO_TIME, progress)
 }
 
 /// The records of a backup in order.

@@ -1,9 +1,12 @@
 //! A store as JSON lines, ids and hashes kept.
 //!
 //! The first line says what follows, then come all accounts in order of id, then all that happened,
-//! to messages and in the house, in order, then all facts in order of subject, and at last a line with the counts and
-//! the SHA-256 of every byte before it and of the counters. A file that was cut short or changed is
-//! refused.
+//! to messages and in the house, in order, then all facts in order of subject, and at last a line with
+//! the counts and two digests. One is of every byte before it: a file that was cut short or changed is
+//! refused. The other says what is in the store, and so leaves out what passes by itself: the time of
+//! the export, which is in the first line, and the keys under which messages were sent, of which an
+//! export has those that are not over at that time. So a store has one digest, whenever it is
+//! exported, imported and exported again.
 //!
 //! A text that was replaced or deleted is not in an export: of a message's lines only the last has
 //! its text, those before it an empty one.
@@ -18,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::audit::Audit;
 use super::record::Record;
+use super::retry::{Question, Sieve, is_passing};
 use super::transfer::{Summary, TransferError};
 use super::{Acted, Backend, Counters, Fact, Progress, Restored};
 use crate::model::{
@@ -26,8 +30,9 @@ use crate::model::{
 };
 
 /// The version of the lines below. A higher one is refused, at the first line. The first had no
-/// revisions and no facts, and its digest did not cover the counters.
-const FORMAT_VERSION: u32 = 2;
+/// revisions and no facts, and its digest did not cover the counters. The first two had one digest, of
+/// every byte.
+const FORMAT_VERSION: u32 = 3;
 /// Records read from the store, or synced to it, at once.
 const BATCH: usize = 1000;
 /// Longest line, in bytes. The longest text takes six times its length when JSON escapes it all.
@@ -39,6 +44,9 @@ enum Line<'a> {
     VecheExport {
         version: u32,
         epoch: Cow<'a, str>,
+        /// When it was made: keys that were over then are not in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut: Option<Timestamp>,
     },
     User {
         id: UserId,
@@ -80,22 +88,28 @@ enum Line<'a> {
         next_user: u64,
         /// The next event, among which messages were once alone.
         next_message: u64,
+        /// Of what is in the store.
         sha256: Cow<'a, str>,
+        /// Of every byte before this line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes_sha256: Option<Cow<'a, str>>,
     },
 }
 
-/// Writes all of a store.
+/// Writes all of a store, but of keys under which messages were sent only those that are not over at
+/// `cut`, and whose accounts have not ended.
 pub fn export(
     store: &mut dyn Backend,
     out: &mut dyn Write,
+    cut: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
     let counters = store.counters();
-    let mut writer = Writer::begin(out, store.epoch())?;
+    let mut writer = Writer::begin(out, store.epoch(), cut)?;
     progress.begin("exporting", counters.next_user + counters.next_event);
     export_users(store, &mut writer, progress)?;
     export_events(store, &mut writer, progress, counters.next_user)?;
-    export_facts(store, &mut writer)?;
+    export_facts(store, &mut writer, cut)?;
     progress.end();
     writer.end(counters)
 }
@@ -139,12 +153,26 @@ fn export_events(
 fn export_facts(
     store: &mut dyn Backend,
     writer: &mut Writer<impl Write>,
+    cut: Timestamp,
 ) -> Result<(), TransferError> {
+    let mut sieve = Sieve::new(cut);
     let mut last = None;
     loop {
         let mut page = store.facts(last.as_ref(), BATCH)?;
         for fact in &page {
-            writer.fact(fact)?;
+            let kept = sieve.keeps(fact, |question| {
+                Ok(match question {
+                    Question::HasEnded(user) => {
+                        store.user(user)?.is_some_and(|user| user.ended_at.is_some())
+                    }
+                    Question::IsDeleted(id) => {
+                        store.message(id)?.is_some_and(|message| message.is_deleted())
+                    }
+                })
+            });
+            if kept? {
+                writer.fact(fact)?;
+            }
         }
         last = page.pop();
         if last.is_none() {
@@ -162,9 +190,13 @@ pub(super) fn restore(
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
     let mut reader =
-        Reader { source, hasher: Sha256::new(), line: Vec::new(), number: 0, bytes: 0 };
+        Reader { source, hashers: Hashers::default(), line: Vec::new(), number: 0, bytes: 0 };
     let version = match reader.next()? {
-        Line::VecheExport { version: version @ 1..=FORMAT_VERSION, epoch } => {
+        Line::VecheExport { version: version @ 1..=FORMAT_VERSION, epoch, cut } => {
+            if cut.is_some() != (version > 2) {
+                let why = "the time of the export is in another format".to_owned();
+                return Err(TransferError::Line(1, why));
+            }
             let epoch = Epoch::parse(&epoch);
             let epoch = epoch.ok_or_else(|| TransferError::Line(1, "a bad epoch".to_owned()))?;
             store.adopt(epoch).map_err(|e| TransferError::Restore(1, e))?;
@@ -182,16 +214,28 @@ pub(super) fn restore(
     let mut part = Part::Users;
     let mut last_subject = Vec::new();
     loop {
-        let digest_before = reader.hasher.clone();
+        let before = reader.hashers.clone();
         let record = match reader.next()? {
-            Line::End { users, messages, revisions, acts, next_user, next_message, sha256 } => {
+            Line::End {
+                users,
+                messages,
+                revisions,
+                acts,
+                next_user,
+                next_message,
+                sha256,
+                bytes_sha256,
+            } => {
                 let counters = Counters { next_user, next_event: next_message };
+                let Hashers { content, bytes } = before;
                 let digest = hex(match version {
-                    1 => digest_before,
-                    _ => with_counters(digest_before, counters),
+                    1 => bytes.clone(),
+                    2 => with_counters(bytes.clone(), counters),
+                    _ => with_counters(content, counters),
                 });
+                let of_bytes = (version > 2).then(|| Cow::Owned(hex(bytes)));
                 let said = Counts { users, messages, revisions, acts, ..counts };
-                if said != counts || sha256 != digest {
+                if said != counts || sha256 != digest || bytes_sha256 != of_bytes {
                     let why = "the counts or the digest do not fit what came before".to_owned();
                     return Err(TransferError::Line(reader.number, why));
                 }
@@ -335,17 +379,43 @@ fn record(line: Line<'_>, store: &mut dyn Backend) -> Result<Record, String> {
 /// Writes an export, accounts before messages.
 pub(super) struct Writer<W> {
     out: W,
-    hasher: Sha256,
+    hashers: Hashers,
     line: Vec<u8>,
     counts: Counts,
 }
 
+/// The two digests so far.
+#[derive(Debug, Default, Clone)]
+struct Hashers {
+    /// Of what is in the store.
+    content: Sha256,
+    /// Of every byte.
+    bytes: Sha256,
+}
+
+impl Hashers {
+    fn take(&mut self, line: &Line<'_>, bytes: &[u8]) -> io::Result<()> {
+        self.bytes.update(bytes);
+        match line {
+            Line::VecheExport { version, epoch, cut: _ } => {
+                let (version, epoch) = (*version, epoch.clone());
+                let timeless = Line::VecheExport { version, epoch, cut: None };
+                self.content.update(serde_json::to_vec(&timeless)?);
+                self.content.update(b"\n");
+            }
+            Line::Fact(fact) if is_passing(fact) => {}
+            _ => self.content.update(bytes),
+        }
+        Ok(())
+    }
+}
+
 impl<W: Write> Writer<W> {
-    pub(super) fn begin(out: W, epoch: Epoch) -> Result<Writer<W>, TransferError> {
-        let (hasher, counts) = (Sha256::new(), Counts::default());
-        let mut writer = Writer { out, hasher, line: Vec::new(), counts };
-        let epoch = epoch.to_string();
-        writer.write(&Line::VecheExport { version: FORMAT_VERSION, epoch: epoch.into() })?;
+    pub(super) fn begin(out: W, epoch: Epoch, cut: Timestamp) -> Result<Writer<W>, TransferError> {
+        let (hashers, counts) = (Hashers::default(), Counts::default());
+        let mut writer = Writer { out, hashers, line: Vec::new(), counts };
+        let epoch = epoch.to_string().into();
+        writer.write(&Line::VecheExport { version: FORMAT_VERSION, epoch, cut: Some(cut) })?;
         Ok(writer)
     }
 
@@ -398,11 +468,18 @@ impl<W: Write> Writer<W> {
     pub(super) fn end(mut self, counters: Counters) -> Result<Summary, TransferError> {
         let Counts { users, messages, revisions, acts, facts: _ } = self.counts;
         let Counters { next_user, next_event: next_message } = counters;
-        let digest = hex(with_counters(self.hasher.clone(), counters));
-        let sha256 = Cow::Borrowed(digest.as_str());
-        let counts =
-            Line::End { users, messages, revisions, acts, next_user, next_message, sha256 };
-        self.write(&counts)?;
+        let Hashers { content, bytes } = self.hashers.clone();
+        let digest = hex(with_counters(content, counters));
+        self.write(&Line::End {
+            users,
+            messages,
+            revisions,
+            acts,
+            next_user,
+            next_message,
+            sha256: digest.as_str().into(),
+            bytes_sha256: Some(hex(bytes).into()),
+        })?;
         self.out.flush()?;
         Ok(self.counts.summary(digest))
     }
@@ -411,14 +488,14 @@ impl<W: Write> Writer<W> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, line).map_err(io::Error::from)?;
         self.line.push(b'\n');
-        self.hasher.update(&self.line);
+        self.hashers.take(line, &self.line)?;
         Ok(self.out.write_all(&self.line)?)
     }
 }
 
 struct Reader<R> {
     source: R,
-    hasher: Sha256,
+    hashers: Hashers,
     line: Vec<u8>,
     number: u64,
     bytes: u64,
@@ -430,7 +507,6 @@ impl<R: BufRead> Reader<R> {
         self.line.clear();
         let read = self.source.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line)?;
         self.bytes += read as u64;
-        self.hasher.update(&self.line);
         let complain = |why: &str| TransferError::Line(self.number, why.to_owned());
         if self.line.is_empty() {
             return Err(complain("the file ends before the export does"));
@@ -438,7 +514,10 @@ impl<R: BufRead> Reader<R> {
         if self.line.last() != Some(&b'\n') {
             return Err(complain("the line is cut short or too long"));
         }
-        serde_json::from_slice(&self.line).map_err(|e| complain(&format!("not a record: {e}")))
+        let line = serde_json::from_slice(&self.line);
+        let line = line.map_err(|e| complain(&format!("not a record: {e}")))?;
+        self.hashers.take(&line, &self.line)?;
+        Ok(line)
     }
 
     fn expect_end(&mut self) -> Result<(), TransferError> {

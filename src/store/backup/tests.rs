@@ -91,7 +91,7 @@ fn verified(bytes: &[u8]) -> Result<Summary, TransferError> {
 
 fn export(store: &mut dyn Backend) -> (Vec<u8>, Summary) {
     let mut lines = Vec::new();
-    let summary = export::export(store, &mut lines, &mut ()).unwrap();
+    let summary = export::export(store, &mut lines, Timestamp::from_millis(0), &mut ()).unwrap();
     (lines, summary)
 }
 

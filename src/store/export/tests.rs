@@ -4,10 +4,13 @@ use super::*;
 use crate::model::Block;
 use crate::model::MAX_TEXT_BYTES;
 use crate::store::{
-    Hash, MAX_RETRIES, MemoryStore, NewMessage, NewRevision, NewUser, Once, RestoreError, import,
+    FirstAnswer, Hash, MAX_RETRIES, MemoryStore, NewMessage, NewRevision, NewUser, Once,
+    Remembered, RestoreError, RetryOf, RetryTurn, import,
 };
 
 const EPOCH: Epoch = Epoch(0xfeed);
+/// When exports are made.
+const CUT: Timestamp = Timestamp::from_millis(1_700_000_001_000);
 
 fn empty() -> MemoryStore {
     MemoryStore::new(EPOCH)
@@ -49,7 +52,7 @@ fn with_facts() -> MemoryStore {
     let text = MessageText::parse("once".into()).unwrap();
     let sent_at = Timestamp::from_millis(1_700_000_000_300);
     let new = NewMessage { from: UserId::FIRST, to: None, text, sent_at };
-    let once = Once { key: Hash([0xab; 16]), fingerprint: Hash([1; 16]) };
+    let once = Once { key: Hash([0xab; 16]), fingerprint: Hash([1; 16]), secret: Hash([2; 16]) };
     store.post_once(new.clone(), once).unwrap();
     store.post(new).unwrap();
     let bob = UserId::new(2).unwrap();
@@ -63,7 +66,7 @@ fn with_facts() -> MemoryStore {
 
 fn exported(store: &mut dyn Backend) -> String {
     let mut bytes = Vec::new();
-    export(store, &mut bytes, &mut ()).unwrap();
+    export(store, &mut bytes, CUT, &mut ()).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
@@ -80,7 +83,39 @@ fn line_behind(bytes: &[u8]) -> usize {
 /// In files out there: what is here is read for ever.
 #[test]
 fn golden() {
-    let expected = r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}
+    let expected = r#"{"veche_export":{"version":3,"epoch":"000000000000feed","cut":"2023-11-14T22:13:21.000Z"}}
+{"user":{"id":1,"username":"ann","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
+{"user":{"id":2,"username":"Bob","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
+{"message":{"id":0,"from_user":1,"to_user":0,"text":"","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"message":{"id":1,"from_user":1,"to_user":2,"text":"\u0001я\n","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"message":{"id":2,"from_user":1,"to_user":1,"text":"","sent_at":"2023-11-14T22:13:20.200Z"}}
+{"revision":{"event":3,"message":0,"by_user":1,"at":"2023-11-14T22:13:20.300Z","text":""}}
+{"revision":{"event":4,"message":2,"by_user":1,"at":"2023-11-14T22:13:20.300Z"}}
+{"revision":{"event":5,"message":0,"by_user":1,"at":"2023-11-14T22:13:20.300Z","text":"hello, all!"}}
+{"message":{"id":6,"from_user":1,"to_user":0,"text":"once","sent_at":"2023-11-14T22:13:20.300Z"}}
+{"message":{"id":7,"from_user":1,"to_user":0,"text":"once","sent_at":"2023-11-14T22:13:20.300Z"}}
+{"act":{"event":8,"by_user":1,"at":"2023-11-14T22:13:20.300Z","what":{"block":2}}}
+{"act":{"event":9,"by_user":1,"at":"2023-11-14T22:13:20.300Z","what":"close_registration"}}
+{"fact":{"retry_order":{"of":{"user":1,"number":0},"is":{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"stray_tokens":{"of":{"user":2},"is":{"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"account_block":{"of":{"user":2},"is":{"by":1,"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"sender_block":{"of":{"by":1,"user":2},"is":{"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"registration":{"of":{},"is":{"by":1,"at":"2023-11-14T22:13:20.300Z"}}}}
+{"fact":{"keyed_retry":{"of":{"user":1,"key":"abababababababababababababababab"},"is":{"secret":"02020202020202020202020202020202","fingerprint":"01010101010101010101010101010101","message":6,"at":"2023-11-14T22:13:20.300Z"}}}}
+{"end":{"users":2,"messages":5,"revisions":3,"acts":2,"next_user":3,"next_message":10,"sha256":"dc21786f25ab97e0b50e3214ed96ae93aa3a7b51874332078cbd2b72013fa892","bytes_sha256":"a90b4206379cea7c1d499c1d467d3f1275c62f8670ece511e3bc1f465b5bcb8a"}}
+"#;
+    assert_eq!(exported(&mut with_facts()), expected);
+    let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
+    assert_eq!(
+        summary.to_string(),
+        "2 users, 5 messages, 3 edits and deletions, 2 acts of operators, sha256 dc21786f25ab97e0b50e3214ed96ae93aa3a7b51874332078cbd2b72013fa892"
+    );
+}
+
+/// What was written before keys were hashed with a secret.
+#[test]
+fn golden_of_format_2() {
+    let lines = r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}
 {"user":{"id":1,"username":"ann","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
 {"user":{"id":2,"username":"Bob","password_hash":"$x\"y","created_at":"2023-11-14T22:13:20.001Z"}}
 {"message":{"id":0,"from_user":1,"to_user":0,"text":"","sent_at":"2023-11-14T22:13:20.200Z"}}
@@ -101,11 +136,21 @@ fn golden() {
 {"fact":{"registration":{"of":{},"is":{"by":1,"at":"2023-11-14T22:13:20.300Z"}}}}
 {"end":{"users":2,"messages":5,"revisions":3,"acts":2,"next_user":3,"next_message":10,"sha256":"188dbbfa6c157ad1e0d5994fb68539b2d51954a228cfeee9f66a7a432c6c39d9"}}
 "#;
-    assert_eq!(exported(&mut with_facts()), expected);
-    let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
+    let mut copy = empty();
+    let summary = import(lines.as_bytes(), None, &mut copy, &mut ()).unwrap();
+    assert!(
+        summary
+            .to_string()
+            .ends_with("188dbbfa6c157ad1e0d5994fb68539b2d51954a228cfeee9f66a7a432c6c39d9")
+    );
+    let again = exported(&mut copy);
+    assert!(again.contains("{\"fact\":{\"retry\":{"), "{again}");
+    let digest =
+        |lines: &str| import(lines.as_bytes(), None, &mut empty(), &mut ()).unwrap().digest;
     assert_eq!(
-        summary.to_string(),
-        "2 users, 5 messages, 3 edits and deletions, 2 acts of operators, sha256 188dbbfa6c157ad1e0d5994fb68539b2d51954a228cfeee9f66a7a432c6c39d9"
+        digest(&again),
+        digest(&exported(&mut with_facts())),
+        "but for the keys it is the same"
     );
 }
 
@@ -237,8 +282,12 @@ fn lines_that_are_no_records_are_told_by_number() {
     for (lines, why) in [
         (vec![&*ann], "line 1: not the beginning of an export"),
         (
+            vec![r#"{"veche_export":{"version":4,"epoch":"000000000000feed"}}"#],
+            "line 1: format 4, but this version of veche reads 3",
+        ),
+        (
             vec![r#"{"veche_export":{"version":3,"epoch":"000000000000feed"}}"#],
-            "line 1: format 3, but this version of veche reads 2",
+            "line 1: the time of the export is in another format",
         ),
         (vec![r#"{"veche_export":{"version":1,"epoch":"feed"}}"#], "line 1: a bad epoch"),
         (vec![head, head], "line 2: a second beginning"),
@@ -423,6 +472,9 @@ fn what_newer_rules_refuse_is_imported() {
 #[test]
 fn a_text_that_nothing_takes_the_place_of_is_missed() {
     let lines = exported(&mut revised());
+    let (_, lines) = lines.split_once('\n').unwrap();
+    let lines =
+        [r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}"#, "\n", lines].concat();
     let kept = |line: &&str| !line.contains("hello, all!") && !line.starts_with("{\"end\"");
     let mut lines = lines.lines().filter(kept).fold(String::new(), |all, line| all + line + "\n");
     let counters = Counters { next_user: 3, next_event: 6 };
@@ -442,4 +494,62 @@ fn an_import_is_for_an_empty_store() {
     let refused = import(lines.as_bytes(), None, &mut store, &mut ()).unwrap_err();
     assert!(matches!(refused, TransferError::Restore(1, RestoreError::NotEmpty)));
     assert_eq!(exported(&mut store), lines);
+}
+
+/// Keys go when they are over, or their account has ended; hashes that need no secret also with the
+/// message. What is left is the same store.
+#[test]
+fn a_store_has_one_digest_whatever_becomes_of_keys() {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let at = |millis| Timestamp::from_millis(CUT.millis() + millis);
+    let mut store = revised();
+    let name = Username::parse("carol").unwrap();
+    let new = NewUser { name, password_hash: "-".into(), created_at: CUT };
+    let carol = store.create_user(new).unwrap().unwrap();
+    for (user, key) in [(UserId::FIRST, 1), (UserId::FIRST, 2), (carol, 3)] {
+        let text = MessageText::parse("once".into()).unwrap();
+        let new = NewMessage { from: user, to: None, text, sent_at: at(u64::from(key)) };
+        let once =
+            Once { key: Hash([key; 16]), fingerprint: Hash([key; 16]), secret: Hash([9; 16]) };
+        store.post_once(new, once).unwrap().unwrap();
+    }
+    // Of a version before: the deleted message's, and the edited one's.
+    let before: Vec<_> = [(7, 2), (8, 0)]
+        .map(|(key, message)| {
+            let (key, message) = (Hash([key; 16]), MessageId::new(message).unwrap());
+            let first = FirstAnswer { fingerprint: key, message, at: CUT };
+            Fact::Retry { of: RetryOf { user: UserId::new(2).unwrap(), key }, is: Some(first) }
+        })
+        .into();
+    for (number, fact) in (0..).zip(before) {
+        let Fact::Retry { of: RetryOf { user, key }, .. } = fact else { unreachable!() };
+        let of = RetryTurn { user, number };
+        store.restore(Restored::Fact(fact)).unwrap();
+        let is = Some(Remembered { key, at: CUT });
+        store.restore(Restored::Fact(Fact::RetryOrder { of, is })).unwrap();
+    }
+    store.end_account(carol, "-", at(9)).unwrap();
+
+    let export_at = |store: &mut MemoryStore, cut| {
+        let mut bytes = Vec::new();
+        let summary = export(store, &mut bytes, cut, &mut ()).unwrap();
+        (summary.digest, String::from_utf8(bytes).unwrap())
+    };
+    let keys = |lines: &str| {
+        let held = |key: u8| lines.contains(&Hash([key; 16]).to_string());
+        (1..10).filter(|key| held(*key)).collect::<Vec<_>>()
+    };
+    let (digest, lines) = export_at(&mut store, at(10));
+    assert_eq!(keys(&lines), [1, 2, 8, 9], "the secret's name among them");
+    for (cut, kept) in [(DAY, &[1, 2, 9][..]), (DAY + 1, &[2, 9]), (DAY + 2, &[])] {
+        let mut copy = empty();
+        let imported = import(lines.as_bytes(), None, &mut copy, &mut ()).unwrap();
+        assert_eq!(imported.digest, digest);
+        let (again, later) = export_at(&mut copy, at(cut));
+        assert_eq!((again, &*keys(&later)), (digest.clone(), kept), "{cut}");
+        import(later.as_bytes(), None, &mut empty(), &mut ()).unwrap();
+    }
+    // What passes is covered all the same.
+    let changed = lines.replacen(&Hash([1; 16]).to_string(), &Hash([5; 16]).to_string(), 1);
+    assert!(refusal(changed.as_bytes()).contains("digest"));
 }
