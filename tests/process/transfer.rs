@@ -86,7 +86,7 @@ fn a_store_moves_whole() {
     // was exported says nothing of what is in the store.
     let covered = timeless(&whole[..last_line]) + "4 9";
     assert_eq!(digest(&exported), hex(covered.as_bytes()));
-    assert!(whole[last_line..].contains(&hex(whole[..last_line].as_bytes())), "every byte");
+    assert!(whole[last_line..].contains(&hex(&whole.as_bytes()[..last_line])), "every byte");
 
     let imported = import(&new.path().join("data"), &first);
     assert_eq!(digest(&imported), digest(&exported));
