@@ -92,7 +92,6 @@ fn refusal(response: &mut Response<Body>) -> String {
     // Without them there is still the status.
     let _ = response.body_mut().as_reader().take(MAX_REFUSAL_BYTES).read_to_end(&mut words);
     let words = String::from_utf8_lossy(&words);
-    let words: String = words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     format!("the server answered {status} {}", words.trim()).trim_end().to_owned()
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use crate::api::Settings;
@@ -278,6 +278,15 @@ pub struct ServeArgs {
     /// A memory store always does: it begins with the file again at each start.
     #[arg(long, env = "VECHE_RESTORE", requires = "import")]
     pub restore: bool,
+}
+
+impl Cli {
+    /// Reads the process's arguments and environment. No help shows what is in the environment: it may
+    /// be anything, and goes to a terminal.
+    pub fn read() -> Result<Cli, clap::Error> {
+        let command = Cli::command().mut_args(|arg| arg.hide_env_values(true));
+        command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches))
+    }
 }
 
 impl ServeArgs {

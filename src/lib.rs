@@ -21,6 +21,7 @@ pub mod docs;
 mod extent;
 pub mod http;
 pub mod model;
+pub mod printable;
 pub mod problem;
 pub mod progress;
 pub mod store;

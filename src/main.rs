@@ -11,7 +11,7 @@ use std::process::{ExitCode, exit};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use log::Record;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -26,11 +26,12 @@ use veche::docs::check::{self, Check, Report as _};
 use veche::docs::plan::Plan;
 use veche::http::{self, Destination, Keeper, Server};
 use veche::model::{Epoch, Username};
+use veche::printable::{self, Printable};
 use veche::progress::{Display, Lines};
 use veche::store::{
     self, Backend, Compaction, Imported, MemoryStore, Origin, Purpose, SledStore, TransferError,
 };
-use veche::sys::{SystemClock, SystemEntropy, keep_files_private, random};
+use veche::sys::{Clock as _, SystemClock, SystemEntropy, keep_files_private, random};
 
 /// A password shorter than this should not be good enough for a network.
 const ADVISED_PASSWORD_LENGTH: u16 = 8;
@@ -39,10 +40,21 @@ const ADVISED_PASSWORD_LENGTH: u16 = 8;
 /// as long at least: an idle server asks itself every six seconds.
 const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The exit code for arguments that make no sense, as clap has it.
+const USAGE_ERROR: u8 = 2;
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            printable::say_lines(error.to_string().trim_end());
+            return ExitCode::from(USAGE_ERROR);
+        }
+        // Help and version are our own words.
+        Err(help) => help.exit(),
+    };
     keep_files_private();
     return_large_blocks();
     env_logger::Builder::new()
@@ -51,6 +63,7 @@ fn main() -> ExitCode {
         // to say at any reaches the loop as an error, which knows whether it is one.
         .filter_module("sled", cli.store.log.min(log::LevelFilter::Warn))
         .filter_module("tiny_http", log::LevelFilter::Off)
+        .format(log_line)
         .init();
     panic::set_hook(Box::new(|info| {
         // tiny_http's threads have no names. A panic of theirs ends one connection, or accepting,
@@ -70,10 +83,18 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("veche: {error}");
+            printable::say(format_args!("veche: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// A line of the log, as `env_logger` writes it, but that what was logged is printable.
+fn log_line(line: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
+    let (time, level) = (line.timestamp_seconds(), record.level());
+    let style = line.default_level_style(level);
+    let (target, said) = (Printable(record.target()), Printable(record.args()));
+    writeln!(line, "[{time} {style}{level:<5}{style:#} {target}] {said}")
 }
 
 fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
@@ -118,7 +139,7 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     })?;
     let addrs = iter::once(server.local_addr()).chain(server.admin_addr());
     for addr in addrs {
-        writeln!(io::stdout(), "{addr}")?;
+        printable::print(addr)?;
     }
     tell_manager(NotifyState::Ready);
     server.run(app)?;
@@ -156,7 +177,7 @@ impl Keeper for Process {
     }
 
     fn give_up(&mut self) {
-        eprintln!("veche: the server hangs, and does not stop by itself: ending it");
+        printable::say("veche: the server hangs, and does not stop by itself: ending it");
         exit(1);
     }
 }
@@ -211,15 +232,16 @@ fn export(args: &StoreArgs, file: &Path, as_backup: bool) -> Outcome<()> {
     }
     let mut store = SledStore::open(&args.data_dir, Epoch(0), &mut Display::default())?;
     let mut out: Box<dyn Write> = if file == Path::new("-") {
-        Box::new(BufWriter::new(io::stdout().lock()))
+        Box::new(BufWriter::new(printable::raw_output()?))
     } else {
         let created = File::options().write(true).create_new(true).mode(0o600).open(file);
         Box::new(BufWriter::new(created.map_err(|e| format!("{}: {e}", file.display()))?))
     };
     let purpose = if as_backup { Purpose::Backup } else { Purpose::Move };
     let origin = Origin { epoch: store.epoch(), purpose };
-    let summary = store::export_as(origin, &mut store, &mut out, &mut Display::default())?;
-    eprintln!("exported {}: {summary}", purpose.name());
+    let (cut, progress) = (SystemClock.now(), &mut Display::default());
+    let summary = store::export_as(origin, &mut store, &mut out, cut, progress)?;
+    printable::say(format_args!("exported {}: {summary}", purpose.name()));
     Ok(())
 }
 
@@ -231,10 +253,12 @@ fn import(args: &StoreArgs, file: &Path, restore: bool) -> Outcome<()> {
         StoreKind::Memory => {
             let store = &mut MemoryStore::new(epoch);
             let imported = read_file(file, store, taken_for, &mut entropy)?;
-            eprintln!("verified {}: {}", purpose(&imported).name(), imported.summary);
+            let what = purpose(&imported).name();
+            printable::say(format_args!("verified {what}: {}", imported.summary));
         }
         StoreKind::Sled => {
-            eprintln!("{}", told(&build(&args.data_dir, epoch, file, taken_for, &mut entropy)?));
+            let imported = build(&args.data_dir, epoch, file, taken_for, &mut entropy)?;
+            printable::say_lines(&told(&imported));
         }
     }
     Ok(())
@@ -259,7 +283,7 @@ fn backup(url: &str, file: &Path) -> Outcome<()> {
     let address = Address::parse(url).map_err(|why| format!("{url:?} is no address: {why}"))?;
     let progress = &mut Display::default();
     let summary = veche::backup::fetch(address.as_str(), file, PATIENCE, progress)?;
-    eprintln!("backed up {summary}");
+    printable::say(format_args!("backed up {summary}"));
     Ok(())
 }
 
@@ -268,7 +292,7 @@ fn check_store(args: &StoreArgs) -> Outcome<()> {
         return Err("a memory store lives in its server only: there is nothing to check".into());
     }
     let check = store::check(&args.data_dir, &mut Display::default())?;
-    writeln!(io::stdout(), "{check}")?;
+    printable::print(&check)?;
     if check.is_sound() { Ok(()) } else { Err("the store is damaged".into()) }
 }
 
@@ -276,8 +300,9 @@ fn compact(args: &StoreArgs) -> Outcome<()> {
     if args.store == StoreKind::Memory {
         return Err("a memory store lives in its server only: there is nothing to compact".into());
     }
-    let Compaction { before, after } = store::compact(&args.data_dir, &mut Display::default())?;
-    eprintln!("compacted the log from {before} to {after} bytes");
+    let Compaction { before, after } =
+        store::compact(&args.data_dir, SystemClock.now(), &mut Display::default())?;
+    printable::say(format_args!("compacted the log from {before} to {after} bytes"));
     Ok(())
 }
 
@@ -287,7 +312,7 @@ fn docs_check(url: &str, yes: bool) -> ExitCode {
     match done.and_then(|address| check_docs(address, yes).map_err(|e| (1, e.to_string()))) {
         Ok(code) => code,
         Err((code, why)) => {
-            eprintln!("veche: {why}");
+            printable::say(format_args!("veche: {why}"));
             ExitCode::from(code)
         }
     }

@@ -6,6 +6,7 @@
 
 pub(crate) mod digits;
 mod event;
+mod password_hash;
 mod session;
 
 use std::borrow::Cow;
@@ -16,6 +17,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::event::{Act, Change, Event, EventId, Happening};
+pub use self::password_hash::{
+    HASH_LANES, HASH_MEMORY_KIB, HASH_PASSES, MAX_PASSWORD_HASH_LEN, asks_too_much,
+    check_password_hash,
+};
 pub use self::session::{MAX_SESSIONS, MAX_USER_AGENT_LEN, Session, SessionId, shortened};
 
 /// Longest user name, in ASCII characters.
@@ -100,8 +105,8 @@ impl Timestamp {
 
     /// Anything past [`Timestamp::MAX`] becomes it: a clock that far off is not worth an error.
     #[must_use]
-    pub fn from_millis(millis: u64) -> Timestamp {
-        Timestamp(millis.min(Timestamp::MAX.0))
+    pub const fn from_millis(millis: u64) -> Timestamp {
+        if millis < Timestamp::MAX.0 { Timestamp(millis) } else { Timestamp::MAX }
     }
 
     /// Milliseconds since the Unix epoch.
@@ -136,7 +141,13 @@ impl<'de> Deserialize<'de> for Timestamp {
         let text = Cow::<str>::deserialize(deserializer)?;
         let time: jiff::Timestamp = text.parse().map_err(D::Error::custom)?;
         let millis = u64::try_from(time.as_millisecond()).map_err(D::Error::custom)?;
-        Ok(Timestamp::from_millis(millis))
+        let time = Timestamp::from_millis(millis);
+        // What it would be cut, rounded or moved to is not what was said.
+        if time.to_string() == text {
+            Ok(time)
+        } else {
+            Err(D::Error::custom("a time is in UTC, with three decimals and a Z"))
+        }
     }
 }
 
@@ -242,6 +253,9 @@ impl MessageText {
     }
 }
 
+/// What the name begins with under which an account is shown that has ended.
+pub const TOMBSTONE_PREFIX: &str = "deleted~";
+
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -265,7 +279,7 @@ impl User {
     pub fn shown_name(&self) -> Cow<'_, str> {
         match self.ended_at {
             None => self.name.as_str().into(),
-            Some(_) => format!("deleted~{}", self.id).into(),
+            Some(_) => format!("{TOMBSTONE_PREFIX}{}", self.id).into(),
         }
     }
 }

@@ -119,7 +119,8 @@ kinds! {
         "Correct the field that `field` names.";
     IDEMPOTENCY_KEY_REUSED = 422 "idempotency-key-reused": "The idempotency key is another message's",
         "You have sent another message under this `Idempotency-Key`, or the same to somebody else, \
-         within a day.",
+         within a day. Or you have sent this message under a key that the server cannot compare with \
+         any more: see whether it is there, and send it without a key if it is not.",
         "Take a new key for each message. Nothing was changed.";
     TOO_MANY_REQUESTS = 429 "too-many-requests": "Too many requests of this kind",
         "More was asked for than a limit allows to a user, an account or an address (RFC 6585, \

@@ -1,12 +1,13 @@
 //! Shows how far a long task is: a bar on a terminal, lines in the log elsewhere. A task that is
 //! over at once shows nothing. A task that says of each part what came of it has a bar below that.
 
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::docs::check::Report;
+use crate::printable;
 use crate::store::Progress;
 
 /// How long a task may take before it is shown.
@@ -51,7 +52,7 @@ impl Progress for Display {
 
 impl Task {
     fn report(&mut self, done: u64) {
-        if io::stderr().is_terminal() {
+        if printable::is_watched() {
             let bar = bar(self.name, self.total);
             bar.set_position(done);
             self.bar = Some(bar);
@@ -83,12 +84,12 @@ impl Lines {
 
 impl Report for Lines {
     fn line(&mut self, line: &str) -> io::Result<()> {
-        let write = || writeln!(io::stdout(), "{line}");
+        let write = || printable::print(line);
         self.bar.as_ref().map_or_else(write, |bar| bar.suspend(write))
     }
 
     fn advance(&mut self, done: usize) {
-        if self.bar.is_none() && io::stderr().is_terminal() {
+        if self.bar.is_none() && printable::is_watched() {
             self.bar = Some(bar(self.name, self.total));
         }
         if let Some(bar) = &self.bar {

@@ -230,7 +230,7 @@ impl History {
 
     fn of(store: &mut MemoryStore, file: PathBuf) -> Result<History> {
         let mut out = BufWriter::new(File::create(&file)?);
-        export(store, &mut out, &mut ())?;
+        export(store, &mut out, Timestamp::from_millis(BEGINNING), &mut ())?;
         Ok(History { file })
     }
 }

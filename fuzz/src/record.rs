@@ -7,7 +7,7 @@
 use std::io::Cursor;
 
 use sha2::{Digest, Sha256};
-use veche::model::Epoch;
+use veche::model::{Epoch, Timestamp};
 use veche::store::{self, Backend, MemoryStore, Summary, TransferError, formats};
 
 const SEGMENT_MAGIC: &[u8] = b"VECHELOG";
@@ -61,7 +61,7 @@ fn export(bytes: &[u8]) {
     }
     let Ok((summary, mut store)) = import(bytes) else { return };
     let mut exported = Vec::new();
-    let said = store::export(&mut store, &mut exported, &mut ()).unwrap();
+    let said = store::export(&mut store, &mut exported, Timestamp::MAX, &mut ()).unwrap();
     assert_eq!((said.users, said.messages), (summary.users, summary.messages));
     let (again, _) = import(&exported).unwrap();
     assert_eq!(again, said);

@@ -12,7 +12,7 @@ use super::limits::Standing;
 use super::sessions::LoggedIn;
 use super::{App, Failure, Job, OpenCall, Outcome, Reply, Resume, to_json};
 use crate::auth::passwords;
-use crate::model::{MAX_PASSWORD_BYTES, UserId, Username};
+use crate::model::{MAX_PASSWORD_BYTES, UserId, Username, asks_too_much};
 use crate::problem::{self, Problem};
 use crate::store::NewUser;
 use crate::sys::random;
@@ -155,6 +155,9 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
     // One that has ended is nobody.
     let user = user.filter(|user| user.ended_at.is_none());
     let user = user.map(|user| (user.id, user.password_hash.clone()));
+    if let Some((id, hash)) = &user {
+        report_costly_hash(*id, hash);
+    }
     let user_agent = call.user_agent();
     let work = move || -> Resume {
         let right = passwords::verify(user.as_ref().map(|(_, hash)| &**hash), &password);
@@ -191,6 +194,17 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
     Ok(Outcome::Offload(Job::new(work).or_else(move |app| {
         app.limiters.login_declined(attempt, &*app.clock);
     })))
+}
+
+/// Tells the operator of an account that nobody can log in to, as its password hash asks for more
+/// work than is done for anybody. The client is told what is told of a wrong password.
+pub(super) fn report_costly_hash(user: UserId, hash: &str) {
+    if asks_too_much(hash) {
+        log::error!(
+            "the password hash of user {user} asks for more memory or time than this server's own, \
+             and is never verified: nobody can log in to the account; `veche check` tells where it is"
+        );
+    }
 }
 
 /// 422 for a password that cannot be registered, by the field that it is in.

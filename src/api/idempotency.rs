@@ -10,31 +10,80 @@
 //! is when another is handled. A message is posted and remembered in one call to the store, without
 //! leaving the loop; what waits is its body before that, and its answer behind it. A second request
 //! in the same turn finds what the first has left, and both are answered behind the turn's sync.
+//!
+//! Key and request are hashed with a secret that is not in the store ([`RequestKey`]). When that is
+//! another one than it was, because somebody changed it, or the store moved to another server, what was
+//! remembered before cannot be found by its key any more. Then the message itself is compared: what says
+//! the same to the same receiver as one that was sent under such a key within the lifetime is refused,
+//! with words of its own, rather than posted a second time or taken for the first. It can be sent
+//! without a key.
+
+use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use super::{App, Reply, Request};
+use super::{App, Failure, Reply, Request};
+use crate::auth::request_key::RequestKey;
 use crate::model::{MessageId, MessageText, Timestamp, UserId};
 use crate::problem::{self, Problem};
-use crate::store::{FirstAnswer, Hash, Once, RetryOf, StoreError};
+use crate::store::{
+    FirstAnswer, Hash, Once, RETRY_LIFETIME, RetryOf, StoreError, sent_under_other_secrets,
+};
 
 /// Longest key, in ASCII characters.
 pub const MAX_KEY_LEN: usize = 255;
 
+/// Messages under keys of another secret that are held in memory, and users without any: 5 MB of them.
+/// With more they are asked for anew.
+const MAX_STRANGERS: usize = 64 * 1024;
+
+/// A message that is sent under a key.
+pub(super) struct Keyed {
+    from: UserId,
+    to: Option<UserId>,
+    text: MessageText,
+    /// As it is remembered.
+    pub(super) once: Once,
+    /// As it was remembered by versions that hashed without a secret.
+    unkeyed: Unkeyed,
+}
+
+#[derive(Clone, Copy)]
+struct Unkeyed {
+    key: Hash,
+    fingerprint: Hash,
+}
+
 /// Under which key a message is sent, if it is under one; 400 if the field is malformed.
-pub(super) fn once(
+pub(super) fn keyed(
+    secret: &RequestKey,
     request: &Request<'_>,
+    from: UserId,
     to: Option<UserId>,
     text: &MessageText,
-) -> Result<Option<Once>, Problem> {
+) -> Result<Option<Keyed>, Problem> {
     let Some(field) = &request.idempotency_key else { return Ok(None) };
     let key = key(field).ok_or_else(|| {
         let why = "the Idempotency-Key is not one string of 1 to 255 visible ASCII characters";
         Problem::new(problem::MALFORMED_IDEMPOTENCY_KEY, why)
     })?;
-    let to = to.map_or(0, UserId::get);
-    let fingerprint = Sha256::new().chain_update(to.to_le_bytes()).chain_update(text.as_str());
-    Ok(Some(Once { key: half(Sha256::new().chain_update(key)), fingerprint: half(fingerprint) }))
+    let receiver = to.map_or(0, UserId::get).to_le_bytes();
+    let of = from.get().to_le_bytes();
+    let once = Once {
+        key: Hash(secret.hash(&[b"key", &of, &key])),
+        fingerprint: Hash(secret.hash(&[
+            b"message",
+            &of,
+            &key,
+            &receiver,
+            text.as_str().as_bytes(),
+        ])),
+        secret: Hash(secret.name()),
+    };
+    let fingerprint = Sha256::new().chain_update(receiver).chain_update(text.as_str());
+    let unkeyed =
+        Unkeyed { key: half(Sha256::new().chain_update(key)), fingerprint: half(fingerprint) };
+    Ok(Some(Keyed { from, to, text: text.clone(), once, unkeyed }))
 }
 
 /// Reads a string of RFC 9651, section 3.3.3, or the same characters without quotes, which is what
@@ -69,25 +118,94 @@ fn half(hasher: Sha256) -> Hash {
     Hash(half)
 }
 
+/// What users have sent under keys that were hashed with another secret, as far as that was asked for.
+#[derive(Default)]
+pub(super) struct Strangers {
+    of: HashMap<UserId, Vec<Stranger>>,
+    held: usize,
+}
+
+/// A message that was sent under such a key.
+struct Stranger {
+    at: Timestamp,
+    to: Option<UserId>,
+    /// `None` if it says something else by now, so that nobody knows what it said.
+    text: Option<Hash>,
+}
+
+impl Stranger {
+    fn may_be(&self, to: Option<UserId>, text: Hash, now: Timestamp) -> bool {
+        let age = u128::from(now.millis().saturating_sub(self.at.millis()));
+        let is_over = age >= RETRY_LIFETIME.as_millis();
+        !is_over && self.to == to && self.text.is_none_or(|said| said == text)
+    }
+}
+
+fn hash_of(text: &str) -> Hash {
+    half(Sha256::new().chain_update(text))
+}
+
 impl App {
-    /// What the caller has sent under the key already.
+    /// The answer to a message that was sent under its key already; 422 if another one was, or if
+    /// this one may have been and nobody can tell.
     pub(super) fn first_answer(
         &mut self,
-        user: UserId,
-        once: Once,
+        message: &Keyed,
         now: Timestamp,
-    ) -> Result<Option<FirstAnswer>, StoreError> {
-        self.store.first_answer(RetryOf { user, key: once.key }, now)
+        answer: impl FnOnce(MessageId) -> Reply,
+    ) -> Result<Option<Reply>, Failure> {
+        let &Keyed { from: user, once, unkeyed, .. } = message;
+        for (key, fingerprint) in [(once.key, once.fingerprint), (unkeyed.key, unkeyed.fingerprint)]
+        {
+            if let Some(first) = self.store.first_answer(RetryOf { user, key }, now)? {
+                return Ok(Some(replayed(fingerprint, first, answer)?));
+            }
+        }
+        let strangers = self.strangers_of(user, once.secret, now)?;
+        if strangers.is_empty() {
+            return Ok(None);
+        }
+        let text = hash_of(message.text.as_str());
+        if strangers.iter().any(|it| it.may_be(message.to, text, now)) {
+            let why = "this message was sent under an Idempotency-Key that cannot be compared with \
+                       any more: see whether it is there, and send it without a key if it is not";
+            return Err(Problem::new(problem::IDEMPOTENCY_KEY_REUSED, why).into());
+        }
+        Ok(None)
+    }
+
+    /// There are no more of them than when they were first asked for.
+    fn strangers_of(
+        &mut self,
+        user: UserId,
+        secret: Hash,
+        now: Timestamp,
+    ) -> Result<&[Stranger], StoreError> {
+        if !self.strangers.of.contains_key(&user) {
+            let mut found = Vec::new();
+            for first in sent_under_other_secrets(&mut *self.store, user, secret, now)? {
+                let Some(message) = self.store.message(first.message)? else { continue };
+                let is_original = message.revision().is_none();
+                let text = is_original.then(|| hash_of(message.text()));
+                found.push(Stranger { at: first.at, to: message.to, text });
+            }
+            self.strangers.held += found.len().max(1);
+            if self.strangers.held > MAX_STRANGERS {
+                self.strangers = Strangers { held: found.len().max(1), ..Strangers::default() };
+            }
+            self.strangers.of.insert(user, found);
+        }
+        Ok(self.strangers.of.get(&user).map_or(&[], Vec::as_slice))
     }
 }
 
 /// Marks the answer that was given first, if it was to the same request; 422 if not.
 pub(super) fn replayed(
-    once: Once,
+    fingerprint: Hash,
     first: FirstAnswer,
     answer: impl FnOnce(MessageId) -> Reply,
 ) -> Result<Reply, Problem> {
-    if first.fingerprint != once.fingerprint {
+    if first.fingerprint != fingerprint {
         let why = "another message was sent under this Idempotency-Key";
         return Err(Problem::new(problem::IDEMPOTENCY_KEY_REUSED, why));
     }
@@ -105,7 +223,7 @@ mod tests {
     use crate::api::{Body, Outcome, Settings};
     use crate::auth::tokens::Tokens;
     use crate::model::{Epoch, Timestamp, Username};
-    use crate::store::{Backend, MAX_RETRIES, MemoryStore, NewUser};
+    use crate::store::{Backend, Fact, MAX_RETRIES, MemoryStore, NewMessage, NewUser, Restored};
     use crate::sys::{Clock, SeededEntropy};
 
     /// Tells the time that it is given.
@@ -200,6 +318,86 @@ mod tests {
         assert_eq!(stage.say("k", "hello"), (201, 0, true), "also where no more are left");
         stage.clock.0.store(BEGUN + DAY / 2, Ordering::SeqCst);
         assert_eq!(stage.say("l", "other"), (201, 2, false), "what was refused is not remembered");
+    }
+
+    /// What is kept of a request is nothing that could be computed from a guess at it.
+    #[test]
+    fn what_is_kept_needs_a_secret() {
+        let mut stage = Stage::new("off");
+        stage.say("k", "hello");
+        let facts = stage.app.store.facts(None, usize::MAX).unwrap();
+        assert_eq!(facts.len(), 2);
+        let kept = serde_json::to_string(&facts).unwrap();
+        let receiver = 0_u64.to_le_bytes();
+        for guess in [
+            Sha256::new().chain_update("k"),
+            Sha256::new().chain_update("hello"),
+            Sha256::new().chain_update(receiver).chain_update("hello"),
+        ] {
+            assert!(!kept.contains(&half(guess).to_string()), "{kept}");
+        }
+        // Nor do two keys have anything in common for the same message.
+        stage.say("l", "hello");
+        let facts = stage.app.store.facts(None, usize::MAX).unwrap();
+        let prints: Vec<_> = facts
+            .iter()
+            .filter_map(|fact| match fact {
+                Fact::KeyedRetry { is: Some(is), .. } => Some(is.fingerprint),
+                _ => None,
+            })
+            .collect();
+        assert!(matches!(prints[..], [one, other] if one != other));
+    }
+
+    /// As versions before wrote it: good for the rest of its day.
+    #[test]
+    fn what_was_kept_without_a_secret_is_compared_until_it_is_over() {
+        let mut stage = Stage::new("off");
+        assert_eq!(stage.say("", "hello"), (201, 0, false));
+        let receiver = 0_u64.to_le_bytes();
+        let fingerprint = half(Sha256::new().chain_update(receiver).chain_update("hello"));
+        let first = FirstAnswer {
+            fingerprint,
+            message: MessageId::FIRST,
+            at: Timestamp::from_millis(BEGUN),
+        };
+        let of = RetryOf { user: UserId::FIRST, key: half(Sha256::new().chain_update("k")) };
+        let fact = Fact::Retry { of, is: Some(first) };
+        stage.app.store.restore(Restored::Fact(fact)).unwrap();
+        assert_eq!(stage.say("k", "hello"), (201, 0, true));
+        assert_eq!(stage.say("k", "other").0, 422);
+        stage.clock.0.store(BEGUN + DAY, Ordering::SeqCst);
+        assert_eq!(stage.say("k", "other"), (201, 1, false));
+    }
+
+    /// With another secret nobody can tell whether a key is the same, and nothing is posted twice for
+    /// it without a word.
+    #[test]
+    fn what_was_sent_under_another_secret_is_told_by_the_message() {
+        let mut stage = Stage::new("off");
+        let secret = RequestKey::of(b"another secret, of before or elsewhere");
+        let bob = UserId::new(2);
+        for (to, text, key) in [(None, "hello", "k"), (bob, "edited", "l"), (bob, "psst", "m")] {
+            let text = MessageText::parse(text.into()).unwrap();
+            let request = Request {
+                idempotency_key: Some(key.into()),
+                ..Request::new("POST", "/api/messages", Ipv4Addr::LOCALHOST.into())
+            };
+            let keyed = keyed(&secret, &request, UserId::FIRST, to, &text).unwrap().unwrap();
+            let sent_at = Timestamp::from_millis(BEGUN);
+            let new = NewMessage { from: UserId::FIRST, to, text, sent_at };
+            stage.app.store.post_once(new, keyed.once).unwrap().unwrap();
+        }
+        for key in ["k", "l", "fresh"] {
+            assert_eq!(stage.say(key, "hello").0, 422, "{key}: it may have been sent");
+        }
+        assert_eq!(stage.say("k", "something else"), (201, 3, false));
+        assert_eq!(stage.say("k", "something else"), (201, 3, true), "from now on it is known");
+        assert_eq!(stage.say("k", "psst").0, 422, "of the key that is in use now");
+        assert_eq!(stage.say("fresh", "psst"), (201, 4, false), "that was for somebody else");
+        assert_eq!(stage.say("", "hello"), (201, 5, false), "without a key it is posted");
+        stage.clock.0.store(BEGUN + DAY, Ordering::SeqCst);
+        assert_eq!(stage.say("k", "hello"), (201, 6, false), "all of it is over");
     }
 
     fn read(field: &str) -> Option<String> {

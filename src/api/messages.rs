@@ -309,13 +309,14 @@ fn post(
     let from = call.caller;
     let text = text.required("text")?;
     let text = MessageText::parse(text).map_err(|why| Problem::field("text", why))?;
-    let once = idempotency::once(call.request, to, &text)?;
+    let keyed = idempotency::keyed(app.tokens.requests(), call.request, from, to, &text)?;
     let sent_at = app.clock.now();
-    if let Some(once) = once
-        && let Some(first) = app.first_answer(from, once, sent_at)?
+    if let Some(keyed) = &keyed
+        && let Some(reply) = app.first_answer(keyed, sent_at, posted)?
     {
-        return Ok(Outcome::Reply(replayed(once, first, posted)?));
+        return Ok(Outcome::Reply(reply));
     }
+    let once = keyed.map(|keyed| keyed.once);
     app.expect_welcome(from, to)?;
     let standing = app.limiters.messages.count(from, &*app.clock)?;
     let new = NewMessage { from, to, text, sent_at };
@@ -332,7 +333,7 @@ fn post(
         (Some(Sent::Now(id)), _) => Ok(Outcome::Reply(posted(id).with_standing(standing))),
         // Another server on the same store was quicker.
         (Some(Sent::Before(first)), Some(once)) => {
-            Ok(Outcome::Reply(replayed(once, first, posted)?))
+            Ok(Outcome::Reply(replayed(once.fingerprint, first, posted)?))
         }
         _ => Err(no_such_user().into()),
     }

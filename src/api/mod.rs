@@ -51,6 +51,7 @@ use client::Proxies;
 use content::{Extent, Rendering};
 use conversations::ReadMark;
 use cors::Cors;
+use idempotency::Strangers;
 use limits::{Limiters, Limits};
 use live::Live;
 pub use live::Revoked;
@@ -77,6 +78,8 @@ pub struct App {
     happened: Vec<(Topic, EventId)>,
     /// What was marked as read since somebody last asked.
     read_marks: Vec<ReadMark>,
+    /// What was sent under keys that cannot be compared any more.
+    strangers: Strangers,
     failure: Option<StoreError>,
 }
 
@@ -360,6 +363,7 @@ impl App {
             epochs,
             happened: Vec::new(),
             read_marks: Vec::new(),
+            strangers: Strangers::default(),
             failure,
         }
     }

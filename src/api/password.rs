@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::accounts::check_password;
+use super::accounts::{check_password, report_costly_hash};
 use super::body::{self, Given};
 use super::contract::{Answer, Operation, Shape, Tag};
 use super::limits::Attempt;
@@ -76,6 +76,7 @@ struct Claimant {
 fn claim(app: &mut App, call: &Call<'_>) -> Result<Claimant, Failure> {
     let user = app.store.user(call.caller)?.ok_or_else(no_such_user)?;
     let (name, hash) = (user.name.clone(), user.password_hash.clone());
+    report_costly_hash(call.caller, &hash);
     let attempt = app.limiters.begin_login(name.as_str(), call.request.client, &*app.clock)?;
     Ok(Claimant { hash, attempt })
 }

@@ -2,6 +2,8 @@
 
 use argon2::{Config, Variant, Version};
 
+use crate::model::{HASH_LANES, HASH_MEMORY_KIB, HASH_PASSES, asks_too_much};
+
 /// Bytes of salt in a hash (RFC 9106, section 3.1, recommends 16).
 pub const SALT_BYTES: usize = 16;
 
@@ -10,14 +12,14 @@ pub const SALT_BYTES: usize = 16;
 const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1\
     $AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// The least that OWASP's password storage cheat sheet recommends: 19 MiB, two passes, one lane.
+/// 19 MiB, two passes, one lane. No hash that asks for more is ever verified.
 fn config() -> Config<'static> {
     Config {
         variant: Variant::Argon2id,
         version: Version::Version13,
-        mem_cost: 19 * 1024,
-        time_cost: 2,
-        lanes: 1,
+        mem_cost: HASH_MEMORY_KIB,
+        time_cost: HASH_PASSES,
+        lanes: HASH_LANES,
         hash_length: 32,
         ..Config::default()
     }
@@ -29,9 +31,11 @@ pub fn hash(password: &str, salt: [u8; SALT_BYTES]) -> Result<Box<str>, argon2::
 }
 
 /// Whether the password is the one that was hashed. `None` stands for an unknown user: `false`,
-/// and as long in coming.
+/// and as long in coming. So is a hash that asks for more memory or time than this server's own: its
+/// parameters would be taken at their word, and could take all the memory there is.
 #[must_use]
 pub fn verify(hash: Option<&str>, password: &str) -> bool {
+    let hash = hash.filter(|hash| !asks_too_much(hash));
     let verified = argon2::verify_encoded(hash.unwrap_or(NOBODYS_HASH), password.as_bytes());
     hash.is_some() && verified.unwrap_or(false)
 }
@@ -47,6 +51,18 @@ mod tests {
         assert!(!verify(Some(&hash), "correct horsE"));
         assert!(!verify(Some("not a hash"), "correct horse"));
         assert!(!verify(None, "correct horse"));
+    }
+
+    /// One lane more, and so as harmless as a hash of its own parameters would be.
+    #[test]
+    fn a_hash_that_asks_for_more_is_not_computed() {
+        let more = Config { lanes: HASH_LANES + 1, ..config() };
+        let hash = argon2::hash_encoded(b"correct horse", &[3; SALT_BYTES], &more).unwrap();
+        assert!(argon2::verify_encoded(&hash, b"correct horse").unwrap());
+        assert!(!verify(Some(&hash), "correct horse"));
+        let fewer = Config { mem_cost: 64, time_cost: 1, ..config() };
+        let hash = argon2::hash_encoded(b"correct horse", &[3; SALT_BYTES], &fewer).unwrap();
+        assert!(verify(Some(&hash), "correct horse"), "of an older version, say");
     }
 
     /// Otherwise an unknown user would be answered in another time.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 
+use super::request_key::RequestKey;
 use crate::model::{Epoch, SessionId, Timestamp, UserId};
 
 /// Length of a random secret, and the least a given one must have, in bytes: as long as the hash
@@ -62,6 +63,7 @@ pub struct Tokens {
     validation: Validation,
     ttl_seconds: u64,
     epoch: Epoch,
+    requests: RequestKey,
     /// Tokens whose signature was good, so that it need not be checked with every request of a
     /// client: that would take longer than most requests do.
     verified: HashMap<Box<str>, Admitted>,
@@ -87,8 +89,15 @@ impl Tokens {
             validation,
             ttl_seconds,
             epoch,
+            requests: RequestKey::of(secret),
             verified: HashMap::new(),
         }
+    }
+
+    /// Hashes requests with a key made of the secret.
+    #[must_use]
+    pub fn requests(&self) -> &RequestKey {
+        &self.requests
     }
 
     /// `exp - iat` of every token.

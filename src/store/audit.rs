@@ -1,13 +1,49 @@
-//! What records must be to each other, whatever they are kept in.
+//! What records must be to each other and in themselves, whatever they are kept in: the one
+//! validation that a check of a store, an import and the verification of a backup have in common.
+//! What it refuses no server has written, and would break what its owner asks for later, or what
+//! others do.
 //!
-//! Holds all names and the ids of all sessions in memory, and no messages.
+//! Holds all names, the ids of all sessions and of all messages in memory, and no text.
+//!
+//! # What is tolerated
+//!
+//! Limits become stricter, and what was written before stays readable and importable:
+//!
+//! * names of up to [`rules::MAX_NAME_BYTES`] that cannot be registered any more, in any script, unless they
+//!   hold control characters or are those that ended accounts are shown under;
+//! * texts that cannot be posted any more: blank ones, and such with U+0000. Only the length is limited,
+//!   as a page's is by it;
+//! * password hashes of fewer passes or less memory, of another variant, and strings that are no hash:
+//!   nobody can log in with them;
+//! * read marks of conversations in which nothing was said, and beyond the last message of one, up to
+//!   the highest id that was given out;
+//! * blocks, read marks and keys of accounts that have ended, and keys of messages that are deleted;
+//! * revisions behind a deletion, and by others than the author: operators are not in the store;
+//! * times in any order and in the future, as clocks are set: sessions that have expired or last for
+//!   years, messages from before their authors' registration or from after their end. In a log the end
+//!   of an account is judged by the order of records, which an export does not keep.
+
+mod rules;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::record::Record;
-use super::{Counters, Ended, Epochs, Fact, MAX_PAST_EPOCHS};
-use crate::model::{Epoch, MAX_SESSIONS, Message, SessionId, UserId};
+use super::account::AccountState;
+use super::fact::Fact;
+use super::record::{Acted, Record};
+use super::retry::MAX_RETRIES;
+use super::{Counters, Ended, Epochs, MAX_PAST_EPOCHS};
+use crate::model::{
+    Epoch, MAX_ID, MAX_SESSIONS, Message, MessageId, MessageText, Revision, SessionId, UserId,
+};
+
+/// So many facts are joined to one record at most. What remembers a key takes six; what changes a
+/// password or blocks an account takes the most, [`MAX_SESSIONS`] and two.
+pub(super) const MAX_JOINED: usize = 64;
+const _: () = assert!(MAX_SESSIONS + 2 <= MAX_JOINED);
+
+/// Why a record is refused.
+type Why = &'static str;
 
 /// How much there is of everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,40 +77,70 @@ pub(super) struct Audit {
     names: HashSet<String>,
     /// Ascending.
     users: Vec<UserId>,
+    messages: Fixed,
+    /// Messages whose text was erased, so that a later revision has to say what became of it.
+    erased: HashSet<MessageId>,
     sessions: HashMap<UserId, HashSet<SessionId>>,
     past_epochs: HashMap<Epoch, Ended>,
+    /// The first and the last place in the order of each user's keys.
+    turns: HashMap<UserId, (u64, u64)>,
+    ended: HashSet<UserId>,
+    blocked: HashSet<UserId>,
+    /// How many facts are one with a record that has not come yet.
+    joined: usize,
     /// Whether records are missing.
     has_gaps: bool,
 }
 
+/// A checksum of what no revision changes, by message.
+#[derive(Debug, Default)]
+struct Fixed {
+    /// Ascending.
+    ids: Vec<MessageId>,
+    checksums: Vec<u32>,
+}
+
+impl Fixed {
+    fn push(&mut self, message: &Message) {
+        self.ids.push(message.id);
+        self.checksums.push(Fixed::checksum(message));
+    }
+
+    fn get(&self, id: MessageId) -> Option<u32> {
+        self.ids.binary_search(&id).ok().map(|place| self.checksums[place])
+    }
+
+    fn checksum(message: &Message) -> u32 {
+        let to = message.to.map_or(0, UserId::get);
+        let fields = [message.from.get(), to, message.sent_at.millis()];
+        fields.iter().fold(0, |crc, field| crc32c::crc32c_append(crc, &field.to_le_bytes()))
+    }
+}
+
 impl Audit {
-    /// The next record. What is refused here no store takes, and no store has written.
-    pub(super) fn take(&mut self, record: &Record) -> Result<(), &'static str> {
-        let admitted = self.counters.admit(record.step());
-        admitted.map_err(|_| "an id is out of order")?;
-        match record {
-            Record::User(user) => {
-                self.counts.users += 1;
-                self.users.push(user.id);
-                if !self.names.insert(user.name.folded()) {
-                    return Err("the user's name is taken");
-                }
-            }
-            Record::Message(Message { to: None, .. }) => self.counts.general += 1,
-            Record::Message(_) => self.counts.private += 1,
-            Record::Revision(_) => self.counts.revisions += 1,
-            Record::Act(acted) => {
-                self.counts.acts += 1;
-                self.expect_users(acted.users(), "the act is of a user who does not exist")?;
-            }
-            Record::Fact { fact, .. } => {
-                self.expect_users(fact.users(), "the fact is of a user who does not exist")?;
-                self.session(fact)?;
-                self.past_epoch(fact)?;
-            }
-            Record::Counters(_) => {}
+    /// The next record. Where one is refused, and somebody goes on all the same, it counts.
+    pub(super) fn take(&mut self, record: &Record) -> Result<(), Why> {
+        self.counters.admit(record.step()).map_err(|_| "an id is out of order")?;
+        let judged = self.judge(record);
+        self.note(record);
+        judged
+    }
+
+    /// Whether everything is there that what came before needs.
+    pub(super) fn finish(&self) -> Result<(), Why> {
+        if self.joined > 0 {
+            return Err("the record is missing that the last ones are one with");
         }
-        Ok(())
+        self.expect_texts()
+    }
+
+    /// Whether every text that was erased had its place taken.
+    pub(super) fn expect_texts(&self) -> Result<(), Why> {
+        if self.erased.is_empty() || self.has_gaps {
+            Ok(())
+        } else {
+            Err("a message has no text, and nothing took its place")
+        }
     }
 
     /// Records are missing here: what depends on them cannot be judged from now on.
@@ -82,65 +148,13 @@ impl Audit {
         self.has_gaps = true;
     }
 
-    fn expect_users(
-        &self,
-        users: [Option<UserId>; 2],
-        why: &'static str,
-    ) -> Result<(), &'static str> {
-        let all_there = users.into_iter().flatten().all(|user| self.knows(user));
-        if all_there || self.has_gaps { Ok(()) } else { Err(why) }
-    }
-
-    fn session(&mut self, fact: &Fact) -> Result<(), &'static str> {
-        let Fact::Session { of, is } = fact else { return Ok(()) };
-        let there = self.sessions.entry(of.user).or_default();
-        if is.is_none() {
-            there.remove(&of.id);
-        } else if there.len() < MAX_SESSIONS || there.contains(&of.id) {
-            there.insert(of.id);
-        } else if !self.has_gaps {
-            return Err("the user has more sessions than there can be");
-        }
-        Ok(())
-    }
-
-    fn past_epoch(&mut self, fact: &Fact) -> Result<(), &'static str> {
-        let Fact::PastEpoch { of, is } = fact else { return Ok(()) };
-        let there = &mut self.past_epochs;
-        match is {
-            None => drop(there.remove(&of.epoch)),
-            Some(ended) if there.len() < MAX_PAST_EPOCHS || there.contains_key(&of.epoch) => {
-                there.insert(of.epoch, *ended);
-            }
-            Some(_) if self.has_gaps => {}
-            Some(_) => return Err("there are more epochs of the past than are remembered"),
-        }
-        Ok(())
-    }
-
     /// Refuses what no chain of restores leaves behind in a store of epoch `current`.
-    pub(super) fn expect_epochs(&self, current: Epoch) -> Result<(), &'static str> {
+    pub(super) fn expect_epochs(&self, current: Epoch) -> Result<(), Why> {
         if self.has_gaps {
             return Ok(());
         }
         let past = self.past_epochs.iter().map(|(epoch, ended)| (*epoch, *ended)).collect();
         Epochs::new(past).expect_sense(current, self.counters)
-    }
-
-    /// Whether the parties of a message exist. Stores take them from their callers, and an import
-    /// from its file; so it is wrong where they do not, but nothing is unreadable.
-    pub(super) fn parties(&self, message: &Message) -> Result<(), &'static str> {
-        if !self.knows(message.from) {
-            return Err("the message's author does not exist");
-        }
-        if message.to.is_some_and(|to| !self.knows(to)) {
-            return Err("the message's receiver does not exist");
-        }
-        Ok(())
-    }
-
-    fn knows(&self, id: UserId) -> bool {
-        self.users.binary_search(&id).is_ok()
     }
 
     pub(super) fn counters(&self) -> Counters {
@@ -150,101 +164,214 @@ impl Audit {
     pub(super) fn counts(&self) -> Counts {
         self.counts
     }
+
+    fn judge(&self, record: &Record) -> Result<(), Why> {
+        if self.joined > MAX_JOINED {
+            return Err("too many records are one");
+        }
+        match record {
+            Record::User(user) => {
+                rules::user(user)?;
+                let taken = self.names.contains(&user.name.folded());
+                if taken { Err("the user's name is taken") } else { Ok(()) }
+            }
+            Record::Message(message) => {
+                rules::text(message.text())?;
+                self.parties(message)
+            }
+            Record::Revision(message) => self.revision(message),
+            Record::Act(Acted { by, .. }) => {
+                self.expect(record_users(record), "the act is of a user who does not exist")?;
+                self.expect_open(*by, "the act is of a user whose account has ended")
+            }
+            Record::Fact { fact, .. } => {
+                rules::fact(fact)?;
+                self.expect(record_users(record), "the fact is of a user who does not exist")?;
+                if self.has_gaps { Ok(()) } else { self.fact(fact) }
+            }
+            Record::Counters(_) => Ok(()),
+        }
+    }
+
+    fn parties(&self, message: &Message) -> Result<(), Why> {
+        let Message { from, to, .. } = *message;
+        self.expect([Some(from), None], "the message's author does not exist")?;
+        self.expect([to, None], "the message's receiver does not exist")?;
+        self.expect_open(from, "the account of the message's author has ended")?;
+        let receiver = "the account of the message's receiver has ended";
+        to.map_or(Ok(()), |to| self.expect_open(to, receiver))
+    }
+
+    fn revision(&self, message: &Message) -> Result<(), Why> {
+        rules::text(message.text())?;
+        let Some(Revision { by, .. }) = message.revision() else {
+            return Err("the revision says nothing");
+        };
+        self.expect([Some(*by), None], "the revision is by a user who does not exist")?;
+        self.expect_open(*by, "the revision is by a user whose account has ended")?;
+        match self.messages.get(message.id) {
+            _ if self.has_gaps => Ok(()),
+            None => Err("the revision is of a message that is not there"),
+            Some(fixed) if fixed == Fixed::checksum(message) => Ok(()),
+            Some(_) => Err("the revision is of another message"),
+        }
+    }
+
+    /// What a fact says beside what came before.
+    fn fact(&self, fact: &Fact) -> Result<(), Why> {
+        match fact {
+            Fact::Session { of, is: Some(_) } => {
+                self.expect_open(of.user, "the session is of an account that has ended")?;
+                if self.blocked.contains(&of.user) {
+                    return Err("the session is of an account that is blocked");
+                }
+                let there = self.sessions.get(&of.user);
+                if there.is_some_and(|it| it.len() >= MAX_SESSIONS && !it.contains(&of.id)) {
+                    return Err("the user has more sessions than there can be");
+                }
+                Ok(())
+            }
+            Fact::Account { of, is: Some(AccountState::Password { .. }) } => {
+                self.expect_open(of.user, "the password is of an account that has ended")
+            }
+            Fact::Account { of, is: Some(AccountState::Ended { .. }) } => {
+                self.expect_no_session(of.user, "an account that has ended has a session")
+            }
+            Fact::AccountBlock { of, is: Some(_) } => {
+                self.expect_no_session(of.user, "an account that is blocked has a session")
+            }
+            Fact::ReadMark { is: Some(is), .. } if is.up_to.get() >= self.counters.next_event => {
+                Err("the read mark is beyond all messages")
+            }
+            // It comes before the message that it is one with.
+            Fact::Retry { is: Some(is), .. } if is.message.get() > self.counters.next_event => {
+                Err("the key is of a message that is not there")
+            }
+            Fact::KeyedRetry { is: Some(is), .. }
+                if is.message.get() > self.counters.next_event =>
+            {
+                Err("the key is of a message that is not there")
+            }
+            Fact::RetryOrder { of, is: Some(_) } => self.turn(of.user, of.number),
+            Fact::PastEpoch { of, is: Some(_) } => {
+                let there = &self.past_epochs;
+                if there.len() >= MAX_PAST_EPOCHS && !there.contains_key(&of.epoch) {
+                    return Err("there are more epochs of the past than are remembered");
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Places ascend, and only the last [`MAX_RETRIES`] are in use: what comes behind the highest
+    /// number there is could never be given out.
+    fn turn(&self, user: UserId, number: u64) -> Result<(), Why> {
+        let far = "a user's keys are out of order, or more than there can be";
+        let fits = match self.turns.get(&user) {
+            Some((first, last)) => number > *last && number - first < MAX_RETRIES,
+            None => true,
+        };
+        if fits && number <= MAX_ID { Ok(()) } else { Err(far) }
+    }
+
+    fn note(&mut self, record: &Record) {
+        self.joined = match record {
+            Record::Fact { joined: true, .. } => self.joined + 1,
+            _ => 0,
+        };
+        match record {
+            Record::User(user) => {
+                self.counts.users += 1;
+                self.users.push(user.id);
+                self.names.insert(user.name.folded());
+            }
+            Record::Message(message) => {
+                match message.to {
+                    None => self.counts.general += 1,
+                    Some(_) => self.counts.private += 1,
+                }
+                self.messages.push(message);
+                if message.text().is_empty() {
+                    self.erased.insert(message.id);
+                }
+            }
+            Record::Revision(message) => {
+                self.counts.revisions += 1;
+                let text = message.revision().and_then(|revision| revision.text.as_ref());
+                match text.map(MessageText::as_str) {
+                    Some("") => self.erased.insert(message.id),
+                    _ => self.erased.remove(&message.id),
+                };
+            }
+            Record::Act(_) => self.counts.acts += 1,
+            Record::Fact { fact, .. } => self.note_fact(fact),
+            Record::Counters(_) => {}
+        }
+    }
+
+    fn note_fact(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Session { of, is } => {
+                let there = self.sessions.entry(of.user).or_default();
+                match is {
+                    Some(_) => there.insert(of.id),
+                    None => there.remove(&of.id),
+                };
+                if there.is_empty() {
+                    self.sessions.remove(&of.user);
+                }
+            }
+            Fact::Account { of, is: Some(AccountState::Ended { .. }) } => {
+                self.ended.insert(of.user);
+            }
+            Fact::AccountBlock { of, is } => {
+                match is {
+                    Some(_) => self.blocked.insert(of.user),
+                    None => self.blocked.remove(&of.user),
+                };
+            }
+            Fact::PastEpoch { of, is } => {
+                match is {
+                    Some(ended) => self.past_epochs.insert(of.epoch, *ended),
+                    None => self.past_epochs.remove(&of.epoch),
+                };
+            }
+            Fact::RetryOrder { of, is } => {
+                let number = of.number.min(MAX_ID);
+                let (first, last) = self.turns.entry(of.user).or_insert((number, number));
+                match is {
+                    Some(_) => *last = number.max(*last),
+                    None => *first = (number + 1).max(*first),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn expect(&self, users: [Option<UserId>; 2], why: Why) -> Result<(), Why> {
+        let mut users = users.into_iter().flatten();
+        let all_there = users.all(|user| self.users.binary_search(&user).is_ok());
+        if all_there || self.has_gaps { Ok(()) } else { Err(why) }
+    }
+
+    fn expect_open(&self, user: UserId, why: Why) -> Result<(), Why> {
+        if self.ended.contains(&user) && !self.has_gaps { Err(why) } else { Ok(()) }
+    }
+
+    fn expect_no_session(&self, user: UserId, why: Why) -> Result<(), Why> {
+        if self.sessions.contains_key(&user) { Err(why) } else { Ok(()) }
+    }
+}
+
+/// Those whom an act or a fact is about, and who made it so.
+fn record_users(record: &Record) -> [Option<UserId>; 2] {
+    match record {
+        Record::Act(acted) => acted.users(),
+        Record::Fact { fact, .. } => fact.users(),
+        _ => [None, None],
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Act, Content, EventId, MessageId, MessageText, Timestamp, User, Username};
-    use crate::store::{Acted, Begun, SessionOf};
-
-    fn user(id: u64, name: &str) -> Record {
-        Record::User(User {
-            id: UserId::new(id).unwrap(),
-            name: Username::parse(name).unwrap(),
-            password_hash: "-".into(),
-            created_at: Timestamp::from_millis(1),
-            ended_at: None,
-        })
-    }
-
-    fn message(id: u64, from: u64, to: u64) -> Message {
-        Message {
-            id: MessageId::new(id).unwrap(),
-            from: UserId::new(from).unwrap(),
-            to: UserId::new(to),
-            content: Content::Original(MessageText::parse("x".into()).unwrap()),
-            sent_at: Timestamp::from_millis(1),
-        }
-    }
-
-    #[test]
-    fn records_are_counted_and_held_to_the_rules() {
-        let mut audit = Audit::default();
-        audit.take(&user(1, "ann")).unwrap();
-        audit.take(&user(3, "bob")).unwrap();
-        for (id, to) in [(0, 0), (5, 3), (6, 0)] {
-            audit.take(&Record::Message(message(id, 1, to))).unwrap();
-        }
-        assert_eq!(
-            audit.counts(),
-            Counts { users: 2, general: 2, private: 1, revisions: 0, acts: 0 }
-        );
-        assert_eq!(audit.counters(), Counters { next_user: 4, next_event: 7 });
-        for (refused, why) in [
-            (user(3, "carol"), "an id is out of order"),
-            (Record::Message(message(6, 1, 0)), "an id is out of order"),
-            (Record::Counters(Counters { next_user: 4, next_event: 6 }), "an id is out of order"),
-            (user(4, "BOB"), "the user's name is taken"),
-        ] {
-            assert_eq!(audit.take(&refused), Err(why));
-        }
-        audit.take(&Record::Counters(Counters { next_user: 9, next_event: 9 })).unwrap();
-        assert_eq!(audit.counters(), Counters { next_user: 9, next_event: 9 });
-    }
-
-    #[test]
-    fn what_is_about_nobody_is_told_unless_records_are_missing() {
-        let at = Timestamp::from_millis(1);
-        let session = |user, number| Record::Fact {
-            fact: Fact::Session {
-                of: SessionOf { user: UserId::new(user).unwrap(), id: SessionId([number; 16]) },
-                is: Some(Begun { at, expires_at: at, user_agent: "".into() }),
-            },
-            joined: false,
-        };
-        let act = |event| {
-            let (event, by) = (EventId::new(event).unwrap(), UserId::new(2).unwrap());
-            Record::Act(Acted { event, by, at, act: Act::CloseRegistration })
-        };
-        let mut audit = Audit::default();
-        audit.take(&user(1, "ann")).unwrap();
-        let most = u8::try_from(MAX_SESSIONS).unwrap();
-        for number in (0..most).chain([0]) {
-            audit.take(&session(1, number)).unwrap();
-        }
-        for (refused, why) in [
-            (session(1, most), "the user has more sessions than there can be"),
-            (session(2, 0), "the fact is of a user who does not exist"),
-            (act(0), "the act is of a user who does not exist"),
-        ] {
-            assert_eq!(audit.take(&refused), Err(why));
-        }
-        audit.lose_track();
-        for good in [session(1, most), session(2, 0), act(1)] {
-            audit.take(&good).unwrap();
-        }
-    }
-
-    #[test]
-    fn who_writes_and_who_is_written_to_must_exist() {
-        let mut audit = Audit::default();
-        audit.take(&user(1, "ann")).unwrap();
-        audit.take(&user(3, "bob")).unwrap();
-        for good in [message(0, 1, 0), message(0, 3, 1), message(0, 3, 3)] {
-            audit.parties(&good).unwrap();
-        }
-        assert_eq!(audit.parties(&message(0, 2, 0)), Err("the message's author does not exist"));
-        assert_eq!(audit.parties(&message(0, 1, 4)), Err("the message's receiver does not exist"));
-    }
-}
+mod tests;

@@ -16,10 +16,12 @@ use super::record::Record;
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
 use super::transfer::{Summary, TransferError};
 use super::{Backend, Progress, RestoreError, account, epochs};
-use crate::model::{Epoch, Event, EventId, MessageId};
+use crate::model::{Epoch, Event, EventId, MessageId, Timestamp};
 
 /// How much is synced at once. The index takes so much the faster the more it is told at a time.
 const SYNC_BYTES: u64 = 1024 * 1024;
+/// When an export is made of which only the digest is wanted: that is the same at all times.
+const NO_TIME: Timestamp = Timestamp::MAX;
 
 /// Says what is in a backup, or what is wrong with it. `again` gives it once more, from its
 /// beginning: the digest is an export's, in which all accounts come first, each with what became of
@@ -32,7 +34,7 @@ pub fn verify<R: Read>(
 ) -> Result<Summary, TransferError> {
     let mut reader = Reader::begin(source)?;
     let origin = Origin { epoch: reader.epoch, purpose: Purpose::Move };
-    let mut lines = Writer::begin(io::sink(), origin)?;
+    let mut lines = Writer::begin(io::sink(), origin, NO_TIME)?;
     let (mut audit, mut facts) = (Audit::default(), Facts::default());
     let mut revised: HashMap<MessageId, EventId> = HashMap::new();
     progress.begin("verifying", len.unwrap_or(0));
@@ -47,6 +49,7 @@ pub fn verify<R: Read>(
         }
         progress.advance(reader.stream.position());
     }
+    audit.finish().map_err(|why| wrong(reader.stream.position(), why))?;
     progress.end();
     audit.expect_epochs(origin.epoch).map_err(|why| wrong(reader.stream.position(), why))?;
     let mut reader = Reader::begin(again()?)?;
@@ -96,7 +99,9 @@ pub(super) fn restore(
     store.adopt(epoch_for(origin)).map_err(|why| refused(0, why))?;
     progress.begin("importing", len.unwrap_or(0));
     let mut synced = 0;
+    let mut audit = Audit::default();
     while let Some((at, record)) = reader.next()? {
+        audit.take(&record).map_err(|why| wrong(at, why))?;
         store.restore(record.into()).map_err(|why| refused(at, why))?;
         if at - synced >= SYNC_BYTES {
             synced = at;
@@ -105,11 +110,11 @@ pub(super) fn restore(
         }
     }
     let end = reader.stream.position();
+    audit.finish().map_err(|why| wrong(end, why))?;
     epochs::expect_sense(store, origin.epoch).map_err(|why| refused(end, why))?;
     store.sync()?;
     progress.end();
-    let exported = Origin { purpose: Purpose::Move, ..origin };
-    let summary = export::export_as(exported, store, &mut io::sink(), progress)?;
+    let summary = export::export_as(origin, store, &mut io::sink(), NO_TIME, progress)?;
     Ok((summary, origin))
 }
 

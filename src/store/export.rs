@@ -1,15 +1,17 @@
 //! A store as JSON lines, ids and hashes kept.
 //!
 //! The first line says what follows, then come all accounts in order of id, then all that happened,
-//! to messages and in the house, in order, then all facts in order of subject, and at last a line with the counts and
-//! the SHA-256 of every byte before it and of the counters. A file that was cut short or changed is
-//! refused.
+//! to messages and in the house, in order, then all facts in order of subject, and at last a line with
+//! the counts and two digests. One is of every byte before it: a file that was cut short or changed is
+//! refused. The other says what is in the store, and so leaves out what passes by itself: the time of
+//! the export, which is in the first line, and the keys under which messages were sent, of which an
+//! export has those that are not over at that time. So a store has one digest, whenever it is
+//! exported, imported and exported again.
 //!
 //! A text that was replaced or deleted is not in an export: of a message's lines only the last has
 //! its text, those before it an empty one.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Read, Write};
 use std::mem;
@@ -17,7 +19,10 @@ use std::mem;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::audit::Audit;
 use super::import::{Origin, Purpose};
+use super::record::Record;
+use super::retry::{Question, Sieve, is_passing};
 use super::transfer::{Summary, TransferError};
 use super::{Acted, Backend, Counters, Fact, Progress, Restored, epochs};
 use crate::model::{
@@ -26,8 +31,8 @@ use crate::model::{
 };
 
 /// The version of the lines below. A higher one is refused, at the first line. The first had no
-/// revisions and no facts, and its digest did not cover the counters; the second did not say what
-/// it was for.
+/// revisions and no facts, and its digest did not cover the counters. The first two had one digest, of
+/// every byte, and did not say what they were for.
 const FORMAT_VERSION: u32 = 3;
 /// Records read from the store, or synced to it, at once.
 const BATCH: usize = 1000;
@@ -42,6 +47,9 @@ enum Line<'a> {
         epoch: Cow<'a, str>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         purpose: Option<Purpose>,
+        /// When it was made: keys that were over then are not in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut: Option<Timestamp>,
     },
     User {
         id: UserId,
@@ -83,33 +91,40 @@ enum Line<'a> {
         next_user: u64,
         /// The next event, among which messages were once alone.
         next_message: u64,
+        /// Of what is in the store.
         sha256: Cow<'a, str>,
+        /// Of every byte before this line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes_sha256: Option<Cow<'a, str>>,
     },
 }
 
-/// Writes all of a store, to move it.
+/// Writes all of a store, to move it; see [`export_as`].
 pub fn export(
     store: &mut dyn Backend,
     out: &mut dyn Write,
+    cut: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
     let origin = Origin { epoch: store.epoch(), purpose: Purpose::Move };
-    export_as(origin, store, out, progress)
+    export_as(origin, store, out, cut, progress)
 }
 
-/// Writes all of a store, which says of itself what `origin` says.
+/// Writes all of a store, which says of itself what `origin` says, but of keys under which messages
+/// were sent only those that are not over at `cut`, and whose accounts have not ended.
 pub fn export_as(
     origin: Origin,
     store: &mut dyn Backend,
     out: &mut dyn Write,
+    cut: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
     let counters = store.counters();
-    let mut writer = Writer::begin(out, origin)?;
+    let mut writer = Writer::begin(out, origin, cut)?;
     progress.begin("exporting", counters.next_user + counters.next_event);
     export_users(store, &mut writer, progress)?;
     export_events(store, &mut writer, progress, counters.next_user)?;
-    export_facts(store, &mut writer)?;
+    export_facts(store, &mut writer, cut)?;
     progress.end();
     writer.end(counters)
 }
@@ -153,12 +168,26 @@ fn export_events(
 fn export_facts(
     store: &mut dyn Backend,
     writer: &mut Writer<impl Write>,
+    cut: Timestamp,
 ) -> Result<(), TransferError> {
+    let mut sieve = Sieve::new(cut);
     let mut last = None;
     loop {
         let mut page = store.facts(last.as_ref(), BATCH)?;
         for fact in &page {
-            writer.fact(fact)?;
+            let kept = sieve.keeps(fact, |question| {
+                Ok(match question {
+                    Question::HasEnded(user) => {
+                        store.user(user)?.is_some_and(|user| user.ended_at.is_some())
+                    }
+                    Question::IsDeleted(id) => {
+                        store.message(id)?.is_some_and(|message| message.is_deleted())
+                    }
+                })
+            });
+            if kept? {
+                writer.fact(fact)?;
+            }
         }
         last = page.pop();
         if last.is_none() {
@@ -177,12 +206,17 @@ pub(super) fn restore(
     progress: &mut dyn Progress,
 ) -> Result<(Summary, Origin), TransferError> {
     let mut reader =
-        Reader { source, hasher: Sha256::new(), line: Vec::new(), number: 0, bytes: 0 };
+        Reader { source, hashers: Hashers::default(), line: Vec::new(), number: 0, bytes: 0 };
     let (version, origin) = match reader.next()? {
-        Line::VecheExport { version: version @ 1..=FORMAT_VERSION, epoch, purpose } => {
+        Line::VecheExport { version: version @ 1..=FORMAT_VERSION, epoch, purpose, cut } => {
+            let purpose = purpose_of(version, purpose)?;
+            if cut.is_some() != (version > 2) {
+                let why = "the time of the export is in another format".to_owned();
+                return Err(TransferError::Line(1, why));
+            }
             let epoch = Epoch::parse(&epoch);
             let epoch = epoch.ok_or_else(|| TransferError::Line(1, "a bad epoch".to_owned()))?;
-            let origin = Origin { epoch, purpose: purpose_of(version, purpose)? };
+            let origin = Origin { epoch, purpose };
             store.adopt(epoch_for(origin)).map_err(|e| TransferError::Restore(1, e))?;
             (version, origin)
         }
@@ -194,26 +228,37 @@ pub(super) fn restore(
     };
     progress.begin("importing", len.unwrap_or(0));
     let mut counts = Counts::default();
-    let mut erased = HashSet::new();
+    let mut audit = Audit::default();
+    let mut part = Part::Users;
     let mut last_subject = Vec::new();
     loop {
-        let digest_before = reader.hasher.clone();
+        let before = reader.hashers.clone();
         let record = match reader.next()? {
-            Line::End { users, messages, revisions, acts, next_user, next_message, sha256 } => {
+            Line::End {
+                users,
+                messages,
+                revisions,
+                acts,
+                next_user,
+                next_message,
+                sha256,
+                bytes_sha256,
+            } => {
                 let counters = Counters { next_user, next_event: next_message };
+                let Hashers { content, bytes } = before;
                 let digest = hex(match version {
-                    1 => digest_before,
-                    _ => with_counters(digest_before, counters),
+                    1 => bytes.clone(),
+                    2 => with_counters(bytes.clone(), counters),
+                    _ => with_counters(content, counters),
                 });
+                let of_bytes = (version > 2).then(|| Cow::Owned(hex(bytes)));
                 let said = Counts { users, messages, revisions, acts, ..counts };
-                if said != counts || sha256 != digest {
+                if said != counts || sha256 != digest || bytes_sha256 != of_bytes {
                     let why = "the counts or the digest do not fit what came before".to_owned();
                     return Err(TransferError::Line(reader.number, why));
                 }
-                if let Some(id) = erased.into_iter().next() {
-                    let why = format!("message {id} has no text, and nothing took its place");
-                    return Err(TransferError::Line(reader.number, why));
-                }
+                let complete = audit.finish();
+                complete.map_err(|why| TransferError::Line(reader.number, why.to_owned()))?;
                 let restored = store.restore(Restored::Counters(counters));
                 let restored = restored.and_then(|()| epochs::expect_sense(store, origin.epoch));
                 restored.map_err(|e| TransferError::Restore(reader.number, e))?;
@@ -223,11 +268,16 @@ pub(super) fn restore(
                 return Ok((counts.summary(digest), origin));
             }
             line => {
-                let restored = restored(line, store, &mut erased);
-                restored.map_err(|why| TransferError::Line(reader.number, why))?
+                let record = record(line, store);
+                record.map_err(|why| TransferError::Line(reader.number, why))?
             }
         };
-        if let Restored::Fact(fact) = &record {
+        let refused = |why: &str| TransferError::Line(reader.number, why.to_owned());
+        let before = mem::replace(&mut part, Part::of(&record));
+        if part < before {
+            return Err(refused("the record is out of order: users, events and facts follow"));
+        }
+        if let Record::Fact { fact, .. } = &record {
             let before = mem::replace(&mut last_subject, fact.subject());
             let complaint = match () {
                 () if version == 1 => Some("a fact in format 1"),
@@ -235,9 +285,11 @@ pub(super) fn restore(
                 () => None,
             };
             if let Some(why) = complaint {
-                return Err(TransferError::Line(reader.number, why.to_owned()));
+                return Err(refused(why));
             }
         }
+        audit.take(&record).map_err(refused)?;
+        let record = Restored::from(record);
         counts.add(&record);
         store.restore(record).map_err(|e| TransferError::Restore(reader.number, e))?;
         if counts.sum() % BATCH as u64 == 0 {
@@ -288,20 +340,33 @@ impl Counts {
     }
 }
 
-/// What a line puts back into `store`. `erased` are the messages without a text so far: a later
-/// revision has to say what became of them.
-fn restored(
-    line: Line<'_>,
-    store: &mut dyn Backend,
-    erased: &mut HashSet<MessageId>,
-) -> Result<Restored, String> {
+/// What is in an export one behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Users,
+    Events,
+    Facts,
+}
+
+impl Part {
+    fn of(record: &Record) -> Part {
+        match record {
+            Record::User(_) => Part::Users,
+            Record::Message(_) | Record::Revision(_) | Record::Act(_) => Part::Events,
+            Record::Fact { .. } | Record::Counters(_) => Part::Facts,
+        }
+    }
+}
+
+/// What a line says, read as it would be from a log: of its sense the audit judges.
+fn record(line: Line<'_>, store: &mut dyn Backend) -> Result<Record, String> {
     match line {
         Line::User { id, username, password_hash, created_at } => {
             let id = UserId::new(id.get()).ok_or("the id is out of range")?;
-            let name = Username::parse(&username).map_err(|why| format!("the username {why}"))?;
+            let name = Username::from_store(&username);
             let password_hash = password_hash.into();
             let ended_at = None;
-            Ok(Restored::User(User { id, name, password_hash, created_at, ended_at }))
+            Ok(Record::User(User { id, name, password_hash, created_at, ended_at }))
         }
         Line::Message { id, from_user: from, to_user, text, sent_at } => {
             let id = MessageId::new(id.get()).ok_or("the id is out of range")?;
@@ -310,19 +375,18 @@ fn restored(
                 0 => None,
                 to => Some(UserId::new(to).ok_or("to_user is out of range")?),
             };
-            let content = Content::Original(text_of(text, id, erased)?);
-            Ok(Restored::Message(Message { id, from, to, content, sent_at }))
+            let content = Content::Original(MessageText::from_store(&text));
+            Ok(Record::Message(Message { id, from, to, content, sent_at }))
         }
         Line::Revision { event, message: id, by_user, at, text } => {
             let event = EventId::new(event.get()).ok_or("the event is out of range")?;
             let id = MessageId::new(id.get()).ok_or("the id is out of range")?;
             let by = UserId::new(by_user.get()).ok_or("by_user is out of range")?;
-            erased.remove(&id);
-            let text = text.map(|text| text_of(text, id, erased)).transpose()?;
+            let text = text.map(|text| MessageText::from_store(&text));
             let there = store.message(id).map_err(|error| error.to_string())?;
             let mut message = there.ok_or("there is no such message")?.into_owned();
             message.content = Content::Revised(Box::new(Revision { event, by, at, text }));
-            Ok(Restored::Revision(message))
+            Ok(Record::Revision(message))
         }
         Line::Act { event, by_user, at, what: act } => {
             let event = EventId::new(event.get()).ok_or("the event is out of range")?;
@@ -330,42 +394,61 @@ fn restored(
             if let Act::Block(user) | Act::Unblock(user) = act {
                 UserId::new(user.get()).ok_or("the user is out of range")?;
             }
-            Ok(Restored::Act(Acted { event, by, at, act }))
+            Ok(Record::Act(Acted { event, by, at, act }))
         }
         Line::Fact(fact) => {
             let fact = fact.checked().ok_or("the fact says what cannot be so")?;
-            Ok(Restored::Fact(fact))
+            Ok(Record::Fact { fact, joined: false })
         }
         Line::VecheExport { .. } | Line::End { .. } => Err("a second beginning".to_owned()),
     }
 }
 
-fn text_of(
-    text: Cow<'_, str>,
-    id: MessageId,
-    erased: &mut HashSet<MessageId>,
-) -> Result<MessageText, String> {
-    if text.is_empty() {
-        erased.insert(id);
-        return Ok(MessageText::from_store(""));
-    }
-    MessageText::parse(text).map_err(|why| format!("the text {why}"))
-}
-
 /// Writes an export, accounts before messages.
 pub(super) struct Writer<W> {
     out: W,
-    hasher: Sha256,
+    hashers: Hashers,
     line: Vec<u8>,
     counts: Counts,
 }
 
+/// The two digests so far.
+#[derive(Debug, Default, Clone)]
+struct Hashers {
+    /// Of what is in the store.
+    content: Sha256,
+    /// Of every byte.
+    bytes: Sha256,
+}
+
+impl Hashers {
+    fn take(&mut self, line: &Line<'_>, bytes: &[u8]) -> io::Result<()> {
+        self.bytes.update(bytes);
+        match line {
+            Line::VecheExport { version, epoch, purpose: _, cut: _ } => {
+                let (version, epoch) = (*version, epoch.clone());
+                let timeless = Line::VecheExport { version, epoch, purpose: None, cut: None };
+                self.content.update(serde_json::to_vec(&timeless)?);
+                self.content.update(b"\n");
+            }
+            Line::Fact(fact) if is_passing(fact) => {}
+            _ => self.content.update(bytes),
+        }
+        Ok(())
+    }
+}
+
 impl<W: Write> Writer<W> {
-    pub(super) fn begin(out: W, origin: Origin) -> Result<Writer<W>, TransferError> {
-        let (hasher, counts) = (Sha256::new(), Counts::default());
-        let mut writer = Writer { out, hasher, line: Vec::new(), counts };
+    pub(super) fn begin(
+        out: W,
+        origin: Origin,
+        cut: Timestamp,
+    ) -> Result<Writer<W>, TransferError> {
+        let (hashers, counts) = (Hashers::default(), Counts::default());
+        let mut writer = Writer { out, hashers, line: Vec::new(), counts };
         let (epoch, purpose) = (origin.epoch.to_string().into(), Some(origin.purpose));
-        writer.write(&Line::VecheExport { version: FORMAT_VERSION, epoch, purpose })?;
+        let version = FORMAT_VERSION;
+        writer.write(&Line::VecheExport { version, epoch, purpose, cut: Some(cut) })?;
         Ok(writer)
     }
 
@@ -418,11 +501,18 @@ impl<W: Write> Writer<W> {
     pub(super) fn end(mut self, counters: Counters) -> Result<Summary, TransferError> {
         let Counts { users, messages, revisions, acts, facts: _ } = self.counts;
         let Counters { next_user, next_event: next_message } = counters;
-        let digest = hex(with_counters(self.hasher.clone(), counters));
-        let sha256 = Cow::Borrowed(digest.as_str());
-        let counts =
-            Line::End { users, messages, revisions, acts, next_user, next_message, sha256 };
-        self.write(&counts)?;
+        let Hashers { content, bytes } = self.hashers.clone();
+        let digest = hex(with_counters(content, counters));
+        self.write(&Line::End {
+            users,
+            messages,
+            revisions,
+            acts,
+            next_user,
+            next_message,
+            sha256: digest.as_str().into(),
+            bytes_sha256: Some(hex(bytes).into()),
+        })?;
         self.out.flush()?;
         Ok(self.counts.summary(digest))
     }
@@ -431,14 +521,14 @@ impl<W: Write> Writer<W> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, line).map_err(io::Error::from)?;
         self.line.push(b'\n');
-        self.hasher.update(&self.line);
+        self.hashers.take(line, &self.line)?;
         Ok(self.out.write_all(&self.line)?)
     }
 }
 
 struct Reader<R> {
     source: R,
-    hasher: Sha256,
+    hashers: Hashers,
     line: Vec<u8>,
     number: u64,
     bytes: u64,
@@ -450,7 +540,6 @@ impl<R: BufRead> Reader<R> {
         self.line.clear();
         let read = self.source.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line)?;
         self.bytes += read as u64;
-        self.hasher.update(&self.line);
         let complain = |why: &str| TransferError::Line(self.number, why.to_owned());
         if self.line.is_empty() {
             return Err(complain("the file ends before the export does"));
@@ -458,7 +547,10 @@ impl<R: BufRead> Reader<R> {
         if self.line.last() != Some(&b'\n') {
             return Err(complain("the line is cut short or too long"));
         }
-        serde_json::from_slice(&self.line).map_err(|e| complain(&format!("not a record: {e}")))
+        let line = serde_json::from_slice(&self.line);
+        let line = line.map_err(|e| complain(&format!("not a record: {e}")))?;
+        self.hashers.take(&line, &self.line)?;
+        Ok(line)
     }
 
     fn expect_end(&mut self) -> Result<(), TransferError> {

@@ -18,6 +18,7 @@ use super::act::RegistrationOf;
 use super::block::{AccountBlockOf, Blocked, SenderBlockOf, Since};
 use super::epochs::{Ended, PastEpochOf};
 use super::record::{DecodeError, Fields};
+use super::retry::{KeyedAnswer, KeyedRetryOf};
 use super::session::{Begun, Refused, SessionOf, StrayTokensOf};
 use crate::model::{MessageId, Timestamp, UserId, digits};
 
@@ -99,7 +100,7 @@ macro_rules! families {
 }
 
 families! {
-    1 Retry: RetryOf => FirstAnswer, "What became of the first request with an idempotency key.";
+    1 Retry: RetryOf => FirstAnswer, "What became of the first request with an idempotency key: of versions that hashed without a secret.";
     2 RetryOrder: RetryTurn => Remembered, "In which order a user's keys came.";
     3 Session: SessionOf => Begun, "A session, until it ends.";
     4 Account: AccountOf => AccountState, "What has become of an account since it was registered.";
@@ -108,6 +109,7 @@ families! {
     7 SenderBlock: SenderBlockOf => Since, "That a user refuses another's private messages.";
     8 ReadMark: ReadMarkOf => ReadUpTo, "How far a user has read a conversation.";
     9 Registration: RegistrationOf => Blocked, "That nobody can register.";
+    10 KeyedRetry: KeyedRetryOf => KeyedAnswer, "The same as [`Fact::Retry`], by hashes that need a secret.";
     12 PastEpoch: PastEpochOf => Ended, "An epoch that ended when a backup of it was restored.";
 }
 
@@ -123,6 +125,7 @@ impl Fact {
             Fact::AccountBlock { of, is } => [Some(of.user), is.map(|is| is.by)],
             Fact::SenderBlock { of, .. } => [Some(of.by), Some(of.user)],
             Fact::ReadMark { of, .. } => [Some(of.user), of.with],
+            Fact::KeyedRetry { of, .. } => [Some(of.user), None],
             Fact::Registration { is, .. } => [is.map(|is| is.by), None],
             Fact::PastEpoch { .. } => [None, None],
         }
@@ -143,7 +146,7 @@ impl Fact {
     }
 }
 
-/// The first half of a SHA-256; in JSON 32 lower-case hexadecimal digits.
+/// The first half of a SHA-256, or of an HMAC; in JSON 32 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hash(pub [u8; 16]);
 
@@ -169,7 +172,7 @@ impl<'de> Deserialize<'de> for Hash {
 }
 
 /// A key under which a user has sent something, hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetryOf {
     /// Whose it is.
@@ -326,7 +329,7 @@ mod tests {
         UserId::new(id).unwrap()
     }
 
-    fn facts() -> [Fact; 4] {
+    fn facts() -> [Fact; 5] {
         let at = Timestamp::from_millis(1_700_000_000_123);
         let (key, fingerprint) = (Hash([0xab; 16]), Hash([0x01; 16]));
         let message = MessageId::new(0x0403_0201).unwrap();
@@ -346,6 +349,10 @@ mod tests {
             Fact::ReadMark {
                 of: ReadMarkOf { user: user(0x0a0b), with: None },
                 is: Some(ReadUpTo { up_to: message, at }),
+            },
+            Fact::KeyedRetry {
+                of: KeyedRetryOf { user: user(0x0a0b), key },
+                is: Some(KeyedAnswer { secret: Hash([0xcd; 16]), fingerprint, message, at }),
             },
         ]
     }
@@ -369,6 +376,11 @@ mod tests {
             ),
             ("080000000000000a0b0000000000000c0d", "01020304000000007b68e5cf8b010000"),
             ("080000000000000a0b0000000000000000", "01020304000000007b68e5cf8b010000"),
+            (
+                "0a0000000000000a0babababababababababababababababab",
+                "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd01010101010101010101010101010101\
+                 01020304000000007b68e5cf8b010000",
+            ),
         ];
         for (fact, (subject, value)) in facts().into_iter().zip(golden) {
             assert_eq!(hex(&fact.subject()), subject);
@@ -410,14 +422,15 @@ mod tests {
 
     #[test]
     fn facts_are_json() {
-        let [retry, order, read, read_general] = facts();
+        let [retry, order, read, read_general, keyed] = facts();
         let lines = [
             r#"{"retry":{"of":{"user":2571,"key":"abababababababababababababababab"},"is":{"fingerprint":"01010101010101010101010101010101","message":67305985,"at":"2023-11-14T22:13:20.123Z"}}}"#,
             r#"{"retry_order":{"of":{"user":2571,"number":258},"is":{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.123Z"}}}"#,
             r#"{"read_mark":{"of":{"user":2571,"with":3085},"is":{"up_to":67305985,"at":"2023-11-14T22:13:20.123Z"}}}"#,
             r#"{"read_mark":{"of":{"user":2571,"with":null},"is":{"up_to":67305985,"at":"2023-11-14T22:13:20.123Z"}}}"#,
+            r#"{"keyed_retry":{"of":{"user":2571,"key":"abababababababababababababababab"},"is":{"secret":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","fingerprint":"01010101010101010101010101010101","message":67305985,"at":"2023-11-14T22:13:20.123Z"}}}"#,
         ];
-        for (fact, line) in [retry, order, read, read_general].into_iter().zip(lines) {
+        for (fact, line) in [retry, order, read, read_general, keyed].into_iter().zip(lines) {
             assert_eq!(serde_json::to_string(&fact).unwrap(), line);
             assert_eq!(serde_json::from_str::<Fact>(line).unwrap(), fact);
             for (from, to) in [("ab\"", "AB\""), ("ab\"", "a\""), ("ab\"", "g\""), ("\"of", "\"x")]

@@ -235,8 +235,7 @@ impl Backend for MemoryStore {
         }
         let at = new.sent_at;
         let Some(message) = self.post(new)? else { return Ok(None) };
-        let first = FirstAnswer { fingerprint: once.fingerprint, message, at };
-        let facts = retry::remember(&self.facts, of, first)?;
+        let facts = retry::remember(&self.facts, of.user, once, message, at)?;
         self.take(&facts);
         Ok(Some(Sent::Now(message)))
     }

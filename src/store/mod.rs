@@ -60,7 +60,9 @@ pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
 pub use self::record::Acted;
 pub use self::restored::{RestoreError, Restored};
-pub use self::retry::{MAX_RETRIES, Once, RETRY_LIFETIME, Sent};
+pub use self::retry::{
+    KeyedAnswer, KeyedRetryOf, MAX_RETRIES, Once, RETRY_LIFETIME, Sent, sent_under_other_secrets,
+};
 pub use self::session::{Begun, Refused, SessionOf, Standing, StrayTokensOf, standing};
 pub use self::sled::SledStore;
 pub use self::sled::check::{Check, IndexState, check};

@@ -1,17 +1,26 @@
 //! What is remembered of messages that were sent under an idempotency key, so that who never saw the
 //! answer can ask again (draft-ietf-httpapi-idempotency-key-header-07).
 //!
+//! Of key and message only hashes are kept, made with a secret that no store has: see
+//! [`Once::secret`]. Versions before this one made them without, in [`Fact::Retry`]; those are still
+//! found until they are over.
+//!
 //! Two facts each: what the first answer was, by its key, and in which order a user's keys came, so
 //! that the oldest is found when it has to give way. Both are written with the message, as one with
 //! it. What is over is forgotten when its user sends under a key again, a few at a time, so that nobody
-//! waits for a scan. Who never does leaves [`MAX_RETRIES`] behind at most.
+//! waits for a scan. Who never does leaves [`MAX_RETRIES`] behind at most, until the next compaction:
+//! neither that nor an export keeps what a [`Sieve`] holds back.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use super::StoreError;
-use super::fact::{Fact, FirstAnswer, Hash, Remembered, RetryOf, RetryTurn};
+use serde::{Deserialize, Serialize};
+
+use super::fact::{Fact, FirstAnswer, Hash, Layout, Remembered, RetryOf, RetryTurn, subject_user};
 use super::facts::{self, End, State};
-use crate::model::{MessageId, Timestamp};
+use super::record::{DecodeError, Fields};
+use super::{Backend, StoreError};
+use crate::model::{MessageId, Timestamp, UserId};
 
 /// For how long a first answer is given again.
 pub const RETRY_LIFETIME: Duration = Duration::from_hours(24);
@@ -20,6 +29,73 @@ pub const MAX_RETRIES: u64 = 1000;
 /// How many are forgotten at most when one is added: with more than one, what is over becomes less.
 const FORGOTTEN_AT_ONCE: usize = 2;
 
+/// How many facts are read at once.
+const KEYS_AT_ONCE: usize = 100;
+
+/// A key under which a user has sent something, hashed with a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyedRetryOf {
+    /// Whose it is.
+    pub user: UserId,
+    /// The key's hash.
+    pub key: Hash,
+}
+
+/// What became of what was sent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyedAnswer {
+    /// Which secret the hashes were made with.
+    pub secret: Hash,
+    /// What tells whether another request asks for the same.
+    pub fingerprint: Hash,
+    /// The message that was posted.
+    pub message: MessageId,
+    /// When it was.
+    pub at: Timestamp,
+}
+
+impl From<RetryOf> for KeyedRetryOf {
+    fn from(RetryOf { user, key }: RetryOf) -> Self {
+        KeyedRetryOf { user, key }
+    }
+}
+
+impl From<KeyedAnswer> for FirstAnswer {
+    fn from(KeyedAnswer { secret: _, fingerprint, message, at }: KeyedAnswer) -> Self {
+        FirstAnswer { fingerprint, message, at }
+    }
+}
+
+/// user · key
+impl Layout for KeyedRetryOf {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.user.get().to_be_bytes());
+        out.extend(self.key.0);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<KeyedRetryOf, DecodeError> {
+        Ok(KeyedRetryOf { user: subject_user(fields)?, key: Hash(fields.array()?) })
+    }
+}
+
+/// secret · fingerprint · message · time
+impl Layout for KeyedAnswer {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend(self.secret.0);
+        out.extend(self.fingerprint.0);
+        out.extend(self.message.get().to_le_bytes());
+        out.extend(self.at.millis().to_le_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<KeyedAnswer, DecodeError> {
+        let (secret, fingerprint) = (Hash(fields.array()?), Hash(fields.array()?));
+        let message = MessageId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
+        Ok(KeyedAnswer { secret, fingerprint, message, at: fields.timestamp()? })
+    }
+}
+
 /// What is sent under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Once {
@@ -27,6 +103,8 @@ pub struct Once {
     pub key: Hash,
     /// The hash of what is asked for.
     pub fingerprint: Hash,
+    /// Which secret both were made with. With another one neither can be compared.
+    pub secret: Hash,
 }
 
 /// What became of it.
@@ -44,16 +122,25 @@ pub(super) fn find(
     of: &RetryOf,
     now: Timestamp,
 ) -> Result<Option<FirstAnswer>, StoreError> {
-    Ok(facts::get(state, of)?.filter(|first| !is_over(first.at, now)))
+    let keyed = facts::get(state, &KeyedRetryOf::from(*of))?.map(FirstAnswer::from);
+    let found = match keyed {
+        Some(first) => Some(first),
+        None => facts::get(state, of)?,
+    };
+    Ok(found.filter(|first| !is_over(first.at, now)))
 }
 
-/// What is to be written to remember `first`, of which nothing is remembered at its time.
+/// What is to be written to remember that a message was posted under a key of its author's, of which
+/// nothing is remembered at that time.
 pub(super) fn remember(
     state: &impl State,
-    of: RetryOf,
-    first: FirstAnswer,
+    user: UserId,
+    once: Once,
+    message: MessageId,
+    now: Timestamp,
 ) -> Result<Vec<Fact>, StoreError> {
-    let RetryOf { user, key } = of;
+    let Once { key, fingerprint, secret } = once;
+    let of = RetryOf { user, key };
     let order = |end, limit| facts::of_user::<RetryTurn>(state, user, end, limit);
     let last = order(End::Last, 1)?.pop().map(|(turn, _)| turn.number);
     let number = match last {
@@ -63,20 +150,116 @@ pub(super) fn remember(
     let mut facts = Vec::with_capacity(2 + 2 * FORGOTTEN_AT_ONCE);
     let oldest = if last.is_some() { order(End::First, FORGOTTEN_AT_ONCE)? } else { Vec::new() };
     for (turn, Remembered { key: old, at }) in oldest {
-        if number - turn.number < MAX_RETRIES && !is_over(at, first.at) {
+        if number - turn.number < MAX_RETRIES && !is_over(at, now) {
             break;
         }
         facts.push(Fact::RetryOrder { of: turn, is: None });
         // One that was used again since it was over has a later turn, too, and is kept for that.
         let old = RetryOf { user, key: old };
-        if old != of && facts::get(state, &old)?.is_some_and(|first| first.at == at) {
+        if old == of {
+            continue;
+        }
+        let keyed = KeyedRetryOf::from(old);
+        if facts::get(state, &keyed)?.is_some_and(|first| first.at == at) {
+            facts.push(Fact::KeyedRetry { of: keyed, is: None });
+        } else if facts::get(state, &old)?.is_some_and(|first| first.at == at) {
             facts.push(Fact::Retry { of: old, is: None });
         }
     }
-    let remembered = Remembered { key, at: first.at };
+    let remembered = Remembered { key, at: now };
     facts.push(Fact::RetryOrder { of: RetryTurn { user, number }, is: Some(remembered) });
-    facts.push(Fact::Retry { of, is: Some(first) });
+    let first = KeyedAnswer { secret, fingerprint, message, at: now };
+    facts.push(Fact::KeyedRetry { of: of.into(), is: Some(first) });
     Ok(facts)
+}
+
+/// What a user has sent under keys that were hashed with another secret than this one, and that are
+/// not over: whether they are the keys of today nobody can say.
+pub fn sent_under_other_secrets(
+    store: &mut dyn Backend,
+    user: UserId,
+    secret: Hash,
+    now: Timestamp,
+) -> Result<Vec<FirstAnswer>, StoreError> {
+    let mut found = Vec::new();
+    // No hash is lower.
+    let before = KeyedRetryOf { user, key: Hash([0; 16]) };
+    let mut last = Fact::KeyedRetry { of: before, is: None };
+    loop {
+        let page = store.facts(Some(&last), KEYS_AT_ONCE)?;
+        for fact in &page {
+            let Fact::KeyedRetry { of, is: Some(is) } = fact else { return Ok(found) };
+            if of.user != user {
+                return Ok(found);
+            }
+            if is.secret != secret && !is_over(is.at, now) {
+                found.push(FirstAnswer::from(*is));
+            }
+        }
+        match page.into_iter().last() {
+            Some(fact) => last = fact,
+            None => return Ok(found),
+        }
+    }
+}
+
+/// What a [`Sieve`] has to know.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Question {
+    /// Whether an account has ended.
+    HasEnded(UserId),
+    /// Whether a message is deleted.
+    IsDeleted(MessageId),
+}
+
+/// Holds back what need not be kept any longer when all of a store is written anew. Facts come in
+/// order of subject.
+#[derive(Debug)]
+pub(super) struct Sieve {
+    now: Timestamp,
+    /// Keys without a secret whose messages are deleted.
+    held_back: HashSet<RetryOf>,
+}
+
+impl Sieve {
+    /// For what is over at `now`.
+    pub(super) fn new(now: Timestamp) -> Sieve {
+        Sieve { now, held_back: HashSet::new() }
+    }
+
+    /// Whether a fact is to be kept: any but those of keys that are over, or of accounts that have
+    /// ended. Where a hash can be searched without a secret it goes with the message, too; others
+    /// stay for their day, so that nothing that was deleted is posted again by who sends it again.
+    pub(super) fn keeps(
+        &mut self,
+        fact: &Fact,
+        mut ask: impl FnMut(Question) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        let mut has_ended = |user| ask(Question::HasEnded(user));
+        Ok(match fact {
+            Fact::Retry { of, is: Some(is) } => {
+                let goes = is_over(is.at, self.now) || has_ended(of.user)?;
+                if !goes && ask(Question::IsDeleted(is.message))? {
+                    self.held_back.insert(*of);
+                    return Ok(false);
+                }
+                !goes
+            }
+            Fact::RetryOrder { of: RetryTurn { user, .. }, is: Some(Remembered { key, at }) } => {
+                let is_held_back = self.held_back.contains(&RetryOf { user: *user, key: *key });
+                !is_held_back && !is_over(*at, self.now) && !has_ended(*user)?
+            }
+            Fact::KeyedRetry { of, is: Some(is) } => {
+                !is_over(is.at, self.now) && !has_ended(of.user)?
+            }
+            _ => true,
+        })
+    }
+}
+
+/// Whether a fact is about a key, and so is gone after a day.
+pub(super) fn is_passing(fact: &Fact) -> bool {
+    matches!(fact, Fact::Retry { .. } | Fact::RetryOrder { .. } | Fact::KeyedRetry { .. })
 }
 
 /// Of a clock that was set back, nothing is over sooner.
@@ -88,7 +271,6 @@ fn is_over(at: Timestamp, now: Timestamp) -> bool {
 mod tests {
     use super::super::facts::Facts;
     use super::*;
-    use crate::model::UserId;
 
     const HOUR: u64 = 60 * 60 * 1000;
 
@@ -104,8 +286,8 @@ mod tests {
 
     fn add(facts: &mut Facts, of: RetryOf, message: u64, millis: u64) -> usize {
         let message = MessageId::new(message).unwrap();
-        let first = FirstAnswer { fingerprint: Hash([1; 16]), message, at: at(millis) };
-        let new = remember(facts, of, first).unwrap();
+        let once = Once { key: of.key, fingerprint: Hash([1; 16]), secret: Hash([2; 16]) };
+        let new = remember(facts, of.user, once, message, at(millis)).unwrap();
         for fact in &new {
             facts.take(fact);
         }

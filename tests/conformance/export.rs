@@ -1,6 +1,6 @@
 //! Export and import between stores: the way from one to the other, and the backup.
 
-use veche::model::Epoch;
+use veche::model::{Epoch, Timestamp};
 use veche::store::{self, Backend, Counters, MemoryStore, Restored, SledStore, TransferError};
 
 use crate::pages::chatter;
@@ -31,7 +31,7 @@ fn sample<S: Subject>() -> Pair<S> {
 
 fn export(store: &mut dyn Backend) -> (Vec<u8>, store::Summary) {
     let mut bytes = Vec::new();
-    let summary = store::export(store, &mut bytes, &mut ()).unwrap();
+    let summary = store::export(store, &mut bytes, Timestamp::from_millis(0), &mut ()).unwrap();
     (bytes, summary)
 }
 

@@ -59,6 +59,8 @@ mod any {
             rules::the_last_id_is_given_out_once,
             retries::what_is_sent_twice_is_posted_once,
             retries::the_oldest_key_gives_way,
+            retries::keys_without_a_secret_are_found,
+            retries::keys_of_other_secrets_are_told,
             conversations::every_page_is_exact,
             conversations::marks_only_move_forwards,
             conversations::what_is_unread_is_counted_up_to_a_bound,

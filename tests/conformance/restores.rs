@@ -49,7 +49,7 @@ fn session(number: u8) -> Session {
 fn backup_of(store: &mut dyn Backend) -> Vec<u8> {
     let mut bytes = Vec::new();
     let origin = Origin { epoch: store.epoch(), purpose: Purpose::Backup };
-    store::export_as(origin, store, &mut bytes, &mut ()).unwrap();
+    store::export_as(origin, store, &mut bytes, Timestamp::from_millis(0), &mut ()).unwrap();
     bytes
 }
 
@@ -186,7 +186,7 @@ pub(crate) fn every_epoch_of_a_chain_is_remembered<S: Subject>() {
     }
     // A move takes all of it along.
     let mut bytes = Vec::new();
-    store::export(subject.store(), &mut bytes, &mut ()).unwrap();
+    store::export(subject.store(), &mut bytes, Timestamp::from_millis(0), &mut ()).unwrap();
     let mut moved = S::begin();
     assert_eq!(try_restore(&bytes, None, 9, moved.store()).unwrap().renewal, None);
     assert_eq!(moved.store().epoch(), subject.store().epoch());
@@ -224,7 +224,8 @@ pub(crate) fn the_oldest_epoch_gives_way<S: Subject>() {
 pub(crate) fn a_move_keeps_what_it_was<S: Subject>() {
     let mut first = begun::<S>();
     let mut bytes = Vec::new();
-    let summary = store::export(first.store(), &mut bytes, &mut ()).unwrap();
+    let summary =
+        store::export(first.store(), &mut bytes, Timestamp::from_millis(0), &mut ()).unwrap();
     let mut second = S::begin();
     let imported = try_restore(&bytes, None, 1, second.store()).unwrap();
     assert_eq!((&imported.summary, imported.renewal), (&summary, None));
@@ -232,7 +233,9 @@ pub(crate) fn a_move_keeps_what_it_was<S: Subject>() {
     assert_eq!(second.store().epoch(), EPOCH);
     assert_eq!(second.store().counters(), Counters { next_user: 3, next_event: 3 });
     assert_eq!(second.store().past_epochs().unwrap(), []);
-    let again = store::export(second.store(), &mut std::io::sink(), &mut ()).unwrap();
+    let again =
+        store::export(second.store(), &mut std::io::sink(), Timestamp::from_millis(0), &mut ())
+            .unwrap();
     assert_eq!(again, summary);
     // The same file, if the store went on after all.
     let mut third = S::begin();

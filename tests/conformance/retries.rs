@@ -2,7 +2,8 @@
 
 use veche::model::{MAX_ID, MessageId, Timestamp};
 use veche::store::{
-    FirstAnswer, Hash, MAX_RETRIES, NewMessage, Once, RETRY_LIFETIME, RetryOf, Sent,
+    Fact, FirstAnswer, Hash, MAX_RETRIES, NewMessage, Once, RETRY_LIFETIME, Remembered, Restored,
+    RetryOf, RetryTurn, Sent, sent_under_other_secrets,
 };
 
 use crate::pair::{Pair, message_id, new_message, user_id};
@@ -18,7 +19,7 @@ pub(crate) fn key(number: u64) -> Hash {
 }
 
 pub(crate) fn once(number: u64) -> Once {
-    Once { key: key(number), fingerprint: Hash([7; 16]) }
+    Once { key: key(number), fingerprint: Hash([7; 16]), secret: Hash([2; 16]) }
 }
 
 /// A message to everybody at a time.
@@ -84,6 +85,58 @@ pub(crate) fn the_oldest_key_gives_way<S: Subject>() {
     let facts = pair.store().facts(None, usize::MAX).unwrap().len();
     assert_eq!(facts as u64, 2 * (MAX_RETRIES + 1), "two for each that is remembered");
     assert!(matches!(pair.post_once(at(2, 5000), once(0)), Some(Sent::Before(_))));
+}
+
+/// What versions before wrote is found for its day, and gives way as others do.
+pub(crate) fn keys_without_a_secret_are_found<S: Subject>() {
+    let mut pair = Pair::<S>::with_users(1);
+    pair.post(new_message(1, 0, "before"));
+    let (user, is) = (user_id(1), first(0, 0));
+    for number in 0..3 {
+        let of = RetryOf { user, key: key(number) };
+        let remembered = Remembered { key: key(number), at: is.at };
+        let store = pair.store();
+        store.restore(Restored::Fact(Fact::Retry { of, is: Some(is) })).unwrap();
+        let of = RetryTurn { user, number };
+        store.restore(Restored::Fact(Fact::RetryOrder { of, is: Some(remembered) })).unwrap();
+    }
+    let store = pair.store();
+    let now = |millis| Timestamp::from_millis(START + millis);
+    let of = |number| RetryOf { user, key: key(number) };
+    assert_eq!(store.first_answer(of(1), now(DAY - 1)).unwrap(), Some(is));
+    assert_eq!(store.first_answer(of(1), now(DAY)).unwrap(), None);
+    assert_eq!(store.post_once(at(1, 5), once(1)).unwrap(), Some(Sent::Before(is)));
+    for (number, left) in [(10, 4), (11, 4)] {
+        let sent = store.post_once(at(1, DAY + number), once(number)).unwrap();
+        assert!(matches!(sent, Some(Sent::Now(_))));
+        assert_eq!(store.facts(None, usize::MAX).unwrap().len(), left, "{number}");
+    }
+}
+
+/// With another secret than they were hashed with, keys are told by their messages only.
+pub(crate) fn keys_of_other_secrets_are_told<S: Subject>() {
+    let mut pair = Pair::<S>::with_users(3);
+    let secret = once(0).secret;
+    for number in 0..450 {
+        let secret = if number % 3 == 0 { Hash([3; 16]) } else { secret };
+        pair.post_once(at(1 + number % 2, number), Once { secret, ..once(number) });
+    }
+    let mut told = |user, secret, millis| {
+        let now = Timestamp::from_millis(START + millis);
+        let found = sent_under_other_secrets(pair.store(), user_id(user), secret, now).unwrap();
+        let mut ids: Vec<_> = found.into_iter().map(|first| first.message.get()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let of = |user, strange: bool| {
+        (0..450).filter(|id| 1 + id % 2 == user && (id % 3 == 0) == strange).collect::<Vec<u64>>()
+    };
+    for user in [1, 2] {
+        assert_eq!(told(user, secret, 450), of(user, true));
+        assert_eq!(told(user, Hash([3; 16]), 450), of(user, false));
+    }
+    assert_eq!(told(3, secret, 450), [] as [u64; 0]);
+    assert_eq!(told(1, secret, DAY + 440), [444]);
 }
 
 pub(crate) fn keys_survive<S: Subject>() {

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::thread;
 
-use veche::model::Epoch;
+use veche::model::{Epoch, Timestamp};
 use veche::store::{self, Backend, MemoryStore, Snapshot, Summary};
 
 use crate::pages::chatter;
@@ -22,7 +22,7 @@ fn read(mut snapshot: Snapshot) -> Vec<u8> {
 }
 
 fn exported(store: &mut dyn Backend) -> Summary {
-    store::export(store, &mut std::io::sink(), &mut ()).unwrap()
+    store::export(store, &mut std::io::sink(), Timestamp::from_millis(0), &mut ()).unwrap()
 }
 
 /// A store without one says so, and goes on; another one gives it without being disturbed.

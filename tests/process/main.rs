@@ -57,6 +57,7 @@ mod storm;
 #[path = "../disks/strace.rs"]
 mod strace;
 mod streams;
+mod terminal;
 mod transcript;
 mod transfer;
 mod turnstile;

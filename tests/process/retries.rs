@@ -146,6 +146,38 @@ fn a_first_answer_outlives_the_server() {
     assert_eq!(ann.get(GENERAL).ids(), [0, 1, 2, 3, 4, 5, 6]);
 }
 
+/// With another secret a key of before cannot be found: nothing is posted a second time without a word,
+/// and with the old one all is as it was.
+#[test]
+fn another_secret_posts_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("data/jwt-secret");
+    let server = Server::start("sled", dir.path());
+    let ann = Client::signed_up(&server, "ann");
+    assert_eq!(say(&ann, "before", "hello"), (0, false));
+    server.stop();
+    let kept = fs::read(&secret).unwrap();
+    fs::remove_file(&secret).unwrap();
+
+    let server = Server::start("sled", dir.path());
+    let ann = Client::new(&server).log_in("ann");
+    for key in ["before", "another"] {
+        let refused = ann.post_under(key, GENERAL, &text("hello"));
+        assert_eq!((refused.status, &*refused.problem()), (422, "idempotency-key-reused"));
+        let detail = refused.json()["detail"].to_string();
+        assert!(detail.contains("cannot be compared"), "{detail}");
+    }
+    assert_eq!(say(&ann, "before", "something else"), (1, false));
+    assert_eq!(ann.say("hello"), 2, "without a key");
+    server.stop();
+    fs::write(&secret, kept).unwrap();
+
+    let server = Server::start("sled", dir.path());
+    let ann = Client::new(&server).log_in("ann");
+    assert_eq!(say(&ann, "before", "hello"), (0, true));
+    assert_eq!(ann.get(GENERAL).ids(), [0, 1, 2]);
+}
+
 #[test]
 fn of_many_at_once_one_is_posted() {
     for store in STORES {

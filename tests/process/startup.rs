@@ -78,7 +78,7 @@ fn help_names_every_flag_and_its_variable() {
     // Lines are wrapped to the terminal's width.
     let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for flag in FLAGS {
-        let variable = format!("[env: VECHE_{}=", flag.to_uppercase().replace('-', "_"));
+        let variable = format!("[env: VECHE_{}]", flag.to_uppercase().replace('-', "_"));
         assert!(words.contains(&variable), "{variable} is not in {help}");
     }
     for default in ["127.0.0.1:5000", "sled", "./veche-data", "3600", "3", "67108864"] {

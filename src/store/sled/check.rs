@@ -361,13 +361,7 @@ impl Walk {
         if self.lost {
             self.audit.lose_track();
         }
-        let admitted = self.audit.take(&record).and_then(|()| match &record {
-            Record::Message(message) | Record::Revision(message) if !self.lost => {
-                self.audit.parties(message)
-            }
-            _ => Ok(()),
-        });
-        if let Err(why) = admitted {
+        if let Err(why) = self.audit.take(&record) {
             self.damage(path, offset, why);
         }
         self.hold_index_to(&record, frame);
@@ -407,6 +401,10 @@ impl Walk {
 
     fn finish(mut self) -> Check {
         self.found.counts = self.audit.counts();
+        if let Err(why) = self.audit.expect_texts() {
+            let (path, base) = self.newest.clone();
+            self.damage(&path, self.readable.saturating_sub(base), why);
+        }
         if let Some((path, offset, lsn)) = self.joined.take() {
             self.torn(&path, offset, NEVER_ACKNOWLEDGED);
             self.next_lsn = lsn;

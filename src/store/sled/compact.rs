@@ -22,11 +22,12 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::opening::remove_dir;
 use super::{Lock, SledStore, decode};
-use crate::model::Epoch;
+use crate::model::{Epoch, Timestamp};
 use crate::store::facts::page;
 use crate::store::index::Index;
 use crate::store::log::{self, Log};
 use crate::store::record::Record;
+use crate::store::retry::{Question, Sieve};
 use crate::store::room::free;
 use crate::store::{Backend, Progress, RestoreError, Restored, StoreError, account};
 
@@ -55,7 +56,8 @@ pub struct Compaction {
 /// deleted since is gone, and so is a password hash that another took the place of, or whose account
 /// has ended. The ids that were reached need no record while there are any records that
 /// say so; where there are none, [`rewrite`] adds one. Of the facts only what is so at last stays,
-/// which no record by itself tells: [`rewrite`] writes it behind all others.
+/// which no record by itself tells: [`rewrite`] writes it behind all others, but for keys that are
+/// over and such ([`Sieve`]).
 fn kept(store: &SledStore, mut record: Record) -> Result<Option<Record>, StoreError> {
     match &mut record {
         Record::Message(message) | Record::Revision(message) => {
@@ -75,8 +77,12 @@ fn kept(store: &SledStore, mut record: Record) -> Result<Option<Record>, StoreEr
 }
 
 /// Compacts the store in `dir`, which no server may have open. Ids, epoch, counters and the order
-/// of records stay what they are.
-pub fn compact(dir: &Path, progress: &mut dyn Progress) -> Result<Compaction, StoreError> {
+/// of records stay what they are; keys that are over `now` go.
+pub fn compact(
+    dir: &Path,
+    now: Timestamp,
+    progress: &mut dyn Progress,
+) -> Result<Compaction, StoreError> {
     if !SledStore::exists(dir)? {
         return Err(StoreError::Refused(format!("there is no store in {}", dir.display())));
     }
@@ -84,7 +90,7 @@ pub fn compact(dir: &Path, progress: &mut dyn Progress) -> Result<Compaction, St
     let lock = Arc::new(Lock::of(dir)?);
     let store = SledStore::open_locked(dir, Arc::clone(&lock), Epoch(0), progress)?;
     let before = log_bytes(&store.log);
-    let made = make_new(&store, dir, progress);
+    let made = make_new(&store, dir, now, progress);
     drop(store);
     let after = made.inspect_err(|_| {
         // The disk may be full of it. What cannot be removed now, the next start removes.
@@ -96,13 +102,18 @@ pub fn compact(dir: &Path, progress: &mut dyn Progress) -> Result<Compaction, St
 }
 
 /// Makes the new store beside the old one, and says how long its log is.
-fn make_new(store: &SledStore, dir: &Path, progress: &mut dyn Progress) -> Result<u64, StoreError> {
+fn make_new(
+    store: &SledStore,
+    dir: &Path,
+    now: Timestamp,
+    progress: &mut dyn Progress,
+) -> Result<u64, StoreError> {
     let index = dir_bytes(&dir.join("index"))?;
     expect_room(dir, log_bytes(&store.log).saturating_add(index))?;
     let unfinished = dir.join(UNFINISHED);
     expect_exchange(&unfinished)?;
     let mut new = SledStore::open(&unfinished, store.epoch(), &mut ())?;
-    rewrite(store, &mut new, |record| kept(store, record), progress)?;
+    rewrite(store, &mut new, |record| kept(store, record), now, progress)?;
     Ok(log_bytes(&new.log))
 }
 
@@ -121,6 +132,7 @@ pub(super) fn rewrite(
     old: &SledStore,
     new: &mut SledStore,
     kept: impl Fn(Record) -> Result<Option<Record>, StoreError>,
+    now: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<(), StoreError> {
     progress.begin("compacting", old.log.end());
@@ -142,7 +154,7 @@ pub(super) fn rewrite(
     if end.position != old.log.end() {
         return Err(old.log.damage_at(end.position, "a record is unreadable"));
     }
-    write_facts(old, new, &mut written)?;
+    write_facts(old, new, &mut written, now)?;
     let reached = old.counters();
     if new.counters() != reached {
         written.add(&Record::Counters(reached));
@@ -170,12 +182,23 @@ fn write_facts(
     old: &SledStore,
     new: &mut SledStore,
     written: &mut Trace,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let mut sieve = Sieve::new(now);
     let mut last = None;
     loop {
         let mut facts = page(&old.view, last.as_ref(), FACTS_AT_ONCE)?;
         last = facts.last().cloned();
         for fact in facts.drain(..) {
+            let kept = sieve.keeps(&fact, |question| match question {
+                Question::HasEnded(user) => account::has_ended(&old.view, user),
+                Question::IsDeleted(id) => {
+                    Ok(old.find_message(id)?.is_some_and(|message| message.is_deleted()))
+                }
+            });
+            if !kept? {
+                continue;
+            }
             let record = Record::Fact { fact, joined: false };
             written.add(&record);
             restore(new, record)?;

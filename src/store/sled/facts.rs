@@ -11,10 +11,10 @@ use crate::model::{Act, EventId, MessageId, Timestamp, UserId};
 use crate::store::facts::{End, Entry, State};
 use crate::store::index::subject;
 use crate::store::record::Record;
-use crate::store::{Fact, FirstAnswer, NewMessage, Once, RetryOf, Sent, StoreError, act, retry};
+use crate::store::{Fact, NewMessage, Once, RetryOf, Sent, StoreError, act, retry};
 
 /// What remembering a message under a key takes at most, about: two facts, and four that are over.
-const RETRY_BYTES: usize = 340;
+const RETRY_BYTES: usize = 360;
 /// What a fact of an account or a session takes at most, about.
 const FACT_BYTES: usize = 250;
 
@@ -35,8 +35,7 @@ impl SledStore {
         }
         self.room.admit(RETRY_BYTES + RECORD_BYTES + new.text.as_str().len(), Instant::now())?;
         let id = MessageId::new(self.view.counters.next_event).ok_or(StoreError::OutOfIds)?;
-        let first = FirstAnswer { fingerprint: once.fingerprint, message: id, at: new.sent_at };
-        let facts = retry::remember(&self.view, of, first)?;
+        let facts = retry::remember(&self.view, of.user, once, id, new.sent_at)?;
         let message = self.view.counters.message(new)?;
         self.write_joined(facts, Record::Message(message))?;
         Ok(Some(Sent::Now(id)))

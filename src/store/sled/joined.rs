@@ -4,14 +4,9 @@
 //! are joined to the record behind them are held back until that has been read too, and where the
 //! log ends before it does, it ends before them.
 
-use crate::model::MAX_SESSIONS;
+use crate::store::audit::MAX_JOINED;
 use crate::store::log::{ScanEnd, Stamp};
 use crate::store::record::Record;
-
-/// So many facts are joined to one record at most. What remembers a key takes six; what changes a
-/// password or blocks an account takes the most, [`MAX_SESSIONS`] and two.
-const MAX_JOINED: usize = 64;
-const _: () = assert!(MAX_SESSIONS + 2 <= MAX_JOINED);
 
 /// What was read and is not whole yet.
 #[derive(Debug, Default)]

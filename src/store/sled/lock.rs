@@ -1,6 +1,6 @@
 //! One process at a time.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -37,6 +37,13 @@ impl Lock {
             }
             tried => Lock::after(tried, file, dir).map(Some),
         }
+    }
+
+    /// Removes a directory that was made for a store and never held one, unless somebody has put
+    /// something into it. Whoever waits for its lock finds nothing to open.
+    pub(super) fn remove(dir: &Path) {
+        let _ = fs::remove_file(dir.join("LOCK"));
+        let _ = fs::remove_dir(dir);
     }
 
     fn after(tried: Result<(), TryLockError>, file: File, dir: &Path) -> Result<Lock, StoreError> {

@@ -44,6 +44,7 @@ impl SledStore {
         new_epoch: Epoch,
         fill: impl FnOnce(&mut SledStore) -> Result<T, E>,
     ) -> Result<T, E> {
+        let is_new = !dir.exists();
         log::create_dir_synced(dir)?;
         let _lock = Lock::of(dir)?;
         if Log::open(&dir.join("log"))?.is_some() {
@@ -58,6 +59,9 @@ impl SledStore {
         let result = filled.inspect_err(|_| {
             // The reason is the error that there is already; what stays is removed the next time.
             let _ = fs::remove_dir_all(&unfinished);
+            if is_new {
+                Lock::remove(dir);
+            }
         })?;
         // One that remains of a log that was lost says nothing about this one.
         Index::discard(&dir.join("index"))?;

@@ -259,6 +259,16 @@ fn records_are_held_to_each_other() {
             }),
             "the user's name is taken",
         ),
+        (
+            Record::User(User {
+                id: user_id(41),
+                name: Username::parse("costly").unwrap(),
+                password_hash: "$argon2id$v=19$m=19457,t=2,p=1$AAAAAAAAAAA$AAAAAAAA".into(),
+                created_at: Timestamp::from_millis(1),
+                ended_at: None,
+            }),
+            "the password hash asks for more memory, passes or lanes than this server's own",
+        ),
     ];
     let mut expected = Vec::new();
     for (record, why) in bad {
@@ -269,8 +279,8 @@ fn records_are_held_to_each_other() {
     store.log.sync().unwrap();
     drop(store);
     let found = found(&sample.dir());
-    assert_eq!(damages(&found)[..3], expected);
-    assert_eq!(damages(&found)[3].1, "a record makes no sense");
+    assert_eq!(damages(&found)[..4], expected);
+    assert_eq!(damages(&found)[4].1, "a record makes no sense");
 }
 
 #[test]

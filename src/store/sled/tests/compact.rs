@@ -8,7 +8,7 @@ use super::*;
 use crate::store::{Summary, export};
 
 fn exported(store: &mut SledStore) -> Summary {
-    export(store, &mut io::sink(), &mut ()).unwrap()
+    export(store, &mut io::sink(), Timestamp::from_millis(0), &mut ()).unwrap()
 }
 
 /// With several segments, and something behind the last record.
@@ -38,7 +38,7 @@ fn a_compacted_store_is_the_same() {
     drop(store);
     let segments = names(&sample.dir().join("log")).len();
     assert!(segments > 10);
-    let compaction = compact(&sample.dir(), &mut ()).unwrap();
+    let compaction = compact(&sample.dir(), Timestamp::from_millis(0), &mut ()).unwrap();
     assert!(compaction.after < compaction.before, "{compaction:?}");
     assert_eq!(names(&sample.dir()), ["LOCK", "index", "index.seal", "log"]);
     assert_eq!(names(&sample.dir().join("log")).len(), 1);
@@ -52,7 +52,7 @@ fn a_compacted_store_is_the_same() {
     assert_eq!(store.post(new_message(1)).unwrap().unwrap().get(), 500, "no id is used again");
     store.sync().unwrap();
     drop(store);
-    let again = compact(&sample.dir(), &mut ()).unwrap();
+    let again = compact(&sample.dir(), Timestamp::from_millis(0), &mut ()).unwrap();
     assert_eq!(again.before, again.after);
     drop(sample.open().unwrap());
 }
@@ -81,7 +81,7 @@ fn what_was_revised_leaves_no_text_behind() {
     let erased = ["message 3", "edited once", "message 4", "message 290"];
     assert!(erased.iter().all(|text| holds(&log(), text)));
     for _ in 0..2 {
-        compact(&sample.dir(), &mut ()).unwrap();
+        compact(&sample.dir(), Timestamp::from_millis(0), &mut ()).unwrap();
         let log = log();
         for text in &erased {
             // Other messages begin like the shorter ones.
@@ -103,7 +103,14 @@ fn what_is_not_kept_is_gone_and_its_ids_are_not() {
     let dir = sample.root.path().join("new");
     let mut new = SledStore::open(&dir, EPOCH, &mut ()).unwrap();
     let erased = |record: &Record| matches!(record, Record::Message(it) if it.id.get() >= 200);
-    rewrite(&old, &mut new, |record| Ok((!erased(&record)).then_some(record)), &mut ()).unwrap();
+    rewrite(
+        &old,
+        &mut new,
+        |record| Ok((!erased(&record)).then_some(record)),
+        Timestamp::from_millis(0),
+        &mut (),
+    )
+    .unwrap();
     assert_eq!(new.counters(), old.counters());
     let kept = new.history(MessageId::FIRST.into(), 1000).unwrap();
     assert_eq!(kept.len(), 200);
@@ -130,7 +137,8 @@ fn an_interruption_at_any_step_leaves_the_store() {
             new.create_user(new_user("u1")).unwrap();
             new.sync().unwrap();
         } else {
-            rewrite(&old, &mut new, |record| Ok(Some(record)), &mut ()).unwrap();
+            rewrite(&old, &mut new, |record| Ok(Some(record)), Timestamp::from_millis(0), &mut ())
+                .unwrap();
         }
         drop((old, new));
         if reached >= 2 {
@@ -145,7 +153,7 @@ fn an_interruption_at_any_step_leaves_the_store() {
         check(&dir, &mut ()).map(|found| assert!(found.is_sound(), "{found}")).unwrap();
         sample.expect_messages_by_index(300);
         assert!(!unfinished.exists(), "what was left is removed");
-        compact(&dir, &mut ()).unwrap();
+        compact(&dir, Timestamp::from_millis(0), &mut ()).unwrap();
         sample.expect_messages_by_index(300);
     }
 }
@@ -155,7 +163,7 @@ fn an_interruption_at_any_step_leaves_the_store() {
 fn an_index_that_is_marked_is_made_good() {
     let sample = lived_in();
     fs::write(sample.dir().join("index.broken"), "").unwrap();
-    compact(&sample.dir(), &mut ()).unwrap();
+    compact(&sample.dir(), Timestamp::from_millis(0), &mut ()).unwrap();
     assert_eq!(names(&sample.dir()), ["LOCK", "index", "index.seal", "log"]);
     sample.expect_messages_by_index(300);
 }
@@ -172,7 +180,8 @@ fn a_switch_is_refused_where_a_log_is_missing() {
 fn what_cannot_be_compacted_is_left_as_it_is() {
     let sample = lived_in();
     let store = sample.open().unwrap();
-    let refused = compact(&sample.dir(), &mut ()).unwrap_err().to_string();
+    let refused =
+        compact(&sample.dir(), Timestamp::from_millis(0), &mut ()).unwrap_err().to_string();
     assert!(refused.contains("in use"), "{refused}");
     drop(store);
     let room = expect_room(&sample.dir(), u64::MAX / 2).unwrap_err().to_string();
@@ -183,7 +192,7 @@ fn what_cannot_be_compacted_is_left_as_it_is() {
     flip(&sample.log_file(), 50);
     let before = fs::read(sample.log_file()).unwrap();
     for index_remains in [true, false] {
-        let refused = compact(&sample.dir(), &mut ()).unwrap_err();
+        let refused = compact(&sample.dir(), Timestamp::from_millis(0), &mut ()).unwrap_err();
         assert!(matches!(&refused, StoreError::Damaged(it) if it.file == sample.log_file()));
         assert_eq!(fs::read(sample.log_file()).unwrap(), before);
         // One that is half made again is not sealed.
@@ -194,6 +203,9 @@ fn what_cannot_be_compacted_is_left_as_it_is() {
     }
 
     let nowhere = sample.root.path().join("nowhere");
-    assert!(matches!(compact(&nowhere, &mut ()), Err(StoreError::Refused(_))));
+    assert!(matches!(
+        compact(&nowhere, Timestamp::from_millis(0), &mut ()),
+        Err(StoreError::Refused(_))
+    ));
     assert!(!nowhere.exists());
 }

@@ -7,6 +7,7 @@ use super::super::compact::compact;
 use super::index::tree;
 use super::*;
 use crate::model::MAX_SESSIONS;
+use crate::store::retry::is_passing;
 use crate::store::{Hash, RetryTurn};
 
 const HOUR: u64 = 60 * 60 * 1000;
@@ -17,7 +18,7 @@ fn of(user: u64, key: u8) -> RetryOf {
 
 /// As the user who says it does.
 fn send(store: &mut SledStore, key: u8, number: u64) -> Sent {
-    let once = Once { key: Hash([key; 16]), fingerprint: Hash([key; 16]) };
+    let once = Once { key: Hash([key; 16]), fingerprint: Hash([key; 16]), secret: Hash([2; 16]) };
     store.post_once(NewMessage { to: None, ..new_message(number) }, once).unwrap().unwrap()
 }
 
@@ -33,7 +34,7 @@ fn fill_with_keys(store: &mut SledStore) {
         let new = NewMessage { to: None, ..new_message(number) };
         let new = NewMessage { sent_at: Timestamp::from_millis(at), ..new };
         let key = Hash([u8::try_from(number % 150).unwrap(); 16]);
-        let once = Once { key, fingerprint: Hash([1; 16]) };
+        let once = Once { key, fingerprint: Hash([1; 16]), secret: Hash([2; 16]) };
         assert!(matches!(store.post_once(new, once).unwrap(), Some(Sent::Now(_))), "{number}");
         store.sync().unwrap();
     }
@@ -72,7 +73,9 @@ fn facts_are_the_same_wherever_they_are() {
             let new = NewMessage { to: None, ..new_message(number) };
             let new = NewMessage { sent_at: Timestamp::from_millis(at), ..new };
             let key = Hash([u8::try_from(number % 150).unwrap(); 16]);
-            store.post_once(new, Once { key, fingerprint: Hash([1; 16]) }).unwrap();
+            store
+                .post_once(new, Once { key, fingerprint: Hash([1; 16]), secret: Hash([2; 16]) })
+                .unwrap();
             store.log.sync().unwrap();
             store.view.apply(apply_every).unwrap();
         }
@@ -260,10 +263,47 @@ fn a_compaction_leaves_the_last_words() {
         (words, so)
     };
     assert!(words(&sample).0 > facts.len());
-    compact(&sample.dir(), &mut ()).unwrap();
+    compact(&sample.dir(), Timestamp::from_millis(0), &mut ()).unwrap();
     assert_eq!(words(&sample), (facts.len(), facts.len() as u64));
     agrees(&sample);
     assert_eq!(all(&mut sample.open().unwrap()), facts);
+}
+
+/// No byte of a key that is over, or of an account that has ended, is left on the disk.
+#[test]
+fn keys_that_are_over_go_with_a_compaction() {
+    let (sample, _) = sample();
+    let remains = |key: u8| {
+        let bytes = fs::read(sample.log_file()).unwrap();
+        bytes.windows(16).any(|window| window == [key; 16])
+    };
+    let keys = |now: u64| {
+        compact(&sample.dir(), Timestamp::from_millis(now), &mut ()).unwrap();
+        agrees(&sample);
+        (1..150).filter(|key| remains(*key)).collect::<Vec<u8>>()
+    };
+    // Those of the first day, which were not used again.
+    assert_eq!(keys(30 * HOUR), (1..50).chain(100..150).collect::<Vec<_>>());
+    let mut store = sample.open().unwrap();
+    let hash = store.user(user_id(1)).unwrap().unwrap().password_hash.clone();
+    assert!(store.end_account(user_id(1), &hash, Timestamp::from_millis(1)).unwrap());
+    store.sync().unwrap();
+    drop(store);
+    let left = keys(30 * HOUR);
+    assert!(!left.is_empty() && left.len() < 100, "{left:?}");
+    assert_eq!(keys(60 * HOUR), [] as [u8; 0]);
+    let mut store = sample.open().unwrap();
+    assert!(all(&mut store).iter().all(|fact| !is_passing(fact)));
+    fill_again(&mut store);
+}
+
+/// Keys are taken as before where all of a user's are gone.
+fn fill_again(store: &mut SledStore) {
+    let at = Timestamp::from_millis(61 * HOUR);
+    let new = NewMessage { from: user_id(2), to: None, sent_at: at, ..new_message(1) };
+    let once = Once { key: Hash([1; 16]), fingerprint: Hash([1; 16]), secret: Hash([2; 16]) };
+    assert!(matches!(store.post_once(new.clone(), once).unwrap(), Some(Sent::Now(_))));
+    assert!(matches!(store.post_once(new, once).unwrap(), Some(Sent::Before(_))));
 }
 
 #[test]
@@ -301,10 +341,11 @@ fn an_index_is_held_to_the_facts() {
 fn a_fact_that_is_found_wrong_is_told() {
     let (sample, facts) = sample();
     let mut store = sample.open().unwrap();
-    let key = [b"f", &facts[0].subject()[..]].concat();
+    let first = facts.iter().find(|fact| matches!(fact, Fact::KeyedRetry { .. })).unwrap();
+    let key = [b"f", &first.subject()[..]].concat();
     store.view.index.tree().insert(key, b"short").unwrap();
     for told in [
-        store.facts(None, 10).map(drop).unwrap_err(),
+        store.facts(None, usize::MAX).map(drop).unwrap_err(),
         store.first_answer(of(1, 0), Timestamp::from_millis(0)).map(drop).unwrap_err(),
     ] {
         assert!(matches!(&told, StoreError::Index(why) if why == "a fact is malformed"), "{told}");

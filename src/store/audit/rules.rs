@@ -1,0 +1,51 @@
+//! What a record must be in itself.
+
+use crate::model::{
+    MAX_TEXT_BYTES, MAX_USER_AGENT_LEN, TOMBSTONE_PREFIX, User, check_password_hash,
+};
+use crate::store::account::AccountState;
+use crate::store::fact::Fact;
+
+use super::Why;
+
+/// Longest name, in bytes: what the length of one in a record can say.
+pub(super) const MAX_NAME_BYTES: usize = 255;
+
+pub(super) fn user(user: &User) -> Result<(), Why> {
+    let name = user.name.as_str();
+    if name.is_empty() || name.len() > MAX_NAME_BYTES {
+        return Err("the username is empty or longer than 255 bytes");
+    }
+    if name.chars().any(char::is_control) {
+        return Err("the username holds a control character");
+    }
+    if name.to_ascii_lowercase().starts_with(TOMBSTONE_PREFIX) {
+        return Err("the username is one that ended accounts are shown under");
+    }
+    check_password_hash(&user.password_hash)
+}
+
+/// An empty one says that a later revision has taken its place.
+pub(super) fn text(text: &str) -> Result<(), Why> {
+    if text.len() > MAX_TEXT_BYTES { Err("the text is longer than 4096 bytes") } else { Ok(()) }
+}
+
+pub(super) fn fact(fact: &Fact) -> Result<(), Why> {
+    match fact {
+        Fact::Account { is: None, .. }
+        | Fact::StrayTokens { is: None, .. }
+        | Fact::ReadMark { is: None, .. } => Err("the fact takes back what stays so for ever"),
+        Fact::Account { is: Some(AccountState::Password { hash, .. }), .. } => {
+            check_password_hash(hash)
+        }
+        Fact::Session { is: Some(is), .. } => {
+            let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+            if is.user_agent.len() > MAX_USER_AGENT_LEN || !is.user_agent.bytes().all(printable) {
+                return Err("the session's client is not called by 80 printable ASCII characters");
+            }
+            let ends_first = is.expires_at < is.at;
+            if ends_first { Err("the session ends before it begins") } else { Ok(()) }
+        }
+        _ => Ok(()),
+    }
+}
