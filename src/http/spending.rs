@@ -30,6 +30,16 @@ pub(super) struct Spending {
     numbers: RandomState,
 }
 
+/// Where a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    First,
+    /// Others in its network have had much.
+    Behind,
+    /// Who asks has.
+    Last,
+}
+
 /// Who asks, as far as it is known before it is handled.
 struct Who {
     token: u64,
@@ -57,14 +67,20 @@ impl Spending {
         }
     }
 
-    /// Whether a request should wait behind those of others.
-    pub(super) fn is_much(&self, exchange: &Exchange, proxies: &Proxies) -> bool {
+    /// Where a request should stand.
+    pub(super) fn place(&self, exchange: &Exchange, proxies: &Proxies) -> Place {
         if self.bytes.is_empty() || self.since.elapsed() >= WINDOW {
-            return false;
+            return Place::First;
         }
         let Who { token, network } = self.who(exchange, proxies);
         let spent = |number| self.bytes.get(&number).copied().unwrap_or(0);
-        spent(token) >= OF_TOKEN_BYTES || spent(network) >= OF_NETWORK_BYTES
+        if spent(token) >= OF_TOKEN_BYTES {
+            Place::Last
+        } else if spent(network) >= OF_NETWORK_BYTES {
+            Place::Behind
+        } else {
+            Place::First
+        }
     }
 
     fn who(&self, exchange: &Exchange, proxies: &Proxies) -> Who {

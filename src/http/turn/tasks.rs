@@ -14,6 +14,7 @@ use crate::http::ServeError;
 use crate::http::acceptor::Arrival;
 use crate::http::events::Event;
 use crate::http::exchange::Exchange;
+use crate::http::spending::Place;
 use crate::problem::Problem;
 
 use super::{Loop, MAX_EVENTS, MAX_TURN};
@@ -34,8 +35,10 @@ pub(super) struct Agenda {
     /// In the order in which it came to be so. A connection has one request in flight, so that it
     /// has one of them at most.
     pub(super) tasks: VecDeque<Task>,
-    /// Those of who has had much not long ago: they wait behind all others.
+    /// Those of networks in which somebody has had much not long ago: they wait behind others.
     pub(super) patient: VecDeque<Task>,
+    /// Those of who has: they wait behind all others.
+    pub(super) last: VecDeque<Task>,
     /// Bytes of the bodies among all of them that workers have read.
     pub(super) bodies_bytes: usize,
     /// Whether the last turn had no room for any, or for none of the patient ones.
@@ -43,10 +46,16 @@ pub(super) struct Agenda {
     pub(super) patience_is_over: bool,
 }
 
+impl Agenda {
+    fn has_patient(&self) -> bool {
+        !self.patient.is_empty() || !self.last.is_empty()
+    }
+}
+
 impl Loop {
     /// Whether there is something to do before anything else comes.
     pub(super) fn has_tasks(&self) -> bool {
-        self.is_behind || !self.agenda.tasks.is_empty() || !self.agenda.patient.is_empty()
+        self.is_behind || !self.agenda.tasks.is_empty() || self.agenda.has_patient()
     }
 
     /// Hears what workers have to say.
@@ -113,7 +122,8 @@ impl Loop {
         // Who is patient is not passed over for ever, however much others ask for.
         if self.agenda.patience_is_over
             && self.has_room()
-            && let Some(task) = self.agenda.patient.pop_front()
+            && let Some(task) =
+                self.agenda.last.pop_front().or_else(|| self.agenda.patient.pop_front())
         {
             self.perform(task);
             left -= 1;
@@ -122,17 +132,20 @@ impl Loop {
             && self.has_room()
             && let Some(task) = self.agenda.tasks.pop_front()
         {
-            if self.should_wait(&task) {
-                self.agenda.patient.push_back(task);
-            } else {
-                self.perform(task);
-                left -= 1;
+            match self.place(&task) {
+                Place::First => {
+                    self.perform(task);
+                    left -= 1;
+                }
+                Place::Behind => self.agenda.patient.push_back(task),
+                Place::Last => self.agenda.last.push_back(task),
             }
         }
-        self.agenda.patience_is_over = !self.agenda.patient.is_empty();
+        self.agenda.patience_is_over = self.agenda.has_patient();
         while left > 0
             && self.has_room()
-            && let Some(task) = self.agenda.patient.pop_front()
+            && let Some(task) =
+                self.agenda.patient.pop_front().or_else(|| self.agenda.last.pop_front())
         {
             self.perform(task);
             left -= 1;
@@ -141,13 +154,13 @@ impl Loop {
         self.agenda.is_held_up = is_something && left == MAX_TURN;
     }
 
-    /// Whether something is asked for by who has had much not long ago.
-    fn should_wait(&self, task: &Task) -> bool {
+    /// Where something stands, by what was made for who asks not long ago.
+    fn place(&self, task: &Task) -> Place {
         match task {
             Task::Begin(exchange) | Task::Handle(exchange) => {
-                self.spending.is_much(exchange, self.app.proxies())
+                self.spending.place(exchange, self.app.proxies())
             }
-            Task::Resume(..) => false,
+            Task::Resume(..) => Place::First,
         }
     }
 
