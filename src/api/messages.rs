@@ -23,11 +23,15 @@ use crate::store::{NewMessage, Sent};
 
 /// A message for everybody.
 #[derive(Deserialize, ToSchema)]
-pub(super) struct GeneralDraft<'a> {
+struct GeneralDraft<'a> {
     /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
     #[serde(default, borrow)]
     #[schema(value_type = String, required, min_length = 1, max_length = 4096, example = "hello")]
-    pub(super) text: Given<Cow<'a, str>>,
+    text: Given<Cow<'a, str>>,
+    /// 0 or `null` if given: a text that is meant for one user would become public.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>, minimum = 0, maximum = 0)]
+    to_user: Given<u64>,
 }
 
 /// A message for one user.
@@ -280,6 +284,11 @@ fn read(app: &mut App, links: &Links<'_>, mailbox: Mailbox) -> Result<Sight, Fai
 /// `POST /api/messages`
 pub(super) fn post_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let draft: GeneralDraft<'_> = body::parse(call.request)?;
+    expect_receiver(
+        draft.to_user,
+        None,
+        "must be 0 here: /api/users/{id}/messages is for one user",
+    )?;
     post(app, call, None, draft.text)
 }
 
@@ -287,10 +296,22 @@ pub(super) fn post_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
 pub(super) fn post_private(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let to = PathUser::parse(call.segment).ok_or_else(no_such_user)?.id(call.caller);
     let draft: PrivateDraft<'_> = body::parse(call.request)?;
-    if draft.to_user.optional("to_user")?.is_some_and(|also_to| also_to != to.get()) {
-        return Err(Problem::field("to_user", "must be the user in the path").into());
-    }
+    expect_receiver(draft.to_user, Some(to), "must be the user in the path")?;
     post(app, call, Some(to), draft.text)
+}
+
+/// 422 if the body names another receiver than the one whom the text reaches: who wrote it means
+/// it for somebody else.
+pub(super) fn expect_receiver(
+    named: Given<u64>,
+    to: Option<UserId>,
+    why: &str,
+) -> Result<(), Problem> {
+    let to = to.map_or(0, UserId::get);
+    match named.optional("to_user")? {
+        Some(named) if named != to => Err(Problem::field("to_user", why)),
+        _ => Ok(()),
+    }
 }
 
 /// A message that was sent before is answered before the limit is asked: it is none more.
