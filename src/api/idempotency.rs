@@ -26,6 +26,7 @@ pub(super) fn once(
     request: &Request<'_>,
     to: Option<UserId>,
     text: &MessageText,
+    settled: Timestamp,
 ) -> Result<Option<Once>, Problem> {
     let Some(field) = &request.idempotency_key else { return Ok(None) };
     let key = key(field).ok_or_else(|| {
@@ -34,7 +35,8 @@ pub(super) fn once(
     })?;
     let to = to.map_or(0, UserId::get);
     let fingerprint = Sha256::new().chain_update(to.to_le_bytes()).chain_update(text.as_str());
-    Ok(Some(Once { key: half(Sha256::new().chain_update(key)), fingerprint: half(fingerprint) }))
+    let (key, fingerprint) = (half(Sha256::new().chain_update(key)), half(fingerprint));
+    Ok(Some(Once { key, fingerprint, settled }))
 }
 
 /// Reads a string of RFC 9651, section 3.3.3, or the same characters without quotes, which is what

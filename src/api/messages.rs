@@ -324,16 +324,20 @@ fn post(
     let from = call.caller;
     let text = text.required("text")?;
     let text = MessageText::parse(text).map_err(|why| Problem::field("text", why))?;
-    let once = idempotency::once(call.request, to, &text)?;
-    let sent_at = app.clock.now();
+    let at = app.clock.read();
+    let settled = app.sendings.settled(at);
+    let once = idempotency::once(call.request, to, &text, settled)?;
     if let Some(once) = once
-        && let Some(first) = app.first_answer(from, once, sent_at)?
+        && let Some(first) = app.first_answer(from, once, settled)?
     {
         return Ok(Outcome::Reply(replayed(once, first, posted)?));
     }
     app.expect_welcome(from, to)?;
     let standing = app.limiters.messages.count(from, &*app.clock)?;
-    let new = NewMessage { from, to, text, sent_at };
+    let new = NewMessage { from, to, text, sent_at: at.now };
+    if once.is_some() {
+        app.sendings.note(at);
+    }
     let sent = match once {
         None => app.store.post(new).map(|posted| posted.map(Sent::Now)),
         Some(once) => app.store.post_once(new, once),

@@ -136,8 +136,8 @@ impl Backend for MemoryStore {
         Ok(fact.is_some())
     }
 
-    fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError> {
-        let facts = session::end_all(&self.facts, user, at, None)?;
+    fn end_sessions(&mut self, user: UserId) -> Result<(), StoreError> {
+        let facts = session::end_all(&self.facts, user, None)?;
         self.take(&facts);
         Ok(())
     }
@@ -236,7 +236,7 @@ impl Backend for MemoryStore {
         let at = new.sent_at;
         let Some(message) = self.post(new)? else { return Ok(None) };
         let first = FirstAnswer { fingerprint: once.fingerprint, message, at };
-        let facts = retry::remember(&self.facts, of, first)?;
+        let facts = retry::remember(&self.facts, of, first, once.settled)?;
         self.take(&facts);
         Ok(Some(Sent::Now(message)))
     }

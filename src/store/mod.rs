@@ -56,7 +56,7 @@ pub use self::memory::MemoryStore;
 pub use self::record::Acted;
 pub use self::restored::{RestoreError, Restored};
 pub use self::retry::{MAX_RETRIES, Once, RETRY_LIFETIME, Sent};
-pub use self::session::{Begun, Refused, SessionOf, Standing, StrayTokensOf, standing};
+pub use self::session::{Begun, Refused, SessionOf, StrayTokensOf, standing};
 pub use self::sled::SledStore;
 pub use self::sled::check::{Check, IndexState, check};
 pub use self::sled::compact::{Compaction, compact};
@@ -112,9 +112,9 @@ pub trait Backend: Send {
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
 
     /// Begins a session of an account that is not blocked and whose password hash still is `seen`,
-    /// and says which ones of it end for that: those that have expired, and the oldest of more than
-    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS). `None` if the hash is another by now, or the
-    /// account blocked.
+    /// and says which ones of it end for that: of more than
+    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS) one that has expired when it begins, or else the
+    /// oldest. `None` if the hash is another by now, or the account blocked.
     fn begin_session(
         &mut self,
         new: Session,
@@ -127,9 +127,8 @@ pub trait Backend: Send {
     /// Ends a session of a user; `false` if there is none.
     fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError>;
 
-    /// Ends all sessions of a user, and has tokens that are of none refused. After a crash either
-    /// all have ended or none.
-    fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError>;
+    /// Ends all sessions of a user. After a crash either all have ended or none.
+    fn end_sessions(&mut self, user: UserId) -> Result<(), StoreError>;
 
     /// Gives the user of a session that is to begin another password, unless the hash is not
     /// `seen` any more, or the account is blocked: then `false`. All their other sessions end, as one with it.

@@ -27,6 +27,8 @@ pub struct Once {
     pub key: Hash,
     /// The hash of what is asked for.
     pub fingerprint: Hash,
+    /// Only what is over at this time, too, is forgotten for it, as the present may be wrong.
+    pub settled: Timestamp,
 }
 
 /// What became of it.
@@ -47,11 +49,13 @@ pub(super) fn find(
     Ok(facts::get(state, of)?.filter(|first| !is_over(first.at, now)))
 }
 
-/// What is to be written to remember `first`, of which nothing is remembered at its time.
+/// What is to be written to remember `first`, of which nothing is remembered at its time. Of what is
+/// over by then a few are forgotten, if they are over at `settled` as well.
 pub(super) fn remember(
     state: &impl State,
     of: RetryOf,
     first: FirstAnswer,
+    settled: Timestamp,
 ) -> Result<Vec<Fact>, StoreError> {
     let RetryOf { user, key } = of;
     let order = |end, limit| facts::of_user::<RetryTurn>(state, user, end, limit);
@@ -63,7 +67,7 @@ pub(super) fn remember(
     let mut facts = Vec::with_capacity(2 + 2 * FORGOTTEN_AT_ONCE);
     let oldest = if last.is_some() { order(End::First, FORGOTTEN_AT_ONCE)? } else { Vec::new() };
     for (turn, Remembered { key: old, at }) in oldest {
-        if number - turn.number < MAX_RETRIES && !is_over(at, first.at) {
+        if number - turn.number < MAX_RETRIES && !is_over(at, settled.min(first.at)) {
             break;
         }
         facts.push(Fact::RetryOrder { of: turn, is: None });
@@ -105,7 +109,7 @@ mod tests {
     fn add(facts: &mut Facts, of: RetryOf, message: u64, millis: u64) -> usize {
         let message = MessageId::new(message).unwrap();
         let first = FirstAnswer { fingerprint: Hash([1; 16]), message, at: at(millis) };
-        let new = remember(facts, of, first).unwrap();
+        let new = remember(facts, of, first, Timestamp::MAX).unwrap();
         for fact in &new {
             facts.take(fact);
         }

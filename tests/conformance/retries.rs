@@ -18,7 +18,7 @@ pub(crate) fn key(number: u64) -> Hash {
 }
 
 pub(crate) fn once(number: u64) -> Once {
-    Once { key: key(number), fingerprint: Hash([7; 16]) }
+    Once { key: key(number), fingerprint: Hash([7; 16]), settled: Timestamp::MAX }
 }
 
 /// A message to everybody at a time.

@@ -86,8 +86,8 @@ impl Backend for FaultyStore {
         self.store.end_session(user, id)
     }
 
-    fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError> {
-        self.store.end_sessions(user, at)
+    fn end_sessions(&mut self, user: UserId) -> Result<(), StoreError> {
+        self.store.end_sessions(user)
     }
 
     fn change_password(

@@ -28,7 +28,8 @@ impl Loop {
         if !self.ready.is_empty() || is_due || self.app.has_failed() {
             return None;
         }
-        match self.parking.next_deadline().into_iter().chain(self.next_look_at_streams()).min() {
+        let looks = [self.next_look_at_streams(), self.next_look_at_clock()];
+        match self.parking.next_deadline().into_iter().chain(looks.into_iter().flatten()).min() {
             None => self.acceptor.wait(),
             Some(deadline) => {
                 self.acceptor.wait_for(deadline.saturating_duration_since(Instant::now()))
@@ -80,6 +81,7 @@ impl Loop {
         if self.parking.next_deadline().is_some() {
             self.parking.expire(Instant::now());
         }
+        self.expire_tokens();
         if self.parking.is_due() {
             self.look_after(MAX_TURN_BYTES);
         }

@@ -4,7 +4,8 @@ use super::*;
 use crate::model::Block;
 use crate::model::MAX_TEXT_BYTES;
 use crate::store::{
-    Hash, MemoryStore, NewMessage, NewRevision, NewUser, Once, RestoreError, import,
+    Hash, MemoryStore, NewMessage, NewRevision, NewUser, Once, Refused, RestoreError,
+    StrayTokensOf, import,
 };
 
 const EPOCH: Epoch = Epoch(0xfeed);
@@ -49,7 +50,7 @@ fn with_facts() -> MemoryStore {
     let text = MessageText::parse("once".into()).unwrap();
     let sent_at = Timestamp::from_millis(1_700_000_000_300);
     let new = NewMessage { from: UserId::FIRST, to: None, text, sent_at };
-    let once = Once { key: Hash([0xab; 16]), fingerprint: Hash([1; 16]) };
+    let once = Once { key: Hash([0xab; 16]), fingerprint: Hash([1; 16]), settled: Timestamp::MAX };
     store.post_once(new.clone(), once).unwrap();
     store.post(new).unwrap();
     let bob = UserId::new(2).unwrap();
@@ -58,6 +59,10 @@ fn with_facts() -> MemoryStore {
     }
     let block = Block { user: bob, by: UserId::FIRST, at: sent_at };
     store.refuse_sender(block, true).unwrap();
+    // Nothing writes it any more, but stores have it.
+    let strays =
+        Fact::StrayTokens { of: StrayTokensOf { user: bob }, is: Some(Refused { at: sent_at }) };
+    store.restore(Restored::Fact(strays)).unwrap();
     store
 }
 

@@ -36,7 +36,7 @@ impl SledStore {
         self.room.admit(RETRY_BYTES + RECORD_BYTES + new.text.as_str().len(), Instant::now())?;
         let id = MessageId::new(self.view.counters.next_event).ok_or(StoreError::OutOfIds)?;
         let first = FirstAnswer { fingerprint: once.fingerprint, message: id, at: new.sent_at };
-        let facts = retry::remember(&self.view, of, first)?;
+        let facts = retry::remember(&self.view, of, first, once.settled)?;
         let message = self.view.counters.message(new)?;
         self.write_joined(facts, Record::Message(message))?;
         Ok(Some(Sent::Now(id)))
