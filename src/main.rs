@@ -10,7 +10,6 @@ use std::process::{ExitCode, exit};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -19,6 +18,7 @@ use veche::api::App;
 use veche::auth::secret;
 use veche::auth::tokens::{SECRET_BYTES, Tokens};
 use veche::backup::PATIENCE;
+use veche::cli::listen::{Listen, is_exposed};
 use veche::cli::{Cli, Command, ServeArgs, StoreArgs, StoreKind};
 use veche::docs::address::Address;
 use veche::docs::check::{self, Check, Report as _};
@@ -39,7 +39,7 @@ const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     return_large_blocks();
     env_logger::Builder::new()
         .filter_level(cli.store.log)
@@ -75,12 +75,16 @@ fn main() -> ExitCode {
 fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     let mut entropy = SystemEntropy::probe()?;
     raise_descriptor_limit();
+    let resolve = |listen: &Listen| -> Outcome<_> {
+        let addrs = listen.candidates().map_err(|e| format!("cannot listen on {listen}: {e}"))?;
+        http::first_of_ours(&addrs).ok_or_else(|| format!("{listen} has no address").into())
+    };
     let settings = http::Settings {
         idle_timeout: Duration::from_secs(serve.idle_timeout),
-        admin: serve.admin_listen,
+        admin: serve.admin_listen.as_ref().map(resolve).transpose()?,
         access_log: serve.access_log.clone().map(Destination::from),
     };
-    let server = Server::bind(serve.listen, settings)?.kept_by(Process::default());
+    let server = Server::bind(resolve(&serve.listen)?, settings)?.kept_by(Process::default());
     let mut store = open(args, serve, &mut entropy)?;
     let secret = match (&serve.jwt_secret_file, args.store) {
         (Some(file), _) => secret::read(file)?,
@@ -89,8 +93,13 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
         }
         (None, StoreKind::Memory) => random::<SECRET_BYTES>(&mut entropy).to_vec(),
     };
-    let exposed = !server.local_addr().ip().is_loopback();
-    if exposed && serve.min_password_length < ADVISED_PASSWORD_LENGTH {
+    if server.admin_addr().is_some_and(is_exposed) {
+        log::warn!(
+            "listening for the operator beyond this machine: whoever reaches --admin-listen can \
+             fetch all there is"
+        );
+    }
+    if is_exposed(server.local_addr()) && serve.min_password_length < ADVISED_PASSWORD_LENGTH {
         log::warn!(
             "listening beyond this machine, but passwords of {} characters can be registered; \
              --min-password-length {ADVISED_PASSWORD_LENGTH} is advised",

@@ -65,7 +65,7 @@ use crate::store::StoreError;
 use acceptor::{Acceptor, Waker};
 pub use access_log::Destination;
 use admin::Admin;
-pub use socket::listen;
+pub use socket::{first_of_ours, listen};
 pub use turn::DRAIN_DEADLINE;
 
 /// A server that has its port and does not answer yet.

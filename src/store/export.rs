@@ -26,7 +26,9 @@ use crate::model::{
 
 /// The version of the lines below. A higher one is refused, at the first line. The first had no
 /// revisions and no facts, and its digest did not cover the counters.
-const FORMAT_VERSION: u32 = 2;
+pub(super) const FORMAT_VERSION: u32 = 2;
+/// The oldest that is still read.
+pub(super) const OLDEST_FORMAT_VERSION: u32 = 1;
 /// Records read from the store, or synced to it, at once.
 const BATCH: usize = 1000;
 /// Longest line, in bytes. The longest text takes six times its length when JSON escapes it all.
@@ -163,7 +165,7 @@ pub(super) fn restore(
     let mut reader =
         Reader { source, hasher: Sha256::new(), line: Vec::new(), number: 0, bytes: 0 };
     let version = match reader.next()? {
-        Line::VecheExport { version: version @ 1..=FORMAT_VERSION, epoch } => {
+        Line::VecheExport { version: version @ OLDEST_FORMAT_VERSION..=FORMAT_VERSION, epoch } => {
             let epoch = Epoch::parse(&epoch);
             let epoch = epoch.ok_or_else(|| TransferError::Line(1, "a bad epoch".to_owned()))?;
             store.adopt(epoch).map_err(|e| TransferError::Restore(1, e))?;

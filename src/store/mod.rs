@@ -37,6 +37,7 @@ mod transfer;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 pub use self::account::{AccountOf, AccountState};
 pub use self::act::RegistrationOf;
@@ -62,6 +63,15 @@ pub use self::sled::check::{Check, IndexState, check};
 pub use self::sled::compact::{Compaction, compact};
 pub use self::snapshot::Snapshot;
 pub use self::transfer::{Summary, TransferError};
+
+/// What this build reads of what was written before, and the versions of each. An index of another
+/// version is made anew.
+pub const FORMATS: &[(&str, RangeInclusive<u32>)] = &[
+    ("log", log::segment::FORMAT_VERSION..=log::segment::FORMAT_VERSION),
+    ("index", index::layout::FORMAT_VERSION..=index::layout::FORMAT_VERSION),
+    ("backup", snapshot::FORMAT_VERSION..=snapshot::FORMAT_VERSION),
+    ("export", export::OLDEST_FORMAT_VERSION..=export::FORMAT_VERSION),
+];
 
 use crate::model::{
     Act, Block, Epoch, Event, EventId, Mailbox, Message, MessageId, MessageText, Page, Session,
