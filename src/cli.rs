@@ -1,10 +1,15 @@
 //! The command line.
 
-use std::net::SocketAddr;
+pub mod listen;
+
+use std::env;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Command as Parsing, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 use log::LevelFilter;
 
 use crate::api::Settings;
@@ -12,6 +17,9 @@ use crate::api::client::{Network, Proxies};
 use crate::api::cors::{Cors, Origin};
 use crate::api::limits::{Limit, Limits};
 use crate::api::operators::{Operator, Operators};
+use crate::store::FORMATS;
+
+use listen::Listen;
 
 /// What is kept free on the disk unless it is said otherwise: room to stop in good order, and for
 /// the operator to see to it.
@@ -22,7 +30,12 @@ const MIN_FREE_BYTES: u64 = 64 * 1024 * 1024;
 /// Without a command it serves, until it gets SIGTERM or SIGINT. The first line on standard
 /// output is the address it listens on.
 #[derive(Debug, Parser)]
-#[command(name = "veche", version, args_conflicts_with_subcommands = false)]
+#[command(
+    name = "veche",
+    version = env!("CARGO_PKG_VERSION"),
+    long_version = &**BUILD,
+    args_conflicts_with_subcommands = false
+)]
 pub struct Cli {
     /// Where the chat is kept.
     #[command(flatten)]
@@ -33,6 +46,38 @@ pub struct Cli {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// What a build is: which sources it is made of, and what it can read.
+static BUILD: LazyLock<String> = LazyLock::new(|| {
+    let formats: Vec<String> = FORMATS
+        .iter()
+        .map(|(what, versions)| match (versions.start(), versions.end()) {
+            (oldest, newest) if oldest == newest => format!("{what} {newest}"),
+            (oldest, newest) => format!("{what} {oldest} to {newest}"),
+        })
+        .collect();
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("VECHE_BUILD_COMMIT"));
+    format!("{version}\ncommit: {commit}\nreads: {}", formats.join(", "))
+});
+
+impl Cli {
+    /// Reads the process's arguments and environment. No help shows what is in the environment: it may
+    /// be anything, and goes to a terminal.
+    pub fn read() -> Result<Cli, clap::Error> {
+        let command = without_empty_variables(Cli::command());
+        let command = command.mut_args(|arg| arg.hide_env_values(true));
+        command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches))
+    }
+}
+
+/// A variable that is empty is as if it were not set: there is no other way to unset one in a unit
+/// of systemd's or a file of Compose's.
+fn without_empty_variables(command: Parsing) -> Parsing {
+    command.mut_args(|arg| {
+        let is_empty = |name| env::var_os(name).is_some_and(|value| value.is_empty());
+        if arg.get_env().is_some_and(is_empty) { arg.env(None::<&'static str>) } else { arg }
+    })
 }
 
 /// What to do instead of serving.
@@ -150,8 +195,17 @@ pub enum Registration {
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// The address and port to listen on; port 0 lets the system choose one
-    #[arg(long, env = "VECHE_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
-    pub listen: SocketAddr,
+    ///
+    /// A name such as `localhost` stands for its address, and `:5000` for every address of the
+    /// machine.
+    #[arg(
+        long,
+        env = "VECHE_LISTEN",
+        value_name = "[ADDR]:PORT",
+        default_value = "127.0.0.1:5000",
+        value_parser = Listen::parse
+    )]
+    pub listen: Listen,
     /// How long an access token is good for, in seconds (at most a year)
     #[arg(
         long,
@@ -213,8 +267,13 @@ pub struct ServeArgs {
     /// Answer the operator here too: /healthz, /readyz, /metrics and /backup
     ///
     /// It asks for no token, and a backup is all there is: not for a public address.
-    #[arg(long, env = "VECHE_ADMIN_LISTEN", value_name = "ADDR:PORT")]
-    pub admin_listen: Option<SocketAddr>,
+    #[arg(
+        long,
+        env = "VECHE_ADMIN_LISTEN",
+        value_name = "[ADDR]:PORT",
+        value_parser = Listen::parse
+    )]
+    pub admin_listen: Option<Listen>,
     /// Append a line of JSON for each answer to this file; `-` is standard output
     #[arg(long, env = "VECHE_ACCESS_LOG", value_name = "FILE")]
     pub access_log: Option<PathBuf>,
@@ -278,15 +337,6 @@ pub struct ServeArgs {
     /// A memory store always does: it begins with the file again at each start.
     #[arg(long, env = "VECHE_RESTORE", requires = "import")]
     pub restore: bool,
-}
-
-impl Cli {
-    /// Reads the process's arguments and environment. No help shows what is in the environment: it may
-    /// be anything, and goes to a terminal.
-    pub fn read() -> Result<Cli, clap::Error> {
-        let command = Cli::command().mut_args(|arg| arg.hide_env_values(true));
-        command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches))
-    }
 }
 
 impl ServeArgs {

@@ -20,6 +20,7 @@ use veche::api::App;
 use veche::auth::secret;
 use veche::auth::tokens::{SECRET_BYTES, Tokens};
 use veche::backup::PATIENCE;
+use veche::cli::listen::{Listen, is_exposed};
 use veche::cli::{Cli, Command, ServeArgs, StoreArgs, StoreKind};
 use veche::docs::address::Address;
 use veche::docs::check::{self, Check, Report as _};
@@ -100,12 +101,16 @@ fn log_line(line: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::R
 fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     let mut entropy = SystemEntropy::probe()?;
     raise_descriptor_limit();
+    let resolve = |listen: &Listen| -> Outcome<_> {
+        let addrs = listen.candidates().map_err(|e| format!("cannot listen on {listen}: {e}"))?;
+        http::first_of_ours(&addrs).ok_or_else(|| format!("{listen} has no address").into())
+    };
     let settings = http::Settings {
         idle_timeout: Duration::from_secs(serve.idle_timeout),
-        admin: serve.admin_listen,
+        admin: serve.admin_listen.as_ref().map(resolve).transpose()?,
         access_log: serve.access_log.clone().map(Destination::from),
     };
-    let server = Server::bind(serve.listen, settings)?.kept_by(Process::default());
+    let server = Server::bind(resolve(&serve.listen)?, settings)?.kept_by(Process::default());
     let mut store = open(args, serve, &mut entropy)?;
     let secret = match (&serve.jwt_secret_file, args.store) {
         (Some(file), _) => secret::read(file)?,
@@ -114,8 +119,13 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
         }
         (None, StoreKind::Memory) => random::<SECRET_BYTES>(&mut entropy).to_vec(),
     };
-    let exposed = !server.local_addr().ip().is_loopback();
-    if exposed && serve.min_password_length < ADVISED_PASSWORD_LENGTH {
+    if server.admin_addr().is_some_and(is_exposed) {
+        log::warn!(
+            "listening for the operator beyond this machine: whoever reaches --admin-listen can \
+             fetch all there is"
+        );
+    }
+    if is_exposed(server.local_addr()) && serve.min_password_length < ADVISED_PASSWORD_LENGTH {
         log::warn!(
             "listening beyond this machine, but passwords of {} characters can be registered; \
              --min-password-length {ADVISED_PASSWORD_LENGTH} is advised",

@@ -2,8 +2,14 @@
 //!
 //! The only module that reads the system clock or asks for entropy, so that everything else gives
 //! the same answer to the same questions.
+//!
+//! There are two clocks in a [`Clock`], because the time of day can be set. What each time that is
+//! kept or sent decides, by which of them, and what a step does to it, is said in one place:
+//! `docs/operating.md`, section "Clocks". What is ended or forgotten for good is so by the one that
+//! only goes on.
 
-use std::sync::{LazyLock, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::Mode;
@@ -38,6 +44,20 @@ pub trait Clock: Send {
     fn elapsed(&self) -> Duration {
         Duration::from_millis(self.now().millis())
     }
+
+    /// Both.
+    fn read(&self) -> Reading {
+        Reading { now: self.now(), elapsed: self.elapsed() }
+    }
+}
+
+/// What a clock shows at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// The time of day, which may be set, forwards or back.
+    pub now: Timestamp,
+    /// The time that has [passed](Clock::elapsed), which only goes on.
+    pub elapsed: Duration,
 }
 
 /// Gives unpredictable bytes.
@@ -99,6 +119,47 @@ pub struct FixedClock(pub Timestamp);
 impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         self.0
+    }
+}
+
+/// A clock for tests that goes on, and is set, when it is told to. Its clones show the same.
+#[derive(Debug, Clone)]
+pub struct SteppedClock(Arc<Hands>);
+
+/// In milliseconds.
+#[derive(Debug)]
+struct Hands {
+    now: AtomicU64,
+    elapsed: AtomicU64,
+}
+
+impl SteppedClock {
+    /// One that begins at a time of day.
+    #[must_use]
+    pub fn at(now: Timestamp) -> SteppedClock {
+        SteppedClock(Arc::new(Hands { now: now.millis().into(), elapsed: 0.into() }))
+    }
+
+    /// Time passes.
+    pub fn pass(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.0.now.fetch_add(millis, Ordering::SeqCst);
+        self.0.elapsed.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the time of day, or the machine sleeps: no time passes that the process sees.
+    pub fn set(&self, now: Timestamp) {
+        self.0.now.store(now.millis(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for SteppedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.now.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.0.elapsed.load(Ordering::SeqCst))
     }
 }
 

@@ -21,7 +21,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("backup", &["store"]),
     ("printable", &[]),
     ("progress", &["docs", "printable", "store"]),
-    ("cli", &["api"]),
+    ("cli", &["api", "store"]),
 ];
 
 /// What the tests within `src/` share with those beside it: how much of what takes long they do.
@@ -207,4 +207,50 @@ fn every_mutation_still_applies() {
         assert!(checked.status.success(), "{}: {said}", patch.display());
         assert!(said.contains("Checking patch"), "{} is looked at: {said}", patch.display());
     }
+}
+
+/// What a build says of itself is the commit that it is of, or nothing; never that of a working tree
+/// that the sources happen to lie in.
+#[test]
+fn a_build_says_which_commit_it_is_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("build");
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "-o"]).arg(&script).arg(root().join("build.rs"));
+    assert!(rustc.status().unwrap().success());
+    let tree = dir.path().join("tree");
+    let below = tree.join("below");
+    fs::create_dir_all(&below).unwrap();
+    let says = |place: &Path, given: Option<&str>| {
+        let mut run = Command::new(&script);
+        run.current_dir(place).env("CARGO_MANIFEST_DIR", place).env_remove("VECHE_BUILD_COMMIT");
+        run.envs(given.map(|commit| ("VECHE_BUILD_COMMIT", commit)));
+        let output = run.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        let line = said.lines().find_map(|it| it.split_once("=VECHE_BUILD_COMMIT="));
+        line.unwrap_or_else(|| panic!("{said}")).1.to_owned()
+    };
+    let git = |args: &[&str]| {
+        let identity =
+            ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"];
+        let output = Command::new("git").args(identity).args(args).current_dir(&tree).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    };
+    // An archive of the sources: no git, or somebody else's.
+    assert_eq!(says(&tree, None), "unknown");
+    git(&["init", "--quiet"]);
+    assert_eq!(says(&tree, None), "unknown", "there is no commit");
+    fs::write(tree.join("file"), "one").unwrap();
+    git(&["add", "file"]);
+    git(&["commit", "--quiet", "--message", "one"]);
+    let commit = git(&["rev-parse", "HEAD"]);
+    assert_eq!(says(&tree, None), commit);
+    assert_eq!(says(&below, None), "unknown", "another tree's");
+    assert_eq!(says(&below, Some("1.2.3-1")), "1.2.3-1");
+    assert_eq!(says(&tree, Some("")), commit, "as if it were not set");
+    fs::write(tree.join("file"), "two").unwrap();
+    assert_eq!(says(&tree, None), format!("{commit} with changes"));
 }

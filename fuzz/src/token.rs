@@ -37,7 +37,7 @@ fn sent(token: &[u8]) {
     let Ok(token) = str::from_utf8(token) else { return };
     let mut tokens = stage::tokens();
     let issued = (1..).zip(&*ISSUED).find(|(_, issued)| *issued == token);
-    let bearer = |id| Bearer { user: UserId::new(id).unwrap(), session: Some(stage::session(id)) };
+    let bearer = |id| Bearer { user: UserId::new(id).unwrap(), session: stage::session(id) };
     let user = issued.map(|(id, _)| bearer(id)).ok_or(TokenError::Invalid);
     let exp = stage::now().seconds() + TTL_SECONDS;
     // Unknown, remembered, and expired while it is remembered.
@@ -62,10 +62,10 @@ fn claims(json: &[u8]) {
     let ours = sign(Algorithm::HS256, SECRET);
     if let Ok(bearer) = verify(stage::tokens(), &ours) {
         assert_eq!(claims["UserID"].as_u64(), Some(bearer.user.get()));
-        assert_eq!(
-            claims.get("sid").and_then(Value::as_str).map(str::to_owned),
-            bearer.session.map(|id| id.to_string())
-        );
+        assert_eq!(claims["sid"].as_str(), Some(&*bearer.session.to_string()));
+        assert!(claims["iat"].is_u64());
+        let nbf = claims.get("nbf").map_or(Some(0.0), Value::as_f64);
+        assert!(nbf.unwrap() <= f64::from(u32::try_from(now.seconds()).unwrap()));
         assert_eq!(claims["epoch"].as_str(), Some(&*EPOCH.to_string()));
         assert!(claims["exp"].as_u64().unwrap() > now.seconds());
     }

@@ -169,7 +169,8 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
             };
             let (id, seen) = user.ok_or_else(wrong)?;
             let session = app.new_session(id, user_agent);
-            let begun = app.store.begin_session(session.clone(), &seen);
+            let room = app.end_those_over(id);
+            let begun = room.and_then(|()| app.store.begin_session(session.clone(), &seen));
             let was_refused = matches!(begun, Ok(None));
             let is_blocked = was_refused
                 && app.store.account_block(id)?.is_some()
@@ -187,7 +188,7 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
             for ended in ended {
                 app.live.end(id, ended);
             }
-            app.live.begin(&session);
+            app.live.begin(&session, app.clock.read());
             app.token_of(&session)
         })
     };

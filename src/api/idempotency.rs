@@ -61,6 +61,7 @@ pub(super) fn keyed(
     from: UserId,
     to: Option<UserId>,
     text: &MessageText,
+    settled: Timestamp,
 ) -> Result<Option<Keyed>, Problem> {
     let Some(field) = &request.idempotency_key else { return Ok(None) };
     let key = key(field).ok_or_else(|| {
@@ -79,6 +80,7 @@ pub(super) fn keyed(
             text.as_str().as_bytes(),
         ])),
         secret: Hash(secret.name()),
+        settled,
     };
     let fingerprint = Sha256::new().chain_update(receiver).chain_update(text.as_str());
     let unkeyed =
@@ -383,7 +385,9 @@ mod tests {
                 idempotency_key: Some(key.into()),
                 ..Request::new("POST", "/api/messages", Ipv4Addr::LOCALHOST.into())
             };
-            let keyed = keyed(&secret, &request, UserId::FIRST, to, &text).unwrap().unwrap();
+            let keyed = keyed(&secret, &request, UserId::FIRST, to, &text, Timestamp::MAX)
+                .unwrap()
+                .unwrap();
             let sent_at = Timestamp::from_millis(BEGUN);
             let new = NewMessage { from: UserId::FIRST, to, text, sent_at };
             stage.app.store.post_once(new, keyed.once).unwrap().unwrap();

@@ -23,11 +23,15 @@ use crate::store::{NewMessage, Sent, Sequence};
 
 /// A message for everybody.
 #[derive(Deserialize, ToSchema)]
-pub(super) struct GeneralDraft<'a> {
+struct GeneralDraft<'a> {
     /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
     #[serde(default, borrow)]
     #[schema(value_type = String, required, min_length = 1, max_length = 4096, example = "hello")]
-    pub(super) text: Given<Cow<'a, str>>,
+    text: Given<Cow<'a, str>>,
+    /// 0 or `null` if given: a text that is meant for one user would become public.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>, minimum = 0, maximum = 0)]
+    to_user: Given<u64>,
 }
 
 /// A message for one user.
@@ -286,6 +290,11 @@ fn read(
 /// `POST /api/messages`
 pub(super) fn post_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let draft: GeneralDraft<'_> = body::parse(call.request)?;
+    expect_receiver(
+        draft.to_user,
+        None,
+        "must be 0 here: /api/users/{id}/messages is for one user",
+    )?;
     post(app, call, None, draft.text)
 }
 
@@ -293,10 +302,22 @@ pub(super) fn post_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
 pub(super) fn post_private(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let to = PathUser::parse(call.segment).ok_or_else(no_such_user)?.id(call.caller);
     let draft: PrivateDraft<'_> = body::parse(call.request)?;
-    if draft.to_user.optional("to_user")?.is_some_and(|also_to| also_to != to.get()) {
-        return Err(Problem::field("to_user", "must be the user in the path").into());
-    }
+    expect_receiver(draft.to_user, Some(to), "must be the user in the path")?;
     post(app, call, Some(to), draft.text)
+}
+
+/// 422 if the body names another receiver than the one whom the text reaches: who wrote it means
+/// it for somebody else.
+pub(super) fn expect_receiver(
+    named: Given<u64>,
+    to: Option<UserId>,
+    why: &str,
+) -> Result<(), Problem> {
+    let to = to.map_or(0, UserId::get);
+    match named.optional("to_user")? {
+        Some(named) if named != to => Err(Problem::field("to_user", why)),
+        _ => Ok(()),
+    }
 }
 
 /// A message that was sent before is answered before the limit is asked: it is none more.
@@ -309,17 +330,21 @@ fn post(
     let from = call.caller;
     let text = text.required("text")?;
     let text = MessageText::parse(text).map_err(|why| Problem::field("text", why))?;
-    let keyed = idempotency::keyed(app.tokens.requests(), call.request, from, to, &text)?;
-    let sent_at = app.clock.now();
+    let at = app.clock.read();
+    let settled = app.sendings.settled(at);
+    let keyed = idempotency::keyed(app.tokens.requests(), call.request, from, to, &text, settled)?;
     if let Some(keyed) = &keyed
-        && let Some(reply) = app.first_answer(keyed, sent_at, posted)?
+        && let Some(reply) = app.first_answer(keyed, settled, posted)?
     {
         return Ok(Outcome::Reply(reply));
     }
     let once = keyed.map(|keyed| keyed.once);
     app.expect_welcome(from, to)?;
     let standing = app.limiters.messages.count(from, &*app.clock)?;
-    let new = NewMessage { from, to, text, sent_at };
+    let new = NewMessage { from, to, text, sent_at: at.now };
+    if once.is_some() {
+        app.sendings.note(at);
+    }
     let sent = match once {
         None => app.store.post(new).map(|posted| posted.map(Sent::Now)),
         Some(once) => app.store.post_once(new, once),

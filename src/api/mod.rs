@@ -31,6 +31,9 @@ mod registration;
 mod revisions;
 pub mod routes;
 mod sessions;
+mod settled;
+#[cfg(test)]
+mod steps;
 pub mod stream;
 mod users;
 pub mod wait;
@@ -38,6 +41,7 @@ pub mod wait;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -58,6 +62,7 @@ pub use live::Revoked;
 use operators::Operators;
 use paging::Query;
 use routes::{Handler, Match, Route};
+use settled::Sendings;
 use stream::Subscription;
 use wait::{Topic, Wait};
 
@@ -74,6 +79,7 @@ pub struct App {
     limiters: Limiters,
     live: Live,
     epochs: Epochs,
+    sendings: Sendings,
     /// What happened since somebody last asked.
     happened: Vec<(Topic, EventId)>,
     /// What was marked as read since somebody last asked.
@@ -346,8 +352,9 @@ impl App {
         settings: Settings,
     ) -> App {
         let limiters = Limiters::new(settings.limits);
-        let loaded = Live::load(&mut *store, clock.now())
-            .and_then(|live| Ok((live, Epochs::of(&mut *store)?)));
+        let begun = clock.read();
+        let loaded =
+            Live::load(&mut *store, begun).and_then(|live| Ok((live, Epochs::of(&mut *store)?)));
         let (live, epochs, failure) = match loaded {
             Ok((live, epochs)) => (live, epochs, None),
             Err(error) => (Live::default(), Epochs::default(), Some(error)),
@@ -361,6 +368,7 @@ impl App {
             limiters,
             live,
             epochs,
+            sendings: Sendings::new(begun),
             happened: Vec::new(),
             read_marks: Vec::new(),
             strangers: Strangers::default(),
@@ -472,7 +480,7 @@ impl App {
         trace.route = Some(route);
         match route.handler {
             Handler::Open(handle) => {
-                handle(self, &Call { request, route, caller: (), session: None, segment })
+                handle(self, &Call { request, route, caller: (), session: (), segment })
             }
             Handler::Authenticated(handle) => {
                 let Bearer { user: caller, session } = self.authenticate(request)?;
@@ -483,32 +491,42 @@ impl App {
     }
 
     /// The user whose token the request brings (RFC 6750, section 2.1).
-    fn authenticate(&mut self, request: &Request<'_>) -> Result<Bearer, Problem> {
+    fn authenticate(&mut self, request: &Request<'_>) -> Result<Bearer, Failure> {
         let Some(authorization) = request.authorization else {
-            return Err(Problem::new(problem::TOKEN_MISSING, "there is no Authorization header"));
+            let why = "there is no Authorization header";
+            return Err(Problem::new(problem::TOKEN_MISSING, why).into());
         };
         let token = match authorization.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
             _ => {
                 let why = "the Authorization header is not of the form 'Bearer TOKEN'";
-                return Err(Problem::new(problem::TOKEN_MISSING, why));
+                return Err(Problem::new(problem::TOKEN_MISSING, why).into());
             }
         };
         let now = self.clock.now();
         let bearer = self.tokens.verify(token, now).map_err(|error| match error {
             TokenError::Expired => token_expired(),
+            TokenError::Early => {
+                Problem::new(problem::TOKEN_INVALID, "the access token is not good yet")
+            }
             TokenError::Invalid => {
                 let why = "the access token is malformed, forged or of another store";
                 Problem::new(problem::TOKEN_INVALID, why)
             }
         })?;
-        if self.live.admit(bearer, now) { Ok(bearer) } else { Err(sessions::session_ended()) }
+        self.expect_live(bearer)?;
+        self.live.note_use(bearer.session, now);
+        Ok(bearer)
     }
 
-    /// Until when the token that a request brought is good.
-    fn expiry(&self, request: &Request<'_>) -> Option<Timestamp> {
-        let (_, token) = request.authorization?.split_once(' ')?;
-        self.tokens.expiry(token.trim())
+    /// Until when the token that a request brought is good by the time of day, and for how long at
+    /// most.
+    fn expiry(&mut self, call: &Call<'_>) -> Result<(Timestamp, Duration), Failure> {
+        let now = self.clock.now();
+        let token = call.request.authorization.and_then(|field| field.split_once(' '));
+        let expires = token.and_then(|(_, token)| self.tokens.expiry(token.trim())).unwrap_or(now);
+        let left = Duration::from_millis(expires.millis().saturating_sub(now.millis()));
+        Ok((expires, left.min(self.expect_live(call.bearer())?)))
     }
 
     fn reply_to(&mut self, failure: Failure) -> Reply {
@@ -537,21 +555,21 @@ fn to_json(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// A request on a route.
-struct Call<'a, Caller = UserId> {
+struct Call<'a, Caller = UserId, Session = SessionId> {
     request: &'a Request<'a>,
     route: &'static Route,
     /// Who sent it, if that was asked.
     caller: Caller,
-    /// With the token of which session, if it is of one.
-    session: Option<SessionId>,
+    /// With the token of which session, likewise.
+    session: Session,
     /// What the `{…}` in the route's path stands for.
     segment: &'a str,
 }
 
 /// A request whose sender nobody asked for.
-type OpenCall<'a> = Call<'a, ()>;
+type OpenCall<'a> = Call<'a, (), ()>;
 
-impl<'a, Caller> Call<'a, Caller> {
+impl<'a, Caller, Session> Call<'a, Caller, Session> {
     /// The query parameters that the route knows.
     fn query(&self) -> Result<Query<'a>, Problem> {
         Query::parse(self.request.query, self.route.operation)
@@ -562,9 +580,22 @@ impl<'a, Caller> Call<'a, Caller> {
 impl App {
     /// One with nothing set, in which no time passes.
     pub(crate) fn for_tests(store: Box<dyn Backend>) -> App {
+        let clock = crate::sys::FixedClock(Timestamp::from_millis(1));
+        App::timed_for_tests(store, Box::new(clock))
+    }
+
+    /// The same with a clock, and tokens that are good for an hour.
+    pub(crate) fn timed_for_tests(store: Box<dyn Backend>, clock: Box<dyn Clock>) -> App {
         let tokens = Tokens::new(&[7; 32], 3600, store.epoch());
-        let clock = Box::new(crate::sys::FixedClock(Timestamp::from_millis(1)));
         App::new(store, tokens, clock, Box::new(crate::sys::SeededEntropy(1)), Settings::default())
+    }
+
+    /// What a user sends as `Authorization` whose session begins now, and lasts as it should.
+    pub(crate) fn token_for_tests(&mut self, user: UserId) -> String {
+        let session = self.new_session(user, "".into());
+        self.live.begin(&session, self.clock.read());
+        let token = self.tokens.issue(user, session.created_at, session.id);
+        format!("Bearer {}", token.expect("a token"))
     }
 
     /// What a user sends as `Authorization` who has logged in at some time.
@@ -576,7 +607,7 @@ impl App {
             expires_at: Timestamp::MAX,
             user_agent: "".into(),
         };
-        self.live.begin(&session);
+        self.live.begin(&session, self.clock.read());
         let token = self.tokens.issue(user, at, session.id);
         format!("Bearer {}", token.expect("a token"))
     }

@@ -294,6 +294,7 @@ mod tests {
             ("Credentials", "password", "maxLength", MAX_PASSWORD_BYTES),
             ("User", "username", "maxLength", MAX_USERNAME_LEN),
             ("GeneralDraft", "text", "maxLength", MAX_TEXT_BYTES),
+            ("EditDraft", "text", "maxLength", MAX_TEXT_BYTES),
             ("PrivateDraft", "text", "maxLength", MAX_TEXT_BYTES),
             ("Message", "text", "maxLength", MAX_TEXT_BYTES),
             ("Message", "to_user", "maximum", usize::try_from(MAX_ID).unwrap()),

@@ -109,7 +109,7 @@ pub(super) fn change(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure>
                 return Err(wrong().into());
             }
             app.live.end_all(bearer.user);
-            app.live.begin(&fresh);
+            app.live.begin(&fresh, app.clock.read());
             app.token_of(&fresh)
         })
     };

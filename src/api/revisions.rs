@@ -1,17 +1,36 @@
 //! Changing what was said.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::body::Given;
 use super::conditional::expect_match;
 use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
-use super::messages::{GeneralDraft, MessageBody, Shown};
+use super::messages::{MessageBody, Shown, expect_receiver};
 use super::wait::Topic;
 use super::{App, Call, Failure, Outcome, Reply, body};
 use crate::model::{Mailbox, Message, MessageText, UserId};
 use crate::problem::{self, Problem};
 use crate::store::NewRevision;
 
+/// Another text for a message.
+#[derive(Deserialize, ToSchema)]
+struct EditDraft<'a> {
+    /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
+    #[serde(default, borrow)]
+    #[schema(value_type = String, required, min_length = 1, max_length = 4096, example = "hello")]
+    text: Given<Cow<'a, str>>,
+    /// If given and not `null`, the receiver that the message has; 0 is the general chat.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>, minimum = 0, maximum = 9_007_199_254_740_991u64)]
+    to_user: Given<u64>,
+}
+
 pub(super) const EDIT: Operation = Operation {
     segment: Some(Segment::Message),
-    body: Some(Shape::of::<GeneralDraft<'static>>()),
+    body: Some(Shape::of::<EditDraft<'static>>()),
     guarded: true,
     answers: &[Answer::json(200, "The message as it is now", Shape::of::<MessageBody<'static>>())
         .with(&[Field::ETag])
@@ -55,10 +74,11 @@ pub(super) const DELETE: Operation = Operation {
 ///
 /// `PATCH /api/messages/{id}`
 pub(super) fn edit(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let draft: GeneralDraft<'_> = body::parse(call.request)?;
+    let draft: EditDraft<'_> = body::parse(call.request)?;
     let text = draft.text.required("text")?;
     let text = MessageText::parse(text).map_err(|why| Problem::field("text", why))?;
     let seen = authored(app, call)?;
+    expect_receiver(draft.to_user, seen.to, "must be the receiver that the message has")?;
     if seen.is_deleted() {
         return Err(Problem::new(problem::MESSAGE_DELETED, "there is no text to edit").into());
     }

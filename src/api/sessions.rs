@@ -1,13 +1,17 @@
 //! Sessions: what a login begins, and how each is seen and ended.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::contract::{Answer, Operation, Segment, Shape, Tag};
-use super::{App, Call, Failure, Outcome, Reply, to_json};
+use super::live::Presence;
+use super::{App, Call, Failure, Outcome, Reply, to_json, token_expired};
 use crate::auth::tokens::Bearer;
 use crate::model::{Session, SessionId, Timestamp, UserId, shortened};
 use crate::problem::{self, Problem};
+use crate::store::StoreError;
 use crate::sys::random;
 
 /// An access token.
@@ -99,9 +103,34 @@ impl App {
         Ok(Reply::json(200, to_json(&body)))
     }
 
-    /// Whether who asked before a job may still ask.
-    pub(super) fn expect_live(&self, bearer: Bearer) -> Result<(), Problem> {
-        if self.live.is_live(bearer) { Ok(()) } else { Err(session_ended()) }
+    /// Whether the session of a token is there, still or at all: for how long it is at most.
+    pub(super) fn expect_live(&mut self, bearer: Bearer) -> Result<Duration, Failure> {
+        let at = self.clock.read();
+        let mut presence = self.live.presence(bearer, at);
+        if presence == Presence::Unknown {
+            let sessions = self.store.sessions(bearer.user)?;
+            if let Some(session) = sessions.iter().find(|session| session.id == bearer.session) {
+                self.live.recall(session, at);
+                presence = self.live.presence(bearer, at);
+            }
+        }
+        match presence {
+            Presence::Live(left) => Ok(left),
+            Presence::Over => Err(token_expired().into()),
+            Presence::Unknown => Err(session_ended().into()),
+        }
+    }
+
+    /// Ends what is certainly over of a user's sessions, so that they do not pile up.
+    pub(super) fn end_those_over(&mut self, user: UserId) -> Result<(), StoreError> {
+        let at = self.clock.read();
+        for session in self.store.sessions(user)? {
+            if self.live.is_over(&session, at) {
+                self.store.end_session(user, session.id)?;
+                self.live.end(user, session.id);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -112,7 +141,7 @@ impl Call<'_> {
     }
 }
 
-impl<Caller> Call<'_, Caller> {
+impl<Caller, Session> Call<'_, Caller, Session> {
     /// What is kept of the `User-Agent` field.
     pub(super) fn user_agent(&self) -> Box<str> {
         shortened(self.request.user_agent.unwrap_or_default())
@@ -124,32 +153,26 @@ pub(super) fn session_ended() -> Problem {
     Problem::new(problem::TOKEN_INVALID, "the session of the access token has ended")
 }
 
-/// A token of no session, of a version that had none, ends with all others of its kind.
-///
 /// `POST /logout`
 pub(super) fn logout(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    match call.session {
-        Some(id) => {
-            app.store.end_session(call.caller, id)?;
-            app.live.end(call.caller, id);
-            Ok(Outcome::Reply(Reply::empty(204)))
-        }
-        None => logout_all(app, call),
-    }
+    app.store.end_session(call.caller, call.session)?;
+    app.live.end(call.caller, call.session);
+    Ok(Outcome::Reply(Reply::empty(204)))
 }
 
 /// `POST /logout/all`
 pub(super) fn logout_all(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    app.store.end_sessions(call.caller, app.clock.now())?;
+    app.store.end_sessions(call.caller)?;
     app.live.end_all(call.caller);
     Ok(Outcome::Reply(Reply::empty(204)))
 }
 
 /// `GET /api/users/me/sessions`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let now = app.clock.now();
+    let at = app.clock.read();
     let sessions = app.store.sessions(call.caller)?;
-    let good = sessions.iter().filter(|session| session.expires_at > now);
+    let is_good = |it: &&Session| it.expires_at > at.now && !app.live.is_over(it, at);
+    let good = sessions.iter().filter(is_good);
     let bodies: Vec<_> = good
         .map(|session| SessionBody {
             sid: session.id,
@@ -157,7 +180,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
             last_used_at: app.live.used_at(session.id).unwrap_or(session.created_at),
             expires_at: session.expires_at,
             user_agent: &session.user_agent,
-            current: call.session == Some(session.id),
+            current: call.session == session.id,
         })
         .collect();
     Ok(Outcome::Reply(Reply::json(200, call.request.extent().json(&bodies))))

@@ -12,7 +12,7 @@ use super::conversations::ReadMark;
 use super::events::EventBody;
 use super::paging::{Links, Parameter, Query, number};
 use super::{App, Call, Failure, Reply, to_json};
-use crate::model::{Cursor, Event, EventId, MessageId, Page, SessionId, UserId, Window};
+use crate::model::{Cursor, Event, EventId, MessageId, Page, SessionId, Timestamp, UserId, Window};
 use crate::problem::Problem;
 use crate::store::{Sequence, StoreError};
 
@@ -35,9 +35,11 @@ pub struct Subscription {
     pub reply: Reply,
     /// Who listens.
     pub user: UserId,
-    /// Of which session the token is, if it is of one.
-    pub session: Option<SessionId>,
-    /// For how long the token is good.
+    /// Of which session the token is.
+    pub session: SessionId,
+    /// When the token expires, by the time of day.
+    pub expires: Timestamp,
+    /// For how long the token is good at most.
     pub time_left: Duration,
     /// The number of the first event of interest.
     pub from: u64,
@@ -139,9 +141,7 @@ impl App {
         };
         self.expect_known(Sequence::Events, Cursor::Newest, epoch)?;
         self.expect_known(Sequence::Events, at, cursor_epoch)?;
-        let now = self.clock.now();
-        let expiry = self.expiry(call.request).unwrap_or(now);
-        let left = expiry.millis().saturating_sub(now.millis());
+        let (expires, time_left) = self.expiry(call)?;
         let last = from.checked_sub(1).map_or_else(|| "-1".to_owned(), |last| last.to_string());
         // The comment is for who waits for the first byte. An id without data is no event, but is
         // remembered: who is cut off before the first event can go on all the same.
@@ -152,8 +152,8 @@ impl App {
             .with("Link", links.field(None, false))
             // nginx would hold events back until it has a buffer full of them.
             .with("X-Accel-Buffering", "no");
-        let time_left = Duration::from_millis(left);
-        Ok(Subscription { reply, user: call.caller, session: call.session, time_left, from })
+        let (user, session) = (call.caller, call.session);
+        Ok(Subscription { reply, user, session, expires, time_left, from })
     }
 
     /// The number that the next event will have.

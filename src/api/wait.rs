@@ -28,16 +28,16 @@ pub enum Topic {
 pub struct Wait {
     /// Whose it is, for who counts them.
     pub user: UserId,
-    /// Of which session its token is, if it is of one.
-    pub session: Option<SessionId>,
+    /// Of which session its token is.
+    pub session: SessionId,
     /// How long it waits at most.
     pub time: Duration,
     /// What it waits for: an event of one of these.
     pub topics: Vec<Topic>,
     /// Only events with this number or a higher one are of interest.
     pub from: u64,
-    /// When its token expires, beyond which nothing is shown to it.
-    expires: Timestamp,
+    /// When its token expires, by the time of day; nothing is shown to it then.
+    pub expires: Timestamp,
     look: Look,
 }
 
@@ -81,7 +81,7 @@ impl Wait {
     #[cfg(test)]
     pub(crate) fn for_tests(user: UserId, time: Duration, topics: Vec<Topic>, from: u64) -> Wait {
         let look = |_: &mut App| Ok(Sight::Nothing(Reply::empty(204)));
-        let (session, expires) = (None, Timestamp::MAX);
+        let (session, expires) = (SessionId([0; 16]), Timestamp::MAX);
         Wait { user, session, time, topics, from, expires, look: Box::new(look) }
     }
 }
@@ -106,7 +106,8 @@ impl App {
         if wait.expires <= self.clock.now() {
             return Err(token_expired().into());
         }
-        self.expect_live(Bearer { user: wait.user, session: wait.session })?;
+        let bearer = Bearer { user: wait.user, session: wait.session };
+        self.expect_live(bearer).map_err(|failure| self.reply_to(failure))?;
         match catch_unwind(AssertUnwindSafe(|| (wait.look)(self))) {
             Ok(seen) => seen.map_err(|failure| self.reply_to(failure)),
             Err(_) => Err(Problem::internal().into()),
@@ -127,10 +128,8 @@ impl App {
         match (read(self)?, waits) {
             (Sight::Nothing(_), Some(Patience { time, .. })) => {
                 // A request that has come this far has a token that is good.
-                let now = self.clock.now();
-                let expires = self.expiry(call.request).unwrap_or(now);
-                let left = expires.millis().saturating_sub(now.millis());
-                let time = time.min(Duration::from_millis(left));
+                let (expires, left) = self.expiry(call)?;
+                let time = time.min(left);
                 let look =
                     move |app: &mut App| Ok(read(app)?.map(|page| page.with_applied(patience)));
                 Ok(Outcome::Park(Wait::new(call.bearer(), expires, time, topics, window, look)))

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
-use serde::{Deserialize, Serialize};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation, decode, encode,
+};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::request_key::RequestKey;
 use crate::model::{Epoch, SessionId, Timestamp, UserId};
@@ -27,15 +29,26 @@ struct Claims<'a> {
     epoch: &'a str,
 }
 
-/// What is read back of [`Claims`].
+/// What is read back of [`Claims`]: all of them, each once. Times that are issued are whole numbers
+/// of seconds, and others are refused, although they might have a fraction (RFC 7519, section 2).
 #[derive(Debug, Deserialize)]
 struct VerifiedClaims {
     #[serde(rename = "UserID")]
     user_id: u64,
+    /// It decides nothing: the clock may have been set back since.
+    #[serde(rename = "iat")]
+    _iat: u64,
     exp: u64,
+    /// None of ours has one. Who adds it, and has the secret, means it.
+    #[serde(default, deserialize_with = "number")]
+    nbf: Option<f64>,
     epoch: String,
-    /// Tokens of versions that had no sessions have a `jti` instead.
-    sid: Option<SessionId>,
+    sid: SessionId,
+}
+
+/// A number, and not `null` either, which says as little as any other type would.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    f64::deserialize(deserializer).map(Some)
 }
 
 /// Why a token does not admit anybody.
@@ -43,17 +56,19 @@ struct VerifiedClaims {
 pub enum TokenError {
     /// It was good until its `exp`.
     Expired,
+    /// It will be good from its `nbf` on.
+    Early,
     /// Not ours, not for this store, or not a token at all.
     Invalid,
 }
 
-/// Whose a token is, and of which session; of none if it was issued before there were any.
+/// Whose a token is, and of which session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bearer {
     /// The user.
     pub user: UserId,
     /// What has to be there for the token to be good.
-    pub session: Option<SessionId>,
+    pub session: SessionId,
 }
 
 /// Issues and verifies the tokens of one store.
@@ -73,6 +88,8 @@ pub struct Tokens {
 struct Admitted {
     bearer: Bearer,
     exp: u64,
+    /// Rounded up to whole seconds; 0 without one.
+    nbf: u64,
 }
 
 impl Tokens {
@@ -124,18 +141,23 @@ impl Tokens {
         encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
     }
 
-    /// Whose token it is. At the second of its `exp` it has expired (RFC 7519, section 4.1.4).
-    /// Whether its session is still there is not known here.
+    /// Whose token it is. At the second of its `exp` it has expired, and before that of its `nbf` it
+    /// is not good yet (RFC 7519, sections 4.1.4 and 4.1.5); both are asked anew each time. Whether
+    /// its session is still there is not known here.
     pub fn verify(&mut self, token: &str, now: Timestamp) -> Result<Bearer, TokenError> {
         let admitted = match self.verified.get(token) {
             Some(admitted) => *admitted,
             None => self.check(token)?,
         };
-        if admitted.exp <= now.seconds() {
+        let Admitted { bearer, exp, nbf } = admitted;
+        if exp <= now.seconds() {
             self.verified.remove(token);
             return Err(TokenError::Expired);
         }
-        Ok(admitted.bearer)
+        if now.seconds() < nbf {
+            return Err(TokenError::Early);
+        }
+        Ok(bearer)
     }
 
     /// From when on a token is not good any more that was [verified](Tokens::verify) just now.
@@ -150,15 +172,25 @@ impl Tokens {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
         }
-        let claims = decode::<VerifiedClaims>(token, &self.decoding, &self.validation)
-            .map_err(|_| TokenError::Invalid)?
-            .claims;
+        let TokenData { header, claims, .. } =
+            decode::<VerifiedClaims>(token, &self.decoding, &self.validation)
+                .map_err(|_| TokenError::Invalid)?;
+        // What must be understood for the token to be read is not (RFC 7515, section 4.1.11).
+        if header.crit.is_some() {
+            return Err(TokenError::Invalid);
+        }
         if Epoch::parse(&claims.epoch) != Some(self.epoch) {
             return Err(TokenError::Invalid);
         }
         let user = UserId::new(claims.user_id).ok_or(TokenError::Invalid)?;
         let bearer = Bearer { user, session: claims.sid };
-        let admitted = Admitted { bearer, exp: claims.exp };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a time before 1970 has come, and one that does not fit never will"
+        )]
+        let nbf = claims.nbf.unwrap_or(0.0).ceil() as u64;
+        let admitted = Admitted { bearer, exp: claims.exp, nbf };
         if self.verified.len() >= MAX_VERIFIED {
             self.verified.clear();
         }
@@ -169,6 +201,9 @@ impl Tokens {
 
 #[cfg(test)]
 mod tests {
+    use serde::Serializer;
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn tokens(secret: u8, epoch: u64) -> Tokens {
@@ -177,8 +212,43 @@ mod tests {
 
     const SESSION: SessionId = SessionId([7; 16]);
 
-    fn bearer(session: Option<SessionId>) -> Bearer {
-        Bearer { user: UserId::FIRST, session }
+    const BEARER: Bearer = Bearer { user: UserId::FIRST, session: SESSION };
+
+    /// Claims, of which one may be there twice.
+    struct Members(Vec<(&'static str, Value)>);
+
+    impl Serialize for Members {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+        }
+    }
+
+    impl Members {
+        fn new() -> Members {
+            Members(vec![
+                ("UserID", json!(1)),
+                ("iat", json!(1000)),
+                ("exp", json!(4600)),
+                ("sid", json!(SESSION)),
+                ("epoch", json!(Epoch(1).to_string())),
+            ])
+        }
+
+        fn without(mut self, name: &str) -> Members {
+            self.0.retain(|(it, _)| *it != name);
+            self
+        }
+
+        fn with(mut self, name: &'static str, value: Value) -> Members {
+            self.0.push((name, value));
+            self
+        }
+
+        /// With the right key.
+        fn signed(&self) -> String {
+            let key = EncodingKey::from_secret(&[1; 32]);
+            encode(&Header::new(Algorithm::HS256), self, &key).unwrap()
+        }
     }
 
     fn at(seconds: u64) -> Timestamp {
@@ -189,8 +259,8 @@ mod tests {
     fn good_until_the_second_of_exp() {
         let mut tokens = tokens(1, 1);
         let token = tokens.issue(UserId::FIRST, at(1000), SESSION).unwrap();
-        assert_eq!(tokens.verify(&token, at(1000)), Ok(bearer(Some(SESSION))));
-        assert_eq!(tokens.verify(&token, at(4599)), Ok(bearer(Some(SESSION))));
+        assert_eq!(tokens.verify(&token, at(1000)), Ok(BEARER));
+        assert_eq!(tokens.verify(&token, at(4599)), Ok(BEARER));
         assert_eq!(tokens.verify(&token, at(4600)), Err(TokenError::Expired));
         assert_eq!(tokens.verify(&token, Timestamp::MAX), Err(TokenError::Expired));
     }
@@ -213,14 +283,20 @@ mod tests {
 
     #[test]
     fn other_algorithms_are_refused() {
-        let claims = serde_json::json!({
-            "UserID": 1, "iat": 0, "exp": 9_999_999_999_u64, "jti": "", "epoch": Epoch(1).to_string()
-        });
+        let issued = tokens(1, 1).issue(UserId::FIRST, at(0), SESSION).unwrap();
+        assert_eq!(tokens(1, 1).verify(&issued, at(0)), Ok(BEARER));
         let key = EncodingKey::from_secret(&[1; 32]);
+        let claims = json!({
+            "UserID": 1, "iat": 0, "exp": 3600, "sid": SESSION, "epoch": Epoch(1).to_string()
+        });
+        let hs256 = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
+        assert_eq!(tokens(1, 1).verify(&hs256, at(0)), Ok(BEARER));
         let hs512 = encode(&Header::new(Algorithm::HS512), &claims, &key).unwrap();
         assert_eq!(tokens(1, 1).verify(&hs512, at(0)), Err(TokenError::Invalid));
-        let hs256 = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
-        assert_eq!(tokens(1, 1).verify(&hs256, at(0)), Ok(bearer(None)));
+        let crit = Some(vec!["exp".to_owned()]);
+        let critical = Header { crit, ..Header::new(Algorithm::HS256) };
+        let critical = encode(&critical, &claims, &key).unwrap();
+        assert_eq!(tokens(1, 1).verify(&critical, at(0)), Err(TokenError::Invalid));
         // {"typ":"JWT","alg":"none"}
         let payload = hs256.split('.').nth(1).unwrap();
         for unsigned in [
@@ -238,20 +314,61 @@ mod tests {
         }
     }
 
+    /// Each claim has one form, and is there once.
     #[test]
-    fn a_session_is_read_in_one_form_only() {
-        let key = EncodingKey::from_secret(&[1; 32]);
-        for (sid, expected) in [
-            (serde_json::json!("07".repeat(16)), Ok(bearer(Some(SESSION)))),
-            (serde_json::json!(null), Ok(bearer(None))),
-            (serde_json::json!("07"), Err(TokenError::Invalid)),
-            (serde_json::json!(7), Err(TokenError::Invalid)),
-        ] {
-            let epoch = Epoch(1).to_string();
-            let claims =
-                serde_json::json!({ "UserID": 1, "exp": 9_999, "epoch": epoch, "sid": sid });
-            let token = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
-            assert_eq!(tokens(1, 1).verify(&token, at(0)), expected, "{sid}");
+    fn claims_are_what_is_issued_and_nothing_else() {
+        let verify = |claims: &Members| tokens(1, 1).verify(&claims.signed(), at(1000));
+        assert_eq!(verify(&Members::new()), Ok(BEARER));
+        for (name, value) in Members::new().0 {
+            assert_eq!(
+                verify(&Members::new().without(name)),
+                Err(TokenError::Invalid),
+                "no {name}"
+            );
+            let twice = Members::new().with(name, value);
+            assert_eq!(verify(&twice), Err(TokenError::Invalid), "{name} twice");
+            let wrong = r#"[null, true, [], {}, "", -1, 1.5, 4600.0, 1e300, "1", "4600", [1]]"#;
+            for wrong in serde_json::from_str::<Vec<Value>>(wrong).unwrap() {
+                let changed = Members::new().without(name).with(name, wrong.clone());
+                assert_eq!(verify(&changed), Err(TokenError::Invalid), "{name}: {wrong}");
+            }
         }
+        // It is asked for its time each time, also while it is remembered.
+        let early = Members::new().with("nbf", json!(1001)).signed();
+        let mut tokens = tokens(1, 1);
+        for (now, expected) in [
+            (1000, Err(TokenError::Early)),
+            (1001, Ok(BEARER)),
+            (1000, Err(TokenError::Early)),
+            (4600, Err(TokenError::Expired)),
+            (1001, Ok(BEARER)),
+        ] {
+            assert_eq!(tokens.verify(&early, at(now)), expected, "{now}");
+        }
+        for (name, value, expected) in [
+            ("nbf", json!(1000), Ok(BEARER)),
+            ("nbf", json!(999.5), Ok(BEARER)),
+            ("nbf", json!(-1), Ok(BEARER)),
+            ("nbf", json!(1000.1), Err(TokenError::Early)),
+            ("nbf", json!(1e300), Err(TokenError::Early)),
+            ("nbf", json!(u64::MAX), Err(TokenError::Early)),
+            ("nbf", json!(null), Err(TokenError::Invalid)),
+            ("nbf", json!("1000"), Err(TokenError::Invalid)),
+            ("nbf", json!([1000]), Err(TokenError::Invalid)),
+            ("nbf", json!(false), Err(TokenError::Invalid)),
+            // The clock may have been set back since it was issued.
+            ("iat", json!(u64::MAX), Ok(BEARER)),
+            ("exp", json!(1000), Err(TokenError::Expired)),
+            ("exp", json!(u64::MAX), Ok(BEARER)),
+            ("epoch", json!("0000000000000002"), Err(TokenError::Invalid)),
+            ("sid", json!("07"), Err(TokenError::Invalid)),
+            ("jti", json!("x"), Ok(BEARER)),
+            ("aud", json!("somebody else"), Err(TokenError::Invalid)),
+        ] {
+            let token = Members::new().without(name).with(name, value.clone()).signed();
+            assert_eq!(tokens.verify(&token, at(1000)), expected, "{name}: {value}");
+        }
+        let twice = Members::new().with("nbf", json!(1)).with("nbf", json!(1));
+        assert_eq!(verify(&twice), Err(TokenError::Invalid));
     }
 }

@@ -76,7 +76,7 @@ use crate::store::StoreError;
 use acceptor::Acceptor;
 pub use access_log::Destination;
 use admin::Admin;
-pub use socket::listen;
+pub use socket::{first_of_ours, listen};
 pub use turn::DRAIN_DEADLINE;
 use waker::Waker;
 

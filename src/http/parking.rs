@@ -14,7 +14,7 @@ use super::exchange::Exchange;
 use crate::api::Revoked;
 use crate::api::wait::Topic;
 use crate::api::wait::Wait;
-use crate::model::{EventId, UserId};
+use crate::model::{EventId, Timestamp, UserId};
 
 /// Requests that wait, in all. Each keeps a connection, which has two descriptors and a thread.
 pub(super) const MAX_PARKED: usize = 10_000;
@@ -38,6 +38,8 @@ pub(super) struct Parking<E = Exchange> {
     /// Who waits for an event of a topic, from which number on.
     waiting: BTreeSet<(Topic, u64, Ticket)>,
     deadlines: BTreeSet<(Instant, Ticket)>,
+    /// By the time of day at which their tokens expire.
+    expiries: BTreeSet<(Timestamp, Ticket)>,
     /// A connection has one request in flight.
     by_peer: HashMap<SocketAddr, Ticket>,
     by_user: HashMap<UserId, usize>,
@@ -98,6 +100,7 @@ impl<E> Parking<E> {
             parked: HashMap::new(),
             waiting: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            expiries: BTreeSet::new(),
             by_peer: HashMap::new(),
             by_user: HashMap::new(),
             due: VecDeque::new(),
@@ -172,6 +175,7 @@ impl<E> Parking<E> {
         let Wait { ref topics, from, .. } = parked.wait;
         self.waiting.extend(topics.iter().map(|topic| (*topic, from, ticket)));
         self.deadlines.insert((parked.deadline, ticket));
+        self.expiries.insert((parked.wait.expires, ticket));
         self.by_peer.insert(parked.peer, ticket);
         self.parked.insert(ticket, parked);
     }
@@ -189,6 +193,16 @@ impl<E> Parking<E> {
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some(&(deadline, ticket)) = self.deadlines.first()
             && deadline <= now
+        {
+            self.queue(ticket, State::Ended);
+        }
+    }
+
+    /// Ends the waits whose tokens have expired by the time of day: their deadlines do not know when
+    /// that is set.
+    pub(super) fn expire_tokens(&mut self, now: Timestamp) {
+        while let Some(&(expires, ticket)) = self.expiries.first()
+            && expires <= now
         {
             self.queue(ticket, State::Ended);
         }
@@ -240,7 +254,7 @@ impl<E> Parking<E> {
     pub(super) fn end_revoked(&mut self, revoked: &[Revoked]) {
         let is_it = |wait: &Wait| {
             revoked.iter().any(|it| match *it {
-                Revoked::Session(user, id) => wait.user == user && wait.session == Some(id),
+                Revoked::Session(user, id) => wait.user == user && wait.session == id,
                 Revoked::User(user) => wait.user == user,
             })
         };
@@ -275,6 +289,7 @@ impl<E> Parking<E> {
         }
         if state == State::Ended {
             self.deadlines.remove(&(parked.deadline, ticket));
+            self.expiries.remove(&(parked.wait.expires, ticket));
         }
     }
 
@@ -304,6 +319,7 @@ impl<E> Parking<E> {
             }
         }
         self.deadlines.remove(&(parked.deadline, ticket));
+        self.expiries.remove(&(parked.wait.expires, ticket));
         self.by_peer.remove(&parked.peer);
         if let Entry::Occupied(mut count) = self.by_user.entry(user) {
             *count.get_mut() -= 1;

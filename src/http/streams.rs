@@ -23,7 +23,7 @@ use super::parking::Full;
 use super::request_id::RequestId;
 use crate::api::Revoked;
 use crate::api::stream::Subscription;
-use crate::model::{SessionId, UserId};
+use crate::model::{SessionId, Timestamp, UserId};
 
 /// Streams, in all.
 pub(super) const MAX_STREAMS: usize = 10_000;
@@ -38,6 +38,8 @@ pub(super) struct Streams {
     all: HashMap<StreamId, Stream>,
     by_peer: HashMap<SocketAddr, StreamId>,
     by_user: HashMap<UserId, Vec<StreamId>>,
+    /// By the time of day at which their tokens expire: those that were not ended for it.
+    expiries: BTreeSet<(Timestamp, StreamId)>,
     /// Who is to be given a page, in the order in which that became so.
     due: VecDeque<StreamId>,
     /// Who wants nothing but what is still to come, by the number from which on.
@@ -56,7 +58,9 @@ pub(super) struct Streams {
 pub(super) struct Stream {
     pub(super) peer: SocketAddr,
     pub(super) user: UserId,
-    session: Option<SessionId>,
+    session: SessionId,
+    /// When its token expires, by the time of day.
+    expires: Timestamp,
     /// It was told all below it, unless it is live.
     pub(super) from: u64,
     /// What its request is called, from when its head was sent.
@@ -80,6 +84,7 @@ impl Streams {
             all: HashMap::new(),
             by_peer: HashMap::new(),
             by_user: HashMap::new(),
+            expiries: BTreeSet::new(),
             due: VecDeque::new(),
             ahead: BTreeSet::new(),
             opening: Vec::new(),
@@ -138,11 +143,23 @@ impl Streams {
             Revoked::User(user) => of(user).collect(),
             Revoked::Session(user, session) => {
                 let is_it = |id: &StreamId| {
-                    self.all.get(id).is_some_and(|stream| stream.session == Some(session))
+                    self.all.get(id).is_some_and(|stream| stream.session == session)
                 };
                 of(user).filter(is_it).collect()
             }
         }
+    }
+
+    /// Those whose tokens have expired by the time of day, each once.
+    pub(super) fn expired(&mut self, now: Timestamp) -> Vec<StreamId> {
+        let mut expired = Vec::new();
+        while let Some(&(expires, id)) = self.expiries.first()
+            && expires <= now
+        {
+            self.expiries.pop_first();
+            expired.push(id);
+        }
+        expired
     }
 
     /// Takes one in, if there is room: `free_descriptors` are left for it.
@@ -152,7 +169,7 @@ impl Streams {
         subscription: &Subscription,
         free_descriptors: usize,
     ) -> Result<StreamId, Full> {
-        let Subscription { user, session, from, .. } = *subscription;
+        let Subscription { user, session, expires, from, .. } = *subscription;
         if self.by_user.get(&user).is_some_and(|all| all.len() >= MAX_STREAMS_PER_USER) {
             return Err(Full::ForUser);
         }
@@ -162,7 +179,9 @@ impl Streams {
         let id = self.next;
         self.next += 1;
         let (request, is_live, is_over) = (None, false, false);
-        self.all.insert(id, Stream { peer, user, session, from, request, is_live, is_over });
+        let stream = Stream { peer, user, session, expires, from, request, is_live, is_over };
+        self.all.insert(id, stream);
+        self.expiries.insert((expires, id));
         self.by_peer.insert(peer, id);
         self.by_user.entry(user).or_default().push(id);
         Ok(id)
@@ -224,6 +243,7 @@ impl Streams {
         self.by_peer.remove(&stream.peer);
         self.live -= usize::from(stream.is_live);
         self.ahead.remove(&(stream.from, id));
+        self.expiries.remove(&(stream.expires, id));
         if let Some(all) = self.by_user.get_mut(&stream.user) {
             all.retain(|it| *it != id);
             if all.is_empty() {
@@ -251,7 +271,8 @@ mod tests {
         let subscription = Subscription {
             reply: Reply::from(Problem::internal()),
             user: UserId::FIRST,
-            session: None,
+            session: SessionId([0; 16]),
+            expires: Timestamp::MAX,
             time_left: Duration::MAX,
             from: 0,
         };

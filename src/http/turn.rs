@@ -5,6 +5,7 @@
 //! take back. Under load turns grow by themselves and share the sync; a lone request waits for
 //! nobody.
 
+mod expiry;
 mod streaming;
 mod tasks;
 mod upkeep;

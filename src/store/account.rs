@@ -137,7 +137,7 @@ pub(super) fn change_password(
     hash: Box<str>,
 ) -> Result<Vec<Fact>, StoreError> {
     let (user, at) = (fresh.user, fresh.created_at);
-    let mut facts = session::end_all(state, user, at, Some(fresh))?;
+    let mut facts = session::end_all(state, user, Some(fresh))?;
     let of = AccountOf { user };
     facts.push(Fact::Account { of, is: Some(AccountState::Password { hash, at }) });
     Ok(facts)
@@ -149,7 +149,7 @@ pub(super) fn end(
     user: UserId,
     at: Timestamp,
 ) -> Result<Vec<Fact>, StoreError> {
-    let mut facts = session::end_all(state, user, at, None)?;
+    let mut facts = session::end_all(state, user, None)?;
     facts.push(Fact::Account { of: AccountOf { user }, is: Some(AccountState::Ended { at }) });
     Ok(facts)
 }

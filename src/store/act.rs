@@ -45,7 +45,7 @@ pub(super) fn consequences(
     let registration = |is| vec![Fact::Registration { of: RegistrationOf {}, is }];
     Ok(match act {
         Act::Block(user) if block::account(state, user)?.is_none() && exists(user)? => {
-            let mut facts = session::end_all(state, user, at, None)?;
+            let mut facts = session::end_all(state, user, None)?;
             facts.push(block::of_account(user, Some(made)));
             Some(facts)
         }

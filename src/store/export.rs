@@ -33,7 +33,9 @@ use crate::model::{
 /// The version of the lines below. A higher one is refused, at the first line. The first had no
 /// revisions and no facts, and its digest did not cover the counters. The first two had one digest, of
 /// every byte, and did not say what they were for.
-const FORMAT_VERSION: u32 = 3;
+pub(super) const FORMAT_VERSION: u32 = 3;
+/// The oldest that is still read.
+pub(super) const OLDEST_FORMAT_VERSION: u32 = 1;
 /// Records read from the store, or synced to it, at once.
 const BATCH: usize = 1000;
 /// Longest line, in bytes. The longest text takes six times its length when JSON escapes it all.
@@ -208,7 +210,12 @@ pub(super) fn restore(
     let mut reader =
         Reader { source, hashers: Hashers::default(), line: Vec::new(), number: 0, bytes: 0 };
     let (version, origin) = match reader.next()? {
-        Line::VecheExport { version: version @ 1..=FORMAT_VERSION, epoch, purpose, cut } => {
+        Line::VecheExport {
+            version: version @ OLDEST_FORMAT_VERSION..=FORMAT_VERSION,
+            epoch,
+            purpose,
+            cut,
+        } => {
             let purpose = purpose_of(version, purpose)?;
             if cut.is_some() != (version > 2) {
                 let why = "the time of the export is in another format".to_owned();

@@ -27,7 +27,7 @@ mod conversations;
 mod digest;
 mod facts;
 mod handle;
-mod layout;
+pub(super) mod layout;
 mod part;
 mod postings;
 mod revisions;

@@ -136,8 +136,8 @@ impl Backend for MemoryStore {
         Ok(fact.is_some())
     }
 
-    fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError> {
-        let facts = session::end_all(&self.facts, user, at, None)?;
+    fn end_sessions(&mut self, user: UserId) -> Result<(), StoreError> {
+        let facts = session::end_all(&self.facts, user, None)?;
         self.take(&facts);
         Ok(())
     }
@@ -230,7 +230,7 @@ impl Backend for MemoryStore {
 
     fn post_once(&mut self, new: NewMessage, once: Once) -> Result<Option<Sent>, StoreError> {
         let of = RetryOf { user: new.from, key: once.key };
-        if let Some(first) = retry::find(&self.facts, &of, new.sent_at)? {
+        if let Some(first) = retry::find(&self.facts, &of, once.settled.min(new.sent_at))? {
             return Ok(Some(Sent::Before(first)));
         }
         let at = new.sent_at;

@@ -39,6 +39,7 @@ mod transfer;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 pub use self::account::{AccountOf, AccountState};
 pub use self::act::RegistrationOf;
@@ -63,12 +64,21 @@ pub use self::restored::{RestoreError, Restored};
 pub use self::retry::{
     KeyedAnswer, KeyedRetryOf, MAX_RETRIES, Once, RETRY_LIFETIME, Sent, sent_under_other_secrets,
 };
-pub use self::session::{Begun, Refused, SessionOf, Standing, StrayTokensOf, standing};
+pub use self::session::{Begun, Refused, SessionOf, StrayTokensOf, standing};
 pub use self::sled::SledStore;
 pub use self::sled::check::{Check, IndexState, check};
 pub use self::sled::compact::{Compaction, compact};
 pub use self::snapshot::Snapshot;
 pub use self::transfer::{Summary, TransferError};
+
+/// What this build reads of what was written before, and the versions of each. An index of another
+/// version is made anew.
+pub const FORMATS: &[(&str, RangeInclusive<u32>)] = &[
+    ("log", log::segment::FORMAT_VERSION..=log::segment::FORMAT_VERSION),
+    ("index", index::layout::FORMAT_VERSION..=index::layout::FORMAT_VERSION),
+    ("backup", snapshot::FORMAT_VERSION..=snapshot::FORMAT_VERSION),
+    ("export", export::OLDEST_FORMAT_VERSION..=export::FORMAT_VERSION),
+];
 
 use crate::model::{
     Act, Block, Epoch, Event, EventId, Mailbox, Message, MessageId, MessageText, Page, Session,
@@ -119,9 +129,9 @@ pub trait Backend: Send {
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
 
     /// Begins a session of an account that is not blocked and whose password hash still is `seen`,
-    /// and says which ones of it end for that: those that have expired, and the oldest of more than
-    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS). `None` if the hash is another by now, or the
-    /// account blocked.
+    /// and says which ones of it end for that: of more than
+    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS) one that has expired when it begins, or else the
+    /// oldest. `None` if the hash is another by now, or the account blocked.
     fn begin_session(
         &mut self,
         new: Session,
@@ -134,9 +144,8 @@ pub trait Backend: Send {
     /// Ends a session of a user; `false` if there is none.
     fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError>;
 
-    /// Ends all sessions of a user, and has tokens that are of none refused. After a crash either
-    /// all have ended or none.
-    fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError>;
+    /// Ends all sessions of a user. After a crash either all have ended or none.
+    fn end_sessions(&mut self, user: UserId) -> Result<(), StoreError>;
 
     /// Gives the user of a session that is to begin another password, unless the hash is not
     /// `seen` any more, or the account is blocked: then `false`. All their other sessions end, as one with it.

@@ -105,6 +105,17 @@ pub struct Once {
     pub fingerprint: Hash,
     /// Which secret both were made with. With another one neither can be compared.
     pub secret: Hash,
+    /// Only what is over at this time, too, is forgotten for it, as the present may be wrong.
+    pub settled: Timestamp,
+}
+
+#[cfg(test)]
+impl Once {
+    /// One that was made with a secret of the tests', in a process that has seen all time pass.
+    pub(super) fn for_tests(key: [u8; 16], fingerprint: [u8; 16]) -> Once {
+        let (key, fingerprint, secret) = (Hash(key), Hash(fingerprint), Hash([2; 16]));
+        Once { key, fingerprint, secret, settled: Timestamp::MAX }
+    }
 }
 
 /// What became of it.
@@ -131,7 +142,8 @@ pub(super) fn find(
 }
 
 /// What is to be written to remember that a message was posted under a key of its author's, of which
-/// nothing is remembered at that time.
+/// nothing is remembered at that time. Of what is over by then a few are forgotten, if they are over
+/// at [`Once::settled`] as well.
 pub(super) fn remember(
     state: &impl State,
     user: UserId,
@@ -139,7 +151,7 @@ pub(super) fn remember(
     message: MessageId,
     now: Timestamp,
 ) -> Result<Vec<Fact>, StoreError> {
-    let Once { key, fingerprint, secret } = once;
+    let Once { key, fingerprint, secret, settled } = once;
     let of = RetryOf { user, key };
     let order = |end, limit| facts::of_user::<RetryTurn>(state, user, end, limit);
     let last = order(End::Last, 1)?.pop().map(|(turn, _)| turn.number);
@@ -150,7 +162,7 @@ pub(super) fn remember(
     let mut facts = Vec::with_capacity(2 + 2 * FORGOTTEN_AT_ONCE);
     let oldest = if last.is_some() { order(End::First, FORGOTTEN_AT_ONCE)? } else { Vec::new() };
     for (turn, Remembered { key: old, at }) in oldest {
-        if number - turn.number < MAX_RETRIES && !is_over(at, now) {
+        if number - turn.number < MAX_RETRIES && !is_over(at, settled.min(now)) {
             break;
         }
         facts.push(Fact::RetryOrder { of: turn, is: None });
@@ -286,7 +298,7 @@ mod tests {
 
     fn add(facts: &mut Facts, of: RetryOf, message: u64, millis: u64) -> usize {
         let message = MessageId::new(message).unwrap();
-        let once = Once { key: of.key, fingerprint: Hash([1; 16]), secret: Hash([2; 16]) };
+        let once = Once::for_tests(of.key.0, [1; 16]);
         let new = remember(facts, of.user, once, message, at(millis)).unwrap();
         for fact in &new {
             facts.take(fact);

@@ -1,17 +1,18 @@
-//! Sessions: a fact each, from a login until they end; and until when tokens are refused that are
-//! of none.
+//! Sessions: a fact each, from a login until they end.
 //!
 //! A token is good while its session is here, so that there is nothing to remember of those that
-//! have ended. What has expired is forgotten when its user logs in again, at most
-//! [`MAX_SESSIONS`] of them. Tokens of versions that had no sessions are of none; those of a user end
-//! together.
+//! have ended. None ends here because of the time, as the clock may be ahead: who has seen enough of
+//! it pass ends them, and there are [`MAX_SESSIONS`] of a user at most.
+//!
+//! Facts about tokens of no session are read and kept, but say nothing any more: an earlier version
+//! wrote them when it ended all of a user's, and no token of that kind is accepted.
 
 use serde::{Deserialize, Serialize};
 
 use super::fact::{Fact, Layout, subject_user};
 use super::facts::{self, End, State};
 use super::record::{DecodeError, Fields};
-use super::{Backend, RestoreError, Restored, StoreError};
+use super::{Backend, RestoreError, Restored, RetryTurn, StoreError};
 use crate::model::{MAX_ID, MAX_SESSIONS, Session, SessionId, Timestamp, UserId};
 
 /// How many facts are read at once at a start.
@@ -126,17 +127,16 @@ pub(super) fn all(state: &impl State, user: UserId) -> Result<Vec<Session>, Stor
     Ok(sessions)
 }
 
-/// What is to be written to begin a session, and which ones end for it: those that have expired,
-/// and the oldest if there are too many.
+/// What is to be written to begin a session, and which ones end for it, if there are too many: first
+/// those that look expired, then the oldest.
 pub(super) fn begin(
     state: &impl State,
     new: Session,
 ) -> Result<(Vec<Fact>, Vec<SessionId>), StoreError> {
-    let there = all(state, new.user)?;
-    let (expired, good): (Vec<_>, Vec<_>) =
-        there.into_iter().partition(|session| session.expires_at <= new.created_at);
-    let too_many = (good.len() + 1).saturating_sub(MAX_SESSIONS);
-    let ending: Vec<_> = expired.iter().chain(&good[..too_many]).map(|it| it.id).collect();
+    let mut there = all(state, new.user)?;
+    there.sort_by_key(|session| session.expires_at > new.created_at);
+    let too_many = (there.len() + 1).saturating_sub(MAX_SESSIONS);
+    let ending: Vec<_> = there.iter().take(too_many).map(|session| session.id).collect();
     let mut facts: Vec<Fact> = ending.iter().map(|id| ended(new.user, *id)).collect();
     facts.push(begun(new));
     Ok((facts, ending))
@@ -163,19 +163,14 @@ pub(super) fn end(
     Ok(there.map(|_| ended(user, id)))
 }
 
-/// What is to be written to end all of a user's, and to refuse tokens of none, but to begin `fresh`.
+/// What is to be written to end all of a user's, but to begin `fresh`.
 pub(super) fn end_all(
     state: &impl State,
     user: UserId,
-    at: Timestamp,
     fresh: Option<Session>,
 ) -> Result<Vec<Fact>, StoreError> {
     let there = all(state, user)?;
     let mut facts: Vec<Fact> = there.iter().map(|session| ended(user, session.id)).collect();
-    let strays = StrayTokensOf { user };
-    if facts::get(state, &strays)?.is_none() {
-        facts.push(Fact::StrayTokens { of: strays, is: Some(Refused { at }) });
-    }
     facts.extend(fresh.map(begun));
     Ok(facts)
 }
@@ -205,46 +200,20 @@ pub(super) fn end_everybodys(store: &mut dyn Backend) -> Result<u64, RestoreErro
 /// What comes before the first session in the order of facts: families are in order of their
 /// numbers, and this is the last that there could be of the one before.
 fn before_all() -> Option<Fact> {
-    let of = super::RetryTurn { user: UserId::new(MAX_ID)?, number: u64::MAX };
+    let of = RetryTurn { user: UserId::new(MAX_ID)?, number: u64::MAX };
     Some(Fact::RetryOrder { of, is: None })
 }
 
-/// What of tokens is so in a store, for who has to know it without asking.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// A session, which may have expired.
-    Session(Session),
-    /// A user's tokens that are of no session are refused.
-    StrayTokensRefused(UserId),
-}
-
-/// Tells of all sessions, a page at a time.
-pub fn standing(store: &mut dyn Backend, mut tell: impl FnMut(Standing)) -> Result<(), StoreError> {
-    // These begin behind what the last of others could be.
-    let (Some(last), Some(before_sessions)) = (UserId::new(MAX_ID), before_all()) else {
-        return Ok(());
-    };
-    let before_strays = Fact::Account { of: super::AccountOf { user: last }, is: None };
-    for before in [before_sessions, before_strays] {
-        let mut last = Some(before);
-        while let Some(after) = last.take() {
-            let facts = store.facts(Some(&after), PAGE)?;
-            let whole = facts.len() == PAGE;
-            for fact in facts {
-                match &fact {
-                    Fact::Session { of, is: Some(is) } => {
-                        tell(Standing::Session(session(*of, is.clone())));
-                    }
-                    Fact::StrayTokens { of, is: Some(_) } => {
-                        tell(Standing::StrayTokensRefused(of.user));
-                    }
-                    _ => {
-                        last = None;
-                        break;
-                    }
-                }
-                last = whole.then_some(fact);
-            }
+/// Tells of all sessions in a store, a page at a time; also of such as have expired.
+pub fn standing(store: &mut dyn Backend, mut tell: impl FnMut(Session)) -> Result<(), StoreError> {
+    let mut after = before_all();
+    while let Some(last) = after.take() {
+        let facts = store.facts(Some(&last), PAGE)?;
+        let whole = facts.len() == PAGE;
+        for fact in facts {
+            let Fact::Session { of, is: Some(is) } = &fact else { return Ok(()) };
+            tell(session(*of, is.clone()));
+            after = whole.then_some(fact);
         }
     }
     Ok(())

@@ -171,8 +171,8 @@ impl Backend for SledStore {
         Ok(was_there)
     }
 
-    fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError> {
-        let facts = session::end_all(&self.view, user, at, None)?;
+    fn end_sessions(&mut self, user: UserId) -> Result<(), StoreError> {
+        let facts = session::end_all(&self.view, user, None)?;
         self.write_as_one(facts)
     }
 

@@ -28,7 +28,7 @@ use super::log::frame::{u32_at, u64_at};
 pub(super) const TRAILER_MAGIC: &[u8; 8] = b"VECHEEND";
 pub(super) const TRAILER_BYTES: usize = 8 + 4 + 8 + 4 + 4;
 /// The version of the trailer's layout. A higher one is refused.
-const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT_VERSION: u32 = 1;
 
 /// A consistent copy of a store, to be read from its beginning to its end: [`Snapshot::length`]
 /// bytes. It needs nothing of the store any more, which may go on meanwhile.

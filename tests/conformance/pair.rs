@@ -112,8 +112,8 @@ impl<S: Subject> Pair<S> {
         was_there
     }
 
-    pub(crate) fn end_sessions(&mut self, user: u64, at: u64) {
-        self.store().end_sessions(user_id(user), Timestamp::from_millis(at)).unwrap();
+    pub(crate) fn end_sessions(&mut self, user: u64) {
+        self.store().end_sessions(user_id(user)).unwrap();
         self.reference.end_sessions(user_id(user));
     }
 

@@ -119,7 +119,7 @@ impl<S: Subject> Run<S> {
         match self.random.below(40) {
             0..14 => self.begin_session(user),
             14..19 => self.end_session(user),
-            19..20 if self.exists(user) => self.pair.end_sessions(user.get(), self.now),
+            19..20 if self.exists(user) => self.pair.end_sessions(user.get()),
             20..24 => self.change_password(user),
             // Few of them: nothing can be written to who has gone.
             24..26 => {

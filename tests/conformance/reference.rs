@@ -128,15 +128,10 @@ impl Reference {
     pub(crate) fn begin_session(&mut self, new: Session, seen: &str) -> Option<Vec<SessionId>> {
         self.open_with(new.user, seen)?;
         let mut ended = Vec::new();
-        for session in self.sessions(new.user) {
-            if session.expires_at <= new.created_at {
-                ended.push(session.id);
-            }
-        }
-        let good = self.sessions(new.user).into_iter().filter(|it| !ended.contains(&it.id));
-        let good: Vec<_> = good.map(|session| session.id).collect();
-        if good.len() == MAX_SESSIONS {
-            ended.push(good[0]);
+        let there = self.sessions(new.user);
+        if there.len() == MAX_SESSIONS {
+            let expired = there.iter().find(|session| session.expires_at <= new.created_at);
+            ended.push(expired.unwrap_or(&there[0]).id);
         }
         self.sessions.retain(|session| !ended.contains(&session.id) || session.user != new.user);
         self.sessions.retain(|session| session.id != new.id || session.user != new.user);

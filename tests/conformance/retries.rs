@@ -19,7 +19,8 @@ pub(crate) fn key(number: u64) -> Hash {
 }
 
 pub(crate) fn once(number: u64) -> Once {
-    Once { key: key(number), fingerprint: Hash([7; 16]), secret: Hash([2; 16]) }
+    let (secret, settled) = (Hash([2; 16]), Timestamp::MAX);
+    Once { key: key(number), fingerprint: Hash([7; 16]), secret, settled }
 }
 
 /// A message to everybody at a time.

@@ -23,7 +23,12 @@ pub(crate) struct Faults {
     pub(crate) full: AtomicBool,
     /// Whoever asks next whom they have blocked has blocked a thousand others.
     pub(crate) crowded: AtomicBool,
+    /// The first user has a session besides that no page need show.
+    pub(crate) besides: AtomicBool,
 }
+
+/// What [`Faults::besides`] means.
+pub(crate) const BESIDES: SessionId = SessionId([0; 16]);
 
 /// Another store, with faults.
 pub(crate) struct FaultyStore {
@@ -79,15 +84,21 @@ impl Backend for FaultyStore {
     }
 
     fn sessions(&mut self, user: UserId) -> Result<Vec<Session>, StoreError> {
-        self.store.sessions(user)
+        let mut sessions = self.store.sessions(user)?;
+        if user == UserId::FIRST && self.faults.besides.load(Ordering::SeqCst) {
+            let (created_at, expires_at) = (Timestamp::from_millis(0), Timestamp::MAX);
+            let (id, user_agent) = (BESIDES, "".into());
+            sessions.push(Session { user, id, created_at, expires_at, user_agent });
+        }
+        Ok(sessions)
     }
 
     fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError> {
         self.store.end_session(user, id)
     }
 
-    fn end_sessions(&mut self, user: UserId, at: Timestamp) -> Result<(), StoreError> {
-        self.store.end_sessions(user, at)
+    fn end_sessions(&mut self, user: UserId) -> Result<(), StoreError> {
+        self.store.end_sessions(user)
     }
 
     fn change_password(

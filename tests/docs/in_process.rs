@@ -7,19 +7,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use clap::Parser as _;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use serde_json::json;
 use tempfile::TempDir;
 use veche::api::App;
 use veche::auth::tokens::Tokens;
 use veche::cli::Cli;
 use veche::http::{ServeError, Server, Settings, Stopper};
-use veche::model::{Epoch, Timestamp};
+use veche::model::{Epoch, Timestamp, UserId};
 use veche::store::{Backend, MemoryStore, SledStore};
 use veche::sys::{Clock, SeededEntropy};
 
 use crate::crowd::Crowd;
-use crate::faulty::{Faults, FaultyStore};
+use crate::faulty::{BESIDES, Faults, FaultyStore};
 use crate::host::{Host, Set, Stage, Store};
 
 /// The time of every session, 2026-01-02T03:04:05.678Z, in milliseconds.
@@ -95,18 +93,14 @@ impl Host for InProcess {
                 Set::until(move || drop(crowd))
             }
             Stage::ManyWaiting => {
-                let crowd = Crowd::of_waiters(self.port, &token_of_no_session());
-                Set::until(move || drop(crowd))
+                let (user, at) = (UserId::FIRST, Timestamp::from_millis(NOW));
+                let tokens = Tokens::new(SECRET, TOKEN_TTL_SECONDS, EPOCH);
+                let there = self.with_fault(|faults| &faults.besides);
+                let crowd = Crowd::of_waiters(self.port, &tokens.issue(user, at, BESIDES).unwrap());
+                Set::until(move || drop((crowd, there)))
             }
         })
     }
-}
-
-/// One of the first user's, as versions without sessions issued them: a page need not show it.
-fn token_of_no_session() -> String {
-    let exp = NOW / 1000 + TOKEN_TTL_SECONDS;
-    let claims = json!({ "UserID": 1, "exp": exp, "epoch": EPOCH.to_string() });
-    encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(SECRET)).unwrap()
 }
 
 impl Drop for InProcess {

@@ -8,7 +8,7 @@ use crate::wire::{Wire, request};
 
 /// What is asked, and what must come of it.
 struct Case {
-    /// `GET PATH` or `POST PATH`.
+    /// `GET PATH`, `POST PATH` or `PATCH PATH`.
     ask: String,
     body: String,
     status: u16,
@@ -25,9 +25,17 @@ fn post(path: &str, body: impl ToString, status: u16, problem: &'static str) -> 
     Case { ask: format!("POST {path}"), body: body.to_string(), status, problem }
 }
 
+fn patch(path: &str, body: &Value, status: u16, problem: &'static str) -> Case {
+    Case { ask: format!("PATCH {path}"), body: body.to_string(), status, problem }
+}
+
 fn ask(client: &Client, case: &Case) -> Answer {
     match case.ask.split_once(' ') {
         Some(("GET", path)) => client.get(path),
+        Some((method @ "PATCH", path)) => {
+            let body = serde_json::from_str(&case.body).expect("JSON");
+            client.ask(method, path, Some(&body))
+        }
         Some((_, path)) => {
             client.post_as(path, "application/json", case.body.as_bytes()).expect("an answer")
         }
@@ -265,8 +273,28 @@ fn texts() {
         let body = json!({"text": "x", "to_user": to_user});
         cases.push(post("/api/users/2/messages", body, status, problem));
     }
-    // The general chat has no receiver: a field that means nothing is ignored.
-    cases.push(post("/api/messages", json!({"text": "x", "to_user": 2}), 201, ""));
+    // The general chat has no receiver: a text that is meant for one user does not become public.
+    // An edit reaches who was reached before, and nobody else.
+    for (to_user, is_general) in [
+        (json!(0), true),
+        (json!(null), true),
+        (json!(2), false),
+        (json!(u64::MAX), false),
+        (json!(-1), false),
+        (json!(0.0), false),
+        (json!("0"), false),
+        (json!(false), false),
+        (json!([0]), false),
+        (json!({}), false),
+    ] {
+        let problem = if is_general { "" } else { "invalid-field to_user" };
+        let body = json!({"text": "x", "to_user": to_user});
+        let (posted, edited) = if is_general { (201, 200) } else { (422, 422) };
+        cases.push(post("/api/messages", &body, posted, problem));
+        cases.push(patch("/api/messages/0", &body, edited, problem));
+    }
+    let twice = r#"{"text":"x","to_user":2,"to_user":0}"#;
+    cases.push(post("/api/messages", twice, 400, "malformed-body"));
     check(&cases);
 }
 

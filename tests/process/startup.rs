@@ -1,14 +1,16 @@
 //! What an operator types, and what comes of it.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use serde_json::json;
 
+use crate::admin::figure;
 use crate::client::{Client, PASSWORD, credentials};
-use crate::server::{STORES, Server, run, veche};
+use crate::server::{PATIENCE, STORES, Server, run, veche};
 
 /// Every flag but `--help` and `--version`.
 const FLAGS: &[&str] = &[
@@ -86,11 +88,114 @@ fn help_names_every_flag_and_its_variable() {
     }
 }
 
+/// What a build is must be known of one that came from anywhere.
 #[test]
-fn the_version_is_the_packages() {
-    let version = run(veche().arg("--version"));
-    let expected = format!("veche {}\n", env!("CARGO_PKG_VERSION"));
-    assert_eq!(String::from_utf8(version.stdout).unwrap(), expected);
+fn the_version_says_what_the_build_is() {
+    let said = |flag| String::from_utf8(run(veche().arg(flag)).stdout).unwrap();
+    let package = format!("veche {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(said("-V"), package);
+    let version = said("--version");
+    let rest = version.strip_prefix(&package).unwrap_or_else(|| panic!("{version}"));
+    let lines: Vec<&str> = rest.lines().collect();
+    let [commit, formats] = lines[..] else { panic!("{version}") };
+    let commit = commit.strip_prefix("commit: ").unwrap();
+    let hash = commit.strip_suffix(" with changes").unwrap_or(commit);
+    let is_hash = hash.len() >= 40 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    assert!(is_hash || commit == "unknown", "{commit}");
+    let formats: Vec<&str> = formats.strip_prefix("reads: ").unwrap().split(", ").collect();
+    let names = ["log ", "index ", "backup ", "export 1 to "];
+    assert_eq!(formats.len(), names.len(), "{formats:?}");
+    for (format, name) in formats.iter().zip(names) {
+        let number = format.strip_prefix(name).unwrap_or_else(|| panic!("{format}"));
+        assert!(number.parse::<u32>().is_ok(), "{format}");
+    }
+}
+
+/// There is no other way to unset one in many a file that sets them.
+#[test]
+fn a_variable_that_is_empty_is_not_set() {
+    let variable = |flag: &str| format!("VECHE_{}", flag.to_uppercase().replace('-', "_"));
+    // Each alone, so that it is known which one is to blame.
+    for flag in FLAGS {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = veche();
+        command.current_dir(dir.path()).env(variable(flag), "").args(["compact"]);
+        let output = run(&mut command);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{flag}: {stderr}");
+        assert!(stderr.contains("./veche-data"), "the default holds: {flag}: {stderr}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = veche();
+    for flag in FLAGS.iter().filter(|flag| **flag != "listen") {
+        command.env(variable(flag), "");
+    }
+    command.current_dir(dir.path()).env("VECHE_LISTEN", "127.0.0.1:0");
+    let server = Server::spawn(&mut command, dir.path());
+    assert!(server.log().contains("store: sled, in ./veche-data"), "{}", server.log());
+    let ann = Client::signed_up(&server, "ann");
+    assert_eq!(ann.get("/api/blocks").problem(), "not-an-operator");
+    // A flag is what it says, also if that is nothing.
+    let empty = run(veche().args(["--listen", ""]));
+    assert_eq!(empty.status.code(), Some(2));
+}
+
+/// Where it listens, and who is told to be careful.
+#[test]
+fn an_address_can_be_a_name_or_all_there_are() {
+    const EXPOSED: &str = "listening beyond this machine";
+    const ALL_EXPOSED: &str = "listening for the operator beyond this machine";
+    for (listen, is_exposed) in [
+        ("localhost:0", false),
+        (":0", true),
+        ("0.0.0.0:0", true),
+        ("[::]:0", true),
+        ("[::1]:0", false),
+        ("127.0.0.1:0", false),
+    ] {
+        let is_v6 = listen.starts_with('[');
+        if is_v6 && TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+            println!("skipped: {listen}: this machine has no IPv6");
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let args = ["--listen", listen, "--admin-listen", listen, "--store", "memory"];
+        let server = Server::spawn(veche().args(args), dir.path());
+        let printed = server.printed_addr();
+        assert_eq!(printed.ip().is_loopback(), !is_exposed, "{listen}: {printed}");
+        let admin = server.admin_addr();
+        // The server asks itself as well, or it would not be ready.
+        let mut peers = vec![printed.ip()];
+        if printed.ip().is_unspecified() {
+            peers = vec![Ipv4Addr::LOCALHOST.into()];
+            if printed.is_ipv6() {
+                peers.push(Ipv6Addr::LOCALHOST.into());
+            }
+        }
+        for (number, ip) in peers.into_iter().enumerate() {
+            let client = Client::at(SocketAddr::new(ip, printed.port()));
+            let client = client.sign_up(&format!("u{number}"));
+            // A body that a worker reads, a wait, and a stream, which is found by its peer.
+            let id = client.say(&"x".repeat(4000));
+            let page = client.get(&format!("/api/messages?after={id}&wait=1"));
+            assert_eq!((page.status, page.ids().len()), (200, 0), "{listen} at {ip}");
+            let mut stream = TcpStream::connect((ip, printed.port())).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let head = "GET /api/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream";
+            write!(stream, "{head}\r\nAuthorization: Bearer {}\r\n\r\n", client.token()).unwrap();
+            let mut lines = BufReader::new(stream).lines();
+            assert!(lines.any(|line| line.unwrap().starts_with("id: ")), "{listen} at {ip}");
+            let operator = SocketAddr::new(ip, admin.port());
+            assert!(figure(operator, "veche_accounts").is_some(), "{listen} at {ip}");
+        }
+        let log = server.log();
+        assert_eq!(log.contains(EXPOSED), is_exposed, "{listen}: {log}");
+        assert_eq!(log.contains(ALL_EXPOSED), is_exposed, "{listen}: {log}");
+    }
+    let output = run(veche().args(["--store", "memory", "--listen", "nobody.invalid:0"]));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot listen on nobody.invalid:0: "), "{stderr}");
 }
 
 #[test]
@@ -267,6 +372,9 @@ fn senseless_flags_are_refused() {
         ("--listen", "5000"),
         ("--listen", "localhost"),
         ("--listen", "127.0.0.1:65536"),
+        ("--listen", "http://localhost:5000"),
+        ("--listen", "::1:5000"),
+        ("--admin-listen", "5001"),
         ("--store", "postgres"),
         ("--store", ""),
         ("--token-ttl", "0"),
@@ -304,7 +412,8 @@ fn senseless_flags_are_refused() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{name} {value}: {stderr}");
         assert!(stderr.contains(name) && !stderr.contains("panicked"), "{name} {value}: {stderr}");
-        if let Some(flag) = name.strip_prefix("--").filter(|flag| FLAGS.contains(flag)) {
+        let is_set = |flag: &&str| FLAGS.contains(flag) && !value.is_empty();
+        if let Some(flag) = name.strip_prefix("--").filter(is_set) {
             let variable = format!("VECHE_{}", flag.to_uppercase().replace('-', "_"));
             let output = run(veche().env(&variable, value));
             assert_eq!(output.status.code(), Some(2), "{variable}={value}");

@@ -30,7 +30,8 @@ impl Loop {
         if is_ready || is_due || self.app.has_failed() {
             return None;
         }
-        match self.parking.next_deadline().into_iter().chain(self.next_look_at_streams()).min() {
+        let looks = [self.next_look_at_streams(), self.next_look_at_clock()];
+        match self.parking.next_deadline().into_iter().chain(looks.into_iter().flatten()).min() {
             None => self.acceptor.wait(),
             Some(deadline) => {
                 self.acceptor.wait_for(deadline.saturating_duration_since(Instant::now()))
@@ -84,6 +85,7 @@ impl Loop {
         if self.parking.next_deadline().is_some() {
             self.parking.expire(Instant::now());
         }
+        self.expire_tokens();
         if self.parking.is_due() {
             self.look_after(MAX_TURN_BYTES);
         }

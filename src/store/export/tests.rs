@@ -4,8 +4,8 @@ use super::*;
 use crate::model::Block;
 use crate::model::MAX_TEXT_BYTES;
 use crate::store::{
-    FirstAnswer, Hash, MAX_RETRIES, MemoryStore, NewMessage, NewRevision, NewUser, Once,
-    Remembered, RestoreError, RetryOf, RetryTurn, import,
+    FirstAnswer, Hash, MAX_RETRIES, MemoryStore, NewMessage, NewRevision, NewUser, Once, Refused,
+    Remembered, RestoreError, RetryOf, RetryTurn, StrayTokensOf, import,
 };
 
 const EPOCH: Epoch = Epoch(0xfeed);
@@ -52,7 +52,7 @@ fn with_facts() -> MemoryStore {
     let text = MessageText::parse("once".into()).unwrap();
     let sent_at = Timestamp::from_millis(1_700_000_000_300);
     let new = NewMessage { from: UserId::FIRST, to: None, text, sent_at };
-    let once = Once { key: Hash([0xab; 16]), fingerprint: Hash([1; 16]), secret: Hash([2; 16]) };
+    let once = Once::for_tests([0xab; 16], [1; 16]);
     store.post_once(new.clone(), once).unwrap();
     store.post(new).unwrap();
     let bob = UserId::new(2).unwrap();
@@ -61,6 +61,10 @@ fn with_facts() -> MemoryStore {
     }
     let block = Block { user: bob, by: UserId::FIRST, at: sent_at };
     store.refuse_sender(block, true).unwrap();
+    // Nothing writes it any more, but stores have it.
+    let strays =
+        Fact::StrayTokens { of: StrayTokensOf { user: bob }, is: Some(Refused { at: sent_at }) };
+    store.restore(Restored::Fact(strays)).unwrap();
     store
 }
 
@@ -515,8 +519,7 @@ fn a_store_has_one_digest_whatever_becomes_of_keys() {
     for (user, key) in [(UserId::FIRST, 1), (UserId::FIRST, 2), (carol, 3)] {
         let text = MessageText::parse("once".into()).unwrap();
         let new = NewMessage { from: user, to: None, text, sent_at: at(u64::from(key)) };
-        let once =
-            Once { key: Hash([key; 16]), fingerprint: Hash([key; 16]), secret: Hash([9; 16]) };
+        let once = Once { secret: Hash([9; 16]), ..Once::for_tests([key; 16], [key; 16]) };
         store.post_once(new, once).unwrap().unwrap();
     }
     // Of a version before: the deleted message's, and the edited one's.

@@ -8,7 +8,7 @@ use crate::store::Counters;
 use crate::store::log::Stamp;
 
 /// The version of this layout. Another one is rebuilt, not converted.
-const FORMAT_VERSION: u32 = 4;
+pub(in crate::store) const FORMAT_VERSION: u32 = 4;
 /// The key of up to where the log is indexed.
 pub(super) const META: &[u8] = b"m";
 /// With what the key of a conversation begins.

@@ -11,7 +11,7 @@ use crate::model::Epoch;
 use crate::store::{StoreError, private};
 
 /// The version of the layout of segments, frames and records. A higher one is refused.
-const FORMAT_VERSION: u32 = 1;
+pub(in crate::store) const FORMAT_VERSION: u32 = 1;
 /// What every segment, and so every log, begins with.
 pub(in crate::store) const MAGIC: &[u8; 8] = b"VECHELOG";
 /// magic · version · epoch · base position · first LSN · CRC32C of all that

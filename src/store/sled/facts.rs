@@ -25,7 +25,7 @@ impl SledStore {
         once: Once,
     ) -> Result<Option<Sent>, StoreError> {
         let of = RetryOf { user: new.from, key: once.key };
-        if let Some(first) = retry::find(&self.view, &of, new.sent_at)? {
+        if let Some(first) = retry::find(&self.view, &of, once.settled.min(new.sent_at))? {
             return Ok(Some(Sent::Before(first)));
         }
         if let Some(to) = new.to

@@ -5,7 +5,7 @@ use crate::api::{App, Reply};
 use crate::http::streams::DESCRIPTORS;
 use crate::http::turn::Loop;
 use crate::http::{Server, Settings};
-use crate::model::{Epoch, MessageText, Timestamp, UserId, Username};
+use crate::model::{Epoch, MessageText, SessionId, Timestamp, UserId, Username};
 use crate::problem::Problem;
 use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
 
@@ -31,7 +31,8 @@ impl Loop {
         let subscription = Subscription {
             reply: Reply::from(Problem::internal()),
             user,
-            session: None,
+            session: SessionId([0; 16]),
+            expires: Timestamp::MAX,
             time_left: Duration::MAX,
             from: 0,
         };

@@ -369,12 +369,7 @@ fn an_index_that_was_told_a_part() {
         let fingerprint = Hash([1; 16]);
         let mut key = [2; 16];
         key[..8].copy_from_slice(&number.to_le_bytes());
-        assert!(
-            store
-                .post_once(new, Once { key: Hash(key), fingerprint, secret: Hash([2; 16]) })
-                .unwrap()
-                .is_some()
-        );
+        assert!(store.post_once(new, Once::for_tests(key, fingerprint.0)).unwrap().is_some());
         let new = NewMessage { to: Some(user_id(number % 400 + 1)), ..new_message(number) };
         store.post(new).unwrap();
     }
