@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::export::close;
+use crate::export::{close, first_line};
 use crate::extent::Extent;
 use crate::server::{STORES, Server, run_within, until, veche};
 use crate::turnstile;
@@ -202,10 +202,7 @@ fn password_hash(dir: &Path) -> String {
 /// Many users, some hundred messages of the general chat and private ones between the first.
 fn a_town(users: u64, password_hash: &str) -> Vec<u8> {
     let at = "2025-01-02T03:04:05.678Z";
-    let mut lines = format!(
-        "{}\n",
-        json!({"veche_export": {"version": 3, "epoch": "0123456789abcdef", "purpose": "move"}})
-    );
+    let mut lines = first_line();
     for id in 1..=users {
         let user = json!({
             "id": id,

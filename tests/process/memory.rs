@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::export::close;
+use crate::export::{close, first_line};
 use crate::server::{Server, run, veche};
 use crate::transfer::{import, stderr};
 
@@ -19,8 +19,7 @@ const MOST: u64 = 80 * 1024;
 /// Accounts of which the names are in no order, and messages between them.
 fn crowd() -> Vec<u8> {
     let at = "2025-01-02T03:04:05.678Z";
-    let header = json!({"veche_export": {"version": 2, "epoch": "0123456789abcdef"}});
-    let mut lines = format!("{header}\n");
+    let mut lines = first_line();
     let mixed = |id: usize| id * 7_919 % ACCOUNTS + 1;
     for id in 1..=ACCOUNTS {
         let name = format!("n{:05}", mixed(id));

@@ -109,7 +109,7 @@ fn who_gets_no_place_for_a_file_is_told() {
     assert!(until(PATIENCE, || (nobody.get(BUNDLE).status == 200).then_some(())).is_some());
 }
 
-/// Restored from one export, two servers give the same id to different messages.
+/// Moved from one export, two servers give the same id to different messages.
 #[test]
 fn a_message_that_is_another_has_another_tag() {
     let dir = tempfile::tempdir().unwrap();
@@ -123,7 +123,7 @@ fn a_message_that_is_another_has_another_tag() {
     let tags = ["one", "other"].map(|text| {
         let dir = tempfile::tempdir().unwrap();
         let server =
-            Server::start_with("memory", dir.path(), &["--import".as_ref(), export.as_os_str()]);
+            Server::start_with("sled", dir.path(), &["--import".as_ref(), export.as_os_str()]);
         let ann = Client::new(&server).log_in("ann");
         let id = ann.say(text);
         assert_eq!(id, 1);
