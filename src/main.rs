@@ -268,7 +268,7 @@ fn import(args: &StoreArgs, file: &Path, restore: bool) -> Outcome<()> {
         }
         StoreKind::Sled => {
             let imported = build(&args.data_dir, epoch, file, taken_for, &mut entropy)?;
-            printable::say_lines(&told(&imported));
+            printable::say_lines(told(&imported));
         }
     }
     Ok(())
