@@ -347,8 +347,7 @@ impl Index {
     /// Hands everything to the disk and seals it; for a clean stop, after which nothing may be
     /// asked of it.
     pub(super) fn close(&mut self) -> Result<(), StoreError> {
-        self.guarded(|| self.db.flush())?;
-        if self.db.close() {
+        if self.db.close().map_err(|e| self.broken(e))? {
             // After a failure, sled's threads may not let go at all.
             let released = await_earlier_handle(&self.dir.join("db")).map_err(io::Error::other);
             if let Err(e) = released.and_then(|()| seal::write(&self.dir, self.digest)) {

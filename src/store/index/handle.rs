@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ::sled::Db;
@@ -14,6 +16,9 @@ use crate::store::StoreError;
 
 /// How long sled's threads may hold its file beyond its handle's life.
 const HANDLE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long sled may take to write what it has and to let go. After a write that failed it can wait for
+/// ever for one of its own threads.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 const HANDLE_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// sled, which syncs its file when the last handle goes, and panics where that fails.
@@ -36,22 +41,48 @@ impl Handle {
         Handle(Some(db))
     }
 
-    /// Whether sled could write everything. What it could not costs the next start a catch-up, or
-    /// a rebuild.
-    pub(super) fn close(&mut self) -> bool {
-        let db = self.0.take();
-        let closed = catch_unwind(AssertUnwindSafe(|| drop(db))).is_ok();
-        if !closed {
-            ::log::warn!("sled panicked at closing the index");
-        }
-        closed
+    /// Has sled write everything and let go, and says whether it did both in time. What it did not
+    /// costs the next start a catch-up, or a rebuild.
+    pub(super) fn close(&mut self) -> ::sled::Result<bool> {
+        let Some(db) = self.0.take() else { return Ok(false) };
+        let closed = in_time(CLOSE_PATIENCE, move || {
+            let flushed = db.flush();
+            drop(db);
+            flushed
+        });
+        let Some(flushed) = closed else {
+            ::log::warn!("sled did not close the index");
+            return Ok(false);
+        };
+        flushed.map(|_| true)
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.close();
+        if let Err(e) = self.close() {
+            ::log::warn!("sled could not close the index: {e}");
+        }
     }
+}
+
+/// Does a task in a thread of its own. `None` if it panics, or is not done in time: then the thread
+/// stays until the process ends.
+fn in_time<T: Send + 'static>(
+    patience: Duration,
+    task: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (done, is_done) = mpsc::channel();
+    let task = move || {
+        if let Ok(done_with) = catch_unwind(AssertUnwindSafe(task)) {
+            // It may be that nobody waits any more.
+            let _ = done.send(done_with);
+        }
+    };
+    // Without a thread the task is dropped, and sled with it, which may panic.
+    let spawned = || thread::Builder::new().name("index-close".to_owned()).spawn(task);
+    catch_unwind(AssertUnwindSafe(spawned)).ok()?.ok()?;
+    is_done.recv_timeout(patience).ok()
 }
 
 /// sled's threads hold its file a little longer than its handle lives, and opening it meanwhile
@@ -76,5 +107,18 @@ pub(super) fn await_earlier_handle(file: &Path) -> Result<(), StoreError> {
             Err(StoreError::failed("locking", file, e))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_too_long_is_not_waited_for() {
+        let (_never, nothing) = mpsc::channel::<()>();
+        assert_eq!(in_time(Duration::from_millis(1), move || nothing.recv()), None);
+        assert_eq!(in_time(Duration::from_mins(1), || 1), Some(1));
+        assert_eq!(in_time(Duration::from_mins(1), || panic!("as sled does")), None::<()>);
     }
 }
