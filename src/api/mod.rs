@@ -33,6 +33,8 @@ pub mod routes;
 mod sessions;
 mod settled;
 #[cfg(test)]
+mod stage;
+#[cfg(test)]
 mod steps;
 pub mod stream;
 mod users;
@@ -573,42 +575,5 @@ impl<'a, Caller, Session> Call<'a, Caller, Session> {
     /// The query parameters that the route knows.
     fn query(&self) -> Result<Query<'a>, Problem> {
         Query::parse(self.request.query, self.route.operation)
-    }
-}
-
-#[cfg(test)]
-impl App {
-    /// One with nothing set, in which no time passes.
-    pub(crate) fn for_tests(store: Box<dyn Backend>) -> App {
-        let clock = crate::sys::FixedClock(Timestamp::from_millis(1));
-        App::timed_for_tests(store, Box::new(clock))
-    }
-
-    /// The same with a clock, and tokens that are good for an hour.
-    pub(crate) fn timed_for_tests(store: Box<dyn Backend>, clock: Box<dyn Clock>) -> App {
-        let tokens = Tokens::new(&[7; 32], 3600, store.epoch());
-        App::new(store, tokens, clock, Box::new(crate::sys::SeededEntropy(1)), Settings::default())
-    }
-
-    /// What a user sends as `Authorization` whose session begins now, and lasts as it should.
-    pub(crate) fn token_for_tests(&mut self, user: UserId) -> String {
-        let session = self.new_session(user, "".into());
-        self.live.begin(&session, self.clock.read());
-        let token = self.tokens.issue(user, session.created_at, session.id);
-        format!("Bearer {}", token.expect("a token"))
-    }
-
-    /// What a user sends as `Authorization` who has logged in at some time.
-    pub(crate) fn logged_in_for_tests(&mut self, user: UserId, at: Timestamp) -> String {
-        let session = crate::model::Session {
-            user,
-            id: SessionId([0; 16]),
-            created_at: at,
-            expires_at: Timestamp::MAX,
-            user_agent: "".into(),
-        };
-        self.live.begin(&session, self.clock.read());
-        let token = self.tokens.issue(user, at, session.id);
-        format!("Bearer {}", token.expect("a token"))
     }
 }

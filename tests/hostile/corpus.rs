@@ -19,7 +19,7 @@ const AT_ONCE: Extent<usize> = Extent { short: 24, long: 64 };
 /// On which stores they are played directly.
 const DIRECTLY_ON: Extent<&[&str]> = Extent { short: &["sled"], long: &STORES };
 /// One in so many of those that wait for a time-out is played.
-const SLOW_ONES: Extent<usize> = Extent { short: 8, long: 1 };
+const SLOW_ONES: Extent<usize> = Extent { short: 16, long: 1 };
 
 #[test]
 fn direct() {
