@@ -242,7 +242,8 @@ fn a_file_says_whether_it_moves_a_store() {
         let verified = run(veche().args(["import", "--store", "memory"]).arg(file));
         expect_said(&verified, &[&format!("verified a {purpose}: 3 users")]);
     }
-    let restored = ["begins where", "ids go on from", "sessions have ended", "restored a backup: "];
+    let restored =
+        ["begins where", "ids go on from", "sessions that ended: ", "restored a backup: "];
     let imported = ["and its ids go on", "imported a move: 3 users, 9 messages, sha256 "];
     let flag = Some("--restore");
     // A copy of the data directory, which nobody would know from the one that went on.
