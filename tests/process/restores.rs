@@ -312,3 +312,24 @@ fn figures_do_not_jump() {
     assert_eq!(figure(stage.admin, "veche_accounts"), Some(3.0));
     stage.server.stop();
 }
+
+/// What is remembered of epochs outlasts all that is done to a store.
+#[test]
+fn a_restored_store_is_compacted_and_moved() {
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    lived_in(old.path());
+    let data = new.path().join("data");
+    expect_said(&import(&data, &old.path().join("data")), &["restored a backup: "]);
+    let before = digest(&export(&data, &new.path().join("before")));
+    for command in ["check", "compact", "check"] {
+        let done = run(veche().arg(command).arg("--data-dir").arg(&data));
+        assert_eq!(done.status.code(), Some(0), "{command}: {}", stderr(&done));
+    }
+    let after = new.path().join("after");
+    assert_eq!(digest(&export(&data, &after)), before);
+    let lines = std::fs::read_to_string(&after).unwrap();
+    assert!(lines.contains("{\"past_epoch\":"), "{lines}");
+    let moved = new.path().join("moved");
+    assert_eq!(digest(&import(&moved, &after)), before);
+    assert_eq!(digest(&export(&moved, &new.path().join("again"))), before);
+}
