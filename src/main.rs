@@ -75,6 +75,9 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
+    if serve.restore && serve.import.is_none() {
+        return Err("--restore says how --import is meant, which is not given".into());
+    }
     let mut entropy = SystemEntropy::probe()?;
     raise_descriptor_limit();
     let settings = http::Settings {
