@@ -6,7 +6,7 @@ use std::env;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{
     Args, Command as Parsing, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
 };
@@ -335,7 +335,11 @@ pub struct ServeArgs {
     /// Take the file of `--import` for a backup, whatever it says: the store that it is of went on
     ///
     /// A memory store always does: it begins with the file again at each start.
-    #[arg(long, env = "VECHE_RESTORE", requires = "import")]
+    #[arg(
+        long,
+        env = "VECHE_RESTORE",
+        value_parser = BoolishValueParser::new()
+    )]
     pub restore: bool,
 }
 

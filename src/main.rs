@@ -99,6 +99,9 @@ fn log_line(line: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::R
 }
 
 fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
+    if serve.restore && serve.import.is_none() {
+        return Err("--restore says how --import is meant, which is not given".into());
+    }
     let mut entropy = SystemEntropy::probe()?;
     raise_descriptor_limit();
     let resolve = |listen: &Listen| -> Outcome<_> {

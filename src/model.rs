@@ -151,7 +151,8 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Which store an id or a cursor belongs to: random at the store's creation, kept for its life.
+/// Which store an id or a cursor belongs to: random at the store's creation, and kept until a backup
+/// of it is restored, which is another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u64);
 

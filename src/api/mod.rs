@@ -435,7 +435,7 @@ impl App {
     #[must_use]
     pub fn counted(&self) -> Counters {
         let Counters { next_user, next_event } = self.store.counters();
-        let dense = |next: u64, sequence| next.saturating_sub(self.epochs.skipped(sequence));
+        let dense = |next, sequence| self.epochs.dense(sequence, next);
         Counters {
             next_user: dense(next_user, Sequence::Users),
             next_event: dense(next_event, Sequence::Events),

@@ -172,13 +172,13 @@ impl Epochs {
         if place > end.max(1) { Err(Lost::Ahead) } else { Ok(()) }
     }
 
-    /// How many ids were passed over below `counters`, which a store gives out next.
+    /// What an id would be if none below it had been passed over: for who counts.
     #[must_use]
-    pub fn skipped(&self, sequence: Sequence) -> u64 {
+    pub fn dense(&self, sequence: Sequence, id: u64) -> u64 {
         let gaps = self.past.iter().map(|(_, Ended { reached, resumed })| {
-            sequence.of(*resumed).saturating_sub(sequence.of(*reached))
+            id.min(sequence.of(*resumed)).saturating_sub(sequence.of(*reached))
         });
-        gaps.fold(0, u64::saturating_add)
+        gaps.fold(id, u64::saturating_sub)
     }
 
     /// Refuses what no chain of restores leaves behind, in a store of epoch `current` that gives
@@ -253,7 +253,7 @@ impl fmt::Display for Renewal {
             f,
             "epoch {epoch} begins where {past} ended: ids go on from {next_user} for users "
         )?;
-        write!(f, "and {next_event} for messages, and {sessions} sessions have ended")
+        write!(f, "and {next_event} for messages; sessions that ended: {sessions}")
     }
 }
 
@@ -290,8 +290,8 @@ fn jump(reached: Counters, draw: &mut dyn FnMut() -> u64) -> Result<Counters, St
         let spread = JUMP_SPREAD.min(room);
         if spread < MIN_JUMP {
             return Err(StoreError::Refused(format!(
-                "the backup cannot be restored: it has given out ids up to {reached}, and too few \
-                 are left up to {MAX_ID} to go on above what was lost; an import that is a move \
+                "the backup cannot be restored: its ids have reached {reached}, and too few are \
+                 left up to {MAX_ID} to go on above what was lost; an import that is a move \
                  keeps them"
             )));
         }

@@ -24,7 +24,7 @@ use super::import::{Origin, Purpose};
 use super::record::Record;
 use super::retry::{Question, Sieve, is_passing};
 use super::transfer::{Summary, TransferError};
-use super::{Acted, Backend, Counters, Fact, Progress, Restored, epochs};
+use super::{Acted, Backend, Counters, Epochs, Fact, Progress, Restored, Sequence, epochs};
 use crate::model::{
     Act, Change, Content, Cursor, Epoch, Event, EventId, Happening, Message, MessageId,
     MessageText, Revision, Timestamp, User, UserId, Username, Window,
@@ -121,11 +121,13 @@ pub fn export_as(
     cut: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
-    let counters = store.counters();
+    let (counters, epochs) = (store.counters(), Epochs::of(store)?);
     let mut writer = Writer::begin(out, origin, cut)?;
-    progress.begin("exporting", counters.next_user + counters.next_event);
-    export_users(store, &mut writer, progress)?;
-    export_events(store, &mut writer, progress, counters.next_user)?;
+    let users = epochs.dense(Sequence::Users, counters.next_user);
+    let events = epochs.dense(Sequence::Events, counters.next_event);
+    progress.begin("exporting", users + events);
+    export_users(store, &mut writer, &epochs, progress)?;
+    export_events(store, &mut writer, &epochs, progress, users)?;
     export_facts(store, &mut writer, cut)?;
     progress.end();
     writer.end(counters)
@@ -134,6 +136,7 @@ pub fn export_as(
 fn export_users(
     store: &mut dyn Backend,
     writer: &mut Writer<impl Write>,
+    epochs: &Epochs,
     progress: &mut dyn Progress,
 ) -> Result<(), TransferError> {
     let mut next = 0;
@@ -144,13 +147,14 @@ fn export_users(
         for user in &page.items {
             writer.user(user)?;
         }
-        progress.advance(next);
+        progress.advance(epochs.dense(Sequence::Users, next));
     }
 }
 
 fn export_events(
     store: &mut dyn Backend,
     writer: &mut Writer<impl Write>,
+    epochs: &Epochs,
     progress: &mut dyn Progress,
     done_before: u64,
 ) -> Result<(), TransferError> {
@@ -159,7 +163,7 @@ fn export_events(
         let page = store.history(from, BATCH)?;
         let Some(last) = page.last() else { break };
         next = EventId::new(last.id.get() + 1);
-        progress.advance(done_before + last.id.get());
+        progress.advance(done_before + epochs.dense(Sequence::Events, last.id.get()));
         for event in &page {
             writer.event(event)?;
         }

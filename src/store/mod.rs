@@ -90,8 +90,8 @@ use crate::model::{
 /// The contract, which `tests/conformance` holds every implementation to:
 ///
 /// * **Ids are the store's.** Users count from 1, all that happens from 0, each one higher
-///   than any before it; neither is ever given out twice, not after a crash either. A message's id
-///   is the number of the event that it was posted.
+///   than any before it; neither is ever given out twice, not after a crash either, nor by what is
+///   restored from a backup. A message's id is the number of the event that it was posted.
 /// * **Uniqueness is the store's.** Whether a name is free and whether a receiver exists is
 ///   decided in the call that writes, so that several servers can share a store.
 /// * **Read your turn.** What a call applied, every later call sees.

@@ -242,7 +242,8 @@ fn a_file_says_whether_it_moves_a_store() {
         let verified = run(veche().args(["import", "--store", "memory"]).arg(file));
         expect_said(&verified, &[&format!("verified a {purpose}: 3 users")]);
     }
-    let restored = ["begins where", "ids go on from", "sessions have ended", "restored a backup: "];
+    let restored =
+        ["begins where", "ids go on from", "sessions that ended: ", "restored a backup: "];
     let imported = ["and its ids go on", "imported a move: 3 users, 9 messages, sha256 "];
     let flag = Some("--restore");
     // A copy of the data directory, which nobody would know from the one that went on.
@@ -310,4 +311,25 @@ fn figures_do_not_jump() {
     assert_eq!(figure(stage.admin, "veche_events"), Some(10.0));
     assert_eq!(figure(stage.admin, "veche_accounts"), Some(3.0));
     stage.server.stop();
+}
+
+/// What is remembered of epochs outlasts all that is done to a store.
+#[test]
+fn a_restored_store_is_compacted_and_moved() {
+    let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    lived_in(old.path());
+    let data = new.path().join("data");
+    expect_said(&import(&data, &old.path().join("data")), &["restored a backup: "]);
+    let before = digest(&export(&data, &new.path().join("before")));
+    for command in ["check", "compact", "check"] {
+        let done = run(veche().arg(command).arg("--data-dir").arg(&data));
+        assert_eq!(done.status.code(), Some(0), "{command}: {}", stderr(&done));
+    }
+    let after = new.path().join("after");
+    assert_eq!(digest(&export(&data, &after)), before);
+    let lines = std::fs::read_to_string(&after).unwrap();
+    assert!(lines.contains("{\"past_epoch\":"), "{lines}");
+    let moved = new.path().join("moved");
+    assert_eq!(digest(&import(&moved, &after)), before);
+    assert_eq!(digest(&export(&moved, &new.path().join("again"))), before);
 }

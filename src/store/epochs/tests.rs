@@ -95,6 +95,18 @@ fn a_store_that_goes_on_judges_by_its_own_counter() {
     }
 }
 
+#[test]
+fn what_was_passed_over_is_not_counted() {
+    let first = Ended { reached: counters(3, 5), resumed: counters(100, 200) };
+    let second = Ended { reached: counters(102, 201), resumed: counters(1000, 2000) };
+    let epochs = Epochs::new(vec![(Epoch(2), second), (Epoch(1), first)]);
+    for (id, expected) in [(0, 0), (5, 5), (9, 5), (200, 5), (201, 6), (2000, 6), (2007, 13)] {
+        assert_eq!(epochs.dense(Sequence::Events, id), expected, "{id}");
+    }
+    assert_eq!(epochs.dense(Sequence::Users, 1000), 5);
+    assert_eq!(Epochs::default().dense(Sequence::Users, 7), 7);
+}
+
 /// Whatever comes out of a generator, the jump is long enough, and never too long.
 #[test]
 fn a_jump_leaves_half_of_the_rest() {
