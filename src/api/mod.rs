@@ -50,7 +50,7 @@ use serde::Serialize;
 use crate::auth::tokens::{Bearer, TokenError, Tokens};
 use crate::model::{EventId, SessionId, Timestamp, UserId};
 use crate::problem::{self, Problem};
-use crate::store::{Backend, Counters, Epochs, Sequence, Snapshot, StoreError};
+use crate::store::{Backend, Counters, Epochs, Sequence, Snapshot, StoreError, settled_at_start};
 use crate::sys::{Clock, Entropy};
 
 use client::Proxies;
@@ -355,11 +355,14 @@ impl App {
     ) -> App {
         let limiters = Limiters::new(settings.limits);
         let begun = clock.read();
-        let loaded =
-            Live::load(&mut *store, begun).and_then(|live| Ok((live, Epochs::of(&mut *store)?)));
-        let (live, epochs, failure) = match loaded {
-            Ok((live, epochs)) => (live, epochs, None),
-            Err(error) => (Live::default(), Epochs::default(), Some(error)),
+        let mut load = || {
+            let live = Live::load(&mut *store, begun)?;
+            let settled = settled_at_start(&mut *store, begun.now)?;
+            Ok((live, Epochs::of(&mut *store)?, settled))
+        };
+        let (live, epochs, settled, failure) = match load() {
+            Ok((live, epochs, settled)) => (live, epochs, settled, None),
+            Err(error) => (Live::default(), Epochs::default(), None, Some(error)),
         };
         App {
             store,
@@ -370,7 +373,7 @@ impl App {
             limiters,
             live,
             epochs,
-            sendings: Sendings::new(begun),
+            sendings: Sendings::new(begun, settled),
             happened: Vec::new(),
             read_marks: Vec::new(),
             strangers: Strangers::default(),

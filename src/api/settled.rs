@@ -15,6 +15,9 @@ use crate::sys::Reading;
 /// longer than it has to be something may be remembered.
 const SPAN: Duration = Duration::from_hours(1);
 
+/// [`RETRY_LIFETIME`] in milliseconds.
+const LIFETIME: u64 = RETRY_LIFETIME.as_secs() * 1000;
+
 /// At which times of day messages were sent lately.
 #[derive(Debug)]
 pub(super) struct Sendings(VecDeque<Span>);
@@ -29,9 +32,12 @@ struct Span {
 }
 
 impl Sendings {
-    /// Of a server that begins now. What was sent before it did may be of any time.
-    pub(super) fn new(at: Reading) -> Sendings {
-        let lowest = Timestamp::from_millis(0);
+    /// Of a server that begins now. What was sent in the day before `settled`, the last time that is
+    /// known of its store, may be of the last day; where none is known, what is of any time. So a
+    /// server that is started each day forgets keys all the same, as soon as something happens in it.
+    pub(super) fn new(at: Reading, settled: Option<Timestamp>) -> Sendings {
+        let lowest = settled.map_or(0, |settled| settled.millis().saturating_sub(LIFETIME - 1));
+        let lowest = Timestamp::from_millis(lowest);
         Sendings([Span { first: at.elapsed, last: at.elapsed, lowest }].into())
     }
 
@@ -56,8 +62,7 @@ impl Sendings {
     pub(super) fn settled(&self, at: Reading) -> Timestamp {
         let today = self.0.iter().filter(|span| span.is_of_today(at));
         let Some(lowest) = today.map(|span| span.lowest).min() else { return at.now };
-        let lifetime = u64::try_from(RETRY_LIFETIME.as_millis()).unwrap_or(u64::MAX);
-        let not_over = lowest.millis().saturating_add(lifetime - 1);
+        let not_over = lowest.millis().saturating_add(LIFETIME - 1);
         at.now.min(Timestamp::from_millis(not_over))
     }
 }
@@ -83,8 +88,18 @@ mod tests {
     }
 
     #[test]
+    fn a_start_is_no_new_day() {
+        // Nothing happened for forty days before it.
+        let began = at(BEGUN + 40 * DAY, 0);
+        let sendings = Sendings::new(began, Some(Timestamp::from_millis(BEGUN)));
+        assert_eq!(sendings.settled(began).millis(), BEGUN);
+        let sendings = Sendings::new(began, Some(began.now));
+        assert_eq!(sendings.settled(began), began.now);
+    }
+
+    #[test]
     fn it_is_the_time_of_day_unless_that_has_jumped() {
-        let mut sendings = Sendings::new(at(BEGUN, 0));
+        let mut sendings = Sendings::new(at(BEGUN, 0), None);
         let settled =
             |sendings: &Sendings, now, elapsed| sendings.settled(at(now, elapsed)).millis();
         assert_eq!(settled(&sendings, BEGUN, 0), DAY - 1, "nothing of before is over");

@@ -18,7 +18,8 @@
 //! * read marks of conversations in which nothing was said, and beyond the last message of one, up to
 //!   the highest id that was given out;
 //! * blocks, read marks and keys of accounts that have ended, and keys of messages that are deleted;
-//! * revisions behind a deletion, and by others than the author: operators are not in the store;
+//! * revisions behind a deletion, and deletions by others than the author: operators are not in the
+//!   store;
 //! * times in any order and in the future, as clocks are set: sessions that have expired or last for
 //!   years, messages from before their authors' registration or from after their end. In a log the end
 //!   of an account is judged by the order of records, which an export does not keep.
@@ -204,9 +205,13 @@ impl Audit {
 
     fn revision(&self, message: &Message) -> Result<(), Why> {
         rules::text(message.text())?;
-        let Some(Revision { by, .. }) = message.revision() else {
+        let Some(Revision { by, text, .. }) = message.revision() else {
             return Err("the revision says nothing");
         };
+        // Operators delete what others said, and change nothing of it.
+        if text.is_some() && *by != message.from {
+            return Err("the message was edited by another than its author");
+        }
         self.expect([Some(*by), None], "the revision is by a user who does not exist")?;
         self.expect_open(*by, "the revision is by a user whose account has ended")?;
         match self.messages.get(message.id) {

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use super::audit::Audit;
 use super::import::{Origin, Purpose};
 use super::record::Record;
-use super::retry::{Question, Sieve, is_passing};
+use super::retry::{Sieve, is_passing};
 use super::transfer::{Summary, TransferError};
 use super::{Acted, Backend, Counters, Epochs, Fact, Progress, Restored, Sequence, epochs};
 use crate::model::{
@@ -176,20 +176,13 @@ fn export_facts(
     writer: &mut Writer<impl Write>,
     cut: Timestamp,
 ) -> Result<(), TransferError> {
-    let mut sieve = Sieve::new(cut);
+    let sieve = Sieve::new(cut);
     let mut last = None;
     loop {
         let mut page = store.facts(last.as_ref(), BATCH)?;
         for fact in &page {
-            let kept = sieve.keeps(fact, |question| {
-                Ok(match question {
-                    Question::HasEnded(user) => {
-                        store.user(user)?.is_some_and(|user| user.ended_at.is_some())
-                    }
-                    Question::IsDeleted(id) => {
-                        store.message(id)?.is_some_and(|message| message.is_deleted())
-                    }
-                })
+            let kept = sieve.keeps(fact, |user| {
+                Ok(store.user(user)?.is_some_and(|user| user.ended_at.is_some()))
             });
             if kept? {
                 writer.fact(fact)?;

@@ -63,6 +63,7 @@ pub use self::record::Acted;
 pub use self::restored::{RestoreError, Restored};
 pub use self::retry::{
     KeyedAnswer, KeyedRetryOf, MAX_RETRIES, Once, RETRY_LIFETIME, Sent, sent_under_other_secrets,
+    settled_at_start,
 };
 pub use self::session::{Begun, Refused, SessionOf, StrayTokensOf, standing};
 pub use self::sled::SledStore;

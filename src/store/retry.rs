@@ -11,7 +11,6 @@
 //! waits for a scan. Who never does leaves [`MAX_RETRIES`] behind at most, until the next compaction:
 //! neither that nor an export keeps what a [`Sieve`] holds back.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,7 @@ use super::fact::{Fact, FirstAnswer, Hash, Layout, Remembered, RetryOf, RetryTur
 use super::facts::{self, End, State};
 use super::record::{DecodeError, Fields};
 use super::{Backend, StoreError};
-use crate::model::{MessageId, Timestamp, UserId};
+use crate::model::{EventId, MessageId, Timestamp, UserId};
 
 /// For how long a first answer is given again.
 pub const RETRY_LIFETIME: Duration = Duration::from_hours(24);
@@ -215,57 +214,45 @@ pub fn sent_under_other_secrets(
     }
 }
 
-/// What a [`Sieve`] has to know.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Question {
-    /// Whether an account has ended.
-    HasEnded(UserId),
-    /// Whether a message is deleted.
-    IsDeleted(MessageId),
+/// The time by which a process that has just begun can say what is over: the present, or the time of
+/// the last event where that is earlier, as the clock may be ahead. `None` of a store that does not
+/// know its last event: it has none, or was restored and gave out nothing since.
+pub fn settled_at_start(
+    store: &mut dyn Backend,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let last = store.counters().next_event.checked_sub(1).and_then(EventId::new);
+    let Some(last) = last else { return Ok(None) };
+    Ok(store.history(last, 1)?.first().map(|event| event.at.min(now)))
 }
 
-/// Holds back what need not be kept any longer when all of a store is written anew. Facts come in
-/// order of subject.
-#[derive(Debug)]
+/// Holds back what need not be kept any longer when all of a store is written anew.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Sieve {
     now: Timestamp,
-    /// Keys without a secret whose messages are deleted.
-    held_back: HashSet<RetryOf>,
 }
 
 impl Sieve {
     /// For what is over at `now`.
     pub(super) fn new(now: Timestamp) -> Sieve {
-        Sieve { now, held_back: HashSet::new() }
+        Sieve { now }
     }
 
     /// Whether a fact is to be kept: any but those of keys that are over, or of accounts that have
-    /// ended. Where a hash can be searched without a secret it goes with the message, too; others
-    /// stay for their day, so that nothing that was deleted is posted again by who sends it again.
+    /// ended. A key of a message that is deleted stays for its day, so that nothing that was deleted is
+    /// posted again by who sends it again.
     pub(super) fn keeps(
-        &mut self,
+        self,
         fact: &Fact,
-        mut ask: impl FnMut(Question) -> Result<bool, StoreError>,
+        has_ended: impl FnOnce(UserId) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
-        let mut has_ended = |user| ask(Question::HasEnded(user));
-        Ok(match fact {
-            Fact::Retry { of, is: Some(is) } => {
-                let goes = is_over(is.at, self.now) || has_ended(of.user)?;
-                if !goes && ask(Question::IsDeleted(is.message))? {
-                    self.held_back.insert(*of);
-                    return Ok(false);
-                }
-                !goes
-            }
-            Fact::RetryOrder { of: RetryTurn { user, .. }, is: Some(Remembered { key, at }) } => {
-                let is_held_back = self.held_back.contains(&RetryOf { user: *user, key: *key });
-                !is_held_back && !is_over(*at, self.now) && !has_ended(*user)?
-            }
-            Fact::KeyedRetry { of, is: Some(is) } => {
-                !is_over(is.at, self.now) && !has_ended(of.user)?
-            }
-            _ => true,
-        })
+        let (user, at) = match fact {
+            Fact::Retry { of, is: Some(is) } => (of.user, is.at),
+            Fact::RetryOrder { of, is: Some(is) } => (of.user, is.at),
+            Fact::KeyedRetry { of, is: Some(is) } => (of.user, is.at),
+            _ => return Ok(true),
+        };
+        Ok(!is_over(at, self.now) && !has_ended(user)?)
     }
 }
 

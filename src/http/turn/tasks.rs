@@ -41,14 +41,19 @@ pub(super) struct Agenda {
     pub(super) last: VecDeque<Task>,
     /// Bytes of the bodies among all of them that workers have read.
     pub(super) bodies_bytes: usize,
-    /// Whether the last turn had no room for any, or for none of the patient ones.
+    /// Whether the last turn had no room for any of the first ones.
     pub(super) is_held_up: bool,
+    /// Whether it had none for any of the patient ones.
     pub(super) patience_is_over: bool,
 }
 
 impl Agenda {
     fn has_patient(&self) -> bool {
         !self.patient.is_empty() || !self.last.is_empty()
+    }
+
+    fn next_patient(&mut self) -> Option<Task> {
+        self.patient.pop_front().or_else(|| self.last.pop_front())
     }
 }
 
@@ -118,20 +123,22 @@ impl Loop {
     /// Handles what there is room for. The rest is the next turn's.
     pub(super) fn work(&mut self) {
         let is_something = !self.agenda.tasks.is_empty();
-        let mut left = MAX_TURN;
-        // Who is patient is not passed over for ever, however much others ask for.
+        let (mut left, mut is_held_up, mut is_patient_served) = (MAX_TURN, is_something, false);
+        // Who is patient is not passed over for ever, however much others ask for: where the last
+        // turn had no room for them, one of them goes first in this turn, and others in the next.
         if self.agenda.patience_is_over
             && self.has_room()
-            && let Some(task) =
-                self.agenda.last.pop_front().or_else(|| self.agenda.patient.pop_front())
+            && let Some(task) = self.agenda.next_patient()
         {
             self.perform(task);
             left -= 1;
+            is_patient_served = true;
         }
         while left > 0
             && self.has_room()
             && let Some(task) = self.agenda.tasks.pop_front()
         {
+            is_held_up = false;
             match self.place(&task) {
                 Place::First => {
                     self.perform(task);
@@ -141,17 +148,16 @@ impl Loop {
                 Place::Last => self.agenda.last.push_back(task),
             }
         }
-        self.agenda.patience_is_over = self.agenda.has_patient();
         while left > 0
             && self.has_room()
-            && let Some(task) =
-                self.agenda.patient.pop_front().or_else(|| self.agenda.last.pop_front())
+            && let Some(task) = self.agenda.next_patient()
         {
             self.perform(task);
             left -= 1;
-            self.agenda.patience_is_over = false;
+            is_patient_served = true;
         }
-        self.agenda.is_held_up = is_something && left == MAX_TURN;
+        self.agenda.patience_is_over = self.agenda.has_patient() && !is_patient_served;
+        self.agenda.is_held_up = is_held_up;
     }
 
     /// Where something stands, by what was made for who asks not long ago.

@@ -127,6 +127,30 @@ fn who_has_had_much_waits_behind_others() {
     assert_ne!(begun.replies[0].0.peer().ip(), SocketAddr::from(([127, 0, 0, 3], 1)).ip());
 }
 
+/// One of those who wait behind others may go first where there was no room for them. When it takes
+/// all of a turn, the next one is the others'.
+#[test]
+fn who_waits_behind_others_takes_turns_with_them() {
+    let (mut begun, authorization) = begun();
+    for number in 0..REQUESTS {
+        let exchange = begun.asked(Method::Get, number, &authorization);
+        begun.agenda.last.push_back(Task::Begin(exchange));
+    }
+    begun.agenda.patience_is_over = true;
+    begun.reply_bytes = MAX_TURN_BYTES - 1;
+    for turn in 0..2 {
+        let other = begun.asked_from([127, 0, 0, 2], Method::Get, REQUESTS + turn, "");
+        begun.agenda.tasks.push_back(Task::Begin(other));
+        begun.work();
+        let statuses = begun.replies.iter().map(|(_, reply)| reply.status).take(2);
+        // The page of the first turn leaves no room; in the second both who came are answered.
+        let expected = if turn == 0 { vec![200] } else { vec![401, 401] };
+        assert_eq!(statuses.collect::<Vec<_>>(), expected, "turn {turn}");
+        assert_eq!(begun.agenda.is_held_up, turn == 0);
+        begun.release();
+    }
+}
+
 /// A body takes memory until its request is handled: with too many of them, no more are read.
 #[test]
 fn bodies_that_were_read_do_not_pile_up() {

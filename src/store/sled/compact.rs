@@ -27,7 +27,7 @@ use crate::store::facts::page;
 use crate::store::index::Index;
 use crate::store::log::{self, Log};
 use crate::store::record::Record;
-use crate::store::retry::{Question, Sieve};
+use crate::store::retry::Sieve;
 use crate::store::room::free;
 use crate::store::{Backend, Progress, RestoreError, Restored, StoreError, account};
 
@@ -184,19 +184,13 @@ fn write_facts(
     written: &mut Trace,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut sieve = Sieve::new(now);
+    let sieve = Sieve::new(now);
     let mut last = None;
     loop {
         let mut facts = page(&old.view, last.as_ref(), FACTS_AT_ONCE)?;
         last = facts.last().cloned();
         for fact in facts.drain(..) {
-            let kept = sieve.keeps(&fact, |question| match question {
-                Question::HasEnded(user) => account::has_ended(&old.view, user),
-                Question::IsDeleted(id) => {
-                    Ok(old.find_message(id)?.is_some_and(|message| message.is_deleted()))
-                }
-            });
-            if !kept? {
+            if !sieve.keeps(&fact, |user| account::has_ended(&old.view, user))? {
                 continue;
             }
             let record = Record::Fact { fact, joined: false };
