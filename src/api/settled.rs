@@ -18,6 +18,10 @@ const SPAN: Duration = Duration::from_hours(1);
 /// [`RETRY_LIFETIME`] in milliseconds.
 const LIFETIME: u64 = RETRY_LIFETIME.as_secs() * 1000;
 
+/// How far the clock may be ahead at a start without a key being forgotten early, in milliseconds: by
+/// more than any time zone, in which a machine's own clock may be kept.
+const DOUBT: u64 = LIFETIME;
+
 /// At which times of day messages were sent lately.
 #[derive(Debug)]
 pub(super) struct Sendings(VecDeque<Span>);
@@ -33,10 +37,12 @@ struct Span {
 
 impl Sendings {
     /// Of a server that begins now. What was sent in the day before `settled`, the last time that is
-    /// known of its store, may be of the last day; where none is known, what is of any time. So a
-    /// server that is started each day forgets keys all the same, as soon as something happens in it.
+    /// known of its store, may be of the last day, as the clock may be ahead; but not by more than
+    /// [`DOUBT`]. So a server that is started each day forgets keys all the same.
     pub(super) fn new(at: Reading, settled: Option<Timestamp>) -> Sendings {
-        let lowest = settled.map_or(0, |settled| settled.millis().saturating_sub(LIFETIME - 1));
+        let believed = at.now.millis().saturating_sub(DOUBT);
+        let settled = settled.map_or(believed, |settled| settled.millis().max(believed));
+        let lowest = settled.saturating_sub(LIFETIME - 1);
         let lowest = Timestamp::from_millis(lowest);
         Sendings([Span { first: at.elapsed, last: at.elapsed, lowest }].into())
     }
@@ -92,7 +98,10 @@ mod tests {
         // Nothing happened for forty days before it.
         let began = at(BEGUN + 40 * DAY, 0);
         let sendings = Sendings::new(began, Some(Timestamp::from_millis(BEGUN)));
-        assert_eq!(sendings.settled(began).millis(), BEGUN);
+        assert_eq!(sendings.settled(began).millis(), BEGUN + 39 * DAY, "but for a day");
+        let sendings =
+            Sendings::new(began, Some(Timestamp::from_millis(began.now.millis() - HOUR)));
+        assert_eq!(sendings.settled(began).millis(), began.now.millis() - HOUR);
         let sendings = Sendings::new(began, Some(began.now));
         assert_eq!(sendings.settled(began), began.now);
     }
@@ -102,7 +111,7 @@ mod tests {
         let mut sendings = Sendings::new(at(BEGUN, 0), None);
         let settled =
             |sendings: &Sendings, now, elapsed| sendings.settled(at(now, elapsed)).millis();
-        assert_eq!(settled(&sendings, BEGUN, 0), DAY - 1, "nothing of before is over");
+        assert_eq!(settled(&sendings, BEGUN, 0), BEGUN - DAY, "the clock may be ahead");
         assert_eq!(settled(&sendings, BEGUN + DAY, DAY), BEGUN + DAY);
         // Something is sent each hour for three days.
         for hour in 0..72 {
