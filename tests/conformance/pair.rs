@@ -154,11 +154,17 @@ impl<S: Subject> Pair<S> {
         id
     }
 
-    /// Edits or deletes a message as it is, if there is one.
+    /// Edits a message as its author, or deletes it, as it is, if there is one.
     pub(crate) fn revise(&mut self, id: u64, text: Option<&str>) -> Option<EventId> {
         let message = self.reference.message(message_id(id));
         let seen = message.map_or(event_id(id), Message::event);
-        self.revise_seen(id, seen, new_revision(1, text))
+        let by = self.editor_of(id);
+        self.revise_seen(id, seen, new_revision(if text.is_some() { by } else { 1 }, text))
+    }
+
+    /// Who may edit a message; anybody if there is none.
+    pub(crate) fn editor_of(&self, id: u64) -> u64 {
+        self.reference.message(message_id(id)).map_or(1, |message| message.from.get())
     }
 
     pub(crate) fn revise_seen(

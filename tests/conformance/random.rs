@@ -211,7 +211,8 @@ impl<S: Subject> Run<S> {
         let text = if self.random.once_in(4) { None } else { Some(&*long) };
         if self.random.once_in(20) {
             let seen = event_id(self.random.below(end + 2));
-            self.pair.revise_seen(id, seen, new_revision(1, text));
+            let by = self.pair.editor_of(id);
+            self.pair.revise_seen(id, seen, new_revision(by, text));
         } else {
             self.pair.revise(id, text);
         }
