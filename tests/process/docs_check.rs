@@ -20,6 +20,9 @@ use crate::extent::Extent;
 use crate::server::{STORES, Server, run_within, until, veche};
 use crate::turnstile;
 
+/// Whether other deployments than a fresh one, a busy one and a faulty one are checked: each takes the
+/// pages as a whole, which is some 280 runs of bash and curl.
+const OTHER_DEPLOYMENTS: Extent<bool> = Extent { short: false, long: true };
 /// How long a whole run may take, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(10);
 /// The stores that a deployment has here.
@@ -94,6 +97,9 @@ fn a_fresh_server_is_as_documented() {
 /// Nothing is written that was not announced, and nothing announced that is not written.
 #[test]
 fn what_is_announced_is_what_arrives() {
+    if !OTHER_DEPLOYMENTS.now() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let reader = Client::signed_up(&server, "reader");
@@ -224,6 +230,9 @@ fn a_town(users: u64, password_hash: &str) -> Vec<u8> {
 
 #[test]
 fn settings_show() {
+    if !OTHER_DEPLOYMENTS.now() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let args = ["--min-password-length", "8", "--token-ttl", "600"];
     let server = Server::start_with("memory", dir.path(), &args);
@@ -370,6 +379,9 @@ fn lie_on_the_way(mut from: TcpStream, mut to: TcpStream, lies: &[(&str, &str)])
 /// The token that goes along is for the deployment alone.
 #[test]
 fn a_link_leads_to_nobody_else() {
+    if !OTHER_DEPLOYMENTS.now() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
