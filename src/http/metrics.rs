@@ -12,18 +12,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::registry::Registry;
 
 use super::access_log::Losses;
+use super::figure::{SECONDS, add};
 use super::pool::Depth;
 use super::process::Process;
 use super::rhythm::Rhythm;
 use crate::api::routes::Route;
 use crate::store::Counters;
 
-/// Upper bounds in seconds: from what a short page takes to what nobody waits for.
-pub(super) const SECONDS: [f64; 14] =
-    [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0];
 /// The route of requests that match none: their paths are their clients' own words.
 const NO_ROUTE: &str = "none";
 
@@ -269,16 +267,6 @@ fn losses(all: &mut Registry) -> Losses {
         dropped: add(all, "access_log_dropped", dropped, Counter::default()),
         errors: add(all, "access_log_errors", errors, Counter::default()),
     }
-}
-
-pub(super) fn add<M: Metric + Clone>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    metric: M,
-) -> M {
-    registry.register(name, help, metric.clone());
-    metric
 }
 
 fn signed(value: u64) -> i64 {

@@ -24,7 +24,7 @@
 //! | `reaper` | which connections should end |
 //! | `warden` | has that done, and notices a server that cannot be reached |
 //! | `admin` | the operator's own listener |
-//! | `metrics` | what is counted; `rhythm`: where the time goes |
+//! | `metrics` | what is counted; `rhythm`: where the time goes; `figure`: how either is registered |
 //! | `access_log`, `request_id` | what is logged of each request, and what it is called |
 //!
 //! The loop never waits for a client, a hash or a lock: what may take long is a job of a
@@ -41,6 +41,7 @@ mod deadlines;
 mod events;
 mod exchange;
 mod fair_queue;
+mod figure;
 mod hashers;
 mod lanes;
 mod listener;

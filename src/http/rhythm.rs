@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::metrics::{SECONDS, add};
+use super::figure::{SECONDS, add};
 use super::pulse::Vigil;
 
 /// Upper bounds in seconds of what the server itself waits for: up to where it gives up.
