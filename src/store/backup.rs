@@ -8,13 +8,12 @@ use std::io::{self, Read};
 use super::audit::Audit;
 use super::export::{self, Writer};
 use super::facts::{self, Facts};
-use super::import::{Origin, Purpose};
 use super::log::frame::{self, FRAME_HEADER_BYTES, MAX_FRAME_BYTES};
 use super::log::segment::{HEADER_BYTES, Header, HeaderError, MAGIC};
 use super::log::{Sequence, Stream};
 use super::record::Record;
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
-use super::transfer::{Summary, TransferError};
+use super::transfer::{Origin, Purpose, Summary, TransferError};
 use super::{Backend, Progress, RestoreError, account, epochs};
 use crate::model::{Epoch, Event, EventId, MessageId, Timestamp};
 

@@ -20,10 +20,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::audit::Audit;
-use super::import::{Origin, Purpose};
 use super::record::Record;
 use super::retry::{Sieve, is_passing};
-use super::transfer::{Summary, TransferError};
+use super::transfer::{Origin, Purpose, Summary, TransferError};
 use super::{Acted, Backend, Counters, Epochs, Fact, Progress, Restored, Sequence, epochs};
 use crate::model::{
     Act, Change, Content, Cursor, Epoch, Event, EventId, Happening, Message, MessageId,

@@ -2,45 +2,11 @@
 
 use std::io::BufRead;
 
-use serde::{Deserialize, Serialize};
-
 use super::epochs::{Renewal, renew};
 use super::log::segment::MAGIC;
-use super::transfer::{Summary, TransferError};
+use super::transfer::{Origin, Purpose, Summary, TransferError};
 use super::{Backend, Progress, RestoreError, StoreError, backup, export};
 use crate::model::Epoch;
-
-/// What has become of a store since a file of it was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Purpose {
-    /// Nothing: it goes on where the file is imported, and nowhere else, with the same epoch and
-    /// the next ids.
-    Move,
-    /// It went on. What it gave out since is lost with a restore, and must not be given out again.
-    Backup,
-}
-
-impl Purpose {
-    /// As an article and a noun.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Purpose::Move => "a move",
-            Purpose::Backup => "a backup",
-        }
-    }
-}
-
-/// What a file says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
-    /// The epoch of the store that it is of.
-    pub epoch: Epoch,
-    /// What it was written for. A backup says so by what it is; an export in its first line, and
-    /// those that do not say it are from when an export always was a move.
-    pub purpose: Purpose,
-}
 
 /// What was imported.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -56,7 +56,7 @@ pub use self::export::{export, export_as};
 pub use self::fact::{
     Fact, FirstAnswer, Hash, ReadMarkOf, ReadUpTo, Remembered, RetryOf, RetryTurn,
 };
-pub use self::import::{Imported, Origin, Purpose, import, restore};
+pub use self::import::{Imported, import, restore};
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
 pub use self::record::Acted;
@@ -70,7 +70,7 @@ pub use self::sled::SledStore;
 pub use self::sled::check::{Check, IndexState, check};
 pub use self::sled::compact::{Compaction, compact};
 pub use self::snapshot::Snapshot;
-pub use self::transfer::{Summary, TransferError};
+pub use self::transfer::{Origin, Purpose, Summary, TransferError};
 
 /// What this build reads of what was written before, and the versions of each. An index of another
 /// version is made anew.
