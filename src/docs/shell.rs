@@ -11,6 +11,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 use std::{env, fmt, process, thread};
@@ -28,8 +29,9 @@ const MAX_OUTPUT_KIB: u32 = 16 * 1024;
 /// How much memory each process of a block may take, in KiB: what a server answers goes into
 /// variables as well.
 const MAX_MEMORY_KIB: u32 = 512 * 1024;
-/// How many directories for shells there may be of one process. None is left by one that ends well.
-const MAX_HOMES: u32 = 1000;
+/// How many names are tried for a directory: processes that had this one's id and were killed may
+/// have left some.
+const MAX_TRIES: u32 = 1000;
 /// What curl goes by on its way to other machines.
 const NETWORK_VARIABLES: &[&str] = &[
     "http_proxy",
@@ -275,8 +277,12 @@ struct Home(PathBuf);
 
 impl Home {
     fn new() -> io::Result<Home> {
+        // No number is used twice: a shell that ended by itself has taken its directory away, and
+        // its drop would take the directory of another shell away that has come to the same name.
+        static NUMBERS: AtomicU32 = AtomicU32::new(0);
         let base = env::temp_dir();
-        for number in 0..MAX_HOMES {
+        for _ in 0..MAX_TRIES {
+            let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
             let path = base.join(format!("veche-docs-{}-{number}", process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Home(path)),
@@ -289,7 +295,7 @@ impl Home {
                 }
             }
         }
-        Err(io::Error::other(format!("too many in {}", base.display())))
+        Err(io::Error::other(format!("too many are left in {}", base.display())))
     }
 }
 
@@ -382,6 +388,15 @@ mod tests {
         assert_eq!(shell.run("true").unwrap_err(), Failure::NoShell);
         drop(shell);
         assert!(!home.exists());
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_lends_its_name_to_no_other() {
+        let first = Home::new().unwrap();
+        fs::remove_dir(&first.0).unwrap();
+        let second = Home::new().unwrap();
+        drop(first);
+        assert!(second.0.is_dir());
     }
 
     #[test]
