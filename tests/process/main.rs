@@ -23,6 +23,7 @@ mod export;
 #[path = "../extent/mod.rs"]
 mod extent;
 mod files;
+mod fixtures;
 mod framing;
 mod hang;
 mod hashing;
