@@ -23,14 +23,15 @@ use veche::backup::PATIENCE;
 use veche::cli::listen::{Listen, is_exposed};
 use veche::cli::{Cli, Command, ServeArgs, StoreArgs, StoreKind};
 use veche::docs::address::Address;
-use veche::docs::check::{self, Check, Report as _};
+use veche::docs::check::{self, DocsCheck, Report as _};
 use veche::docs::plan::Plan;
 use veche::http::{self, Destination, Keeper, Server};
-use veche::model::{Epoch, Username};
+use veche::model::{StoreId, Username};
 use veche::printable::{self, Printable};
 use veche::progress::{Display, Lines};
 use veche::store::{
-    self, Backend, Compaction, Imported, MemoryStore, Origin, Purpose, SledStore, TransferError,
+    self, Backend, Compaction, ExportOrigin, Imported, LogStore, MemoryStore, Purpose,
+    TransferError,
 };
 use veche::sys::{Clock as _, SystemClock, SystemEntropy, keep_files_private, random};
 
@@ -108,7 +109,7 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
         let addrs = listen.candidates().map_err(|e| format!("cannot listen on {listen}: {e}"))?;
         http::first_of_ours(&addrs).ok_or_else(|| format!("{listen} has no address").into())
     };
-    let settings = http::Settings {
+    let settings = http::ServerSettings {
         idle_timeout: Duration::from_secs(serve.idle_timeout),
         admin: serve.admin_listen.as_ref().map(resolve).transpose()?,
         access_log: serve.access_log.clone().map(Destination::from),
@@ -208,7 +209,7 @@ fn open(
     serve: &ServeArgs,
     entropy: &mut SystemEntropy,
 ) -> Outcome<Box<dyn Backend>> {
-    let epoch = Epoch(u64::from_le_bytes(random(entropy)));
+    let epoch = StoreId(u64::from_le_bytes(random(entropy)));
     let to_import = serve.import.as_deref();
     match args.store {
         StoreKind::Memory => {
@@ -228,7 +229,7 @@ fn open(
                 let imported = build(&args.data_dir, epoch, file, taken_for, entropy)?;
                 told(&imported).lines().for_each(|line| log::info!("{line}"));
             }
-            let mut store = SledStore::open(&args.data_dir, epoch, &mut Display::default())?;
+            let mut store = LogStore::open(&args.data_dir, epoch, &mut Display::default())?;
             store.keep_free(serve.min_free_space);
             log::info!("store: sled, in {}", args.data_dir.display());
             Ok(Box::new(store))
@@ -240,10 +241,10 @@ fn export(args: &StoreArgs, file: &Path, as_backup: bool) -> Outcome<()> {
     if args.store == StoreKind::Memory {
         return Err("a memory store lives in its server only: there is nothing to export".into());
     }
-    if !SledStore::exists(&args.data_dir)? {
+    if !LogStore::exists(&args.data_dir)? {
         return Err(format!("there is no store in {}", args.data_dir.display()).into());
     }
-    let mut store = SledStore::open(&args.data_dir, Epoch(0), &mut Display::default())?;
+    let mut store = LogStore::open(&args.data_dir, StoreId(0), &mut Display::default())?;
     let mut out: Box<dyn Write> = if file == Path::new("-") {
         Box::new(BufWriter::new(printable::raw_output()?))
     } else {
@@ -251,7 +252,7 @@ fn export(args: &StoreArgs, file: &Path, as_backup: bool) -> Outcome<()> {
         Box::new(BufWriter::new(created.map_err(|e| format!("{}: {e}", file.display()))?))
     };
     let purpose = if as_backup { Purpose::Backup } else { Purpose::Move };
-    let origin = Origin { epoch: store.epoch(), purpose };
+    let origin = ExportOrigin { epoch: store.epoch(), purpose };
     let (cut, progress) = (SystemClock.now(), &mut Display::default());
     let summary = store::export_as(origin, &mut store, &mut out, cut, progress)?;
     printable::say(format_args!("exported {}: {summary}", purpose.name()));
@@ -260,7 +261,7 @@ fn export(args: &StoreArgs, file: &Path, as_backup: bool) -> Outcome<()> {
 
 fn import(args: &StoreArgs, file: &Path, restore: bool) -> Outcome<()> {
     let mut entropy = SystemEntropy::probe()?;
-    let epoch = Epoch(u64::from_le_bytes(random(&mut entropy)));
+    let epoch = StoreId(u64::from_le_bytes(random(&mut entropy)));
     let taken_for = restore.then_some(Purpose::Backup);
     match args.store {
         StoreKind::Memory => {
@@ -340,18 +341,18 @@ fn check_docs(address: Address, yes: bool) -> Outcome<ExitCode> {
         lines.line("Nothing has been written. With --yes it goes on.")?;
         return Ok(ExitCode::from(2));
     }
-    let summary = Check::new(address, mark, &mut lines).run(&plan)?;
+    let summary = DocsCheck::new(address, mark, &mut lines).run(&plan)?;
     Ok(if summary.differing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn build(
     data_dir: &Path,
-    epoch: Epoch,
+    epoch: StoreId,
     file: &Path,
     taken_for: Option<Purpose>,
     entropy: &mut SystemEntropy,
 ) -> Outcome<Imported> {
-    SledStore::build(data_dir, epoch, |store| read_file(file, store, taken_for, entropy))
+    LogStore::build(data_dir, epoch, |store| read_file(file, store, taken_for, entropy))
 }
 
 /// Reads an export, a backup, or the copy of a data directory.
@@ -385,10 +386,10 @@ fn read_file(
 /// has left half-written is put right.
 fn snapshot(dir: &Path) -> Outcome<(impl Read + 'static, u64)> {
     let nothing = || format!("there is no store in {}", dir.display());
-    if !SledStore::exists(dir)? {
+    if !LogStore::exists(dir)? {
         return Err(nothing().into());
     }
-    let mut store = SledStore::open(dir, Epoch(0), &mut Display::default())?;
+    let mut store = LogStore::open(dir, StoreId(0), &mut Display::default())?;
     let snapshot = store.snapshot()?.ok_or_else(nothing)?;
     let len = snapshot.length();
     Ok((snapshot, len))

@@ -16,7 +16,7 @@ use std::num::NonZeroU64;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use self::event::{Act, Change, Event, EventId, Happening};
+pub use self::event::{Event, EventId, EventKind, MessageChange, ModerationAction};
 pub use self::password_hash::{
     HASH_LANES, HASH_MEMORY_KIB, HASH_PASSES, MAX_PASSWORD_HASH_LEN, asks_too_much,
     check_password_hash,
@@ -154,36 +154,36 @@ impl<'de> Deserialize<'de> for Timestamp {
 /// Which store an id or a cursor belongs to: random at the store's creation, and kept until a backup
 /// of it is restored, which is another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Epoch(pub u64);
+pub struct StoreId(pub u64);
 
-impl Epoch {
+impl StoreId {
     /// Reads what [`Display`](fmt::Display) writes: 16 lower-case hexadecimal digits.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Epoch> {
+    pub fn parse(text: &str) -> Option<StoreId> {
         let hex = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !hex {
             return None;
         }
-        u64::from_str_radix(text, 16).ok().map(Epoch)
+        u64::from_str_radix(text, 16).ok().map(StoreId)
     }
 }
 
-impl fmt::Display for Epoch {
+impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
 }
 
-impl Serialize for Epoch {
+impl Serialize for StoreId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Epoch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Epoch, D::Error> {
+impl<'de> Deserialize<'de> for StoreId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<StoreId, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Epoch::parse(&text)
+        StoreId::parse(&text)
             .ok_or_else(|| D::Error::custom("an epoch is 16 lower-case hexadecimal digits"))
     }
 }
@@ -295,14 +295,14 @@ pub struct Message {
     /// The receiver of a private message; `None` is the general chat.
     pub to: Option<UserId>,
     /// What it says.
-    pub content: Content,
+    pub content: MessageContent,
     /// When the server took it.
     pub sent_at: Timestamp,
 }
 
 /// What a message says. As large as the text alone: nearly all are never revised.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum MessageContent {
     /// What was sent.
     Original(MessageText),
     /// What the last revision left of it.
@@ -327,8 +327,10 @@ impl Message {
     #[must_use]
     pub fn text(&self) -> &str {
         match &self.content {
-            Content::Original(text) => text.as_str(),
-            Content::Revised(revision) => revision.text.as_ref().map_or("", MessageText::as_str),
+            MessageContent::Original(text) => text.as_str(),
+            MessageContent::Revised(revision) => {
+                revision.text.as_ref().map_or("", MessageText::as_str)
+            }
         }
     }
 
@@ -336,8 +338,8 @@ impl Message {
     #[must_use]
     pub fn revision(&self) -> Option<&Revision> {
         match &self.content {
-            Content::Original(_) => None,
-            Content::Revised(revision) => Some(revision),
+            MessageContent::Original(_) => None,
+            MessageContent::Revised(revision) => Some(revision),
         }
     }
 
@@ -362,8 +364,8 @@ impl Message {
     /// Leaves an empty text in the place of one that a later revision has taken the place of.
     pub(crate) fn erase_text(&mut self) {
         let text = match &mut self.content {
-            Content::Original(text) => text,
-            Content::Revised(revision) => match &mut revision.text {
+            MessageContent::Original(text) => text,
+            MessageContent::Revised(revision) => match &mut revision.text {
                 Some(text) => text,
                 None => return,
             },
@@ -479,4 +481,4 @@ impl<T> Page<T> {
 }
 
 // A message that was never revised costs no more than its text.
-const _: () = assert!(size_of::<Content>() == size_of::<MessageText>());
+const _: () = assert!(size_of::<MessageContent>() == size_of::<MessageText>());

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 /// A kind of error: its `type` is `/problems/` and the slug.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct ProblemType {
     /// The last segment of the problem type.
     pub slug: &'static str,
     /// The HTTP status (RFC 9110, section 15).
@@ -27,12 +27,12 @@ macro_rules! kinds {
     ($($name:ident = $status:literal $slug:literal: $title:literal,
         $meaning:literal, $advice:literal;)*) => {
         $(#[doc = $title]
-        pub const $name: &Kind = &Kind {
+        pub const $name: &ProblemType = &ProblemType {
             slug: $slug, status: $status, title: $title, meaning: $meaning, advice: $advice,
         };)*
 
         /// All kinds, in order of status.
-        pub const KINDS: &[&Kind] = &[$($name),*];
+        pub const KINDS: &[&ProblemType] = &[$($name),*];
     };
 }
 
@@ -138,13 +138,13 @@ kinds! {
 }
 
 /// What can happen to any request, whatever it asks for.
-pub const ANYWHERE: &[&Kind] = &[MALFORMED_REQUEST, INTERNAL_ERROR, OVERLOADED];
+pub const ANYWHERE: &[&ProblemType] = &[MALFORMED_REQUEST, INTERNAL_ERROR, OVERLOADED];
 
 /// One error, as its client is told of it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Of which kind.
-    pub kind: &'static Kind,
+    pub kind: &'static ProblemType,
     /// What was wrong with this request.
     pub detail: Cow<'static, str>,
     /// The query parameter that is to blame.
@@ -164,7 +164,7 @@ const RETRY_AFTER_SECONDS: &str = "1";
 
 impl Problem {
     /// A problem without further members. The status's own response fields come along.
-    pub fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Problem {
+    pub fn new(kind: &'static ProblemType, detail: impl Into<Cow<'static, str>>) -> Problem {
         let headers = match kind.slug {
             "token-invalid" => vec![("WWW-Authenticate", CHALLENGE_INVALID_TOKEN.into())],
             _ if kind.status == 401 => vec![("WWW-Authenticate", CHALLENGE.into())],

@@ -14,7 +14,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use socket2::{Domain, Socket, Type};
 use tiny_http::{Header, Method, Request, Response};
 
-use veche::http::pulse::Pulse;
+use veche::http::self_probe::SelfProbe;
 
 use crate::Result;
 use crate::process::Server;
@@ -41,7 +41,7 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let listener = listen()?;
     let address = listener.local_addr()?;
     let server = tiny_http::Server::from_listener(listener, None)?;
-    let pulse = Pulse::start(address, ())?;
+    let pulse = SelfProbe::start(address, ())?;
     println!("http://{address}");
     io::stdout().flush()?;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use veche::model::{Epoch, MessageText, Session, SessionId, Timestamp, Username};
+use veche::model::{MessageText, Session, SessionId, StoreId, Timestamp, Username};
 use veche::store::{Backend, MemoryStore, NewMessage, NewUser, export};
 
 use crate::Result;
@@ -189,7 +189,7 @@ pub(crate) struct History {
 impl History {
     /// One of `len` messages.
     pub(crate) fn write(dir: &Path, len: u64) -> Result<History> {
-        let mut store = MemoryStore::new(Epoch(len));
+        let mut store = MemoryStore::new(StoreId(len));
         let author = NewUser {
             name: Username::parse("author")?,
             password_hash: "nobody knows the password".into(),
@@ -207,7 +207,7 @@ impl History {
 
     /// One of so many users, each with so many sessions that do not expire.
     pub(crate) fn of_sessions(dir: &Path, users: u32, each: u32) -> Result<History> {
-        let mut store = MemoryStore::new(Epoch(u64::from(each)));
+        let mut store = MemoryStore::new(StoreId(u64::from(each)));
         let (created_at, hash) = (Timestamp::from_millis(BEGINNING), "nobody knows the password");
         for user in 0..users {
             let name = Username::parse(&format!("user{user}"))?;

@@ -7,7 +7,7 @@
 use std::io::Cursor;
 
 use sha2::{Digest, Sha256};
-use veche::model::{Epoch, Timestamp};
+use veche::model::{StoreId, Timestamp};
 use veche::store::{self, Backend, MemoryStore, Summary, TransferError, formats};
 
 const SEGMENT_MAGIC: &[u8] = b"VECHELOG";
@@ -68,7 +68,7 @@ fn export(bytes: &[u8]) {
 }
 
 fn import(bytes: &[u8]) -> Result<(Summary, impl Backend), TransferError> {
-    let mut store = MemoryStore::new(Epoch(1));
+    let mut store = MemoryStore::new(StoreId(1));
     store::import(Cursor::new(bytes), None, &mut store, &mut ()).map(|summary| (summary, store))
 }
 

@@ -10,12 +10,12 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde_json::Value;
-use veche::api::contract::Content;
+use veche::api::contract::ResponseContent;
 use veche::api::routes::{self, Match, Route};
 use veche::api::stream::MEDIA_TYPE;
 use veche::api::{App, Body, Outcome, Reply, Request};
 use veche::model::UserId;
-use veche::problem::{ANYWHERE, KINDS, Kind};
+use veche::problem::{ANYWHERE, KINDS, ProblemType};
 
 use super::stage::{self, ISSUED, USERS};
 
@@ -147,7 +147,7 @@ fn finish(app: &mut App, request: &Request<'_>, outcome: Outcome) -> Reply {
 }
 
 /// What the problem is of, if it is one; what it says is what was meant.
-fn problem(reply: &Reply) -> Option<&'static Kind> {
+fn problem(reply: &Reply) -> Option<&'static ProblemType> {
     let is_problem = reply.content_type == "application/problem+json";
     assert_eq!(is_problem, reply.status >= 400);
     if !is_problem {
@@ -172,7 +172,7 @@ fn problem(reply: &Reply) -> Option<&'static Kind> {
 }
 
 /// A route answers with what its operation declares.
-fn promised(route: &Route, reply: &Reply, kind: Option<&'static Kind>) {
+fn promised(route: &Route, reply: &Reply, kind: Option<&'static ProblemType>) {
     let operation = route.operation;
     if let Some(kind) = kind {
         let declared = operation.problems.contains(&kind) || ANYWHERE.contains(&kind);
@@ -185,13 +185,13 @@ fn promised(route: &Route, reply: &Reply, kind: Option<&'static Kind>) {
         assert!(is_there, "{} has no {}", operation.id, field.name());
     }
     match answer.content {
-        Content::None => assert!(reply.body.is_empty()),
-        Content::File(types) => assert!(types.contains(&reply.content_type)),
-        Content::Json(_) => assert!(json(reply).is_object()),
-        Content::Stream(_) if reply.content_type == MEDIA_TYPE => {
+        ResponseContent::None => assert!(reply.body.is_empty()),
+        ResponseContent::File(types) => assert!(types.contains(&reply.content_type)),
+        ResponseContent::Json(_) => assert!(json(reply).is_object()),
+        ResponseContent::Stream(_) if reply.content_type == MEDIA_TYPE => {
             assert!(reply.body.starts_with(b":\nretry: "));
         }
-        Content::List(_) | Content::Stream(_) => assert!(json(reply).is_array()),
+        ResponseContent::List(_) | ResponseContent::Stream(_) => assert!(json(reply).is_array()),
     }
 }
 

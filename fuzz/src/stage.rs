@@ -9,14 +9,14 @@ use veche::api::limits::{Limit, Limits};
 use veche::api::{App, Request, Settings};
 use veche::auth::tokens::Tokens;
 use veche::model::{
-    Content, Epoch, MAX_ID, Message, MessageId, MessageText, SessionId, Timestamp, User, UserId,
-    Username,
+    MAX_ID, Message, MessageContent, MessageId, MessageText, SessionId, StoreId, Timestamp, User,
+    UserId, Username,
 };
-use veche::store::{Backend, Begun, Fact, MemoryStore, Restored, SessionOf};
+use veche::store::{Backend, Entry, MemoryStore, Restored, SessionKey, SessionValue};
 use veche::sys::{FixedClock, SeededEntropy};
 
 /// The store's epoch.
-pub(super) const EPOCH: Epoch = Epoch(0x5eed_0000_c4a7_0001);
+pub(super) const EPOCH: StoreId = StoreId(0x5eed_0000_c4a7_0001);
 /// What tokens are signed with.
 pub(super) const SECRET: &[u8; 32] = b"not a secret: it is in the tests";
 /// How long they are good.
@@ -72,16 +72,18 @@ pub(super) fn store(said: impl Iterator<Item = Said>) -> Box<dyn Backend> {
     }
     for user in 1..=2 {
         let expires_at = Timestamp::from_millis((now().seconds() + TTL_SECONDS) * 1000);
-        let of = SessionOf { user: UserId::new(user).unwrap(), id: session(user) };
-        let is = Some(Begun { at: now(), expires_at, user_agent: "".into() });
-        store.restore(Restored::Fact(Fact::Session { of, is })).unwrap();
+        let of = SessionKey { user: UserId::new(user).unwrap(), id: session(user) };
+        let is = Some(SessionValue { at: now(), expires_at, user_agent: "".into() });
+        store.restore(Restored::Fact(Entry::Session { of, is })).unwrap();
     }
     for Said { id, from, to } in said {
         let message = Message {
             id: MessageId::new(id).unwrap(),
             from: UserId::new(from).unwrap(),
             to: UserId::new(to),
-            content: Content::Original(MessageText::parse(format!("number {id}").into()).unwrap()),
+            content: MessageContent::Original(
+                MessageText::parse(format!("number {id}").into()).unwrap(),
+            ),
             sent_at: now(),
         };
         store.restore(Restored::Message(message)).unwrap();

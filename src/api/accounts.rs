@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::{self, Given};
+use super::body::{self, JsonField};
 use super::client::Network;
-use super::contract::{Answer, Field, Operation, Shape, Tag};
-use super::limits::Standing;
+use super::contract::{Field, Operation, ResponseSpec, SchemaRef, Tag};
+use super::limits::QuotaState;
 use super::sessions::LoggedIn;
 use super::{App, Failure, Job, OpenCall, Outcome, Reply, Resume, to_json};
 use crate::auth::passwords;
@@ -26,7 +26,7 @@ struct Credentials<'a> {
         value_type = String, required, min_length = 1, max_length = 32,
         pattern = "^[A-Za-z0-9_.-]+$", example = "alice"
     )]
-    username: Given<Cow<'a, str>>,
+    username: JsonField<Cow<'a, str>>,
     /// How short it may be, the operator decides: by default 3 characters. At most 1,024 bytes of
     /// UTF-8.
     #[serde(default, borrow)]
@@ -34,7 +34,7 @@ struct Credentials<'a> {
         value_type = String, required, format = Password, min_length = 1, max_length = 1024,
         example = "correct horse"
     )]
-    password: Given<Cow<'a, str>>,
+    password: JsonField<Cow<'a, str>>,
 }
 
 /// A new account.
@@ -45,8 +45,8 @@ struct Registered {
 }
 
 pub(super) const REGISTER: Operation = Operation {
-    body: Some(Shape::of::<Credentials<'static>>()),
-    answers: &[Answer::json(201, "The account is made", Shape::of::<Registered>())
+    body: Some(SchemaRef::of::<Credentials<'static>>()),
+    answers: &[ResponseSpec::json(201, "The account is made", SchemaRef::of::<Registered>())
         .with(&[Field::Location])
         .perhaps_with(&[Field::RateLimit, Field::RateLimitPolicy])],
     problems: &[
@@ -69,8 +69,8 @@ pub(super) const REGISTER_ALIAS: Operation = Operation {
 };
 
 pub(super) const LOGIN: Operation = Operation {
-    body: Some(Shape::of::<Credentials<'static>>()),
-    answers: &[Answer::json(200, "A token", Shape::of::<LoggedIn<'static>>())],
+    body: Some(SchemaRef::of::<Credentials<'static>>()),
+    answers: &[ResponseSpec::json(200, "A token", SchemaRef::of::<LoggedIn<'static>>())],
     problems: &[
         problem::MALFORMED_BODY,
         problem::WRONG_CREDENTIALS,
@@ -128,7 +128,7 @@ fn create(
     app: &mut App,
     name: Username,
     password_hash: Box<str>,
-    standing: Option<Standing>,
+    standing: Option<QuotaState>,
 ) -> Result<Reply, Failure> {
     // It may have been closed since.
     app.expect_registration_open()?;
@@ -236,7 +236,7 @@ mod tests {
     use crate::api::limits::{Limit, Limits};
     use crate::api::{Body, Request, Settings};
     use crate::auth::tokens::Tokens;
-    use crate::model::{Act, Epoch, Timestamp};
+    use crate::model::{ModerationAction, StoreId, Timestamp};
     use crate::store::MemoryStore;
     use crate::sys::{FixedClock, SeededEntropy};
 
@@ -245,8 +245,8 @@ mod tests {
         let limits = Limits { login: limit, registration: limit, message: limit };
         let settings = Settings { limits, ..Settings::default() };
         App::new(
-            Box::new(MemoryStore::new(Epoch(1))),
-            Tokens::new(&[7; 32], 3600, Epoch(1)),
+            Box::new(MemoryStore::new(StoreId(1))),
+            Tokens::new(&[7; 32], 3600, StoreId(1)),
             Box::new(FixedClock(Timestamp::from_millis(1_767_323_045_678))),
             Box::new(SeededEntropy(1)),
             settings,
@@ -303,11 +303,11 @@ mod tests {
         assert_eq!(answered(&mut app, registered, true), 201);
         let ann = UserId::FIRST;
         let late = post(&mut app, "/login", "right");
-        app.act(ann, Act::Block(ann)).unwrap();
+        app.act(ann, ModerationAction::Block(ann)).unwrap();
         assert_eq!(answered(&mut app, late, true), 403);
         let wrong = post(&mut app, "/login", "wrong");
         assert_eq!(answered(&mut app, wrong, true), 401);
-        app.act(ann, Act::Unblock(ann)).unwrap();
+        app.act(ann, ModerationAction::Unblock(ann)).unwrap();
         let again = post(&mut app, "/login", "right");
         assert_eq!(answered(&mut app, again, true), 200);
         // Who knew an earlier password is not told of the block.
@@ -315,15 +315,15 @@ mod tests {
         let seen = app.store.user(ann).unwrap().unwrap().password_hash.clone();
         let fresh = app.new_session(ann, "".into());
         assert!(app.store.change_password(fresh.clone(), &seen, "another".into()).unwrap());
-        app.act(ann, Act::Block(ann)).unwrap();
+        app.act(ann, ModerationAction::Block(ann)).unwrap();
         assert_eq!(answered(&mut app, late, true), 401);
-        app.act(ann, Act::Unblock(ann)).unwrap();
+        app.act(ann, ModerationAction::Unblock(ann)).unwrap();
         assert!(app.store.change_password(fresh, "another", seen).unwrap());
 
         let late = post_as("bob", &mut app, "/register", "right");
-        app.act(ann, Act::CloseRegistration).unwrap();
+        app.act(ann, ModerationAction::CloseRegistration).unwrap();
         assert_eq!(answered(&mut app, late, true), 403);
-        app.act(ann, Act::OpenRegistration).unwrap();
+        app.act(ann, ModerationAction::OpenRegistration).unwrap();
         let again = post_as("bob", &mut app, "/register", "right");
         assert_eq!(answered(&mut app, again, true), 201, "it was not counted");
         let third = post_as("carol", &mut app, "/register", "right");

@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
+use super::contract::{Field, Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
 use super::names::Names;
 use super::paging::{Links, Parameter};
 use super::users::{PathUser, no_such_user};
 use super::{App, Call, Failure, Outcome, Reply};
-use crate::model::{Act, Block, Cursor, Page, Timestamp, User, UserId, Window};
+use crate::model::{Block, Cursor, ModerationAction, Page, Timestamp, User, UserId, Window};
 use crate::problem::{self, Problem};
-use crate::store::Sequence;
+use crate::store::IdKind;
 
 /// So many users can be blocked by another.
 const MAX_BLOCKED_SENDERS: usize = 1000;
@@ -33,9 +33,9 @@ struct BlockBody<'a> {
 
 pub(super) const LIST_OWN: Operation = Operation {
     query: &[Parameter::Limit, Parameter::Before, Parameter::After, Parameter::Epoch],
-    answers: &[Answer::list(
+    answers: &[ResponseSpec::list(
         "A page, in order of the users' ids",
-        Shape::of::<BlockBody<'static>>(),
+        SchemaRef::of::<BlockBody<'static>>(),
     )
     .with(&[Field::Link])],
     problems: &[
@@ -111,8 +111,8 @@ pub(super) const UNBLOCK: Operation = Operation {
 /// What says how it stands with a user, and may be said again.
 const fn change(id: &'static str, tag: Tag, summary: &'static str) -> Operation {
     Operation {
-        segment: Some(Segment::User),
-        answers: &[Answer::NO_CONTENT],
+        segment: Some(PathSegment::User),
+        answers: &[ResponseSpec::NO_CONTENT],
         ..Operation::new(id, tag, summary)
     }
 }
@@ -164,14 +164,14 @@ fn path_user(call: &Call<'_>) -> Result<UserId, Problem> {
 /// `GET /api/blocks`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     app.expect_operator(call.caller)?;
-    let window = call.query()?.window(app, Sequence::Users)?;
+    let window = call.query()?.window(app, IdKind::Users)?;
     let page = app.store.blocked_accounts(window)?;
     listed(app, call, window, &page)
 }
 
 /// `GET /api/users/me/blocks`
 pub(super) fn list_own(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let window = call.query()?.window(app, Sequence::Users)?;
+    let window = call.query()?.window(app, IdKind::Users)?;
     let page = app.store.refused_senders(call.caller, window)?;
     listed(app, call, window, &page)
 }
@@ -206,7 +206,7 @@ pub(super) fn block(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> 
         let why = "operators are named on the command line, and cannot be blocked";
         return Err(Problem::new(problem::CANNOT_BE_BLOCKED, why).into());
     }
-    if app.act(call.caller, Act::Block(user.id))? {
+    if app.act(call.caller, ModerationAction::Block(user.id))? {
         app.live.end_all(user.id);
     }
     Ok(Outcome::Reply(Reply::empty(204)))
@@ -217,7 +217,7 @@ pub(super) fn unblock(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure
     app.expect_operator(call.caller)?;
     let user = path_user(call)?;
     app.store.user(user)?.ok_or_else(no_such_user)?;
-    app.act(call.caller, Act::Unblock(user))?;
+    app.act(call.caller, ModerationAction::Unblock(user))?;
     Ok(Outcome::Reply(Reply::empty(204)))
 }
 

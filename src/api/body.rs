@@ -2,7 +2,7 @@
 //!
 //! A body is either no JSON object at all (400) or an object with fields that are missing or of
 //! another type (422, with the field named). To tell these apart, a field that may be wrong is
-//! read as a [`Given`], which accepts anything.
+//! read as a [`JsonField`], which accepts anything.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::problem::{self, Problem};
 
 /// A field of the body as it came.
 #[derive(Debug, Default)]
-pub(super) enum Given<T> {
+pub(super) enum JsonField<T> {
     /// It did not.
     #[default]
     Missing,
@@ -25,7 +25,7 @@ pub(super) enum Given<T> {
     Value(T),
 }
 
-/// A JSON type that a [`Given`] can ask for.
+/// A JSON type that a [`JsonField`] can ask for.
 pub(super) trait Expected<'de>: Sized {
     /// What the client is told when it is another.
     const WHAT: &'static str;
@@ -61,7 +61,7 @@ impl Expected<'_> for bool {
     }
 }
 
-impl<'de, T: Expected<'de>> Given<T> {
+impl<'de, T: Expected<'de>> JsonField<T> {
     /// The value; 422 if it is missing or of another type.
     pub(super) fn required(self, name: &'static str) -> Result<T, Problem> {
         self.optional(name)?.ok_or_else(|| Problem::field(name, "is required"))
@@ -70,18 +70,18 @@ impl<'de, T: Expected<'de>> Given<T> {
     /// The value, if there is one; 422 if it is of another type.
     pub(super) fn optional(self, name: &'static str) -> Result<Option<T>, Problem> {
         match self {
-            Given::Missing => Ok(None),
-            Given::Wrong => Err(Problem::field(name, T::WHAT)),
-            Given::Value(value) => Ok(Some(value)),
+            JsonField::Missing => Ok(None),
+            JsonField::Wrong => Err(Problem::field(name, T::WHAT)),
+            JsonField::Value(value) => Ok(Some(value)),
         }
     }
 
-    fn of(value: Option<T>) -> Given<T> {
-        value.map_or(Given::Wrong, Given::Value)
+    fn of(value: Option<T>) -> JsonField<T> {
+        value.map_or(JsonField::Wrong, JsonField::Value)
     }
 }
 
-impl<'de, T: Expected<'de>> Deserialize<'de> for Given<T> {
+impl<'de, T: Expected<'de>> Deserialize<'de> for JsonField<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(FieldVisitor(PhantomData))
     }
@@ -90,53 +90,53 @@ impl<'de, T: Expected<'de>> Deserialize<'de> for Given<T> {
 struct FieldVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Expected<'de>> Visitor<'de> for FieldVisitor<T> {
-    type Value = Given<T>;
+    type Value = JsonField<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Given::of(T::from_str(Cow::Borrowed(text))))
+        Ok(JsonField::of(T::from_str(Cow::Borrowed(text))))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Given::of(T::from_str(Cow::Owned(text.to_owned()))))
+        Ok(JsonField::of(T::from_str(Cow::Owned(text.to_owned()))))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Given::of(T::from_u64(number)))
+        Ok(JsonField::of(T::from_u64(number)))
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Given::Wrong)
+        Ok(JsonField::Wrong)
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Given::Wrong)
+        Ok(JsonField::Wrong)
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Given::of(T::from_bool(value)))
+        Ok(JsonField::of(T::from_bool(value)))
     }
 
     /// `null` says as much as leaving the field out.
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Given::Missing)
+        Ok(JsonField::Missing)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Given::Wrong)
+        Ok(JsonField::Wrong)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
         while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Given::Wrong)
+        Ok(JsonField::Wrong)
     }
 }
 
-/// The body as a `T`, whose fields should all be [`Given`]s with `#[serde(default)]`.
+/// The body as a `T`, whose fields should all be [`JsonField`]s with `#[serde(default)]`.
 pub(super) fn parse<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, Problem> {
     check_content_type(request.content_type)?;
     let bytes = match request.body {

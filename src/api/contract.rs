@@ -11,7 +11,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::paging::Parameter;
 use crate::model::MAX_PAGE_LIMIT;
-use crate::problem::Kind;
+use crate::problem::ProblemType;
 
 /// What can be asked of a path with a method.
 #[derive(Clone, Copy)]
@@ -23,23 +23,23 @@ pub struct Operation {
     /// What it does, in a line.
     pub summary: &'static str,
     /// What the `{…}` in its path stands for, if there is one.
-    pub segment: Option<Segment>,
+    pub segment: Option<PathSegment>,
     /// The query parameters it knows. Others are ignored.
     pub query: &'static [Parameter],
     /// The highest `limit` that it takes, if it knows that parameter.
     pub max_limit: usize,
     /// The JSON object it reads.
-    pub body: Option<Shape>,
-    /// Whether it heeds [`Heeded::IfNoneMatch`].
+    pub body: Option<SchemaRef>,
+    /// Whether it heeds [`RequestHeader::IfNoneMatch`].
     pub conditional: bool,
-    /// Whether it heeds [`Heeded::IfMatch`].
+    /// Whether it heeds [`RequestHeader::IfMatch`].
     pub guarded: bool,
-    /// Whether it heeds [`Heeded::IdempotencyKey`].
+    /// Whether it heeds [`RequestHeader::IdempotencyKey`].
     pub repeatable: bool,
     /// How it answers when all is well.
-    pub answers: &'static [Answer],
+    pub answers: &'static [ResponseSpec],
     /// How it answers otherwise, beside what [anything can](crate::problem::ANYWHERE).
-    pub problems: &'static [&'static Kind],
+    pub problems: &'static [&'static ProblemType],
 }
 
 impl Operation {
@@ -62,28 +62,28 @@ impl Operation {
     }
 
     /// The request fields that it looks at, beside those that any request can have.
-    pub fn heeds(&self) -> impl Iterator<Item = Heeded> {
+    pub fn heeds(&self) -> impl Iterator<Item = RequestHeader> {
         let heeds = [
-            (self.conditional, Heeded::IfNoneMatch),
-            (self.guarded, Heeded::IfMatch),
-            (self.repeatable, Heeded::IdempotencyKey),
-            (self.streams(), Heeded::LastEventId),
-            (self.waits(), Heeded::Prefer),
+            (self.conditional, RequestHeader::IfNoneMatch),
+            (self.guarded, RequestHeader::IfMatch),
+            (self.repeatable, RequestHeader::IdempotencyKey),
+            (self.streams(), RequestHeader::LastEventId),
+            (self.waits(), RequestHeader::Prefer),
         ];
         heeds.into_iter().filter_map(|(heeds, field)| heeds.then_some(field))
     }
 
-    /// Whether it can be held until something comes, and so heeds [`Heeded::Prefer`].
+    /// Whether it can be held until something comes, and so heeds [`RequestHeader::Prefer`].
     #[must_use]
     pub fn waits(&self) -> bool {
         self.query.contains(&Parameter::Wait)
     }
 
     /// Whether it can answer with a [stream](super::stream), and so heeds
-    /// [`Heeded::LastEventId`].
+    /// [`RequestHeader::LastEventId`].
     #[must_use]
     pub fn streams(&self) -> bool {
-        self.answers.iter().any(|answer| matches!(answer.content, Content::Stream(_)))
+        self.answers.iter().any(|answer| matches!(answer.content, ResponseContent::Stream(_)))
     }
 
     /// Every status it can answer, in order.
@@ -100,7 +100,7 @@ impl Operation {
 
 /// A request field that some operations look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heeded {
+pub enum RequestHeader {
     /// What the client has already (RFC 9110, section 13.1.2).
     IfNoneMatch,
     /// What is to be changed (RFC 9110, section 13.1.1).
@@ -113,16 +113,16 @@ pub enum Heeded {
     Prefer,
 }
 
-impl Heeded {
+impl RequestHeader {
     /// As it is written.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Heeded::IfNoneMatch => "If-None-Match",
-            Heeded::IfMatch => "If-Match",
-            Heeded::IdempotencyKey => "Idempotency-Key",
-            Heeded::LastEventId => "Last-Event-ID",
-            Heeded::Prefer => "Prefer",
+            RequestHeader::IfNoneMatch => "If-None-Match",
+            RequestHeader::IfMatch => "If-Match",
+            RequestHeader::IdempotencyKey => "Idempotency-Key",
+            RequestHeader::LastEventId => "Last-Event-ID",
+            RequestHeader::Prefer => "Prefer",
         }
     }
 }
@@ -199,7 +199,7 @@ impl Tag {
 
 /// The segment of a path that varies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Segment {
+pub enum PathSegment {
     /// A message's id.
     Message,
     /// A user's id, or `me`.
@@ -216,73 +216,74 @@ pub enum Segment {
 
 /// An answer when all is well.
 #[derive(Clone, Copy)]
-pub struct Answer {
+pub struct ResponseSpec {
     /// The status code.
     pub status: u16,
     /// What it means, in a line.
     pub about: &'static str,
     /// What it holds.
-    pub content: Content,
+    pub content: ResponseContent,
     /// The fields that are always with it and mean something to this operation.
     pub fields: &'static [Field],
     /// The fields that may be with it.
     pub optional_fields: &'static [Field],
 }
 
-impl Answer {
+impl ResponseSpec {
     /// With a JSON object.
-    pub(super) const fn json(status: u16, about: &'static str, shape: Shape) -> Answer {
-        Answer::new(status, about, Content::Json(shape))
+    pub(super) const fn json(status: u16, about: &'static str, shape: SchemaRef) -> ResponseSpec {
+        ResponseSpec::new(status, about, ResponseContent::Json(shape))
     }
 
     /// 200 with a page of a list.
-    pub(super) const fn list(about: &'static str, of: Shape) -> Answer {
-        Answer::new(200, about, Content::List(of))
+    pub(super) const fn list(about: &'static str, of: SchemaRef) -> ResponseSpec {
+        ResponseSpec::new(200, about, ResponseContent::List(of))
     }
 
     /// The same, or a stream of events that have these objects as their data.
-    pub(super) const fn stream(about: &'static str, of: Shape) -> Answer {
-        Answer::new(200, about, Content::Stream(of))
+    pub(super) const fn stream(about: &'static str, of: SchemaRef) -> ResponseSpec {
+        ResponseSpec::new(200, about, ResponseContent::Stream(of))
     }
 
     /// 200 with what people read. `types` are the media types it can have.
-    pub(super) const fn file(about: &'static str, types: &'static [&'static str]) -> Answer {
-        Answer::new(200, about, Content::File(types))
+    pub(super) const fn file(about: &'static str, types: &'static [&'static str]) -> ResponseSpec {
+        ResponseSpec::new(200, about, ResponseContent::File(types))
     }
 
     /// 204: it is done, and there is nothing to say.
-    pub(super) const NO_CONTENT: Answer = Answer::new(204, "It is done", Content::None);
+    pub(super) const NO_CONTENT: ResponseSpec =
+        ResponseSpec::new(204, "It is done", ResponseContent::None);
 
     /// 304 to who has it already.
-    pub(super) const NOT_MODIFIED: Answer = Answer {
+    pub(super) const NOT_MODIFIED: ResponseSpec = ResponseSpec {
         fields: &[Field::ETag],
-        ..Answer::new(304, "What the client has is still good", Content::None)
+        ..ResponseSpec::new(304, "What the client has is still good", ResponseContent::None)
     };
 
-    pub(super) const fn with(self, fields: &'static [Field]) -> Answer {
-        Answer { fields, ..self }
+    pub(super) const fn with(self, fields: &'static [Field]) -> ResponseSpec {
+        ResponseSpec { fields, ..self }
     }
 
-    pub(super) const fn perhaps_with(self, optional_fields: &'static [Field]) -> Answer {
-        Answer { optional_fields, ..self }
+    pub(super) const fn perhaps_with(self, optional_fields: &'static [Field]) -> ResponseSpec {
+        ResponseSpec { optional_fields, ..self }
     }
 
-    const fn new(status: u16, about: &'static str, content: Content) -> Answer {
-        Answer { status, about, content, fields: &[], optional_fields: &[] }
+    const fn new(status: u16, about: &'static str, content: ResponseContent) -> ResponseSpec {
+        ResponseSpec { status, about, content, fields: &[], optional_fields: &[] }
     }
 }
 
 /// What an answer holds.
 #[derive(Clone, Copy)]
-pub enum Content {
+pub enum ResponseContent {
     /// Nothing.
     None,
     /// A JSON object.
-    Json(Shape),
+    Json(SchemaRef),
     /// A JSON array of at most [`MAX_PAGE_LIMIT`](crate::model::MAX_PAGE_LIMIT) objects.
-    List(Shape),
+    List(SchemaRef),
     /// The same or, where that is asked for, a [stream](super::stream) without an end.
-    Stream(Shape),
+    Stream(SchemaRef),
     /// A file of one of these media types.
     File(&'static [&'static str]),
 }
@@ -351,15 +352,15 @@ impl Field {
 
 /// The schema of a type, for constants.
 #[derive(Clone, Copy)]
-pub struct Shape {
+pub struct SchemaRef {
     pub(super) name: fn() -> Cow<'static, str>,
     pub(super) schema: fn() -> RefOr<Schema>,
     /// Adds the schemas that this one refers to.
     pub(super) nested: fn(&mut Vec<(String, RefOr<Schema>)>),
 }
 
-impl Shape {
-    pub(super) const fn of<T: ToSchema>() -> Shape {
-        Shape { name: T::name, schema: T::schema, nested: T::schemas }
+impl SchemaRef {
+    pub(super) const fn of<T: ToSchema>() -> SchemaRef {
+        SchemaRef { name: T::name, schema: T::schema, nested: T::schemas }
     }
 }

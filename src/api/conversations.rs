@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::{self, Given};
-use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
+use super::body::{self, JsonField};
+use super::contract::{Field, Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
 use super::messages::MessageBody;
 use super::names::Names;
 use super::paging::{Links, Parameter, number};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
 use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, MessageId, Page, UserId};
 use crate::problem::{self, Problem};
-use crate::store::{Conversation, Marked, Sequence};
+use crate::store::{Conversation, IdKind, MarkOutcome};
 
 /// Conversations of a page at most. Each of them is looked up by itself: its last message, how far it
 /// is read, and what is unread.
@@ -37,7 +37,7 @@ struct ReadDraft {
     /// The id of the last message that is read.
     #[serde(default)]
     #[schema(value_type = MessageId, required)]
-    up_to: Given<u64>,
+    up_to: JsonField<u64>,
 }
 
 /// A conversation, as it stands for who asks.
@@ -77,9 +77,9 @@ struct ConversationBody<'a> {
 pub(super) const LIST: Operation = Operation {
     query: &[Parameter::Limit, Parameter::Before, Parameter::Epoch],
     max_limit: MAX_CONVERSATIONS,
-    answers: &[Answer::list(
+    answers: &[ResponseSpec::list(
         "A page of conversations, the one with the newest message first",
-        Shape::of::<ConversationBody<'static>>(),
+        SchemaRef::of::<ConversationBody<'static>>(),
     )
     .perhaps_with(&[Field::Link])],
     problems: &[
@@ -92,12 +92,12 @@ pub(super) const LIST: Operation = Operation {
 };
 
 pub(super) const READ: Operation = Operation {
-    segment: Some(Segment::Conversation),
-    body: Some(Shape::of::<ReadDraft>()),
-    answers: &[Answer::json(
+    segment: Some(PathSegment::Conversation),
+    body: Some(SchemaRef::of::<ReadDraft>()),
+    answers: &[ResponseSpec::json(
         200,
         "The conversation as it stands now",
-        Shape::of::<ConversationBody<'static>>(),
+        SchemaRef::of::<ConversationBody<'static>>(),
     )],
     problems: &[
         problem::MALFORMED_BODY,
@@ -130,7 +130,7 @@ impl<'a> ConversationBody<'a> {
 ///
 /// `GET /api/users/me/conversations`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let window = call.query()?.window(app, Sequence::Events)?;
+    let window = call.query()?.window(app, IdKind::Events)?;
     let before = match window.cursor {
         Cursor::Before(id) => Some(id),
         Cursor::Newest | Cursor::From(_) => None,
@@ -163,7 +163,7 @@ pub(super) fn mark_read(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failu
     };
     let user = call.caller;
     let marked = app.store.mark_read(user, with, up_to, app.clock.now())?;
-    let Marked { up_to, moved } = marked.ok_or_else(none)?;
+    let MarkOutcome { up_to, moved } = marked.ok_or_else(none)?;
     if moved {
         app.read_marks.push(ReadMark { user, with, up_to });
     }
@@ -186,12 +186,12 @@ mod tests {
     use super::super::{Body, Request};
     use super::*;
 
-    use crate::model::{Epoch, MAX_PAGE_LIMIT, MessageText, Timestamp, Username};
+    use crate::model::{MAX_PAGE_LIMIT, MessageText, StoreId, Timestamp, Username};
     use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
 
     /// A server on which Ann wrote to Bob and then to everybody.
     fn begun() -> App {
-        let mut store = MemoryStore::new(Epoch(1));
+        let mut store = MemoryStore::new(StoreId(1));
         for name in ["ann", "bob"] {
             let (name, created_at) = (Username::parse(name).unwrap(), Timestamp::from_millis(1));
             store.create_user(NewUser { name, password_hash: "-".into(), created_at }).unwrap();

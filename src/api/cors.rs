@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::contract::{Field, Heeded, Operation};
+use super::contract::{Field, Operation, RequestHeader};
 use super::routes::{self, Match};
 use super::{Reply, Request};
 
@@ -141,7 +141,7 @@ impl Cors {
 fn request_fields(operation: &Operation, needs_token: bool) -> Vec<&'static str> {
     let anywhere = [(needs_token, "Authorization"), (operation.body.is_some(), "Content-Type")];
     let anywhere = anywhere.into_iter().filter_map(|(wanted, field)| wanted.then_some(field));
-    anywhere.chain(operation.heeds().map(Heeded::name)).collect()
+    anywhere.chain(operation.heeds().map(RequestHeader::name)).collect()
 }
 
 #[cfg(test)]

@@ -4,15 +4,17 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::content::Extent;
-use super::contract::{Answer, Field, Operation, Shape, Tag};
+use super::contract::{Field, Operation, ResponseSpec, SchemaRef, Tag};
 use super::messages::MessageBody;
 use super::names::{Expand, Names};
 use super::paging::{Links, Parameter};
-use super::wait::{Patience, Sight, Topic};
+use super::wait::{PollResult, Topic, WaitOptions};
 use super::{App, Call, Failure, Outcome, Reply, stream};
-use crate::model::{Act, Change, Event, EventId, Happening, Mailbox, Page, Timestamp, UserId};
+use crate::model::{
+    Event, EventId, EventKind, Mailbox, MessageChange, ModerationAction, Page, Timestamp, UserId,
+};
 use crate::problem;
-use crate::store::Sequence;
+use crate::store::IdKind;
 
 /// Something that happened: to a message, or in the house.
 #[derive(Serialize, ToSchema)]
@@ -47,10 +49,10 @@ pub(super) const LIST: Operation = Operation {
         Parameter::Wait,
         Parameter::Expand,
     ],
-    answers: &[Answer::stream(
+    answers: &[ResponseSpec::stream(
         "Events, in the order in which they happened: a page, or a stream that goes on with what \
          happens",
-        Shape::of::<EventBody<'static>>(),
+        SchemaRef::of::<EventBody<'static>>(),
     )
     .with(&[Field::Link])
     .perhaps_with(&[Field::PreferenceApplied])],
@@ -74,13 +76,13 @@ impl EventBody<'_> {
 impl<'a> From<&'a Event<'_>> for EventBody<'a> {
     fn from(event: &'a Event<'_>) -> Self {
         let (r#type, user) = match event.what {
-            Happening::Message(Change::Created, _) => ("message.created", None),
-            Happening::Message(Change::Edited, _) => ("message.edited", None),
-            Happening::Message(Change::Deleted, _) => ("message.deleted", None),
-            Happening::Act(Act::Block(user)) => ("user.blocked", Some(user)),
-            Happening::Act(Act::Unblock(user)) => ("user.unblocked", Some(user)),
-            Happening::Act(Act::CloseRegistration) => ("registration.closed", None),
-            Happening::Act(Act::OpenRegistration) => ("registration.opened", None),
+            EventKind::Message(MessageChange::Created, _) => ("message.created", None),
+            EventKind::Message(MessageChange::Edited, _) => ("message.edited", None),
+            EventKind::Message(MessageChange::Deleted, _) => ("message.deleted", None),
+            EventKind::Act(ModerationAction::Block(user)) => ("user.blocked", Some(user)),
+            EventKind::Act(ModerationAction::Unblock(user)) => ("user.unblocked", Some(user)),
+            EventKind::Act(ModerationAction::CloseRegistration) => ("registration.closed", None),
+            EventKind::Act(ModerationAction::OpenRegistration) => ("registration.opened", None),
         };
         let message = event.message().map(MessageBody::from);
         EventBody { id: event.id, r#type, by_user: event.by, at: event.at, message, user }
@@ -101,9 +103,9 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     if stream::is_wanted(call.request.accept.as_deref()) {
         return Ok(Outcome::Stream(Box::new(app.subscribe(call, &query)?)));
     }
-    let window = query.window(app, Sequence::Events)?;
+    let window = query.window(app, IdKind::Events)?;
     let expand = query.expand()?;
-    let patience = Patience::of(call, &query, window)?;
+    let patience = WaitOptions::of(call, &query, window)?;
     let (path, reader): (Box<str>, _) = (call.request.path.into(), call.caller);
     let topics = [Mailbox::General, Mailbox::Private(reader)]
         .into_iter()
@@ -122,7 +124,7 @@ fn read(
     links: &Links<'_>,
     reader: UserId,
     extent: Extent,
-) -> Result<Sight, Failure> {
+) -> Result<PollResult, Failure> {
     let Page { items, older } = app.store.events(reader, links.window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let json = match links.expand {
@@ -137,5 +139,5 @@ fn read(
         }
     };
     let reply = Reply::json(200, json).with("Link", links.field(ids, older));
-    Ok(if ids.is_some() { Sight::News(reply) } else { Sight::Nothing(reply) })
+    Ok(if ids.is_some() { PollResult::News(reply) } else { PollResult::Nothing(reply) })
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::contract::{Answer, Operation, Shape, Tag};
+use super::contract::{Operation, ResponseSpec, SchemaRef, Tag};
 use super::{App, Failure, OpenCall, Outcome, Reply, to_json};
 use crate::problem::{self, Problem};
 
@@ -16,12 +16,12 @@ struct Health {
 }
 
 pub(super) const ALIVE: Operation = Operation {
-    answers: &[Answer::json(200, "It is alive", Shape::of::<Health>())],
+    answers: &[ResponseSpec::json(200, "It is alive", SchemaRef::of::<Health>())],
     ..Operation::new("alive", Tag::Health, "Whether the server is alive")
 };
 
 pub(super) const READY: Operation = Operation {
-    answers: &[Answer::json(200, "It takes messages", Shape::of::<Health>())],
+    answers: &[ResponseSpec::json(200, "It takes messages", SchemaRef::of::<Health>())],
     problems: &[problem::INSUFFICIENT_STORAGE],
     ..Operation::new("ready", Tag::Health, "Whether the server takes messages")
 };

@@ -27,7 +27,8 @@ use crate::auth::request_key::RequestKey;
 use crate::model::{MessageId, MessageText, Timestamp, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{
-    FirstAnswer, Hash, Once, RETRY_LIFETIME, RetryOf, StoreError, sent_under_other_secrets,
+    FirstAnswer, Hash, IdempotencyKey, RETRY_LIFETIME, RetryKey, StoreError,
+    sent_under_other_secrets,
 };
 
 /// Longest key, in ASCII characters.
@@ -43,7 +44,7 @@ pub(super) struct Keyed {
     to: Option<UserId>,
     text: MessageText,
     /// As it is remembered.
-    pub(super) once: Once,
+    pub(super) once: IdempotencyKey,
     /// As it was remembered by versions that hashed without a secret.
     unkeyed: Unkeyed,
 }
@@ -70,7 +71,7 @@ pub(super) fn keyed(
     })?;
     let receiver = to.map_or(0, UserId::get).to_le_bytes();
     let of = from.get().to_le_bytes();
-    let once = Once {
+    let once = IdempotencyKey {
         key: Hash(secret.hash(&[b"key", &of, &key])),
         fingerprint: Hash(secret.hash(&[
             b"message",
@@ -159,7 +160,7 @@ impl App {
         let &Keyed { from: user, once, unkeyed, .. } = message;
         for (key, fingerprint) in [(once.key, once.fingerprint), (unkeyed.key, unkeyed.fingerprint)]
         {
-            if let Some(first) = self.store.first_answer(RetryOf { user, key }, now)? {
+            if let Some(first) = self.store.first_answer(RetryKey { user, key }, now)? {
                 return Ok(Some(replayed(fingerprint, first, answer)?));
             }
         }
@@ -224,8 +225,8 @@ mod tests {
     use crate::api::limits::{Limit, Limits};
     use crate::api::{Body, Outcome, Settings};
     use crate::auth::tokens::Tokens;
-    use crate::model::{Epoch, Timestamp, Username};
-    use crate::store::{Backend, Fact, MAX_RETRIES, MemoryStore, NewMessage, NewUser, Restored};
+    use crate::model::{StoreId, Timestamp, Username};
+    use crate::store::{Backend, Entry, MAX_RETRIES, MemoryStore, NewMessage, NewUser, Restored};
     use crate::sys::{Clock, SeededEntropy};
 
     /// Tells the time that it is given.
@@ -249,7 +250,7 @@ mod tests {
 
     impl Stage {
         fn new(message_limit: &str) -> Stage {
-            let mut store = MemoryStore::new(Epoch(1));
+            let mut store = MemoryStore::new(StoreId(1));
             for name in ["ann", "bob"] {
                 let name = Username::parse(name).unwrap();
                 let created_at = Timestamp::from_millis(BEGUN);
@@ -259,7 +260,7 @@ mod tests {
             let limits = Limits { message, ..Limits::default() };
             let settings = Settings { limits, ..Settings::default() };
             let clock = SetClock(Arc::new(AtomicU64::new(BEGUN)));
-            let tokens = Tokens::new(&[7; 32], 1 << 32, Epoch(1));
+            let tokens = Tokens::new(&[7; 32], 1 << 32, StoreId(1));
             let entropy = Box::new(SeededEntropy(1));
             let app = App::new(Box::new(store), tokens, Box::new(clock.clone()), entropy, settings);
             Stage { app, clock }
@@ -344,7 +345,7 @@ mod tests {
         let prints: Vec<_> = facts
             .iter()
             .filter_map(|fact| match fact {
-                Fact::KeyedRetry { is: Some(is), .. } => Some(is.fingerprint),
+                Entry::KeyedRetry { is: Some(is), .. } => Some(is.fingerprint),
                 _ => None,
             })
             .collect();
@@ -363,8 +364,8 @@ mod tests {
             message: MessageId::FIRST,
             at: Timestamp::from_millis(BEGUN),
         };
-        let of = RetryOf { user: UserId::FIRST, key: half(Sha256::new().chain_update("k")) };
-        let fact = Fact::Retry { of, is: Some(first) };
+        let of = RetryKey { user: UserId::FIRST, key: half(Sha256::new().chain_update("k")) };
+        let fact = Entry::Retry { of, is: Some(first) };
         stage.app.store.restore(Restored::Fact(fact)).unwrap();
         assert_eq!(stage.say("k", "hello"), (201, 0, true));
         assert_eq!(stage.say("k", "other").0, 422);

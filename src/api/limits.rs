@@ -163,11 +163,15 @@ impl<K: Copy + Ord + Hash> Meter<K> {
     }
 
     /// One more of the key's: how it stands then, or 429. Nothing if there is no limit.
-    pub(super) fn count(&mut self, key: K, clock: &dyn Clock) -> Result<Option<Standing>, Problem> {
+    pub(super) fn count(
+        &mut self,
+        key: K,
+        clock: &dyn Clock,
+    ) -> Result<Option<QuotaState>, Problem> {
         let Some(throttle) = &mut self.throttle else { return Ok(None) };
         let (name, quota) = (self.name, throttle.quota());
         match throttle.take(key, clock.elapsed()) {
-            Ok((taken, level)) => Ok(Some(Standing { name, quota, level, taken })),
+            Ok((taken, level)) => Ok(Some(QuotaState { name, quota, level, taken })),
             Err(wait) => {
                 let why = format!("no more {name} are left for now");
                 let mut problem = Problem::too_many_requests(why, seconds(wait));
@@ -179,8 +183,8 @@ impl<K: Copy + Ord + Hash> Meter<K> {
     }
 
     /// What was counted did not come about.
-    pub(super) fn uncount(&mut self, key: K, standing: Option<Standing>, clock: &dyn Clock) {
-        if let Some((throttle, Standing { taken, .. })) = self.throttle.as_mut().zip(standing) {
+    pub(super) fn uncount(&mut self, key: K, standing: Option<QuotaState>, clock: &dyn Clock) {
+        if let Some((throttle, QuotaState { taken, .. })) = self.throttle.as_mut().zip(standing) {
             throttle.give_back(key, taken, clock.elapsed());
         }
     }
@@ -188,7 +192,7 @@ impl<K: Copy + Ord + Hash> Meter<K> {
 
 /// How a client stands with a limit.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Standing {
+pub(super) struct QuotaState {
     name: &'static str,
     quota: Quota,
     level: Level,
@@ -197,8 +201,8 @@ pub(super) struct Standing {
 
 impl Reply {
     /// Tells the client how it stands, if there is a limit.
-    pub(super) fn with_standing(mut self, standing: Option<Standing>) -> Reply {
-        if let Some(Standing { name, quota, level, .. }) = standing {
+    pub(super) fn with_standing(mut self, standing: Option<QuotaState>) -> Reply {
+        if let Some(QuotaState { name, quota, level, .. }) = standing {
             self.headers.extend(fields(name, quota, level));
         }
         self

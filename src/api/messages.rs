@@ -7,19 +7,19 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::{self, Given};
+use super::body::{self, JsonField};
 use super::conditional::{is_known, tag_of};
 use super::content::Extent;
-use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
+use super::contract::{Field, Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
 use super::idempotency::{self, replayed};
 use super::names::{Expand, Names};
 use super::paging::{Links, Parameter, Query, number};
 use super::users::{PathUser, no_such_user};
-use super::wait::{Patience, Sight, Topic};
+use super::wait::{PollResult, Topic, WaitOptions};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
 use crate::model::{Mailbox, Message, MessageId, MessageText, Page, Timestamp, UserId};
 use crate::problem::{self, Problem};
-use crate::store::{NewMessage, Sent, Sequence};
+use crate::store::{IdKind, NewMessage, PostOutcome};
 
 /// A message for everybody.
 #[derive(Deserialize, ToSchema)]
@@ -27,11 +27,11 @@ struct GeneralDraft<'a> {
     /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
     #[serde(default, borrow)]
     #[schema(value_type = String, required, min_length = 1, max_length = 4096, example = "hello")]
-    text: Given<Cow<'a, str>>,
+    text: JsonField<Cow<'a, str>>,
     /// 0 or `null` if given: a text that is meant for one user would become public.
     #[serde(default)]
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 0)]
-    to_user: Given<u64>,
+    to_user: JsonField<u64>,
 }
 
 /// A message for one user.
@@ -40,11 +40,11 @@ struct PrivateDraft<'a> {
     /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
     #[serde(default, borrow)]
     #[schema(value_type = String, required, min_length = 1, max_length = 4096, example = "hello")]
-    text: Given<Cow<'a, str>>,
+    text: JsonField<Cow<'a, str>>,
     /// If given, the same user as in the path.
     #[serde(default)]
     #[schema(value_type = UserId)]
-    to_user: Given<u64>,
+    to_user: JsonField<u64>,
 }
 
 /// What became of a message.
@@ -118,7 +118,7 @@ pub(super) const LIST_GENERAL: Operation = Operation {
 };
 
 pub(super) const POST_GENERAL: Operation = Operation {
-    body: Some(Shape::of::<GeneralDraft<'static>>()),
+    body: Some(SchemaRef::of::<GeneralDraft<'static>>()),
     repeatable: true,
     answers: &[POSTED],
     problems: &[
@@ -137,7 +137,7 @@ pub(super) const POST_GENERAL: Operation = Operation {
 };
 
 pub(super) const LIST_PRIVATE: Operation = Operation {
-    segment: Some(Segment::User),
+    segment: Some(PathSegment::User),
     query: &[
         Parameter::Limit,
         Parameter::Before,
@@ -161,8 +161,8 @@ pub(super) const LIST_PRIVATE: Operation = Operation {
 };
 
 pub(super) const POST_PRIVATE: Operation = Operation {
-    segment: Some(Segment::User),
-    body: Some(Shape::of::<PrivateDraft<'static>>()),
+    segment: Some(PathSegment::User),
+    body: Some(SchemaRef::of::<PrivateDraft<'static>>()),
     repeatable: true,
     answers: &[POSTED],
     problems: &[
@@ -183,11 +183,12 @@ pub(super) const POST_PRIVATE: Operation = Operation {
 };
 
 pub(super) const SHOW: Operation = Operation {
-    segment: Some(Segment::Message),
+    segment: Some(PathSegment::Message),
     conditional: true,
     answers: &[
-        Answer::json(200, "The message", Shape::of::<MessageBody<'static>>()).with(&[Field::ETag]),
-        Answer::NOT_MODIFIED,
+        ResponseSpec::json(200, "The message", SchemaRef::of::<MessageBody<'static>>())
+            .with(&[Field::ETag]),
+        ResponseSpec::NOT_MODIFIED,
     ],
     problems: &[
         problem::TOKEN_MISSING,
@@ -198,14 +199,17 @@ pub(super) const SHOW: Operation = Operation {
     ..Operation::new("showMessage", Tag::Messages, "Read one message, of either kind")
 };
 
-const PAGE: Answer =
-    Answer::list("A page of messages, in order of id", Shape::of::<MessageBody<'static>>())
-        .with(&[Field::Link])
-        .perhaps_with(&[Field::PreferenceApplied]);
+const PAGE: ResponseSpec = ResponseSpec::list(
+    "A page of messages, in order of id",
+    SchemaRef::of::<MessageBody<'static>>(),
+)
+.with(&[Field::Link])
+.perhaps_with(&[Field::PreferenceApplied]);
 
-const POSTED: Answer = Answer::json(201, "The message is sent, and durable", Shape::of::<Posted>())
-    .with(&[Field::Location])
-    .perhaps_with(&[Field::IdempotencyReplayed, Field::RateLimit, Field::RateLimitPolicy]);
+const POSTED: ResponseSpec =
+    ResponseSpec::json(201, "The message is sent, and durable", SchemaRef::of::<Posted>())
+        .with(&[Field::Location])
+        .perhaps_with(&[Field::IdempotencyReplayed, Field::RateLimit, Field::RateLimitPolicy]);
 
 impl<'a> From<&'a Message> for MessageBody<'a> {
     fn from(message: &'a Message) -> Self {
@@ -253,9 +257,9 @@ fn list(
 ) -> Result<Outcome, Failure> {
     let query = call.query()?;
     let (mailbox, with) = choose(&query)?;
-    let window = query.window(app, Sequence::Events)?;
+    let window = query.window(app, IdKind::Events)?;
     let expand = query.expand()?;
-    let patience = Patience::of(call, &query, window)?;
+    let patience = WaitOptions::of(call, &query, window)?;
     let path: Box<str> = call.request.path.into();
     let extent = call.request.extent();
     let read = move |app: &mut App| {
@@ -271,7 +275,7 @@ fn read(
     links: &Links<'_>,
     mailbox: Mailbox,
     extent: Extent,
-) -> Result<Sight, Failure> {
+) -> Result<PollResult, Failure> {
     let Page { items, older } = app.store.messages(mailbox, links.window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let json = match links.expand {
@@ -284,7 +288,7 @@ fn read(
         }
     };
     let reply = Reply::json(200, json).with("Link", links.field(ids, older));
-    Ok(if ids.is_some() { Sight::News(reply) } else { Sight::Nothing(reply) })
+    Ok(if ids.is_some() { PollResult::News(reply) } else { PollResult::Nothing(reply) })
 }
 
 /// `POST /api/messages`
@@ -309,7 +313,7 @@ pub(super) fn post_private(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
 /// 422 if the body names another receiver than the one whom the text reaches: who wrote it means
 /// it for somebody else.
 pub(super) fn expect_receiver(
-    named: Given<u64>,
+    named: JsonField<u64>,
     to: Option<UserId>,
     why: &str,
 ) -> Result<(), Problem> {
@@ -325,7 +329,7 @@ fn post(
     app: &mut App,
     call: &Call<'_>,
     to: Option<UserId>,
-    text: Given<Cow<'_, str>>,
+    text: JsonField<Cow<'_, str>>,
 ) -> Result<Outcome, Failure> {
     let from = call.caller;
     let text = text.required("text")?;
@@ -346,18 +350,18 @@ fn post(
         app.sendings.note(at);
     }
     let sent = match once {
-        None => app.store.post(new).map(|posted| posted.map(Sent::Now)),
+        None => app.store.post(new).map(|posted| posted.map(PostOutcome::Now)),
         Some(once) => app.store.post_once(new, once),
     };
-    if let Ok(Some(Sent::Now(id))) = sent {
+    if let Ok(Some(PostOutcome::Now(id))) = sent {
         app.note(Topic::Posted, Mailbox::of(from, to), id.into());
     } else {
         app.limiters.messages.uncount(from, standing, &*app.clock);
     }
     match (sent?, once) {
-        (Some(Sent::Now(id)), _) => Ok(Outcome::Reply(posted(id).with_standing(standing))),
+        (Some(PostOutcome::Now(id)), _) => Ok(Outcome::Reply(posted(id).with_standing(standing))),
         // Another server on the same store was quicker.
-        (Some(Sent::Before(first)), Some(once)) => {
+        (Some(PostOutcome::Before(first)), Some(once)) => {
             Ok(Outcome::Reply(replayed(once.fingerprint, first, posted)?))
         }
         _ => Err(no_such_user().into()),
@@ -417,15 +421,15 @@ mod tests {
     use super::*;
     use crate::api::limits::{Limit, Limiters, Limits};
     use crate::api::{Body, Request};
-    use crate::model::{Epoch, MAX_ID, Username};
-    use crate::store::{Backend, Counters, MemoryStore, NewUser, Restored};
+    use crate::model::{MAX_ID, StoreId, Username};
+    use crate::store::{Backend, IdAllocator, MemoryStore, NewUser, Restored};
 
     #[test]
     fn what_the_store_refuses_does_not_count() {
-        let mut store = MemoryStore::new(Epoch(1));
+        let mut store = MemoryStore::new(StoreId(1));
         let (name, created_at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
         store.create_user(NewUser { name, password_hash: "-".into(), created_at }).unwrap();
-        let all_given_out = Counters { next_user: 2, next_event: MAX_ID + 1 };
+        let all_given_out = IdAllocator { next_user: 2, next_event: MAX_ID + 1 };
         store.restore(Restored::Counters(all_given_out)).unwrap();
         let mut app = App::for_tests(Box::new(store));
         let message = Limit::parse("1/d").unwrap();

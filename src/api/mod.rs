@@ -50,7 +50,7 @@ use serde::Serialize;
 use crate::auth::tokens::{Bearer, TokenError, Tokens};
 use crate::model::{EventId, SessionId, Timestamp, UserId};
 use crate::problem::{self, Problem};
-use crate::store::{Backend, Counters, Epochs, Sequence, Snapshot, StoreError, settled_at_start};
+use crate::store::{Backend, IdAllocator, IdKind, Lineage, Snapshot, StoreError, settled_at_start};
 use crate::sys::{Clock, Entropy};
 
 use client::Proxies;
@@ -80,7 +80,7 @@ pub struct App {
     settings: Settings,
     limiters: Limiters,
     live: Live,
-    epochs: Epochs,
+    epochs: Lineage,
     sendings: Sendings,
     /// What happened since somebody last asked.
     happened: Vec<(Topic, EventId)>,
@@ -135,7 +135,7 @@ pub struct Request<'a> {
     pub client: IpAddr,
     /// The `Authorization` field.
     pub authorization: Option<&'a str>,
-    /// The `Content-Type` field.
+    /// The `ResponseContent-Type` field.
     pub content_type: Option<&'a str>,
     /// The `Accept` field.
     pub accept: Option<Cow<'a, str>>,
@@ -209,7 +209,7 @@ pub enum Body<'a> {
 pub struct Reply {
     /// The status code (RFC 9110, section 15).
     pub status: u16,
-    /// The `Content-Type` field. Not sent with a status that has no content.
+    /// The `ResponseContent-Type` field. Not sent with a status that has no content.
     pub content_type: &'static str,
     /// The `Cache-Control` field.
     pub cache_control: &'static str,
@@ -358,11 +358,11 @@ impl App {
         let mut load = || {
             let live = Live::load(&mut *store, begun)?;
             let settled = settled_at_start(&mut *store, begun.now)?;
-            Ok((live, Epochs::of(&mut *store)?, settled))
+            Ok((live, Lineage::of(&mut *store)?, settled))
         };
         let (live, epochs, settled, failure) = match load() {
             Ok((live, epochs, settled)) => (live, epochs, settled, None),
-            Err(error) => (Live::default(), Epochs::default(), None, Some(error)),
+            Err(error) => (Live::default(), Lineage::default(), None, Some(error)),
         };
         App {
             store,
@@ -436,12 +436,12 @@ impl App {
 
     /// The ids that are given out next, less those that were passed over: how many there are.
     #[must_use]
-    pub fn counted(&self) -> Counters {
-        let Counters { next_user, next_event } = self.store.counters();
+    pub fn counted(&self) -> IdAllocator {
+        let IdAllocator { next_user, next_event } = self.store.counters();
         let dense = |next, sequence| self.epochs.dense(sequence, next);
-        Counters {
-            next_user: dense(next_user, Sequence::Users),
-            next_event: dense(next_event, Sequence::Events),
+        IdAllocator {
+            next_user: dense(next_user, IdKind::Users),
+            next_event: dense(next_event, IdKind::Events),
         }
     }
 

@@ -11,11 +11,11 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 
 use self::terms::{described, problem_fields};
-use super::contract::{Answer, Content, Field, Operation, Shape, Tag};
+use super::contract::{Field, Operation, ResponseContent, ResponseSpec, SchemaRef, Tag};
 use super::routes::{self, Match, ROUTES, Route};
 use super::stream;
 use crate::model::MAX_PAGE_LIMIT;
-use crate::problem::{self, ANYWHERE, Kind, ProblemBody};
+use crate::problem::{self, ANYWHERE, ProblemBody, ProblemType};
 
 /// Responses that no operation has: to a path, or to a method, that is not there.
 const NO_SUCH_PATH: &str = "NoSuchPath";
@@ -129,7 +129,7 @@ impl Writer<'_> {
         for answer in route.operation.answers {
             responses.insert(answer.status.to_string(), self.answer(route, answer));
         }
-        let mut kinds: BTreeMap<u16, Vec<&Kind>> = BTreeMap::new();
+        let mut kinds: BTreeMap<u16, Vec<&ProblemType>> = BTreeMap::new();
         for kind in ANYWHERE.iter().chain(route.operation.problems) {
             kinds.entry(kind.status).or_default().push(kind);
         }
@@ -140,21 +140,23 @@ impl Writer<'_> {
         responses.into()
     }
 
-    fn answer(&mut self, route: &Route, answer: &Answer) -> Value {
-        let Answer { status, about, content, fields, optional_fields } = *answer;
+    fn answer(&mut self, route: &Route, answer: &ResponseSpec) -> Value {
+        let ResponseSpec { status, about, content, fields, optional_fields } = *answer;
         let headers = headers(fields, optional_fields);
         let types: &[&str] = match content {
-            Content::None => &[],
-            Content::Json(_) | Content::List(_) | Content::Stream(_) => &["application/json"],
-            Content::File(types) => types,
+            ResponseContent::None => &[],
+            ResponseContent::Json(_) | ResponseContent::List(_) | ResponseContent::Stream(_) => {
+                &["application/json"]
+            }
+            ResponseContent::File(types) => types,
         };
         let schema = match content {
-            Content::Json(shape) => self.reference(shape),
-            Content::List(shape) | Content::Stream(shape) => {
+            ResponseContent::Json(shape) => self.reference(shape),
+            ResponseContent::List(shape) | ResponseContent::Stream(shape) => {
                 let items = self.reference(shape);
                 json!({ "type": "array", "items": items, "maxItems": MAX_PAGE_LIMIT })
             }
-            Content::None | Content::File(_) => Value::Null,
+            ResponseContent::None | ResponseContent::File(_) => Value::Null,
         };
         let examples = self.examples(status, |found| is(found, route));
         let described = types.iter().map(|media_type| {
@@ -163,7 +165,7 @@ impl Writer<'_> {
             ((*media_type).to_owned(), without_empty(described))
         });
         let mut content: Map<_, _> = described.collect();
-        if matches!(answer.content, Content::Stream(_)) {
+        if matches!(answer.content, ResponseContent::Stream(_)) {
             let (streams, pages) = examples_of_streams(examples);
             let schema = file_schema(stream::MEDIA_TYPE);
             let described = json!({ "schema": schema, "examples": streams });
@@ -174,7 +176,11 @@ impl Writer<'_> {
     }
 
     /// The response that has the `kinds`, which are of one status.
-    fn problem(&mut self, kinds: &[&Kind], is_request: impl Fn(&Match<'_>) -> bool) -> Value {
+    fn problem(
+        &mut self,
+        kinds: &[&ProblemType],
+        is_request: impl Fn(&Match<'_>) -> bool,
+    ) -> Value {
         let status = kinds.first().map_or(0, |kind| kind.status);
         let titles: Vec<_> =
             kinds.iter().map(|kind| format!("* `{}`: {}", kind.slug, kind.title)).collect();
@@ -183,7 +189,7 @@ impl Writer<'_> {
         let headers = headers(always, perhaps);
         // Types beside what follows from them, and no `const` number: some code generators need it so.
         let schema = json!({ "allOf": [
-            self.reference(Shape::of::<ProblemBody<'static>>()),
+            self.reference(SchemaRef::of::<ProblemBody<'static>>()),
             { "properties": {
                 "type": { "type": "string", "enum": types },
                 "status": { "type": "integer", "enum": [status] },
@@ -212,7 +218,7 @@ impl Writer<'_> {
     }
 
     /// A reference to the schema of a type, which is then among the schemas.
-    fn reference(&mut self, shape: Shape) -> Value {
+    fn reference(&mut self, shape: SchemaRef) -> Value {
         let name = (shape.name)();
         let mut nested = Vec::new();
         (shape.nested)(&mut nested);

@@ -5,7 +5,7 @@ use std::iter;
 
 use super::wait::Topic;
 use super::{App, Failure};
-use crate::model::{Act, Mailbox, User, UserId, Username};
+use crate::model::{Mailbox, ModerationAction, User, UserId, Username};
 use crate::problem::{self, Problem};
 
 /// A user who keeps order, by name: whoever has registered it. It need not be registered yet.
@@ -63,7 +63,7 @@ impl App {
     }
 
     /// Does what an operator wants, and says whether it was not so already.
-    pub(super) fn act(&mut self, by: UserId, act: Act) -> Result<bool, Failure> {
+    pub(super) fn act(&mut self, by: UserId, act: ModerationAction) -> Result<bool, Failure> {
         let event = self.store.act(by, self.clock.now(), act)?;
         if let Some(event) = event {
             self.note(Topic::Done, iter::once(Mailbox::General), event);

@@ -6,9 +6,9 @@ use std::fmt::{self, Write as _};
 use super::App;
 use super::contract::Operation;
 use super::names::{EXPAND_AUTHORS, Expand};
-use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, Epoch, MAX_ID, UserId, Window};
+use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, MAX_ID, StoreId, UserId, Window};
 use crate::problem::{self, Problem};
-use crate::store::{Lost, Sequence};
+use crate::store::{IdKind, LostRange};
 
 /// A query parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl<'a> Query<'a> {
 
     /// The page that is asked for of a list whose items are numbered by `sequence`. 400 for what is
     /// out of range, 410 for a cursor that leads nowhere.
-    pub(super) fn window(&self, app: &App, sequence: Sequence) -> Result<Window, Problem> {
+    pub(super) fn window(&self, app: &App, sequence: IdKind) -> Result<Window, Problem> {
         let (window, epoch) = self.page()?;
         app.expect_known(sequence, window.cursor, epoch)?;
         Ok(window)
@@ -89,7 +89,7 @@ impl<'a> Query<'a> {
 
     /// The page that is asked for, and the epoch that its cursor says it is of: for who judges it
     /// by itself.
-    pub(super) fn page(&self) -> Result<(Window, Option<Epoch>), Problem> {
+    pub(super) fn page(&self) -> Result<(Window, Option<StoreId>), Problem> {
         let limit = match self.get(Parameter::Limit) {
             None => DEFAULT_PAGE_LIMIT,
             Some(limit) => number(limit)
@@ -116,7 +116,7 @@ impl<'a> Query<'a> {
             }
         };
         let epoch = self.get(Parameter::Epoch).map(|epoch| {
-            Epoch::parse(epoch)
+            StoreId::parse(epoch)
                 .ok_or_else(|| Problem::parameter("epoch", "must be 16 hexadecimal digits"))
         });
         Ok((Window { cursor, limit }, epoch.transpose()?))
@@ -134,9 +134,9 @@ impl App {
     /// Refuses a cursor that leads nowhere: 410.
     pub(super) fn expect_known(
         &self,
-        sequence: Sequence,
+        sequence: IdKind,
         cursor: Cursor,
-        epoch: Option<Epoch>,
+        epoch: Option<StoreId>,
     ) -> Result<(), Problem> {
         let (current, next) = (self.store.epoch(), self.store.counters());
         let judged = self.epochs.judge((sequence, cursor), epoch, current, next);
@@ -145,13 +145,13 @@ impl App {
 }
 
 /// Why a cursor leads nowhere, in words for the client.
-fn reason(lost: Lost) -> &'static str {
+fn reason(lost: LostRange) -> &'static str {
     match lost {
-        Lost::OtherStore => "the cursor is of another store: this one was begun anew",
-        Lost::Undone => {
+        LostRange::OtherStore => "the cursor is of another store: this one was begun anew",
+        LostRange::Undone => {
             "the cursor is of a time that was lost: this store was restored from an earlier backup"
         }
-        Lost::Ahead => "the cursor is above every id that was ever given out",
+        LostRange::Ahead => "the cursor is above every id that was ever given out",
     }
 }
 
@@ -175,12 +175,12 @@ pub(super) struct Links<'a> {
     /// Whether its items have the names of their authors.
     pub(super) expand: Expand,
     pub(super) window: Window,
-    pub(super) epoch: Epoch,
+    pub(super) epoch: StoreId,
 }
 
 impl<'a> Links<'a> {
     /// Those of a list that is what its path says.
-    pub(super) fn new(path: &'a str, window: Window, epoch: Epoch) -> Links<'a> {
+    pub(super) fn new(path: &'a str, window: Window, epoch: StoreId) -> Links<'a> {
         Links { path, with: None, expand: Expand::Nothing, window, epoch }
     }
 
@@ -238,7 +238,7 @@ mod tests {
 
     fn links(cursor: Cursor, ids: Option<(u64, u64)>) -> String {
         let window = Window { cursor, limit: 2 };
-        Links::new("/list", window, Epoch(1)).field(ids, true)
+        Links::new("/list", window, StoreId(1)).field(ids, true)
     }
 
     fn pair(prev: &str, next: &str) -> String {

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::accounts::{check_password, report_costly_hash};
-use super::body::{self, Given};
-use super::contract::{Answer, Operation, Shape, Tag};
+use super::body::{self, JsonField};
+use super::contract::{Operation, ResponseSpec, SchemaRef, Tag};
 use super::limits::Attempt;
 use super::sessions::LoggedIn;
 use super::users::no_such_user;
@@ -21,14 +21,14 @@ use crate::sys::random;
 struct NewPassword<'a> {
     #[serde(default, borrow)]
     #[schema(value_type = String, required, format = Password, example = "correct horse")]
-    old_password: Given<Cow<'a, str>>,
+    old_password: JsonField<Cow<'a, str>>,
     /// As a password at registration.
     #[serde(default, borrow)]
     #[schema(
         value_type = String, required, format = Password, min_length = 1, max_length = 1024,
         example = "battery staple"
     )]
-    new_password: Given<Cow<'a, str>>,
+    new_password: JsonField<Cow<'a, str>>,
 }
 
 /// A farewell.
@@ -37,10 +37,10 @@ struct Farewell<'a> {
     /// One's own, so that nobody ends an account with a token that was left lying about.
     #[serde(default, borrow)]
     #[schema(value_type = String, required, format = Password, example = "correct horse")]
-    password: Given<Cow<'a, str>>,
+    password: JsonField<Cow<'a, str>>,
 }
 
-const PROBLEMS: &[&problem::Kind] = &[
+const PROBLEMS: &[&problem::ProblemType] = &[
     problem::MALFORMED_BODY,
     problem::TOKEN_MISSING,
     problem::TOKEN_INVALID,
@@ -53,15 +53,15 @@ const PROBLEMS: &[&problem::Kind] = &[
 ];
 
 pub(super) const CHANGE: Operation = Operation {
-    body: Some(Shape::of::<NewPassword<'static>>()),
-    answers: &[Answer::json(200, "A fresh token", Shape::of::<LoggedIn<'static>>())],
+    body: Some(SchemaRef::of::<NewPassword<'static>>()),
+    answers: &[ResponseSpec::json(200, "A fresh token", SchemaRef::of::<LoggedIn<'static>>())],
     problems: PROBLEMS,
     ..Operation::new("changePassword", Tag::Accounts, "Change one's password")
 };
 
 pub(super) const DELETE: Operation = Operation {
-    body: Some(Shape::of::<Farewell<'static>>()),
-    answers: &[Answer::NO_CONTENT],
+    body: Some(SchemaRef::of::<Farewell<'static>>()),
+    answers: &[ResponseSpec::NO_CONTENT],
     problems: PROBLEMS,
     ..Operation::new("deleteAccount", Tag::Accounts, "End one's account, for good")
 };

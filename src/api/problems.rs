@@ -1,8 +1,8 @@
 //! The pages that problem types lead to, made from the table of problems.
 
-use super::contract::{Answer, Operation, Segment, Tag};
+use super::contract::{Operation, PathSegment, ResponseSpec, Tag};
 use super::{App, Failure, OpenCall, Outcome, Reply};
-use crate::problem::{self, KINDS, Kind, Problem};
+use crate::problem::{self, KINDS, Problem, ProblemType};
 
 /// They hold nothing but text and its style.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
@@ -10,13 +10,13 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
 const HTML: &str = "text/html; charset=utf-8";
 
 pub(super) const LIST: Operation = Operation {
-    answers: &[Answer::file("A page with all kinds", &[HTML])],
+    answers: &[ResponseSpec::file("A page with all kinds", &[HTML])],
     ..Operation::new("listProblems", Tag::Reference, "Every kind of problem")
 };
 
 pub(super) const SHOW: Operation = Operation {
-    segment: Some(Segment::ProblemKind),
-    answers: &[Answer::file("A page about the kind", &[HTML])],
+    segment: Some(PathSegment::ProblemKind),
+    answers: &[ResponseSpec::file("A page about the kind", &[HTML])],
     problems: &[problem::NOT_FOUND],
     ..Operation::new("showProblem", Tag::Reference, "What a kind of problem means")
 };
@@ -24,8 +24,8 @@ pub(super) const SHOW: Operation = Operation {
 /// `GET /problems`
 #[expect(clippy::unnecessary_wraps, reason = "handlers are of one type")]
 pub(super) fn list(_: &mut App, _: &OpenCall<'_>) -> Result<Outcome, Failure> {
-    let row = |kind: &&Kind| {
-        let Kind { slug, status, title, .. } = kind;
+    let row = |kind: &&ProblemType| {
+        let ProblemType { slug, status, title, .. } = kind;
         format!("<li>{status} <a href=\"problems/{slug}\">{}</a></li>\n", html(title))
     };
     let rows: String = KINDS.iter().map(row).collect();
@@ -36,7 +36,7 @@ pub(super) fn list(_: &mut App, _: &OpenCall<'_>) -> Result<Outcome, Failure> {
 pub(super) fn show(_: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failure> {
     let kind = KINDS.iter().find(|kind| kind.slug == call.segment);
     let kind = kind.ok_or_else(|| Problem::not_found("there is no problem of this kind"))?;
-    let Kind { slug, status, title, meaning, advice } = kind;
+    let ProblemType { slug, status, title, meaning, advice } = kind;
     let content = format!(
         "<p>Status {status}, type <code>/problems/{slug}</code></p>\n\
          <h2>What it means</h2>\n<p>{}</p>\n<h2>What to do</h2>\n<p>{}</p>\n\

@@ -11,7 +11,7 @@ use flate2::read::GzDecoder;
 use utoipa_swagger_ui::{Config, SwaggerFile, serve};
 
 use super::conditional::{is_known, tag_of};
-use super::contract::{Answer, Field, Operation, Segment, Tag};
+use super::contract::{Field, Operation, PathSegment, ResponseSpec, Tag};
 use super::{App, Failure, OpenCall, Outcome, Reply};
 use crate::problem::{self, Problem};
 
@@ -27,26 +27,29 @@ const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 pub(super) const OPENAPI: Operation = Operation {
     conditional: true,
     answers: &[
-        Answer::file("The document", &["application/json"]).with(&[Field::ETag]),
-        Answer::NOT_MODIFIED,
+        ResponseSpec::file("The document", &["application/json"]).with(&[Field::ETag]),
+        ResponseSpec::NOT_MODIFIED,
     ],
     ..Operation::new("openapi", Tag::Reference, "This document")
 };
 
 pub(super) const PAGE: Operation = Operation {
     conditional: true,
-    answers: &[Answer::file("The page", &[HTML]).with(&[Field::ETag]), Answer::NOT_MODIFIED],
+    answers: &[
+        ResponseSpec::file("The page", &[HTML]).with(&[Field::ETag]),
+        ResponseSpec::NOT_MODIFIED,
+    ],
     ..Operation::new("reference", Tag::Reference, "The reference page, for a browser")
 };
 
 pub(super) const FILE: Operation = Operation {
-    segment: Some(Segment::ReferenceFile),
+    segment: Some(PathSegment::ReferenceFile),
     conditional: true,
     answers: &[
-        Answer::file("The file", &["text/javascript", "text/css", "image/png"])
+        ResponseSpec::file("The file", &["text/javascript", "text/css", "image/png"])
             .with(&[Field::ETag])
             .perhaps_with(&[Field::ContentEncoding]),
-        Answer::NOT_MODIFIED,
+        ResponseSpec::NOT_MODIFIED,
     ],
     problems: &[problem::NOT_FOUND],
     ..Operation::new("referenceFile", Tag::Reference, "A file of the reference page")

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::{self, Given};
-use super::contract::{Answer, Operation, Shape, Tag};
+use super::body::{self, JsonField};
+use super::contract::{Operation, ResponseSpec, SchemaRef, Tag};
 use super::{App, Call, Failure, OpenCall, Outcome, Reply, to_json};
-use crate::model::Act;
+use crate::model::ModerationAction;
 use crate::problem::{self, Problem};
 
 /// Whether new accounts can be made.
@@ -22,7 +22,7 @@ struct RegistrationBody {
 struct RegistrationDraft {
     #[serde(default)]
     #[schema(value_type = bool, required, example = true)]
-    open: Given<bool>,
+    open: JsonField<bool>,
 }
 
 pub(super) const SHOW: Operation = Operation {
@@ -31,7 +31,7 @@ pub(super) const SHOW: Operation = Operation {
 };
 
 pub(super) const CHANGE: Operation = Operation {
-    body: Some(Shape::of::<RegistrationDraft>()),
+    body: Some(SchemaRef::of::<RegistrationDraft>()),
     answers: &[ANSWER],
     problems: &[
         problem::MALFORMED_BODY,
@@ -47,7 +47,8 @@ pub(super) const CHANGE: Operation = Operation {
     ..Operation::new("changeRegistration", Tag::Moderation, "Close registration, or open it again")
 };
 
-const ANSWER: Answer = Answer::json(200, "Whether one can", Shape::of::<RegistrationBody>());
+const ANSWER: ResponseSpec =
+    ResponseSpec::json(200, "Whether one can", SchemaRef::of::<RegistrationBody>());
 
 impl App {
     /// 403 where nobody can register, because of the command line or of an operator.
@@ -85,7 +86,8 @@ pub(super) fn change(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure>
         let why = "the server was started with registration closed";
         return Err(Problem::new(problem::REGISTRATION_CLOSED, why).into());
     }
-    let act = if open { Act::OpenRegistration } else { Act::CloseRegistration };
+    let act =
+        if open { ModerationAction::OpenRegistration } else { ModerationAction::CloseRegistration };
     app.act(call.caller, act)?;
     app.registration()
 }

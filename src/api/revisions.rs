@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::body::Given;
+use super::body::JsonField;
 use super::conditional::expect_match;
-use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
+use super::contract::{Field, Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
 use super::messages::{MessageBody, Shown, expect_receiver};
 use super::wait::Topic;
 use super::{App, Call, Failure, Outcome, Reply, body};
@@ -21,20 +21,24 @@ struct EditDraft<'a> {
     /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
     #[serde(default, borrow)]
     #[schema(value_type = String, required, min_length = 1, max_length = 4096, example = "hello")]
-    text: Given<Cow<'a, str>>,
+    text: JsonField<Cow<'a, str>>,
     /// If given and not `null`, the receiver that the message has; 0 is the general chat.
     #[serde(default)]
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 9_007_199_254_740_991u64)]
-    to_user: Given<u64>,
+    to_user: JsonField<u64>,
 }
 
 pub(super) const EDIT: Operation = Operation {
-    segment: Some(Segment::Message),
-    body: Some(Shape::of::<EditDraft<'static>>()),
+    segment: Some(PathSegment::Message),
+    body: Some(SchemaRef::of::<EditDraft<'static>>()),
     guarded: true,
-    answers: &[Answer::json(200, "The message as it is now", Shape::of::<MessageBody<'static>>())
-        .with(&[Field::ETag])
-        .perhaps_with(&[Field::RateLimit, Field::RateLimitPolicy])],
+    answers: &[ResponseSpec::json(
+        200,
+        "The message as it is now",
+        SchemaRef::of::<MessageBody<'static>>(),
+    )
+    .with(&[Field::ETag])
+    .perhaps_with(&[Field::RateLimit, Field::RateLimitPolicy])],
     problems: &[
         problem::MALFORMED_BODY,
         problem::TOKEN_MISSING,
@@ -55,9 +59,9 @@ pub(super) const EDIT: Operation = Operation {
 };
 
 pub(super) const DELETE: Operation = Operation {
-    segment: Some(Segment::Message),
+    segment: Some(PathSegment::Message),
     guarded: true,
-    answers: &[Answer::NO_CONTENT],
+    answers: &[ResponseSpec::NO_CONTENT],
     problems: &[
         problem::TOKEN_MISSING,
         problem::TOKEN_INVALID,

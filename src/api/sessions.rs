@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::contract::{Answer, Operation, Segment, Shape, Tag};
+use super::contract::{Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
 use super::live::Presence;
 use super::{App, Call, Failure, Outcome, Reply, to_json, token_expired};
 use crate::auth::tokens::Bearer;
@@ -49,7 +49,7 @@ struct SessionBody<'a> {
 }
 
 pub(super) const LOGOUT: Operation = Operation {
-    answers: &[Answer::NO_CONTENT],
+    answers: &[ResponseSpec::NO_CONTENT],
     problems: ENDING,
     ..Operation::new("logout", Tag::Accounts, "Log out: end this session")
 };
@@ -61,14 +61,17 @@ pub(super) const LOGOUT_ALL: Operation = Operation {
 };
 
 pub(super) const LIST: Operation = Operation {
-    answers: &[Answer::list("The sessions, the oldest first", Shape::of::<SessionBody<'static>>())],
+    answers: &[ResponseSpec::list(
+        "The sessions, the oldest first",
+        SchemaRef::of::<SessionBody<'static>>(),
+    )],
     problems: &[problem::TOKEN_MISSING, problem::TOKEN_INVALID],
     ..Operation::new("listSessions", Tag::Accounts, "List one's sessions")
 };
 
 pub(super) const END: Operation = Operation {
-    segment: Some(Segment::Session),
-    answers: &[Answer::NO_CONTENT],
+    segment: Some(PathSegment::Session),
+    answers: &[ResponseSpec::NO_CONTENT],
     problems: &[
         problem::TOKEN_MISSING,
         problem::TOKEN_INVALID,
@@ -78,7 +81,7 @@ pub(super) const END: Operation = Operation {
     ..Operation::new("endSession", Tag::Accounts, "End one of one's sessions")
 };
 
-const ENDING: &[&problem::Kind] =
+const ENDING: &[&problem::ProblemType] =
     &[problem::TOKEN_MISSING, problem::TOKEN_INVALID, problem::INSUFFICIENT_STORAGE];
 
 impl App {

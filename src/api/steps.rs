@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{App, Body, Outcome, Request, Settings};
 use crate::auth::tokens::Tokens;
-use crate::model::{Epoch, MAX_SESSIONS, Timestamp, UserId};
+use crate::model::{MAX_SESSIONS, StoreId, Timestamp, UserId};
 use crate::store::{Backend, MemoryStore};
 use crate::sys::{SeededEntropy, SteppedClock};
 
@@ -27,7 +27,7 @@ struct Stage {
 impl Stage {
     fn new() -> Stage {
         let clock = SteppedClock::at(Timestamp::from_millis(BEGUN));
-        let mut stage = Stage { app: app(Box::new(MemoryStore::new(Epoch(1))), &clock), clock };
+        let mut stage = Stage { app: app(Box::new(MemoryStore::new(StoreId(1))), &clock), clock };
         for name in ["ann", "bob"] {
             assert_eq!(stage.ask("POST", "/register", "", &credentials(name)).0, 201);
         }
@@ -47,7 +47,7 @@ impl Stage {
     /// The server is started anew, by a process that has seen no time pass.
     fn restart(mut self) -> Stage {
         let now = self.app.clock.now();
-        let store = std::mem::replace(&mut self.app.store, Box::new(MemoryStore::new(Epoch(1))));
+        let store = std::mem::replace(&mut self.app.store, Box::new(MemoryStore::new(StoreId(1))));
         let clock = SteppedClock::at(now);
         Stage { app: app(store, &clock), clock }
     }
@@ -102,7 +102,7 @@ impl Stage {
 }
 
 fn app(store: Box<dyn Backend>, clock: &SteppedClock) -> App {
-    let tokens = Tokens::new(&[7; 32], TTL / 1000, Epoch(1));
+    let tokens = Tokens::new(&[7; 32], TTL / 1000, StoreId(1));
     let (clock, entropy) = (Box::new(clock.clone()), Box::new(SeededEntropy(1)));
     App::new(store, tokens, clock, entropy, Settings::default())
 }

@@ -14,7 +14,7 @@ use super::paging::{Links, Parameter, Query, number};
 use super::{App, Call, Failure, Reply, to_json};
 use crate::model::{Cursor, Event, EventId, MessageId, Page, SessionId, Timestamp, UserId, Window};
 use crate::problem::Problem;
-use crate::store::{Sequence, StoreError};
+use crate::store::{IdKind, StoreError};
 
 /// The media type of a stream (WHATWG HTML, section 9.2.6).
 pub const MEDIA_TYPE: &str = "text/event-stream";
@@ -58,7 +58,7 @@ pub struct StreamPage {
 
 /// Events that were just made durable, as they are sent.
 #[derive(Debug, PartialEq, Eq)]
-pub struct News {
+pub struct EventBatch {
     /// The two that may see them; `None` if everybody may.
     pub to: Option<[UserId; 2]>,
     /// Whole events.
@@ -139,8 +139,8 @@ impl App {
             None => (window.cursor, epoch),
             Some(_) => (Cursor::From(from), None),
         };
-        self.expect_known(Sequence::Events, Cursor::Newest, epoch)?;
-        self.expect_known(Sequence::Events, at, cursor_epoch)?;
+        self.expect_known(IdKind::Events, Cursor::Newest, epoch)?;
+        self.expect_known(IdKind::Events, at, cursor_epoch)?;
         let (expires, time_left) = self.expiry(call)?;
         let last = from.checked_sub(1).map_or_else(|| "-1".to_owned(), |last| last.to_string());
         // The comment is for who waits for the first byte. An id without data is no event, but is
@@ -192,13 +192,13 @@ impl App {
         &mut self,
         from: u64,
         listens: impl Fn(UserId) -> bool,
-    ) -> Option<(Vec<News>, u64)> {
+    ) -> Option<(Vec<EventBatch>, u64)> {
         let end = self.next_event();
         let events = match self.store.history(EventId::new(from)?, MAX_EVENTS) {
             Ok(events) => events,
             Err(error) => return self.failed(error),
         };
-        let (mut news, mut bytes, mut next): (Vec<News>, usize, u64) = (Vec::new(), 0, from);
+        let (mut news, mut bytes, mut next): (Vec<EventBatch>, usize, u64) = (Vec::new(), 0, from);
         for event in &events {
             if bytes >= MAX_PAGE_BYTES {
                 return Some((news, next));
@@ -209,7 +209,7 @@ impl App {
                 continue;
             }
             if to.is_some() || news.last().is_none_or(|last| last.to.is_some()) {
-                news.push(News { to, bytes: Vec::new() });
+                news.push(EventBatch { to, bytes: Vec::new() });
             }
             if let Some(last) = news.last_mut() {
                 let before = last.bytes.len();
@@ -258,7 +258,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use crate::model::{Content, Message, MessageText, Timestamp};
+    use crate::model::{Message, MessageContent, MessageText, Timestamp};
 
     #[test]
     fn json_is_the_default() {
@@ -305,7 +305,9 @@ mod tests {
                 id: MessageId::new(7).unwrap(),
                 from: UserId::FIRST,
                 to: None,
-                content: Content::Original(MessageText::parse(text.as_str().into()).unwrap()),
+                content: MessageContent::Original(
+                    MessageText::parse(text.as_str().into()).unwrap(),
+                ),
                 sent_at: Timestamp::from_millis(0),
             };
             let mut out = Vec::new();

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::contract::{Answer, Field, Operation, Segment, Shape, Tag};
+use super::contract::{Field, Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
 use super::paging::{Links, Parameter, number};
 use super::{App, Call, Failure, Outcome, Reply, to_json};
 use crate::model::{Page, User, UserId, Username};
 use crate::problem::{self, Problem};
-use crate::store::Sequence;
+use crate::store::IdKind;
 
 /// A user, as others see them.
 #[derive(Serialize, ToSchema)]
@@ -36,9 +36,9 @@ pub(super) const LIST: Operation = Operation {
         Parameter::Epoch,
         Parameter::Username,
     ],
-    answers: &[Answer::list(
+    answers: &[ResponseSpec::list(
         "A page of users, in order of id; with `username`, an array of one or none",
-        Shape::of::<UserBody<'static>>(),
+        SchemaRef::of::<UserBody<'static>>(),
     )
     .perhaps_with(&[Field::Link])],
     problems: &[
@@ -51,8 +51,8 @@ pub(super) const LIST: Operation = Operation {
 };
 
 pub(super) const SHOW: Operation = Operation {
-    segment: Some(Segment::User),
-    answers: &[Answer::json(200, "The user", Shape::of::<UserBody<'static>>())],
+    segment: Some(PathSegment::User),
+    answers: &[ResponseSpec::json(200, "The user", SchemaRef::of::<UserBody<'static>>())],
     problems: &[problem::TOKEN_MISSING, problem::TOKEN_INVALID, problem::NOT_FOUND],
     ..Operation::new("showUser", Tag::Users, "Show a user")
 };
@@ -106,7 +106,7 @@ pub(super) fn show(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
 /// `GET /api/users`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let query = call.query()?;
-    let window = query.window(app, Sequence::Users)?;
+    let window = query.window(app, IdKind::Users)?;
     if let Some(username) = query.get(Parameter::Username) {
         let found = match Username::parse(username) {
             // Whose account has ended is not found by what they were called.

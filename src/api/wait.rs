@@ -38,25 +38,25 @@ pub struct Wait {
     pub from: u64,
     /// When its token expires, by the time of day; nothing is shown to it then.
     pub expires: Timestamp,
-    look: Look,
+    look: PollCheck,
 }
 
 /// What is there now, for a reply either way.
-type Look = Box<dyn FnMut(&mut App) -> Result<Sight, Failure>>;
+type PollCheck = Box<dyn FnMut(&mut App) -> Result<PollResult, Failure>>;
 
 /// What came of looking.
-pub(super) enum Sight {
+pub(super) enum PollResult {
     /// What was waited for.
     News(Reply),
     /// Nothing, which is what is answered when the time is over.
     Nothing(Reply),
 }
 
-impl Sight {
-    pub(super) fn map(self, change: impl FnOnce(Reply) -> Reply) -> Sight {
+impl PollResult {
+    pub(super) fn map(self, change: impl FnOnce(Reply) -> Reply) -> PollResult {
         match self {
-            Sight::News(reply) => Sight::News(change(reply)),
-            Sight::Nothing(reply) => Sight::Nothing(change(reply)),
+            PollResult::News(reply) => PollResult::News(change(reply)),
+            PollResult::Nothing(reply) => PollResult::Nothing(change(reply)),
         }
     }
 }
@@ -70,7 +70,7 @@ impl Wait {
         time: Duration,
         topics: Vec<Topic>,
         window: Window,
-        look: impl FnMut(&mut App) -> Result<Sight, Failure> + 'static,
+        look: impl FnMut(&mut App) -> Result<PollResult, Failure> + 'static,
     ) -> Wait {
         let from = window.start(None);
         let Bearer { user, session } = bearer;
@@ -80,7 +80,7 @@ impl Wait {
     /// One that never sees anything.
     #[cfg(test)]
     pub(crate) fn for_tests(user: UserId, time: Duration, topics: Vec<Topic>, from: u64) -> Wait {
-        let look = |_: &mut App| Ok(Sight::Nothing(Reply::empty(204)));
+        let look = |_: &mut App| Ok(PollResult::Nothing(Reply::empty(204)));
         let (session, expires) = (SessionId([0; 16]), Timestamp::MAX);
         Wait { user, session, time, topics, from, expires, look: Box::new(look) }
     }
@@ -90,19 +90,19 @@ impl App {
     /// Looks again for a request that waits. `None` if there is nothing yet.
     pub fn look(&mut self, wait: &mut Wait) -> Option<Reply> {
         match self.see(wait) {
-            Ok(Sight::News(reply)) | Err(reply) => Some(reply),
-            Ok(Sight::Nothing(_)) => None,
+            Ok(PollResult::News(reply)) | Err(reply) => Some(reply),
+            Ok(PollResult::Nothing(_)) => None,
         }
     }
 
     /// The reply to a request that waits no longer: with what there is now, which may be nothing.
     pub fn give_up(&mut self, wait: &mut Wait) -> Reply {
         match self.see(wait) {
-            Ok(Sight::News(reply) | Sight::Nothing(reply)) | Err(reply) => reply,
+            Ok(PollResult::News(reply) | PollResult::Nothing(reply)) | Err(reply) => reply,
         }
     }
 
-    fn see(&mut self, wait: &mut Wait) -> Result<Sight, Reply> {
+    fn see(&mut self, wait: &mut Wait) -> Result<PollResult, Reply> {
         if wait.expires <= self.clock.now() {
             return Err(token_expired().into());
         }
@@ -119,14 +119,14 @@ impl App {
     pub(super) fn page_or_wait(
         &mut self,
         call: &Call<'_>,
-        patience: Option<Patience>,
+        patience: Option<WaitOptions>,
         topics: Vec<Topic>,
         window: Window,
-        mut read: impl FnMut(&mut App) -> Result<Sight, Failure> + 'static,
+        mut read: impl FnMut(&mut App) -> Result<PollResult, Failure> + 'static,
     ) -> Result<Outcome, Failure> {
         let waits = patience.filter(|patience| !patience.time.is_zero());
         match (read(self)?, waits) {
-            (Sight::Nothing(_), Some(Patience { time, .. })) => {
+            (PollResult::Nothing(_), Some(WaitOptions { time, .. })) => {
                 // A request that has come this far has a token that is good.
                 let (expires, left) = self.expiry(call)?;
                 let time = time.min(left);
@@ -134,7 +134,7 @@ impl App {
                     move |app: &mut App| Ok(read(app)?.map(|page| page.with_applied(patience)));
                 Ok(Outcome::Park(Wait::new(call.bearer(), expires, time, topics, window, look)))
             }
-            (Sight::News(page) | Sight::Nothing(page), _) => {
+            (PollResult::News(page) | PollResult::Nothing(page), _) => {
                 Ok(Outcome::Reply(page.with_applied(patience)))
             }
         }
@@ -158,13 +158,13 @@ impl App {
 
 /// How long a request for a page may be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Patience {
+pub(super) struct WaitOptions {
     pub(super) time: Duration,
     /// Whether it was the `Prefer` field that said so: then the reply says that it was heeded.
     pub(super) was_preferred: bool,
 }
 
-impl Patience {
+impl WaitOptions {
     /// What the request asks for: by `wait` in its query or, if that is not there, by `wait` in its
     /// `Prefer` field. 400 for one in the query that is out of range or without `after`. A
     /// preference that makes no sense is ignored (RFC 7240, section 2), and a `HEAD` never waits.
@@ -172,12 +172,12 @@ impl Patience {
         call: &Call<'_>,
         query: &Query<'_>,
         window: Window,
-    ) -> Result<Option<Patience>, Problem> {
+    ) -> Result<Option<WaitOptions>, Problem> {
         let is_head = call.request.method == "HEAD";
         let is_after = matches!(window.cursor, Cursor::From(_));
         let patience = |seconds, was_preferred| {
             let time = Duration::from_secs(seconds);
-            (!is_head).then_some(Patience { time, was_preferred })
+            (!is_head).then_some(WaitOptions { time, was_preferred })
         };
         let Some(wait) = query.get(Parameter::Wait) else {
             let preferred = call.request.prefer.as_deref().filter(|_| is_after);
@@ -197,9 +197,9 @@ impl Patience {
 
 impl Reply {
     /// Says that a preference was heeded (RFC 7240, section 3), if it was.
-    pub(super) fn with_applied(self, patience: Option<Patience>) -> Reply {
+    pub(super) fn with_applied(self, patience: Option<WaitOptions>) -> Reply {
         match patience {
-            Some(Patience { time, was_preferred: true }) => {
+            Some(WaitOptions { time, was_preferred: true }) => {
                 self.with("Preference-Applied", format!("wait={}", time.as_secs()))
             }
             _ => self,

@@ -8,7 +8,7 @@ use jsonwebtoken::{
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::request_key::RequestKey;
-use crate::model::{Epoch, SessionId, Timestamp, UserId};
+use crate::model::{SessionId, StoreId, Timestamp, UserId};
 
 /// Length of a random secret, and the least a given one must have, in bytes: as long as the hash
 /// (RFC 7518, section 3.2).
@@ -77,7 +77,7 @@ pub struct Tokens {
     decoding: DecodingKey,
     validation: Validation,
     ttl_seconds: u64,
-    epoch: Epoch,
+    epoch: StoreId,
     requests: RequestKey,
     /// Tokens whose signature was good, so that it need not be checked with every request of a
     /// client: that would take longer than most requests do.
@@ -95,7 +95,7 @@ struct Admitted {
 impl Tokens {
     /// `secret` should have at least [`SECRET_BYTES`] of randomness.
     #[must_use]
-    pub fn new(secret: &[u8], ttl_seconds: u64, epoch: Epoch) -> Tokens {
+    pub fn new(secret: &[u8], ttl_seconds: u64, epoch: StoreId) -> Tokens {
         let mut validation = Validation::new(Algorithm::HS256);
         // The library compares with the wall clock and allows a leeway; `verify` does neither.
         validation.validate_exp = false;
@@ -179,7 +179,7 @@ impl Tokens {
         if header.crit.is_some() {
             return Err(TokenError::Invalid);
         }
-        if Epoch::parse(&claims.epoch) != Some(self.epoch) {
+        if StoreId::parse(&claims.epoch) != Some(self.epoch) {
             return Err(TokenError::Invalid);
         }
         let user = UserId::new(claims.user_id).ok_or(TokenError::Invalid)?;
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     fn tokens(secret: u8, epoch: u64) -> Tokens {
-        Tokens::new(&[secret; 32], 3600, Epoch(epoch))
+        Tokens::new(&[secret; 32], 3600, StoreId(epoch))
     }
 
     const SESSION: SessionId = SessionId([7; 16]);
@@ -230,7 +230,7 @@ mod tests {
                 ("iat", json!(1000)),
                 ("exp", json!(4600)),
                 ("sid", json!(SESSION)),
-                ("epoch", json!(Epoch(1).to_string())),
+                ("epoch", json!(StoreId(1).to_string())),
             ])
         }
 
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(tokens(1, 1).verify(&issued, at(0)), Ok(BEARER));
         let key = EncodingKey::from_secret(&[1; 32]);
         let claims = json!({
-            "UserID": 1, "iat": 0, "exp": 3600, "sid": SESSION, "epoch": Epoch(1).to_string()
+            "UserID": 1, "iat": 0, "exp": 3600, "sid": SESSION, "epoch": StoreId(1).to_string()
         });
         let hs256 = encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap();
         assert_eq!(tokens(1, 1).verify(&hs256, at(0)), Ok(BEARER));

@@ -6,10 +6,10 @@ use std::{fmt, io};
 use super::Source;
 use super::address::Address;
 use super::compare::{self, Catalogue, Verdict};
-use super::page::{Page, Response, Step};
+use super::page::{DocPage, DocStep, PinnedResponse};
 use super::plan::{self, MARK_DIGITS, Plan};
-use super::session::{Done, Session};
-use super::shell::{Failure, Request};
+use super::session::{DocSession, Done};
+use super::shell::{CurlRequest, ShellFailure};
 use super::translate::Translation;
 use crate::sys::{Entropy, random};
 
@@ -27,7 +27,7 @@ pub trait Report {
 
 /// How many cases came out how.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
+pub struct DocsCheckSummary {
     /// As documented.
     pub same: usize,
     /// Not as documented, or not run because of what was before.
@@ -36,9 +36,9 @@ pub struct Summary {
     pub skipped: usize,
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for DocsCheckSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { same, differing, skipped } = self;
+        let DocsCheckSummary { same, differing, skipped } = self;
         let verb = if *differing == 1 { "differs" } else { "differ" };
         write!(f, "{same} same, {differing} {verb}, {skipped} skipped")
     }
@@ -48,7 +48,7 @@ impl fmt::Display for Summary {
 #[derive(Debug)]
 pub enum CheckError {
     /// Nobody answers, or this machine cannot ask.
-    Unreachable(Failure),
+    Unreachable(ShellFailure),
     /// A page cannot be run.
     Page(String),
     /// The result could not be written.
@@ -58,7 +58,7 @@ pub enum CheckError {
 impl fmt::Display for CheckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CheckError::Unreachable(Failure::Machine(why)) | CheckError::Page(why) => {
+            CheckError::Unreachable(ShellFailure::Machine(why)) | CheckError::Page(why) => {
                 f.write_str(why)
             }
             CheckError::Unreachable(failure) => write!(f, "it cannot be reached: {failure}"),
@@ -77,14 +77,14 @@ pub fn mark(entropy: &mut dyn Entropy) -> String {
 }
 
 /// A run over all pages.
-pub struct Check<'a> {
+pub struct DocsCheck<'a> {
     address: Address,
     mark: String,
-    summary: Summary,
+    summary: DocsCheckSummary,
     /// Whether the deployment has answered anything.
     answered: bool,
     /// Why there was no answer: of the last cases in a row.
-    unanswered: Vec<Failure>,
+    unanswered: Vec<ShellFailure>,
     report: &'a mut dyn Report,
 }
 
@@ -95,15 +95,15 @@ struct Broken {
     counted: bool,
 }
 
-impl<'a> Check<'a> {
+impl<'a> DocsCheck<'a> {
     /// With a [`mark`] that no run has had.
-    pub fn new(address: Address, mark: String, report: &'a mut dyn Report) -> Check<'a> {
-        let summary = Summary::default();
-        Check { address, mark, summary, answered: false, unanswered: Vec::new(), report }
+    pub fn new(address: Address, mark: String, report: &'a mut dyn Report) -> DocsCheck<'a> {
+        let summary = DocsCheckSummary::default();
+        DocsCheck { address, mark, summary, answered: false, unanswered: Vec::new(), report }
     }
 
     /// Runs every page, and says of every case what came of it.
-    pub fn run(mut self, plan: &Plan) -> Result<Summary, CheckError> {
+    pub fn run(mut self, plan: &Plan) -> Result<DocsCheckSummary, CheckError> {
         let ended = self.run_pages(plan);
         let compared = self.summary.same + self.summary.differing > 0;
         if ended.is_ok() || compared && matches!(ended, Err(CheckError::Unreachable(_))) {
@@ -129,9 +129,9 @@ impl<'a> Check<'a> {
     fn run_page<'p>(
         &mut self,
         source: &Source,
-        page: &'p Page,
+        page: &'p DocPage,
         mut translation: Translation,
-        steps: &mut impl Iterator<Item = &'p Step>,
+        steps: &mut impl Iterator<Item = &'p DocStep>,
     ) -> Result<Result<(), Broken>, CheckError> {
         let broken = |why| Ok(Err(Broken { why, counted: false }));
         let catalogue = Catalogue::of(page.json());
@@ -143,7 +143,7 @@ impl<'a> Check<'a> {
             }
             let session = match &mut session {
                 Some(session) => session,
-                none => none.insert(Session::direct().map_err(CheckError::Unreachable)?),
+                none => none.insert(DocSession::direct().map_err(CheckError::Unreachable)?),
             };
             let script = plan::translate(&mut translation, step)
                 .map_err(|why| CheckError::Page(format!("{}: {why}", source.path)))?;
@@ -154,7 +154,7 @@ impl<'a> Check<'a> {
                 (None, Ok(Done { requests, .. })) => {
                     for request in requests {
                         if let Err(why) = translation.learn(&request, None) {
-                            let Request { method, target, .. } = request;
+                            let CurlRequest { method, target, .. } = request;
                             return broken(format!("{method} {target}: {why}"));
                         }
                     }
@@ -176,7 +176,11 @@ impl<'a> Check<'a> {
     }
 
     /// Takes note of whether a step was answered. Without any answer yet, it ends the run.
-    fn listen(&mut self, done: &Result<Done, Failure>, answered: bool) -> Result<(), CheckError> {
+    fn listen(
+        &mut self,
+        done: &Result<Done, ShellFailure>,
+        answered: bool,
+    ) -> Result<(), CheckError> {
         self.answered |= answered;
         match done {
             Err(failure) if failure.is_unreachable() && !answered => {
@@ -198,7 +202,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn skip(&mut self, source: &Source, step: &Step, why: &str) -> Result<(), CheckError> {
+    fn skip(&mut self, source: &Source, step: &DocStep, why: &str) -> Result<(), CheckError> {
         if step.response.is_none() {
             return Ok(());
         }
@@ -206,7 +210,12 @@ impl<'a> Check<'a> {
         self.line(&format!("skipped  {} ({why})", name(source, step)))
     }
 
-    fn judge(&mut self, source: &Source, step: &Step, verdict: &Verdict) -> Result<(), CheckError> {
+    fn judge(
+        &mut self,
+        source: &Source,
+        step: &DocStep,
+        verdict: &Verdict,
+    ) -> Result<(), CheckError> {
         let name = name(source, step);
         if verdict.differences.is_empty() {
             self.summary.same += 1;
@@ -229,7 +238,7 @@ impl<'a> Check<'a> {
     fn give_up<'p>(
         &mut self,
         source: &Source,
-        steps: impl Iterator<Item = &'p Step>,
+        steps: impl Iterator<Item = &'p DocStep>,
         broken: &Broken,
     ) -> Result<(), CheckError> {
         let mut left = Vec::new();
@@ -256,7 +265,7 @@ impl<'a> Check<'a> {
     }
 
     fn line(&mut self, line: &str) -> Result<(), CheckError> {
-        let Summary { same, differing, skipped } = self.summary;
+        let DocsCheckSummary { same, differing, skipped } = self.summary;
         self.report.line(line).map_err(CheckError::Output)?;
         self.report.advance(same + differing + skipped);
         Ok(())
@@ -267,15 +276,15 @@ fn page_name(source: &Source) -> String {
     source.name.replace('_', "-")
 }
 
-fn name(source: &Source, step: &Step) -> String {
+fn name(source: &Source, step: &DocStep) -> String {
     format!("{}: {}", page_name(source), step.title)
 }
 
 /// What came of an example that was run.
 fn case(
-    page: &Page,
-    response: &Response,
-    done: Result<Done, Failure>,
+    page: &DocPage,
+    response: &PinnedResponse,
+    done: Result<Done, ShellFailure>,
     translation: &mut Translation,
     catalogue: &Catalogue,
 ) -> Verdict {
@@ -286,7 +295,7 @@ fn case(
         Ok(Done { exchange: None, .. }) => return Verdict::failed(expected, "nothing"),
         Err(failure) => {
             // A fresh store would have given the id to somebody all the same.
-            let lost = Request {
+            let lost = CurlRequest {
                 method: String::new(),
                 target: String::new(),
                 status: None,

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use self::shared::{Comparison, Shared};
-use super::session::Exchange;
+use self::shared::{Comparison, SharedClaims};
+use super::session::RecordedExchange;
 use super::translate::{Kind, Translation};
 use super::volatile;
 
@@ -77,19 +77,23 @@ impl Catalogue {
 }
 
 /// A response, taken apart.
-struct Response<'a> {
+struct PinnedResponse<'a> {
     status: &'a str,
     fields: Vec<(&'a str, &'a str)>,
     body: &'a str,
 }
 
-impl<'a> Response<'a> {
-    fn parse(text: &'a str) -> Response<'a> {
+impl<'a> PinnedResponse<'a> {
+    fn parse(text: &'a str) -> PinnedResponse<'a> {
         let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.split_once(' ')).map_or("", |(_, it)| it);
         let fields = lines.filter_map(|line| line.split_once(':'));
-        Response { status, fields: fields.map(|(name, it)| (name, it.trim())).collect(), body }
+        PinnedResponse {
+            status,
+            fields: fields.map(|(name, it)| (name, it.trim())).collect(),
+            body,
+        }
     }
 
     /// The body as JSON; of a stream, the list of its events (WHATWG HTML, section 9.2.6).
@@ -111,14 +115,14 @@ impl<'a> Response<'a> {
 /// The `Location` that a page shows of what was made, if it was.
 #[must_use]
 pub fn made(documented: &str) -> Option<Option<&str>> {
-    let documented = Response::parse(documented);
+    let documented = PinnedResponse::parse(documented);
     documented.status.starts_with("201").then(|| documented.field("Location"))
 }
 
 /// Whether a page shows that something was made, and not only answered again.
 #[must_use]
 pub fn makes(documented: &str) -> bool {
-    let documented = Response::parse(documented);
+    let documented = PinnedResponse::parse(documented);
     documented.status.starts_with("201") && documented.field("Idempotency-Replayed").is_none()
 }
 
@@ -126,12 +130,13 @@ pub fn makes(documented: &str) -> bool {
 /// what the deployment has before the paths of the API.
 pub fn compare(
     documented: &str,
-    exchange: &Exchange,
+    exchange: &RecordedExchange,
     target: &str,
     translation: &mut Translation,
     catalogue: &Catalogue,
 ) -> Verdict {
-    let (documented, actual) = (Response::parse(documented), Response::parse(&exchange.response));
+    let (documented, actual) =
+        (PinnedResponse::parse(documented), PinnedResponse::parse(&exchange.response));
     let mut verdict = Verdict::default();
     if code(documented.status) != code(actual.status) {
         verdict.add("status", documented.status, actual.status);
@@ -142,7 +147,7 @@ pub fn compare(
         translation.learn_epoch(documented, actual);
     }
     let path = target.split('?').next().unwrap_or_default();
-    let shared = Shared::of(&exchange.method, target, &documented);
+    let shared = SharedClaims::of(&exchange.method, target, &documented);
     verdict.compare_fields(&documented, &actual, shared.is_some(), translation);
     match (documented.json(), shared) {
         (body, Some(shared)) => {
@@ -192,8 +197,8 @@ impl Verdict {
 
     fn compare_fields(
         &mut self,
-        documented: &Response<'_>,
-        actual: &Response<'_>,
+        documented: &PinnedResponse<'_>,
+        actual: &PinnedResponse<'_>,
         shared: bool,
         translation: &Translation,
     ) {
@@ -237,7 +242,7 @@ impl Verdict {
         }
     }
 
-    fn compare_json(&mut self, expected: &Value, actual: &Response<'_>) {
+    fn compare_json(&mut self, expected: &Value, actual: &PinnedResponse<'_>) {
         match actual.json() {
             Some(actual) => self.compare_values("body", None, expected, &actual),
             None => self.add("body", &expected.to_string(), actual.body),

@@ -65,22 +65,22 @@ impl Stage {
 
 /// A page and what is in it.
 #[derive(Debug)]
-pub struct Page {
+pub struct DocPage {
     source: String,
     /// What is run, from top to bottom.
-    pub steps: Vec<Step>,
+    pub steps: Vec<DocStep>,
     json: Vec<Range<usize>>,
 }
 
 /// A block of commands.
 #[derive(Debug)]
-pub struct Step {
+pub struct DocStep {
     /// Exactly as in the page.
     pub script: String,
     /// What the server goes through meanwhile.
     pub stage: Stage,
     /// `None` for what only prepares the reader's shell.
-    pub response: Option<Response>,
+    pub response: Option<PinnedResponse>,
     /// What it stands under, as in the page.
     pub title: String,
     heading: String,
@@ -88,18 +88,18 @@ pub struct Step {
 
 /// Where a page shows what came back.
 #[derive(Debug)]
-pub struct Response {
+pub struct PinnedResponse {
     /// Of the snapshot: `page__heading`.
     pub name: String,
     /// The content of the block, in bytes of the source.
     span: Range<usize>,
 }
 
-impl Page {
+impl DocPage {
     /// Takes a page apart. `name` goes before the names of its snapshots. The error says why and
     /// in which line a page cannot be what it seems to be.
-    pub fn parse(name: &str, source: String) -> Result<Page, String> {
-        let mut page = Page { source: String::new(), steps: Vec::new(), json: Vec::new() };
+    pub fn parse(name: &str, source: String) -> Result<DocPage, String> {
+        let mut page = DocPage { source: String::new(), steps: Vec::new(), json: Vec::new() };
         let mut headings = HashSet::new();
         let mut heading = "";
         let mut fence: Option<(&str, usize)> = None;
@@ -129,7 +129,7 @@ impl Page {
         if fence.is_some() {
             return Err("the last fence does not end".to_owned());
         }
-        Ok(Page { source, ..page })
+        Ok(DocPage { source, ..page })
     }
 
     fn block(
@@ -156,7 +156,7 @@ impl Page {
         let script = source[span].to_owned();
         let title = heading.trim_start_matches('#').trim().replace('`', "");
         let heading = anchor(heading);
-        self.steps.push(Step { script, stage, response: None, title, heading });
+        self.steps.push(DocStep { script, stage, response: None, title, heading });
         Ok(())
     }
 
@@ -167,7 +167,7 @@ impl Page {
             return Err("a second response under one heading".to_owned());
         }
         let step = self.steps.last_mut().filter(|step| step.heading == heading);
-        step.ok_or("a response without a command")?.response = Some(Response { name, span });
+        step.ok_or("a response without a command")?.response = Some(PinnedResponse { name, span });
         Ok(())
     }
 
@@ -178,13 +178,13 @@ impl Page {
     }
 
     /// All responses in the page.
-    pub fn responses(&self) -> impl Iterator<Item = &Response> {
+    pub fn responses(&self) -> impl Iterator<Item = &PinnedResponse> {
         self.steps.iter().filter_map(|step| step.response.as_ref())
     }
 
     /// What the page shows as the response.
     #[must_use]
-    pub fn shown(&self, response: &Response) -> &str {
+    pub fn shown(&self, response: &PinnedResponse) -> &str {
         self.source[response.span.clone()].trim_end()
     }
 
@@ -203,7 +203,7 @@ impl Page {
     pub fn rewritten(&self, accepted: impl Fn(&str) -> String) -> String {
         let mut source = String::with_capacity(self.source.len());
         let mut copied = 0;
-        for Response { name, span } in self.responses() {
+        for PinnedResponse { name, span } in self.responses() {
             source.push_str(&self.source[copied..span.start]);
             source.push_str(&accepted(name));
             source.push('\n');
@@ -230,7 +230,7 @@ mod tests {
     fn a_page_is_taken_apart() {
         let source = "# A\n```sh\nx=1\n```\n## `GET /b`\n```sh staged=hour-later\ncurl\n```\n\n\
                       ```http\nHTTP/1.1 200 OK\n\n[]\n```\n```sh no_run\nrm\n```\n```json\n{}\n```\n";
-        let page = Page::parse("p", source.to_owned()).unwrap();
+        let page = DocPage::parse("p", source.to_owned()).unwrap();
         let [first, second] = page.steps.as_slice() else { panic!("{page:?}") };
         assert_eq!((first.script.as_str(), first.stage), ("x=1\n", Stage::Plain));
         assert!(first.response.is_none());
@@ -262,7 +262,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                Page::parse("p", source.to_owned()).map(|_| ()),
+                DocPage::parse("p", source.to_owned()).map(|_| ()),
                 Err(why.to_owned()),
                 "{source}"
             );

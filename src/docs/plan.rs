@@ -1,7 +1,7 @@
 //! What a run over all pages would do to a deployment, told before it does it.
 
 use super::address::Address;
-use super::page::{Page, Step};
+use super::page::{DocPage, DocStep};
 use super::translate::{ORIGIN, Translation};
 use super::{PAGES, Source, compare};
 
@@ -12,7 +12,7 @@ pub const MARK_DIGITS: usize = 8;
 #[derive(Debug)]
 pub struct Plan {
     /// In order; those that need another server are not run.
-    pub pages: Vec<(&'static Source, Page)>,
+    pub pages: Vec<(&'static Source, DocPage)>,
     /// What is made in all.
     pub creations: Creations,
 }
@@ -34,7 +34,7 @@ impl Plan {
         let mut plan = Plan { pages: Vec::new(), creations: Creations::default() };
         for source in PAGES {
             let named = |why| format!("{}: {why}", source.path);
-            let page = Page::parse(source.name, source.text.to_owned()).map_err(named)?;
+            let page = DocPage::parse(source.name, source.text.to_owned()).map_err(named)?;
             for step in page.steps.iter().filter(|step| skipped(source, step).is_none()) {
                 plan.creations.add(&page, step).map_err(named)?;
             }
@@ -74,7 +74,7 @@ pub fn page_mark(mark: &str, number: usize) -> String {
 
 /// Why a step is not run, if it is not.
 #[must_use]
-pub fn skipped(source: &Source, step: &Step) -> Option<String> {
+pub fn skipped(source: &Source, step: &DocStep) -> Option<String> {
     if !source.arguments.is_empty() {
         return Some(format!("wants a server with {}", source.arguments.join(" ")));
     }
@@ -103,7 +103,7 @@ impl Creation {
 
 impl Creations {
     /// An example makes something if its response says so, what prepares one always.
-    fn add(&mut self, page: &Page, step: &Step) -> Result<(), String> {
+    fn add(&mut self, page: &DocPage, step: &DocStep) -> Result<(), String> {
         if let Some(response) = &step.response
             && !compare::makes(page.shown(response))
         {
@@ -153,7 +153,7 @@ fn repetitions(line: &str) -> Result<usize, String> {
 
 /// The error names a block that cannot be put in terms of a deployment: an example might address
 /// somebody whom it did not register.
-pub fn translate(translation: &mut Translation, step: &Step) -> Result<String, String> {
+pub fn translate(translation: &mut Translation, step: &DocStep) -> Result<String, String> {
     translation.script(&step.script).map_err(|why| format!("{}: {why}", step.title))
 }
 
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     fn creations(source: &str) -> Result<Creations, String> {
-        let page = Page::parse("p", source.replace("$O", ORIGIN)).unwrap();
+        let page = DocPage::parse("p", source.replace("$O", ORIGIN)).unwrap();
         let mut creations = Creations::default();
         page.steps.iter().try_for_each(|step| creations.add(&page, step)).map(|()| creations)
     }

@@ -1,12 +1,12 @@
 //! One run of a page, step by step.
 
-use super::page::Step;
-use super::shell::{Failure, Request, Run, Shell, Way};
+use super::page::DocStep;
+use super::shell::{CurlRequest, Run, ServerAddress, Shell, ShellFailure};
 use super::{address, translate};
 
 /// A shell in which the steps of a page run.
 #[derive(Debug)]
-pub struct Session {
+pub struct DocSession {
     shell: Shell,
 }
 
@@ -14,14 +14,14 @@ pub struct Session {
 #[derive(Debug)]
 pub struct Done {
     /// What curl sent for it, in order.
-    pub requests: Vec<Request>,
+    pub requests: Vec<CurlRequest>,
     /// `None` for what only prepares the reader's shell.
-    pub exchange: Option<Exchange>,
+    pub exchange: Option<RecordedExchange>,
 }
 
 /// What came of an example.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Exchange {
+pub struct RecordedExchange {
     /// Of the snapshot.
     pub name: String,
     /// What it is an example of: the heading, as in the page.
@@ -36,7 +36,7 @@ pub struct Exchange {
     pub response: String,
 }
 
-impl Exchange {
+impl RecordedExchange {
     /// From the status line; 0 where it has none.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -44,24 +44,24 @@ impl Exchange {
     }
 }
 
-impl Session {
+impl DocSession {
     /// With a server at this port of 127.0.0.1, which the commands know as `localhost:5000`.
-    pub fn local(port: u16) -> Result<Session, Failure> {
-        Shell::start(Way::Local(port)).map(|shell| Session { shell })
+    pub fn local(port: u16) -> Result<DocSession, ShellFailure> {
+        Shell::start(ServerAddress::Local(port)).map(|shell| DocSession { shell })
     }
 
     /// With the server that the commands name.
-    pub fn direct() -> Result<Session, Failure> {
-        Shell::start(Way::Direct).map(|shell| Session { shell })
+    pub fn direct() -> Result<DocSession, ShellFailure> {
+        Shell::start(ServerAddress::Direct).map(|shell| DocSession { shell })
     }
 
     /// Makes sure of the links that the script of `step` follows, as a server may have given others
     /// than a page shows: none may lead to somebody else. To be asked before it runs.
-    pub fn check_links(&mut self, step: &Step) -> Result<(), Failure> {
+    pub fn check_links(&mut self, step: &DocStep) -> Result<(), ShellFailure> {
         for name in translate::followed(&step.script) {
             let link = self.shell.run(&format!("printf %s \"${name}\""))?.output;
             if !address::leads_on(&link) {
-                return Err(Failure::Unfit(format!("the link leads elsewhere: {link}")));
+                return Err(ShellFailure::Unfit(format!("the link leads elsewhere: {link}")));
             }
         }
         Ok(())
@@ -74,23 +74,23 @@ impl Session {
     }
 
     /// Runs `script`, which is that of `step` or what became of it.
-    pub fn run(&mut self, step: &Step, script: &str) -> Result<Done, Failure> {
+    pub fn run(&mut self, step: &DocStep, script: &str) -> Result<Done, ShellFailure> {
         let Run { output, requests } = self.shell.run(script)?;
         let Some(response) = &step.response else {
             let refused = requests.iter().find(|request| request.status.is_none_or(|it| it >= 400));
             return match refused {
-                Some(Request { method, target, status, .. }) => {
+                Some(CurlRequest { method, target, status, .. }) => {
                     let status = status.map_or("nothing".to_owned(), |it| it.to_string());
-                    Err(Failure::Unfit(format!("{method} {target} was answered {status}")))
+                    Err(ShellFailure::Unfit(format!("{method} {target} was answered {status}")))
                 }
                 None => Ok(Done { requests, exchange: None }),
             };
         };
-        let [Request { method, target, .. }] = requests.as_slice() else {
+        let [CurlRequest { method, target, .. }] = requests.as_slice() else {
             let count = requests.len();
-            return Err(Failure::Unfit(format!("an example is one request, and not {count}")));
+            return Err(ShellFailure::Unfit(format!("an example is one request, and not {count}")));
         };
-        let exchange = Exchange {
+        let exchange = RecordedExchange {
             name: response.name.clone(),
             title: step.title.clone(),
             command: script.trim_end().to_owned(),
@@ -104,11 +104,11 @@ impl Session {
 
 /// A response as a page shows it: the lines of its head end in LF only, and if it has no content,
 /// neither does the page have an empty line. Interim responses before it do not count.
-fn as_text(output: &str) -> Result<String, Failure> {
+fn as_text(output: &str) -> Result<String, ShellFailure> {
     let mut rest = output;
     loop {
         let Some((head, body)) = rest.split_once("\r\n\r\n") else {
-            return Err(Failure::Unfit("the head of the response does not end".to_owned()));
+            return Err(ShellFailure::Unfit("the head of the response does not end".to_owned()));
         };
         if head.starts_with("HTTP/1.1 1") {
             rest = body;

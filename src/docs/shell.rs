@@ -50,7 +50,7 @@ const TIMED_OUT: u32 = 28;
 
 /// How curl gets to the server.
 #[derive(Debug, Clone, Copy)]
-pub enum Way {
+pub enum ServerAddress {
     /// `localhost:5000` is this port of 127.0.0.1, and nothing of the caller's environment counts.
     Local(u16),
     /// As the address says, through the caller's proxies and with the caller's certificates.
@@ -74,12 +74,12 @@ pub struct Run {
     /// What it printed.
     pub output: String,
     /// What curl sent for it, in order.
-    pub requests: Vec<Request>,
+    pub requests: Vec<CurlRequest>,
 }
 
 /// A request, as curl tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct CurlRequest {
     /// In capitals.
     pub method: String,
     /// The path and the query.
@@ -92,7 +92,7 @@ pub struct Request {
 
 /// Why a block, or a shell, came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub enum ShellFailure {
     /// The machine lacks something.
     Machine(String),
     /// curl says so.
@@ -115,45 +115,46 @@ pub enum Failure {
     Unfit(String),
 }
 
-impl Failure {
+impl ShellFailure {
     /// Whether nobody is there to answer, now or at the next request. What curl says of somebody
     /// who was there and did not answer well has one of the codes named here.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         const REACHED: [u32; 11] = [1, 8, 18, 22, 23, 52, 55, 56, 61, 63, 92];
         match self {
-            Failure::Curl { code, .. } => !REACHED.contains(code),
-            Failure::NoEnd | Failure::NoShell | Failure::Machine(_) => true,
-            Failure::Command { .. } | Failure::Unfit(_) => false,
+            ShellFailure::Curl { code, .. } => !REACHED.contains(code),
+            ShellFailure::NoEnd | ShellFailure::NoShell | ShellFailure::Machine(_) => true,
+            ShellFailure::Command { .. } | ShellFailure::Unfit(_) => false,
         }
     }
 
     /// Whether the shell, and with it what the page has kept, is of no more use.
     #[must_use]
     pub fn is_of_shell(&self) -> bool {
-        matches!(self, Failure::NoEnd | Failure::NoShell)
+        matches!(self, ShellFailure::NoEnd | ShellFailure::NoShell)
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ShellFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Machine(why) | Failure::Unfit(why) => f.write_str(why),
-            Failure::Curl { code, message } => write!(f, "curl: ({code}) {message}"),
-            Failure::Command { said } => {
+            ShellFailure::Machine(why) | ShellFailure::Unfit(why) => f.write_str(why),
+            ShellFailure::Curl { code, message } => write!(f, "curl: ({code}) {message}"),
+            ShellFailure::Command { said } => {
                 let last = said.lines().last().unwrap_or_default();
                 write!(f, "a command failed: {last}")
             }
-            Failure::NoEnd => write!(f, "no end after {} s", DEADLINE.as_secs()),
-            Failure::NoShell => f.write_str("bash has ended"),
+            ShellFailure::NoEnd => write!(f, "no end after {} s", DEADLINE.as_secs()),
+            ShellFailure::NoShell => f.write_str("bash has ended"),
         }
     }
 }
 
 impl Shell {
     /// A bash with a directory of its own.
-    pub fn start(way: Way) -> Result<Shell, Failure> {
-        let home = Home::new().map_err(|e| Failure::Machine(format!("a directory for it: {e}")))?;
+    pub fn start(way: ServerAddress) -> Result<Shell, ShellFailure> {
+        let home =
+            Home::new().map_err(|e| ShellFailure::Machine(format!("a directory for it: {e}")))?;
         // `verbose` shows on standard error what is really sent; `show-error` why nothing came.
         let mut curlrc = format!(
             "silent\nshow-error\nverbose\nhttp1.1\nmax-time = {REQUEST_SECONDS}\n\
@@ -164,10 +165,10 @@ impl Shell {
         curlrc.push_str("globoff\n");
         let mut network = Vec::new();
         match way {
-            Way::Local(port) => {
+            ServerAddress::Local(port) => {
                 let _ = writeln!(curlrc, "connect-to = \"localhost:5000:127.0.0.1:{port}\"");
             }
-            Way::Direct => {
+            ServerAddress::Direct => {
                 // The answer of a proxy is not the server's.
                 curlrc.push_str("suppress-connect-headers\n");
                 let variable = |name: &&'static str| Some((*name, env::var_os(name)?));
@@ -175,13 +176,15 @@ impl Shell {
             }
         }
         fs::write(home.0.join(".curlrc"), curlrc)
-            .map_err(|e| Failure::Machine(format!("a configuration for curl: {e}")))?;
+            .map_err(|e| ShellFailure::Machine(format!("a configuration for curl: {e}")))?;
         let mut bash = bash(&home, network).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Failure::Machine("bash is needed, and not there".to_owned()),
-            _ => Failure::Machine(format!("bash: {error}")),
+            io::ErrorKind::NotFound => {
+                ShellFailure::Machine("bash is needed, and not there".to_owned())
+            }
+            _ => ShellFailure::Machine(format!("bash: {error}")),
         })?;
         let (Some(input), Some(output)) = (bash.stdin.take(), bash.stdout.take()) else {
-            return Err(Failure::NoShell);
+            return Err(ShellFailure::NoShell);
         };
         let (sender, statuses) = channel();
         thread::spawn(move || {
@@ -195,20 +198,20 @@ impl Shell {
             "trap 'rm -rf -- \"$HOME\"' EXIT; ulimit -f {MAX_OUTPUT_KIB}; ulimit -v {MAX_MEMORY_KIB}"
         ))?;
         match shell.run("command -v curl") {
-            Err(Failure::Command { .. }) => {
-                Err(Failure::Machine("curl is needed, and not there".to_owned()))
+            Err(ShellFailure::Command { .. }) => {
+                Err(ShellFailure::Machine("curl is needed, and not there".to_owned()))
             }
             other => other.map(|_| shell),
         }
     }
 
     /// Runs a block.
-    pub fn run(&mut self, script: &str) -> Result<Run, Failure> {
+    pub fn run(&mut self, script: &str) -> Result<Run, ShellFailure> {
         self.answered = false;
         self.say(&format!("{{\n{script}\n}} >output 2>errors </dev/null\necho $?"))?;
         let status = self.statuses.recv_timeout(DEADLINE).map_err(|error| match error {
-            RecvTimeoutError::Timeout => Failure::NoEnd,
-            RecvTimeoutError::Disconnected => Failure::NoShell,
+            RecvTimeoutError::Timeout => ShellFailure::NoEnd,
+            RecvTimeoutError::Disconnected => ShellFailure::NoShell,
         });
         let trace = self.read("errors");
         let requests = requests(&trace);
@@ -219,11 +222,11 @@ impl Shell {
         let is_cut = |(code, _): &(u32, &str)| may_be_cut && *code == TIMED_OUT;
         let complaints = trace.lines().filter_map(complaint);
         if let Some((code, message)) = complaints.clone().find(|complaint| !is_cut(complaint)) {
-            return Err(Failure::Curl { code, message: message.to_owned() });
+            return Err(ShellFailure::Curl { code, message: message.to_owned() });
         }
         let was_cut = complaints.clone().next().is_some() && status == TIMED_OUT.to_string();
         if status != "0" && !was_cut {
-            return Err(Failure::Command { said: format!("{trace}\nexit status {status}") });
+            return Err(ShellFailure::Command { said: format!("{trace}\nexit status {status}") });
         }
         Ok(Run { output: self.read("output"), requests })
     }
@@ -234,8 +237,8 @@ impl Shell {
         self.answered
     }
 
-    fn say(&mut self, commands: &str) -> Result<(), Failure> {
-        writeln!(self.input, "{commands}").map_err(|_| Failure::NoShell)
+    fn say(&mut self, commands: &str) -> Result<(), ShellFailure> {
+        writeln!(self.input, "{commands}").map_err(|_| ShellFailure::NoShell)
     }
 
     fn read(&self, name: &str) -> String {
@@ -312,12 +315,12 @@ fn complaint(line: &str) -> Option<(u32, &str)> {
 }
 
 /// The requests that `curl --verbose` tells of, but for those that ask a proxy for a tunnel.
-fn requests(trace: &str) -> Vec<Request> {
-    let mut requests: Vec<Request> = Vec::new();
+fn requests(trace: &str) -> Vec<CurlRequest> {
+    let mut requests: Vec<CurlRequest> = Vec::new();
     for line in trace.lines() {
         if let Some((method, target)) = line.strip_prefix("> ").and_then(request_line) {
             let (method, target) = (method.to_owned(), target.to_owned());
-            requests.push(Request { method, target, status: None, location: None });
+            requests.push(CurlRequest { method, target, status: None, location: None });
         } else if let (Some(field), Some(request)) = (line.strip_prefix("< "), requests.last_mut())
         {
             if let Some(status) = status(field) {
@@ -353,7 +356,7 @@ mod tests {
                      > POST /register HTTP/1.1\n> Host: chat\n< HTTP/1.1 100 Continue\n\
                      < HTTP/1.1 201 Created\n< location: /api/users/7\n\
                      > GET /api/users/me HTTP/1.1\n";
-        let request = |method: &str, target: &str, status, location: Option<&str>| Request {
+        let request = |method: &str, target: &str, status, location: Option<&str>| CurlRequest {
             method: method.to_owned(),
             target: target.to_owned(),
             status,
@@ -374,18 +377,18 @@ mod tests {
 
     #[test]
     fn a_block_that_fails_says_how() {
-        let mut shell = Shell::start(Way::Local(1)).unwrap();
+        let mut shell = Shell::start(ServerAddress::Local(1)).unwrap();
         let home = shell.home.0.clone();
         let failed = shell.run("curl -i http://localhost:5000/ | cat").unwrap_err();
-        assert!(matches!(failed, Failure::Curl { code: 7, .. }), "{failed}");
+        assert!(matches!(failed, ShellFailure::Curl { code: 7, .. }), "{failed}");
         assert!(failed.is_unreachable());
         let failed = shell.run("echo because >&2; false").unwrap_err();
-        assert!(matches!(&failed, Failure::Command { said } if said.starts_with("because")));
+        assert!(matches!(&failed, ShellFailure::Command { said } if said.starts_with("because")));
         assert!(!failed.is_unreachable());
         assert_eq!(shell.run("KEPT=x").unwrap().output, "");
         assert_eq!(shell.run("echo $KEPT").unwrap().output, "x\n");
-        assert_eq!(shell.run("fi").unwrap_err(), Failure::NoShell);
-        assert_eq!(shell.run("true").unwrap_err(), Failure::NoShell);
+        assert_eq!(shell.run("fi").unwrap_err(), ShellFailure::NoShell);
+        assert_eq!(shell.run("true").unwrap_err(), ShellFailure::NoShell);
         drop(shell);
         assert!(!home.exists());
     }
@@ -401,26 +404,27 @@ mod tests {
 
     #[test]
     fn nobody_fills_the_disk() {
-        let mut shell = Shell::start(Way::Direct).unwrap();
+        let mut shell = Shell::start(ServerAddress::Direct).unwrap();
         let failed = shell.run("head -c 20000000 /dev/zero").unwrap_err();
-        assert!(matches!(failed, Failure::Command { .. }), "{failed}");
+        assert!(matches!(failed, ShellFailure::Command { .. }), "{failed}");
     }
 
     #[test]
     fn nobody_fills_the_memory() {
         // One ends a program, the other bash itself.
-        let failed = |script: &str| Shell::start(Way::Direct).unwrap().run(script).unwrap_err();
+        let failed =
+            |script: &str| Shell::start(ServerAddress::Direct).unwrap().run(script).unwrap_err();
         let line = "head -c 1000000000 /dev/zero | tr '\\0' a";
         let program = failed(&format!("{line} | cut -d x -f 4 >/dev/null"));
-        assert!(matches!(program, Failure::Command { .. }), "{program}");
+        assert!(matches!(program, ShellFailure::Command { .. }), "{program}");
         let bash = failed(&format!("X=$({line})"));
-        assert_eq!(bash, Failure::NoShell);
+        assert_eq!(bash, ShellFailure::NoShell);
     }
 
     #[test]
     fn an_address_is_one_address() {
-        let mut shell = Shell::start(Way::Local(1)).unwrap();
+        let mut shell = Shell::start(ServerAddress::Local(1)).unwrap();
         let failed = shell.run("curl 'http://localhost:5000/{a'").unwrap_err();
-        assert!(matches!(failed, Failure::Curl { code: 7, .. }), "{failed}");
+        assert!(matches!(failed, ShellFailure::Curl { code: 7, .. }), "{failed}");
     }
 }

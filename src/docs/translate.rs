@@ -13,8 +13,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::address::Address;
-use super::shell::Request;
-use crate::model::{Epoch, MAX_ID, Username};
+use super::shell::CurlRequest;
+use crate::model::{MAX_ID, StoreId, Username};
 use ids::Ids;
 
 /// The deployment that the pages are written for.
@@ -238,7 +238,7 @@ impl Translation {
 
     /// Takes note of what a request made, which the page says it makes if it says `documented`.
     /// The id that a fresh store gives out is taken even if this deployment made nothing.
-    pub fn learn(&mut self, request: &Request, documented: Option<&str>) -> Result<(), String> {
+    pub fn learn(&mut self, request: &CurlRequest, documented: Option<&str>) -> Result<(), String> {
         let made = request.location.as_deref().filter(|_| request.status == Some(201));
         let made = made.map(|location| self.address.relative(location));
         let resource = |location: &str| {
@@ -285,7 +285,7 @@ impl Translation {
     pub fn learn_epoch(&mut self, documented: &str, actual: &str) {
         let epoch = |links: &str| {
             let digits = links.split_once("epoch=")?.1.get(..16)?;
-            Epoch::parse(digits).map(|epoch| epoch.to_string())
+            StoreId::parse(digits).map(|epoch| epoch.to_string())
         };
         if self.epoch.is_none() {
             self.epoch = epoch(documented).zip(epoch(actual));

@@ -55,7 +55,7 @@ pub(super) enum Afterwards {
 
 /// A look at the listening socket from elsewhere.
 #[derive(Clone)]
-pub(super) struct Door {
+pub(super) struct ListenState {
     listener: Arc<TcpListener>,
     accepting: Arc<AtomicI32>,
 }
@@ -77,8 +77,8 @@ impl Acceptor {
         self.waker.clone()
     }
 
-    pub(super) fn door(&self) -> Door {
-        Door { listener: Arc::clone(&self.listener), accepting: Arc::clone(&self.accepting) }
+    pub(super) fn door(&self) -> ListenState {
+        ListenState { listener: Arc::clone(&self.listener), accepting: Arc::clone(&self.accepting) }
     }
 
     /// Accepts connections anew, where nobody does any more. What comes on those there are is still
@@ -170,7 +170,7 @@ fn is_ready(listener: &TcpListener) -> bool {
     poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready == 1)
 }
 
-impl Door {
+impl ListenState {
     /// Whether somebody accepts. The accept thread has a descriptor of the listening socket to
     /// itself, which is closed when the thread ends, however it does.
     pub(super) fn is_attended(&self) -> bool {
@@ -205,7 +205,7 @@ mod tests {
         drop(waiting);
 
         // Its end of it closes, as when the thread ends.
-        let elsewhere = Door { accepting: Arc::new(AtomicI32::new(0)), ..door.clone() };
+        let elsewhere = ListenState { accepting: Arc::new(AtomicI32::new(0)), ..door.clone() };
         assert!(!elsewhere.is_attended());
         acceptor.accepting = elsewhere.accepting;
         acceptor.renew(0).unwrap();

@@ -55,7 +55,7 @@ impl From<PathBuf> for Destination {
 }
 
 /// An answer.
-pub(super) struct Entry {
+pub(super) struct AccessRecord {
     pub(super) time: Timestamp,
     pub(super) id: RequestId,
     pub(super) client: IpAddr,
@@ -69,7 +69,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct AccessLine<'a> {
     time: Timestamp,
     id: &'a str,
     client: IpAddr,
@@ -84,7 +84,7 @@ struct Line<'a> {
 /// The loop's end of it.
 pub(super) struct AccessLog {
     /// `None` when it is being closed.
-    entries: Option<SyncSender<Entry>>,
+    entries: Option<SyncSender<AccessRecord>>,
     closed: Receiver<()>,
     losses: Losses,
 }
@@ -112,7 +112,7 @@ impl AccessLog {
     }
 
     /// Takes a line, or drops it: nobody waits for the log.
-    pub(super) fn record(&self, entry: Entry) {
+    pub(super) fn record(&self, entry: AccessRecord) {
         if self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_err()) {
             self.losses.dropped.inc();
         }
@@ -170,7 +170,7 @@ impl Target {
     }
 
     /// Writes until nobody sends any more.
-    fn write_all(mut self, queue: &Receiver<Entry>) {
+    fn write_all(mut self, queue: &Receiver<AccessRecord>) {
         loop {
             let entry = queue.try_recv().or_else(|_| {
                 // Nothing is left for the moment: what there is can be read now.
@@ -193,7 +193,7 @@ impl Target {
         }
     }
 
-    fn write(&mut self, entry: &Entry) {
+    fn write(&mut self, entry: &AccessRecord) {
         let Some(file) = &mut self.file else {
             self.losses.dropped.inc();
             return;
@@ -295,9 +295,9 @@ impl LogFile {
         self.identity == (there.dev(), there.ino())
     }
 
-    fn write(&mut self, entry: &Entry) -> io::Result<()> {
+    fn write(&mut self, entry: &AccessRecord) -> io::Result<()> {
         let id = entry.id.to_string();
-        let line = Line {
+        let line = AccessLine {
             time: entry.time,
             id: &id,
             client: entry.client,

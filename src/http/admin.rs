@@ -20,13 +20,13 @@ use super::acceptor::{Acceptor, Arrival};
 use super::connections::Connections;
 use super::content::MAX_DROPPED_BYTES;
 use super::deadlines::Deadlines;
-use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
+use super::loop_message::{self, LoopMessage, Sender};
 use super::metrics::Metrics;
-use super::pulse::Pulse;
 use super::reaper::Reaper;
+use super::self_probe::SelfProbe;
 use super::socket::listen;
-use super::warden::Warden;
+use super::watchdog::Watchdog;
 use backup::Backups;
 
 /// After how long an idle connection ends: longer than figures are usually asked for again.
@@ -42,11 +42,11 @@ pub(super) struct Admin {
 }
 
 /// What answers.
-struct Desk {
+struct AdminLoop {
     acceptor: Acceptor,
     connections: Connections,
-    pulse: Pulse,
-    events: Receiver<Event>,
+    pulse: SelfProbe,
+    events: Receiver<LoopMessage>,
     metrics: Arc<Metrics>,
     backups: Backups,
     /// Connections to which a backup is on its way. What else they ask is not heard.
@@ -54,7 +54,7 @@ struct Desk {
 }
 
 /// How a request is answered.
-enum Answer {
+enum AdminReply {
     Now(Response<io::Cursor<Vec<u8>>>),
     Backup,
 }
@@ -73,16 +73,16 @@ impl Admin {
     /// Answers until the process ends. `server` is who has the store.
     pub(super) fn start(self, metrics: Arc<Metrics>, server: Sender) -> io::Result<()> {
         let Admin { acceptor, local_addr } = self;
-        let (sender, events) = events::channel(acceptor.waker());
+        let (sender, events) = loop_message::channel(acceptor.waker());
         let connections = Connections { local_port: local_addr.port() };
         let reaper = Reaper::new(connections, IDLE_TIMEOUT, None);
         let deadlines = Deadlines::new(connections);
         let backups = Backups::start(server, sender.clone(), deadlines.clone(), connections)?;
         let watched = vec![deadlines];
-        let warden = Warden::new(watched, reaper, acceptor.door(), sender, Box::new(()));
-        let pulse = Pulse::start(local_addr, warden)?;
+        let warden = Watchdog::new(watched, reaper, acceptor.door(), sender, Box::new(()));
+        let pulse = SelfProbe::start(local_addr, warden)?;
         let busy = HashSet::new();
-        let mut desk = Desk { acceptor, connections, pulse, events, metrics, backups, busy };
+        let mut desk = AdminLoop { acceptor, connections, pulse, events, metrics, backups, busy };
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
             loop {
                 desk.turn();
@@ -92,7 +92,7 @@ impl Admin {
     }
 }
 
-impl Desk {
+impl AdminLoop {
     fn turn(&mut self) {
         let mut arrival = self.acceptor.wait();
         while let Some(arrived) = arrival {
@@ -107,18 +107,18 @@ impl Desk {
         }
         while let Ok(event) = self.events.try_recv() {
             match event {
-                Event::Swept(sweep) => {
+                LoopMessage::Swept(sweep) => {
                     let idle = sweep.overdue.iter().map(|(descriptor, _)| descriptor);
                     for descriptor in idle.filter(|it| !self.busy.contains(&it.peer)) {
                         descriptor.shut_down();
                     }
                 }
-                Event::Unattended { shed } => {
+                LoopMessage::Unattended { shed } => {
                     if let Err(error) = self.acceptor.renew(shed) {
                         log::warn!("still cannot accept the operator's connections: {error}");
                     }
                 }
-                Event::Ended(lane) => {
+                LoopMessage::Ended(lane) => {
                     self.busy.remove(&lane.peer);
                 }
                 _ => {}
@@ -141,8 +141,8 @@ impl Desk {
             return;
         }
         let response = match self.answer(&exchange) {
-            Answer::Now(response) => response,
-            Answer::Backup => match self.backups.slot() {
+            AdminReply::Now(response) => response,
+            AdminReply::Backup => match self.backups.slot() {
                 Some(slot) => {
                     self.busy.insert(peer);
                     slot.send(exchange);
@@ -167,21 +167,25 @@ impl Desk {
         }
     }
 
-    fn answer(&self, exchange: &Exchange) -> Answer {
+    fn answer(&self, exchange: &Exchange) -> AdminReply {
         let request = &exchange.request;
         let path = request.url().split('?').next().unwrap_or_default();
         let (status, content_type, body) = match path {
             "/healthz" | "/readyz" | "/metrics" | "/backup"
                 if !matches!(request.method(), Method::Get | Method::Head) =>
             {
-                return Answer::Now(with(plain(405, "only GET and HEAD\n"), "Allow", "GET, HEAD"));
+                return AdminReply::Now(with(
+                    plain(405, "only GET and HEAD\n"),
+                    "Allow",
+                    "GET, HEAD",
+                ));
             }
             // A page that a browser was led to under a name of its own could read all of it.
             "/backup" if !is_plainly_addressed(exchange) => {
                 let why = "ask for it by an IP address or as localhost\n";
-                return Answer::Now(plain(403, why));
+                return AdminReply::Now(plain(403, why));
             }
-            "/backup" if *request.method() == Method::Get => return Answer::Backup,
+            "/backup" if *request.method() == Method::Get => return AdminReply::Backup,
             "/backup" => (200, backup::CONTENT_TYPE, String::new()),
             "/healthz" | "/readyz" if !self.metrics.is_alive() => state(503, "silent"),
             "/readyz" if !self.metrics.is_writable() => state(507, "full"),
@@ -189,11 +193,11 @@ impl Desk {
             "/metrics" => (200, OPEN_METRICS, self.metrics.text()),
             _ => {
                 let known = "there are /healthz, /readyz, /metrics and /backup\n";
-                return Answer::Now(plain(404, known));
+                return AdminReply::Now(plain(404, known));
             }
         };
         let response = Response::from_string(body).with_status_code(status);
-        Answer::Now(with(response, "Content-Type", content_type))
+        AdminReply::Now(with(response, "Content-Type", content_type))
     }
 }
 

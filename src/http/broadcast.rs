@@ -15,11 +15,11 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
-use super::audience::Audience;
 use super::connections::Connections;
-use super::events::{self, Event};
 use super::exchange::Exchange;
-use super::listener::Chunk;
+use super::loop_message::{self, LoopMessage};
+use super::subscriber::Chunk;
+use super::subscribers::Subscribers;
 use crate::model::UserId;
 
 /// In bytes: with so much news on the way to this thread no more is sent to it.
@@ -35,14 +35,14 @@ const BELL: u64 = u64::MAX;
 pub(super) type StreamId = u64;
 
 /// What the loop has to say.
-pub(super) enum Command<E = Exchange> {
+pub(super) enum StreamCommand<E = Exchange> {
     /// A stream begins. It is not told any news before its last page.
-    Open(Box<Opening<E>>),
+    Open(Box<StreamOpening<E>>),
     /// Events of the past, which are [told](Told::Ready) to be out. Behind the last page come the
     /// news.
     Page { id: StreamId, page: Option<Arc<Chunk>>, is_last: bool },
     /// Something has happened.
-    Publish(Vec<Segment>),
+    Publish(Vec<StreamSegment>),
     /// Something is so, which these are told however far they are.
     Tell { ids: Vec<StreamId>, chunk: Arc<Chunk> },
     /// A stream is to end.
@@ -50,7 +50,7 @@ pub(super) enum Command<E = Exchange> {
 }
 
 /// A stream that begins.
-pub(super) struct Opening<E> {
+pub(super) struct StreamOpening<E> {
     pub(super) id: StreamId,
     /// Kept until the end: as long as it is not answered the connection is its own.
     pub(super) exchange: E,
@@ -65,32 +65,32 @@ pub(super) struct Opening<E> {
 }
 
 /// News for the same listeners.
-pub(super) struct Segment {
+pub(super) struct StreamSegment {
     /// `None` for all.
     pub(super) to: Option<[UserId; 2]>,
     pub(super) chunk: Arc<Chunk>,
 }
 
 /// What the loop is told.
-pub(super) enum Told<E = Exchange> {
+pub(super) enum StreamMessage<E = Exchange> {
     /// A page is out.
     Ready(StreamId),
     /// A stream has ended, and so has its connection.
-    Ended(Ended<E>),
+    Ended(EndedStream<E>),
 }
 
 /// A stream that has ended.
-pub(super) struct Ended<E> {
+pub(super) struct EndedStream<E> {
     pub(super) id: StreamId,
     pub(super) exchange: E,
     /// Bytes that were sent.
     pub(super) sent: u64,
-    pub(super) why: End,
+    pub(super) why: StreamEnd,
 }
 
 /// Why a stream has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum StreamEnd {
     /// The loop wanted it.
     Asked,
     /// Its token has expired.
@@ -107,7 +107,7 @@ pub(super) enum End {
 
 /// The loop's hold on the thread.
 pub(super) struct Broadcaster {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<StreamCommand>,
     bell: Arc<OwnedFd>,
     /// Bytes of news that the thread has not taken.
     backlog: Arc<AtomicUsize>,
@@ -118,12 +118,12 @@ pub(super) struct Broadcaster {
 impl Broadcaster {
     pub(super) fn start(
         connections: Connections,
-        events: events::Sender,
+        events: loop_message::Sender,
     ) -> io::Result<Broadcaster> {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let held = Arc::<AtomicUsize>::default();
         let find = move |peers: &HashSet<SocketAddr>| connections.find_all(peers);
-        let audience = Audience::new(find, &held, Instant::now())?;
+        let audience = Subscribers::new(find, &held, Instant::now())?;
         let bell_data = EventData::new_u64(BELL);
         epoll::add(audience.epoll(), &*bell, bell_data, EventFlags::IN)?;
         let (commands, receiver) = mpsc::channel();
@@ -136,7 +136,7 @@ impl Broadcaster {
     }
 
     /// Says something that is heard when the [bell rings](Broadcaster::ring).
-    pub(super) fn send(&self, command: Command) {
+    pub(super) fn send(&self, command: StreamCommand) {
         self.backlog.fetch_add(command.news_bytes(), Ordering::Relaxed);
         // Nobody is there any more if it has panicked; then nobody listens, either.
         let _ = self.commands.send(command);
@@ -168,23 +168,25 @@ impl Broadcaster {
     }
 }
 
-impl<E> Command<E> {
+impl<E> StreamCommand<E> {
     fn news_bytes(&self) -> usize {
         match self {
-            Command::Publish(segments) => segments.iter().map(|segment| segment.chunk.len()).sum(),
-            Command::Tell { chunk, .. } => chunk.len(),
-            Command::Open(_) | Command::Page { .. } | Command::End(_) => 0,
+            StreamCommand::Publish(segments) => {
+                segments.iter().map(|segment| segment.chunk.len()).sum()
+            }
+            StreamCommand::Tell { chunk, .. } => chunk.len(),
+            StreamCommand::Open(_) | StreamCommand::Page { .. } | StreamCommand::End(_) => 0,
         }
     }
 }
 
 /// Tells all that listen what the loop has to say, until that has ended.
 fn run(
-    mut audience: Audience<Exchange>,
-    commands: &Receiver<Command>,
+    mut audience: Subscribers<Exchange>,
+    commands: &Receiver<StreamCommand>,
     bell: &OwnedFd,
     backlog: &AtomicUsize,
-    events: &events::Sender,
+    events: &loop_message::Sender,
 ) {
     let mut ready = Vec::with_capacity(MAX_READY);
     loop {
@@ -217,6 +219,6 @@ fn run(
         audience.flush(now);
         audience.sweep(now);
         backlog.fetch_sub(news_bytes, Ordering::Relaxed);
-        audience.told().for_each(|told| events.send(Event::Stream(told)));
+        audience.told().for_each(|told| events.send(LoopMessage::Stream(told)));
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::connections::is_at_end;
-use super::exchange::{Content, Exchange, Framing};
+use super::exchange::{Exchange, Framing, RequestBody};
 use crate::api::MAX_BODY_BYTES;
 
 /// How long a client may take to send a body.
@@ -29,7 +29,7 @@ pub(super) const MAX_CHUNKED_BYTES: u64 = 2 * MAX_DISCARDED_BYTES;
 pub(super) fn read(exchange: &mut Exchange, expects_continue: bool, socket: Option<&OwnedFd>) {
     let declared = exchange.request.body_length().map(|length| length as u64);
     if is_left_unread(declared, expects_continue) {
-        exchange.content = Content::TooLarge;
+        exchange.content = RequestBody::TooLarge;
         exchange.close = true;
         exchange.unread = declared.unwrap_or(0);
         return;
@@ -62,11 +62,11 @@ pub(super) fn read(exchange: &mut Exchange, expects_continue: bool, socket: Opti
         exchange.framing = Framing::Buffered;
     }
     exchange.content = if total > MAX_BODY_BYTES as u64 {
-        Content::TooLarge
+        RequestBody::TooLarge
     } else if complete {
-        Content::Bytes(body)
+        RequestBody::Bytes(body)
     } else {
-        Content::Broken
+        RequestBody::Broken
     };
 }
 
@@ -81,8 +81,8 @@ fn is_left_unread(declared: Option<u64>, expects_continue: bool) -> bool {
 pub(super) fn take_buffered(exchange: &mut Exchange) {
     let mut body = Vec::with_capacity(exchange.request.body_length().unwrap_or(0));
     exchange.content = match exchange.request.as_reader().read_to_end(&mut body) {
-        Ok(_) => Content::Bytes(body),
-        Err(_) => Content::Broken,
+        Ok(_) => RequestBody::Bytes(body),
+        Err(_) => RequestBody::Broken,
     };
 }
 

@@ -23,14 +23,14 @@ pub(super) struct Deadlines {
 #[derive(Default)]
 struct Watched {
     next: u64,
-    jobs: HashMap<u64, Job>,
+    jobs: HashMap<u64, WatchedJob>,
     /// Those of them too that are being looked at.
     under_way: HashSet<u64>,
     /// When haste was last needed, and what limit there is then.
     hurried: Option<(Instant, Duration)>,
 }
 
-struct Job {
+struct WatchedJob {
     peer: SocketAddr,
     /// The thread that does it.
     thread: Pid,
@@ -69,9 +69,10 @@ impl Deadlines {
             _ => limit,
         };
         let (begun, thread) = (Instant::now(), gettid());
-        watched
-            .jobs
-            .insert(id, Job { peer, thread, begun, limit, ceiling: None, overdue_since: None });
+        watched.jobs.insert(
+            id,
+            WatchedJob { peer, thread, begun, limit, ceiling: None, overdue_since: None },
+        );
         watched.under_way.insert(id);
         Guard { deadlines: self.clone(), id }
     }
@@ -95,7 +96,7 @@ impl Deadlines {
     /// Shuts the connections of overdue jobs down.
     pub(super) fn enforce(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let overdue: Vec<(u64, Job)> = watched
+        let overdue: Vec<(u64, WatchedJob)> = watched
             .jobs
             .extract_if(|_, job| job.begun.elapsed() >= job.limit || job.is_flooded())
             .collect();
@@ -121,14 +122,14 @@ impl Deadlines {
     }
 
     /// Ends the connection on which a job waits, if it is known which.
-    fn end(&self, job: &Job) -> bool {
+    fn end(&self, job: &WatchedJob) -> bool {
         self.connections.sever(job.peer).is_ok()
             || Process::waits_on(job.thread)
                 .is_some_and(|fd| self.connections.sever_descriptor(fd, job.peer))
     }
 }
 
-impl Job {
+impl WatchedJob {
     fn is_flooded(&self) -> bool {
         self.ceiling.as_ref().is_some_and(|(fd, ceiling)| received(fd) > *ceiling)
     }

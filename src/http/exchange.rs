@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tiny_http::{Header, Method};
 
-use super::lanes::LaneId;
+use super::in_flight::PipelineId;
 use crate::api::client::Proxies;
 use crate::api::{Body, Request, Trace};
 
@@ -15,7 +15,7 @@ pub(super) struct Exchange {
     pub(super) request: tiny_http::Request,
     pub(super) framing: Framing,
     pub(super) persistence: Persistence,
-    pub(super) content: Content,
+    pub(super) content: RequestBody,
     /// Whether the connection must end with the reply, because it is not certain where the next
     /// request would begin.
     pub(super) close: bool,
@@ -33,7 +33,7 @@ pub(super) struct Exchange {
 
 /// The body of a request, as far as it was read.
 #[derive(Debug, Default)]
-pub(super) enum Content {
+pub(super) enum RequestBody {
     #[default]
     Empty,
     Bytes(Vec<u8>),
@@ -41,10 +41,10 @@ pub(super) enum Content {
     Broken,
 }
 
-impl Content {
+impl RequestBody {
     /// The memory it takes, in bytes.
     pub(super) fn len(&self) -> usize {
-        if let Content::Bytes(bytes) = self { bytes.len() } else { 0 }
+        if let RequestBody::Bytes(bytes) = self { bytes.len() } else { 0 }
     }
 }
 
@@ -95,7 +95,7 @@ impl Exchange {
             request,
             framing,
             persistence,
-            content: Content::Empty,
+            content: RequestBody::Empty,
             close,
             unread: 0,
             begun: Instant::now(),
@@ -106,8 +106,8 @@ impl Exchange {
     }
 
     /// The lane that it holds until it is answered.
-    pub(super) fn lane(&self) -> LaneId {
-        LaneId { peer: self.peer(), number: self.lane }
+    pub(super) fn lane(&self) -> PipelineId {
+        PipelineId { peer: self.peer(), number: self.lane }
     }
 
     /// Which connection: its peer's address. Only TCP is listened on, where it is always known.
@@ -125,10 +125,10 @@ impl Exchange {
         let target = origin_form(self.request.url());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let body = match &self.content {
-            Content::Empty => Body::Bytes(&[]),
-            Content::Bytes(bytes) => Body::Bytes(bytes),
-            Content::TooLarge => Body::TooLarge,
-            Content::Broken => Body::Broken,
+            RequestBody::Empty => Body::Bytes(&[]),
+            RequestBody::Bytes(bytes) => Body::Bytes(bytes),
+            RequestBody::TooLarge => Body::TooLarge,
+            RequestBody::Broken => Body::Broken,
         };
         let mut request = Request {
             method: self.request.method().as_str(),

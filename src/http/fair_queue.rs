@@ -70,11 +70,11 @@ mod tests {
     const CAPACITY: usize = 8;
 
     /// Items know whose they are, and how many of theirs came before.
-    type Queue = FairQueue<u8, (u8, usize)>;
+    type FairShare = FairQueue<u8, (u8, usize)>;
 
     #[test]
     fn who_fills_it_keeps_nobody_out() {
-        let mut queue = Queue::new();
+        let mut queue = FairShare::new();
         for n in 0..CAPACITY {
             queue.push(0, (0, n));
         }
@@ -92,7 +92,7 @@ mod tests {
     proptest! {
         #[test]
         fn each_has_a_share(ops in prop::collection::vec((any::<bool>(), 0..12_u8), 1..400)) {
-            let mut queue = Queue::new();
+            let mut queue = FairShare::new();
             let mut model: Vec<(u8, usize)> = Vec::new();
             let mut count = 0;
             let held = |model: &[(u8, usize)], key| model.iter().filter(|it| it.0 == key).count();

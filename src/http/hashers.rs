@@ -8,9 +8,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::events::{Event, Sender};
 use super::exchange::Exchange;
 use super::fair_queue::FairQueue;
+use super::loop_message::{LoopMessage, Sender};
 use super::pool::{Depth, Pool, Priority};
 use crate::api::client::Network;
 use crate::api::{Job, Resume};
@@ -57,7 +57,7 @@ impl Hashers {
             if let Some((exchange, job)) = next {
                 let done = catch_unwind(AssertUnwindSafe(job.work));
                 let resume = done.unwrap_or_else(|_| Box::new(|_| Err(Problem::internal().into())));
-                events.send(Event::Done(exchange, resume));
+                events.send(LoopMessage::Done(exchange, resume));
             }
         });
         None

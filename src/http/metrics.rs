@@ -16,11 +16,11 @@ use prometheus_client::registry::Registry;
 
 use super::access_log::Losses;
 use super::figure::{SECONDS, add};
+use super::loop_timings::LoopTimings;
 use super::pool::Depth;
 use super::process::Process;
-use super::rhythm::Rhythm;
 use crate::api::routes::Route;
-use crate::store::Counters;
+use crate::store::IdAllocator;
 
 /// The route of requests that match none: their paths are their clients' own words.
 const NO_ROUTE: &str = "none";
@@ -33,7 +33,7 @@ pub(super) struct Metrics {
     requests: Family<Labels, Counter>,
     latency: Family<Labels, Histogram>,
     pub(super) logins_throttled: Counter,
-    pub(super) rhythm: Rhythm,
+    pub(super) rhythm: LoopTimings,
     unread_bytes: Gauge,
     in_flight: Gauge,
     parked: Gauge,
@@ -53,21 +53,21 @@ pub(super) struct Metrics {
     resident_bytes: Gauge,
     threads: Gauge,
     descriptors: Gauge,
-    health: Health,
+    health: HealthState,
 }
 
 /// Whether the server lives, and whether it takes writes.
-struct Health {
+struct HealthState {
     begun: Instant,
     /// When it last answered itself, in milliseconds since it began.
     answered: AtomicU64,
     writable: AtomicBool,
 }
 
-impl Health {
-    fn new() -> Health {
+impl HealthState {
+    fn new() -> HealthState {
         let (answered, writable) = (AtomicU64::new(0), AtomicBool::new(true));
-        Health { begun: Instant::now(), answered, writable }
+        HealthState { begun: Instant::now(), answered, writable }
     }
 }
 
@@ -93,7 +93,7 @@ impl Metrics {
                 "Logins refused because of too many before them",
                 Counter::default(),
             ),
-            rhythm: Rhythm::new(all),
+            rhythm: LoopTimings::new(all),
             unread_bytes: add(
                 all,
                 "unread_bytes",
@@ -163,7 +163,7 @@ impl Metrics {
                 Gauge::default(),
             ),
             depths: Mutex::default(),
-            health: Health::new(),
+            health: HealthState::new(),
             registry,
         }
     }
@@ -206,7 +206,7 @@ impl Metrics {
     }
 
     /// What the store holds.
-    pub(super) fn count(&self, counters: Counters, bytes: u64) {
+    pub(super) fn count(&self, counters: IdAllocator, bytes: u64) {
         self.accounts.set(signed(counters.next_user - 1));
         self.events.set(signed(counters.next_event));
         self.store_bytes.set(signed(bytes));
@@ -329,7 +329,7 @@ mod tests {
             tally.count(route, status, Duration::from_micros(300));
         }
         metrics.refuse("bodies");
-        metrics.count(Counters { next_user: 3, next_event: 9 }, 70);
+        metrics.count(IdAllocator { next_user: 3, next_event: 9 }, 70);
         let text = metrics.text();
         for line in [
             "veche_requests_total{method=\"POST\",route=\"/login\",status=\"429\"} 1",

@@ -33,36 +33,36 @@
 mod acceptor;
 mod access_log;
 mod admin;
-mod audience;
 mod broadcast;
 mod connections;
 mod content;
 mod deadlines;
-mod events;
 mod exchange;
 mod fair_queue;
 mod figure;
 mod hashers;
-mod lanes;
-mod listener;
-mod lookout;
+mod in_flight;
+mod inspector;
+mod loop_message;
+mod loop_timings;
 mod metrics;
 mod parking;
 mod pool;
 mod process;
-pub mod pulse;
 mod reaper;
 mod reply;
 mod request_id;
-mod rhythm;
+pub mod self_probe;
 mod socket;
-mod spending;
 mod streams;
+mod subscriber;
+mod subscribers;
 mod tcp_info;
 mod turn;
+mod turn_shares;
 mod unsent;
 mod waker;
-mod warden;
+mod watchdog;
 
 use std::fmt;
 use std::io;
@@ -86,14 +86,14 @@ pub struct Server {
     acceptor: Acceptor,
     local_addr: SocketAddr,
     admin: Option<Admin>,
-    settings: Settings,
+    settings: ServerSettings,
     keeper: Box<dyn Keeper>,
     stopping: Arc<AtomicBool>,
 }
 
 /// What the operator decides about the server.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ServerSettings {
     /// After how long a connection ends on which nothing was answered and nothing is in flight.
     /// A client that takes as long to send a request's head is cut off too.
     pub idle_timeout: Duration,
@@ -103,9 +103,9 @@ pub struct Settings {
     pub access_log: Option<Destination>,
 }
 
-impl Default for Settings {
+impl Default for ServerSettings {
     fn default() -> Self {
-        Settings { idle_timeout: Duration::from_mins(1), admin: None, access_log: None }
+        ServerSettings { idle_timeout: Duration::from_mins(1), admin: None, access_log: None }
     }
 }
 
@@ -180,7 +180,7 @@ impl std::error::Error for ServeError {
 impl Server {
     /// Listens on an address; port 0 lets the system choose one. Connections are accepted from
     /// here on, and answered once [`Server::run`] is called.
-    pub fn bind(addr: SocketAddr, settings: Settings) -> Result<Server, ServeError> {
+    pub fn bind(addr: SocketAddr, settings: ServerSettings) -> Result<Server, ServeError> {
         let failed = |error| ServeError::Listen(addr, error);
         let acceptor = listen(addr).and_then(Acceptor::start).map_err(failed)?;
         let local_addr = acceptor.local_addr().map_err(failed)?;

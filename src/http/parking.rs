@@ -60,11 +60,11 @@ pub(super) struct Parked<E> {
     pub(super) farewell: bool,
     peer: SocketAddr,
     deadline: Instant,
-    state: State,
+    state: ParkedState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ParkedState {
     Waiting,
     /// In the queue, because there may be something for it.
     Woken,
@@ -82,7 +82,7 @@ pub(super) enum Due<E> {
 
 /// Why a request cannot wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
+pub(super) enum ParkingFull {
     /// There are [`MAX_PARKED_PER_USER`] of its user.
     ForUser,
     /// There are as many as there may be.
@@ -145,18 +145,18 @@ impl<E> Parking<E> {
         exchange: E,
         wait: Wait,
         now: Instant,
-    ) -> Result<(), (E, Full)> {
+    ) -> Result<(), (E, ParkingFull)> {
         if self.by_user.get(&wait.user).is_some_and(|count| *count >= MAX_PARKED_PER_USER) {
-            return Err((exchange, Full::ForUser));
+            return Err((exchange, ParkingFull::ForUser));
         }
         if self.parked.len() >= self.max || self.free_descriptors() < DESCRIPTORS {
-            return Err((exchange, Full::ForAll));
+            return Err((exchange, ParkingFull::ForAll));
         }
         let ticket = self.next;
         self.next += 1;
         *self.by_user.entry(wait.user).or_default() += 1;
         let deadline = now + wait.time;
-        let state = State::Waiting;
+        let state = ParkedState::Waiting;
         let farewell = false;
         self.insert(ticket, Parked { exchange, wait, since: now, farewell, peer, deadline, state });
         Ok(())
@@ -167,7 +167,7 @@ impl<E> Parking<E> {
         let ticket = self.next;
         self.next += 1;
         *self.by_user.entry(parked.wait.user).or_default() += 1;
-        parked.state = State::Waiting;
+        parked.state = ParkedState::Waiting;
         self.insert(ticket, parked);
     }
 
@@ -185,7 +185,7 @@ impl<E> Parking<E> {
         let all = (topic, 0, 0)..=(topic, id.get(), Ticket::MAX);
         let woken: Vec<Ticket> = self.waiting.range(all).map(|(_, _, ticket)| *ticket).collect();
         for ticket in woken {
-            self.queue(ticket, State::Woken);
+            self.queue(ticket, ParkedState::Woken);
         }
     }
 
@@ -194,7 +194,7 @@ impl<E> Parking<E> {
         while let Some(&(deadline, ticket)) = self.deadlines.first()
             && deadline <= now
         {
-            self.queue(ticket, State::Ended);
+            self.queue(ticket, ParkedState::Ended);
         }
     }
 
@@ -204,14 +204,14 @@ impl<E> Parking<E> {
         while let Some(&(expires, ticket)) = self.expiries.first()
             && expires <= now
         {
-            self.queue(ticket, State::Ended);
+            self.queue(ticket, ParkedState::Ended);
         }
     }
 
     /// Ends the wait of a connection, if a request of it waits.
     pub(super) fn end(&mut self, peer: SocketAddr) {
         if let Some(&ticket) = self.by_peer.get(&peer) {
-            self.queue(ticket, State::Ended);
+            self.queue(ticket, ParkedState::Ended);
         }
     }
 
@@ -245,7 +245,7 @@ impl<E> Parking<E> {
             .map(|(ticket, _)| *ticket)
             .collect();
         for ticket in gone {
-            self.queue(ticket, State::Ended);
+            self.queue(ticket, ParkedState::Ended);
         }
     }
 
@@ -261,7 +261,7 @@ impl<E> Parking<E> {
         let ended = self.parked.iter().filter(|(_, parked)| is_it(&parked.wait));
         let ended: Vec<Ticket> = ended.map(|(ticket, _)| *ticket).collect();
         for ticket in ended {
-            self.queue(ticket, State::Ended);
+            self.queue(ticket, ParkedState::Ended);
         }
     }
 
@@ -270,16 +270,16 @@ impl<E> Parking<E> {
         let mut all: Vec<Ticket> = self.parked.keys().copied().collect();
         all.sort_unstable();
         for ticket in all {
-            self.queue(ticket, State::Ended);
+            self.queue(ticket, ParkedState::Ended);
         }
     }
 
-    fn queue(&mut self, ticket: Ticket, state: State) {
+    fn queue(&mut self, ticket: Ticket, state: ParkedState) {
         let Some(parked) = self.parked.get_mut(&ticket) else { return };
         match parked.state {
-            State::Waiting => self.due.push_back(ticket),
+            ParkedState::Waiting => self.due.push_back(ticket),
             // It has its place already.
-            State::Woken if state == State::Ended => {}
+            ParkedState::Woken if state == ParkedState::Ended => {}
             _ => return,
         }
         parked.state = state;
@@ -287,7 +287,7 @@ impl<E> Parking<E> {
         for topic in topics {
             self.waiting.remove(&(*topic, from, ticket));
         }
-        if state == State::Ended {
+        if state == ParkedState::Ended {
             self.deadlines.remove(&(parked.deadline, ticket));
             self.expiries.remove(&(parked.wait.expires, ticket));
         }
@@ -298,7 +298,7 @@ impl<E> Parking<E> {
         loop {
             let ticket = self.due.pop_front()?;
             if let Some(parked) = self.take(ticket) {
-                let is_over = parked.state == State::Ended;
+                let is_over = parked.state == ParkedState::Ended;
                 return Some(if is_over { Due::Answer(parked) } else { Due::Look(parked) });
             }
         }
@@ -313,7 +313,7 @@ impl<E> Parking<E> {
     fn take(&mut self, ticket: Ticket) -> Option<Parked<E>> {
         let parked = self.parked.remove(&ticket)?;
         let Wait { ref topics, from, user, .. } = parked.wait;
-        if parked.state == State::Waiting {
+        if parked.state == ParkedState::Waiting {
             for topic in topics {
                 self.waiting.remove(&(*topic, from, ticket));
             }

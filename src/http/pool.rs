@@ -7,12 +7,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-type Job = Box<dyn FnOnce() + Send>;
+type PoolJob = Box<dyn FnOnce() + Send>;
 
 /// Threads that run jobs from one queue of limited length: as many as there is work for, and one.
 /// They end when the pool is dropped and the queue is empty; nobody waits for that.
 pub(super) struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolState>,
     /// Jobs that may be under way or waiting, together: were they counted apart, a worker that is
     /// slow to wake would make the queue look full, or a full pool look free.
     capacity: usize,
@@ -21,13 +21,13 @@ pub(super) struct Pool {
     priority: Priority,
 }
 
-struct Shared {
-    queue: Mutex<Queue>,
+struct PoolState {
+    queue: Mutex<PoolQueue>,
     changed: Condvar,
 }
 
-struct Queue {
-    jobs: VecDeque<Job>,
+struct PoolQueue {
+    jobs: VecDeque<PoolJob>,
     under_way: usize,
     threads: usize,
     closed: bool,
@@ -59,9 +59,13 @@ impl Pool {
         waiting: usize,
         priority: Priority,
     ) -> io::Result<Pool> {
-        let queue =
-            Mutex::new(Queue { jobs: VecDeque::new(), under_way: 0, threads: 0, closed: false });
-        let shared = Arc::new(Shared { queue, changed: Condvar::new() });
+        let queue = Mutex::new(PoolQueue {
+            jobs: VecDeque::new(),
+            under_way: 0,
+            threads: 0,
+            closed: false,
+        });
+        let shared = Arc::new(PoolState { queue, changed: Condvar::new() });
         let capacity = max_threads + waiting;
         let pool = Pool { shared, capacity, max_threads, name: name.to_owned(), priority };
         pool.add_worker()?;
@@ -103,7 +107,7 @@ impl Pool {
 }
 
 /// A look at a pool from elsewhere.
-pub(super) struct Depth(Arc<Shared>);
+pub(super) struct Depth(Arc<PoolState>);
 
 impl Depth {
     /// How many jobs wait, and how many are under way.
@@ -136,12 +140,12 @@ impl Slot<'_> {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+impl PoolState {
+    fn lock(&self) -> MutexGuard<'_, PoolQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<Job> {
+    fn next(&self) -> Option<PoolJob> {
         let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {

@@ -47,7 +47,7 @@ pub(super) struct Reaper {
     idle_timeout: Duration,
     max_descriptors: usize,
     /// By inode.
-    seen: HashMap<u64, Progress>,
+    seen: HashMap<u64, ConnectionProgress>,
     /// Connections that have ended, by inode, and since when.
     ended: HashMap<u64, Instant>,
     /// What was asked for before this has been taken in.
@@ -58,7 +58,7 @@ pub(super) struct Reaper {
 
 /// How far a connection had got when something was sent on it last.
 #[derive(Debug, Clone, Copy, Default)]
-struct Progress {
+struct ConnectionProgress {
     /// What the client had acknowledged.
     acknowledged: u64,
     /// What it had sent by then.
@@ -67,13 +67,13 @@ struct Progress {
     due: Option<Instant>,
 }
 
-impl Progress {
+impl ConnectionProgress {
     /// How far it has got now, if it was there at the last look.
-    fn at(self, info: &TcpInfo, since_last: Duration) -> Progress {
+    fn at(self, info: &TcpInfo, since_last: Duration) -> ConnectionProgress {
         let TcpInfo { acknowledged, received, .. } = *info;
         // What was sent may not be acknowledged yet.
         let has_progressed = self.acknowledged != acknowledged || info.since_sent <= since_last;
-        if has_progressed { Progress { acknowledged, received, due: None } } else { self }
+        if has_progressed { ConnectionProgress { acknowledged, received, due: None } } else { self }
     }
 
     /// Whether it sends a head of more than [`MAX_HEAD_BYTES`].

@@ -18,13 +18,13 @@ use tiny_http::StatusCode;
 use super::connections::Connections;
 use super::content::MAX_DROPPED_BYTES;
 use super::deadlines::Deadlines;
-use super::events::{Event, Sender};
 use super::exchange::{Exchange, Framing, Persistence, peer};
-use super::lanes::LaneId;
+use super::in_flight::PipelineId;
+use super::loop_message::{LoopMessage, Sender};
 use super::pool::{Pool, Priority, Slot};
 use super::request_id::RequestId;
 use super::tcp_info::TcpInfo;
-use super::unsent::{Full, Reader, Unsent};
+use super::unsent::{Unsent, UnsentFull, UnsentKey};
 use crate::api::Reply;
 use crate::api::stream::MEDIA_TYPE;
 use crate::model::Timestamp;
@@ -68,10 +68,10 @@ pub(super) struct Outbox {
 }
 
 /// How far a reply got.
-pub(super) enum Sent {
+pub(super) enum SendOutcome {
     /// It is out: the connection is free.
     Now,
-    /// A worker has it and will send [`Event::Sent`] or [`Event::Ended`].
+    /// A worker has it and will send [`LoopMessage::Sent`] or [`LoopMessage::Ended`].
     Later,
     /// It is not, and the connection has ended: nobody waits for what was asked for behind it.
     Ended,
@@ -225,9 +225,9 @@ impl Outbox {
         match &reply.body {
             Cow::Borrowed(_) => Ok(()),
             Cow::Owned(body) => {
-                self.unsent.room(Reader::of(exchange), body.len()).map_err(|full| match full {
-                    Full::ForAll => Busy::Replies,
-                    Full::ForReader => Busy::Reader,
+                self.unsent.room(UnsentKey::of(exchange), body.len()).map_err(|full| match full {
+                    UnsentFull::ForAll => Busy::Replies,
+                    UnsentFull::ForReader => Busy::Reader,
                 })
             }
         }
@@ -248,7 +248,7 @@ impl Outbox {
         reply: Reply,
         id: &RequestId,
         now: Timestamp,
-    ) -> Sent {
+    ) -> SendOutcome {
         self.encode_head(&exchange, &reply, id, now);
         let mut body = if exchange.is_head() { Cow::Borrowed(&[][..]) } else { reply.body };
         let is_long = is_long(&body);
@@ -256,7 +256,7 @@ impl Outbox {
             self.buffer.extend(&*body);
             body = Cow::Borrowed(&[]);
         }
-        let reader = Reader::of(&exchange);
+        let reader = UnsentKey::of(&exchange);
         if exchange.close {
             let rest = Rest { first: mem::take(&mut self.buffer), second: body };
             return self.send_and_close(exchange, reader, rest);
@@ -268,13 +268,13 @@ impl Outbox {
             return self.finish_later(writer, lane, reader, rest);
         }
         match write(&mut writer, &self.buffer) {
-            Ok(Written::All) => Sent::Now,
-            Err(_) => Sent::Ended,
+            Ok(Written::All) => SendOutcome::Now,
+            Err(_) => SendOutcome::Ended,
             Ok(Written::Some(len)) => {
                 self.waits += 1;
                 let rest = Rest { first: self.buffer[len..].to_vec(), second: body };
                 // Of a socket that was not offered anything it is not known that it is full.
-                if self.unsent.room(reader, rest.len()) == Err(Full::ForReader) {
+                if self.unsent.room(reader, rest.len()) == Err(UnsentFull::ForReader) {
                     return cut_off(lane);
                 }
                 self.finish_later(writer, lane, reader, rest)
@@ -286,10 +286,10 @@ impl Outbox {
     fn finish_later(
         &self,
         mut writer: ResponseWriter,
-        lane: LaneId,
-        reader: Reader,
+        lane: PipelineId,
+        reader: UnsentKey,
         rest: Rest,
-    ) -> Sent {
+    ) -> SendOutcome {
         let peer = lane.peer;
         let writers = self.writers_of(&rest);
         let Some(slot) = self.slot_of(writers, reader, &rest) else { return cut_off(lane) };
@@ -303,27 +303,32 @@ impl Outbox {
             drop(rest);
             drop(held);
             events.send(match sent {
-                Ok(()) => Event::Sent(lane),
-                Err(_) => Event::Ended(lane),
+                Ok(()) => LoopMessage::Sent(lane),
+                Err(_) => LoopMessage::Ended(lane),
             });
         });
-        Sent::Later
+        SendOutcome::Later
     }
 
     /// A writer, if there is memory for what it is to write. The reader's share is no matter any
     /// more.
-    fn slot_of<'a>(&self, writers: &'a Writers, reader: Reader, rest: &Rest) -> Option<Slot<'a>> {
-        let has_memory = self.unsent.room(reader, rest.len()) != Err(Full::ForAll);
+    fn slot_of<'a>(
+        &self,
+        writers: &'a Writers,
+        reader: UnsentKey,
+        rest: &Rest,
+    ) -> Option<Slot<'a>> {
+        let has_memory = self.unsent.room(reader, rest.len()) != Err(UnsentFull::ForAll);
         writers.slot(&self.unsent).filter(|_| has_memory)
     }
 
     /// Has a worker write the reply and end the connection.
-    fn send_and_close(&self, exchange: Exchange, reader: Reader, rest: Rest) -> Sent {
+    fn send_and_close(&self, exchange: Exchange, reader: UnsentKey, rest: Rest) -> SendOutcome {
         let lane = exchange.lane();
         let peer = lane.peer;
         let writers = self.writers_of(&rest);
         let Some(slot) = self.slot_of(writers, reader, &rest) else {
-            return Sent::Refused(Some(exchange.request));
+            return SendOutcome::Refused(Some(exchange.request));
         };
         let (deadlines, abandoned) = (writers.deadlines.clone(), Arc::clone(&self.abandoned));
         let (connections, events) = (self.connections, self.events.clone());
@@ -336,9 +341,9 @@ impl Outbox {
             drop(deadline);
             drop(rest);
             drop(held);
-            events.send(Event::Ended(lane));
+            events.send(LoopMessage::Ended(lane));
         });
-        Sent::Later
+        SendOutcome::Later
     }
 
     /// Lets go of a request whose connection was severed. Nothing of it is written, and if there
@@ -463,9 +468,9 @@ pub(super) fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) -> io::Re
 }
 
 /// Has the connection of a client ended that does not read.
-fn cut_off(lane: LaneId) -> Sent {
+fn cut_off(lane: PipelineId) -> SendOutcome {
     log::warn!("cutting {} off: too many clients do not read their replies", lane.peer);
-    Sent::Refused(None)
+    SendOutcome::Refused(None)
 }
 
 /// Writes a reply and ends the connection, leaving no unread body to tiny_http. If `sockets` are
@@ -543,7 +548,7 @@ mod tests {
         let pool = Pool::start("writer", 2, 2, Priority::Normal).unwrap();
         let writers = Writers { pool, deadlines };
         let unsent = Unsent::default();
-        let reader = Reader::of(&Exchange::new(TestRequest::new().into(), 0));
+        let reader = UnsentKey::of(&Exchange::new(TestRequest::new().into(), 0));
         let _held = unsent.hold(reader, PRESSING_BYTES - 1);
         assert!(writers.slot(&unsent).is_some() && !writers.deadlines.is_hurried());
         let _more = unsent.hold(reader, 1);

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 
 use super::broadcast::StreamId;
 use super::exchange::Exchange;
-use super::parking::Full;
+use super::parking::ParkingFull;
 use super::request_id::RequestId;
 use crate::api::Revoked;
 use crate::api::stream::Subscription;
@@ -168,13 +168,13 @@ impl Streams {
         peer: SocketAddr,
         subscription: &Subscription,
         free_descriptors: usize,
-    ) -> Result<StreamId, Full> {
+    ) -> Result<StreamId, ParkingFull> {
         let Subscription { user, session, expires, from, .. } = *subscription;
         if self.by_user.get(&user).is_some_and(|all| all.len() >= MAX_STREAMS_PER_USER) {
-            return Err(Full::ForUser);
+            return Err(ParkingFull::ForUser);
         }
         if self.all.len() >= MAX_STREAMS || free_descriptors < DESCRIPTORS {
-            return Err(Full::ForAll);
+            return Err(ParkingFull::ForAll);
         }
         let id = self.next;
         self.next += 1;

@@ -21,34 +21,34 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::acceptor::{Acceptor, Afterwards, Arrival};
-use super::access_log::{AccessLog, Entry};
+use super::access_log::{AccessLog, AccessRecord};
 use super::broadcast::Broadcaster;
 use super::connections::Connections;
 use super::content::{self, BODY_DEADLINE, HURRIED_BODY_DEADLINE, MAX_CHUNKED_BYTES};
 use super::deadlines::Deadlines;
-use super::events::{self, Event, Sender};
 use super::exchange::{Exchange, Framing};
 use super::hashers::Hashers;
-use super::lanes::{Admission, LaneId, Lanes, Next};
-use super::lookout::Lookout;
+use super::in_flight::{Admission, InFlight, Next, PipelineId};
+use super::inspector::ConnectionInspector;
+use super::loop_message::{self, LoopMessage, Sender};
 use super::metrics::{Metrics, Tally};
 use super::parking::Parking;
 use super::pool::{Pool, Priority};
 use super::process::Process;
-use super::pulse::Pulse;
 use super::reaper::Reaper;
-use super::reply::{Busy, Outbox, Sent};
+use super::reply::{Busy, Outbox, SendOutcome};
 use super::request_id::RequestIds;
-use super::spending::Spending;
+use super::self_probe::SelfProbe;
 use super::streams::Streams;
-use super::warden::{Counted, Warden};
+use super::turn_shares::TurnShares;
+use super::watchdog::{CountingKeeper, Watchdog};
 use super::{ServeError, Server};
 use crate::api::client::Network;
 use crate::api::{App, Job, Outcome, Reply};
 use crate::problem::{self, Problem};
-use crate::store::Counters;
+use crate::store::IdAllocator;
 use crate::sys::random;
-use tasks::{Agenda, Task};
+use tasks::{TurnTask, TurnTasks};
 
 /// Requests that one turn takes in, and that it handles at most, so that the first does not wait
 /// for the last for long.
@@ -75,7 +75,7 @@ pub(super) struct Loop {
     acceptor: Acceptor,
     stopping: Arc<AtomicBool>,
     app: App,
-    lanes: Lanes,
+    lanes: InFlight,
     outbox: Outbox,
     hashers: Hashers,
     readers: Pool,
@@ -88,22 +88,22 @@ pub(super) struct Loop {
     broadcaster: Broadcaster,
     /// For the workers. To look at them takes time, which the loop has not.
     connections: Connections,
-    lookout: Lookout,
-    pulse: Pulse,
+    lookout: ConnectionInspector,
+    pulse: SelfProbe,
     sender: Sender,
-    events: Receiver<Event>,
+    events: Receiver<LoopMessage>,
     metrics: Arc<Metrics>,
     tally: Tally,
     /// What the store had given out when it was last counted, and the length of its log.
-    counted: (Counters, u64),
+    counted: (IdAllocator, u64),
     ids: RequestIds,
     access_log: Option<AccessLog>,
     /// Answered in this turn, waiting for its sync.
     replies: Vec<(Exchange, Reply)>,
     reply_bytes: usize,
     /// What is to be handled next.
-    agenda: Agenda,
-    spending: Spending,
+    agenda: TurnTasks,
+    spending: TurnShares,
     /// Whether workers have more to say than the last turn has heard.
     is_behind: bool,
     /// Why it cannot go on.
@@ -121,18 +121,18 @@ impl Loop {
         let open_log = |to| AccessLog::start(to, metrics.access_log.clone());
         let access_log = settings.access_log.map(open_log).transpose();
         let access_log = access_log.map_err(ServeError::AccessLog)?;
-        let (sender, events) = events::channel(acceptor.waker());
+        let (sender, events) = loop_message::channel(acceptor.waker());
         let connections = Connections { local_port: local_addr.port() };
         let [reading, writing, showing] = [(); 3].map(|()| Deadlines::new(connections));
         let watched = vec![reading.clone(), writing.clone(), showing.clone()];
         let max_descriptors = Process::max_descriptors();
         let parking = Parking::new(max_descriptors);
         let reaper = Reaper::new(connections, settings.idle_timeout, Some(max_descriptors));
-        let keeper = Box::new(Counted(Arc::clone(&metrics), keeper));
-        let warden = Warden::new(watched, reaper, acceptor.door(), sender.clone(), keeper);
+        let keeper = Box::new(CountingKeeper(Arc::clone(&metrics), keeper));
+        let warden = Watchdog::new(watched, reaper, acceptor.door(), sender.clone(), keeper);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
-            let lookout = Lookout::start(connections, sender.clone())?;
+            let lookout = ConnectionInspector::start(connections, sender.clone())?;
             let outbox = Outbox::start(writing, showing, connections, sender.clone())?;
             // Half of the processors at most: hashing would take all it is given.
             let hashers = Hashers::start((cores / 2).max(1), sender.clone())?;
@@ -143,7 +143,7 @@ impl Loop {
                 metrics.watch(name, pool.depth());
             }
             let broadcaster = Broadcaster::start(connections, sender.clone())?;
-            let pulse = Pulse::start(local_addr, warden)?;
+            let pulse = SelfProbe::start(local_addr, warden)?;
             metrics.rhythm.watch(pulse.vigil());
             if let Some(admin) = admin {
                 admin.start(Arc::clone(&metrics), sender.clone())?;
@@ -155,7 +155,7 @@ impl Loop {
         Ok(Loop {
             acceptor,
             stopping,
-            lanes: Lanes::default(),
+            lanes: InFlight::default(),
             outbox,
             hashers,
             readers,
@@ -176,8 +176,8 @@ impl Loop {
             access_log,
             replies: Vec::new(),
             reply_bytes: 0,
-            agenda: Agenda::default(),
-            spending: Spending::new(),
+            agenda: TurnTasks::default(),
+            spending: TurnShares::new(),
             is_behind: false,
             failure: None,
             draining: false,
@@ -294,7 +294,7 @@ impl Loop {
         match self.lanes.admit(request) {
             Admission::Now(mut exchange) => {
                 exchange.close |= afterwards == Afterwards::Ends;
-                self.agenda.tasks.push_back(Task::Begin(exchange));
+                self.agenda.tasks.push_back(TurnTask::Begin(exchange));
             }
             // Who asks for something else waits no more. That is begun when the reply is out.
             Admission::Later(peer) => {
@@ -316,9 +316,9 @@ impl Loop {
 
     /// A lane's request is done with. The next one is handled in the next turn: behind this one's
     /// sync nothing may be.
-    fn release_lane(&mut self, lane: LaneId) {
+    fn release_lane(&mut self, lane: PipelineId) {
         match self.lanes.release(lane) {
-            Some(Next::Now(exchange)) => self.agenda.tasks.push_back(Task::Begin(exchange)),
+            Some(Next::Now(exchange)) => self.agenda.tasks.push_back(TurnTask::Begin(exchange)),
             Some(Next::Unclear(exchange)) => {
                 self.metrics.refuse("connections");
                 self.refuse_unread(exchange, Problem::overloaded());
@@ -363,14 +363,14 @@ impl Loop {
             // short, and what sizes and extensions come on top of what is counted as the body.
             let chunked = exchange.request.body_length().is_none();
             let socket = if chunked { connections.find(exchange.peer()) } else { Ok(None) };
-            let Ok(socket) = socket else { return sender.send(Event::Unknown(exchange)) };
+            let Ok(socket) = socket else { return sender.send(LoopMessage::Unknown(exchange)) };
             let socket = socket.map(Arc::new);
             if let Some(socket) = &socket {
                 deadline.limit_received(socket, MAX_CHUNKED_BYTES);
             }
             content::read(&mut exchange, expects_continue, socket.as_deref());
             drop(deadline);
-            sender.send(Event::Received(exchange));
+            sender.send(LoopMessage::Received(exchange));
         });
     }
 
@@ -424,7 +424,7 @@ impl Loop {
             let worked = took.saturating_sub(exchange.parked);
             self.tally.count(exchange.trace.route, reply.status, worked);
             if let Some(access_log) = &self.access_log {
-                access_log.record(Entry {
+                access_log.record(AccessRecord {
                     time: now,
                     id: id.clone(),
                     client: exchange.trace.client.unwrap_or(lane.peer.ip()),
@@ -437,10 +437,10 @@ impl Loop {
                 });
             }
             match self.outbox.send(exchange, reply, &id, now) {
-                Sent::Now => self.release_lane(lane),
-                Sent::Later => {}
-                Sent::Ended => self.end(lane),
-                Sent::Refused(request) => {
+                SendOutcome::Now => self.release_lane(lane),
+                SendOutcome::Later => {}
+                SendOutcome::Ended => self.end(lane),
+                SendOutcome::Refused(request) => {
                     self.lookout.end(lane.peer);
                     self.end(lane);
                     if let Some(request) = request {
@@ -453,7 +453,7 @@ impl Loop {
 
     /// Forgets a connection that has ended, and what it sent. What came from the same port since,
     /// on another connection, goes on when that is known.
-    fn end(&mut self, lane: LaneId) {
+    fn end(&mut self, lane: PipelineId) {
         let Some(lane) = self.lanes.end(lane) else { return };
         if let Some(parked) = self.parking.remove(lane.peer) {
             self.outbox.discard(parked.exchange.request);

@@ -51,14 +51,14 @@ struct Amount {
 
 /// Who is to read a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reader {
+pub(super) struct UnsentKey {
     network: Network,
     user: Option<UserId>,
 }
 
 /// Why there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
+pub(super) enum UnsentFull {
     /// There are [`MAX_UNSENT_BYTES`].
     ForAll,
     /// The reader has not read a share of it.
@@ -66,16 +66,16 @@ pub(super) enum Full {
 }
 
 /// A reply that is unread, as long as this is there.
-pub(super) struct Held {
+pub(super) struct UnsentBytes {
     unsent: Unsent,
-    reader: Reader,
+    reader: UnsentKey,
     bytes: usize,
 }
 
-impl Reader {
-    pub(super) fn of(exchange: &Exchange) -> Reader {
+impl UnsentKey {
+    pub(super) fn of(exchange: &Exchange) -> UnsentKey {
         let client = exchange.trace.client.unwrap_or(exchange.peer().ip());
-        Reader { network: Network::of_client(client), user: exchange.trace.caller }
+        UnsentKey { network: Network::of_client(client), user: exchange.trace.caller }
     }
 }
 
@@ -90,28 +90,28 @@ impl Share {
 
 impl Unsent {
     /// Whether there is room for a reply to somebody.
-    pub(super) fn room(&self, reader: Reader, bytes: usize) -> Result<(), Full> {
+    pub(super) fn room(&self, reader: UnsentKey, bytes: usize) -> Result<(), UnsentFull> {
         let amounts = self.amounts();
         if amounts.bytes + bytes > MAX_UNSENT_BYTES {
-            return Err(Full::ForAll);
+            return Err(UnsentFull::ForAll);
         }
         let of_user = reader.user.and_then(|user| amounts.of_users.get(&user));
         let of_network = amounts.of_networks.get(&reader.network);
         if !OF_USER.has_room(of_user, bytes) || !OF_NETWORK.has_room(of_network, bytes) {
-            return Err(Full::ForReader);
+            return Err(UnsentFull::ForReader);
         }
         Ok(())
     }
 
     /// Takes note of a reply. There should be room for it.
-    pub(super) fn hold(&self, reader: Reader, bytes: usize) -> Held {
+    pub(super) fn hold(&self, reader: UnsentKey, bytes: usize) -> UnsentBytes {
         let mut amounts = self.amounts();
         amounts.bytes += bytes;
         amounts.of_networks.entry(reader.network).or_default().add(bytes);
         if let Some(user) = reader.user {
             amounts.of_users.entry(user).or_default().add(bytes);
         }
-        Held { unsent: self.clone(), reader, bytes }
+        UnsentBytes { unsent: self.clone(), reader, bytes }
     }
 
     /// Whether so much is unread that nobody should take long.
@@ -136,7 +136,7 @@ impl Amount {
     }
 }
 
-impl Drop for Held {
+impl Drop for UnsentBytes {
     fn drop(&mut self) {
         let mut amounts = self.unsent.amounts();
         amounts.bytes -= self.bytes;
@@ -161,9 +161,9 @@ fn take_away<K: Eq + Hash>(amounts: &mut HashMap<K, Amount>, key: K, bytes: usiz
 mod tests {
     use super::*;
 
-    fn reader(address: &str, user: u64) -> Reader {
+    fn reader(address: &str, user: u64) -> UnsentKey {
         let network = Network::of_client(address.parse().unwrap());
-        Reader { network, user: UserId::new(user) }
+        UnsentKey { network, user: UserId::new(user) }
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         let held = unsent.hold(reader("192.0.2.1", 1), OF_USER.bytes - 1);
         let elsewhere = reader("192.0.2.2", 1);
         assert_eq!(unsent.room(elsewhere, 1), Ok(()));
-        assert_eq!(unsent.room(elsewhere, 2), Err(Full::ForReader));
+        assert_eq!(unsent.room(elsewhere, 2), Err(UnsentFull::ForReader));
         for other in [reader("192.0.2.1", 2), reader("192.0.2.1", 0)] {
             assert_eq!(unsent.room(other, OF_USER.bytes), Ok(()), "somebody else, or nobody");
         }
@@ -191,7 +191,7 @@ mod tests {
             let half = OF_NETWORK.bytes / 2;
             let _held = [1, 2].map(|user| unsent.hold(reader(one, user), half));
             assert_eq!(unsent.room(reader(same, 3), 0), Ok(()));
-            assert_eq!(unsent.room(reader(same, 3), 1), Err(Full::ForReader));
+            assert_eq!(unsent.room(reader(same, 3), 1), Err(UnsentFull::ForReader));
             assert_eq!(unsent.room(reader(another, 3), OF_USER.bytes), Ok(()));
         }
     }
@@ -201,10 +201,10 @@ mod tests {
         let unsent = Unsent::default();
         let mut held: Vec<_> =
             (0..OF_USER.replies).map(|_| unsent.hold(reader("192.0.2.1", 1), 1)).collect();
-        assert_eq!(unsent.room(reader("192.0.2.2", 1), 1), Err(Full::ForReader));
+        assert_eq!(unsent.room(reader("192.0.2.2", 1), 1), Err(UnsentFull::ForReader));
         let more = OF_USER.replies..OF_NETWORK.replies;
         held.extend(more.map(|user| unsent.hold(reader("192.0.2.1", 2 + user as u64), 1)));
-        assert_eq!(unsent.room(reader("192.0.2.1", 0), 1), Err(Full::ForReader));
+        assert_eq!(unsent.room(reader("192.0.2.1", 0), 1), Err(UnsentFull::ForReader));
         held.pop();
         assert_eq!(unsent.room(reader("192.0.2.1", 0), 1), Ok(()));
     }
@@ -220,7 +220,7 @@ mod tests {
             assert_eq!(unsent.room(reader(&address(number), 0), OF_NETWORK.bytes), Ok(()));
             held.push(unsent.hold(reader(&address(number), 0), OF_NETWORK.bytes));
         }
-        assert_eq!(unsent.room(reader("198.51.100.1", 9), 1), Err(Full::ForAll));
+        assert_eq!(unsent.room(reader("198.51.100.1", 9), 1), Err(UnsentFull::ForAll));
         held.pop();
         assert_eq!(unsent.room(reader("198.51.100.1", 9), 1), Ok(()));
         assert_eq!(unsent.bytes(), MAX_UNSENT_BYTES - OF_NETWORK.bytes);

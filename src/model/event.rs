@@ -49,21 +49,21 @@ pub struct Event<'a> {
     /// When.
     pub at: Timestamp,
     /// What was done.
-    pub what: Happening<'a>,
+    pub what: EventKind<'a>,
 }
 
 /// What can happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Happening<'a> {
+pub enum EventKind<'a> {
     /// To a message, which is as it is now, whatever has happened to it since.
-    Message(Change, Cow<'a, Message>),
+    Message(MessageChange, Cow<'a, Message>),
     /// In the house.
-    Act(Act),
+    Act(ModerationAction),
 }
 
 /// What can happen to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum MessageChange {
     /// It was posted.
     Created,
     /// Its text is another one.
@@ -75,7 +75,7 @@ pub enum Change {
 /// What operators do to keep order. Everybody may see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Act {
+pub enum ModerationAction {
     /// Nobody can log in to a user's account any more, and no token of it is good.
     Block(UserId),
     /// The user can log in again.
@@ -91,24 +91,25 @@ impl<'a> Event<'a> {
     #[must_use]
     pub fn created(message: Cow<'a, Message>) -> Event<'a> {
         let (id, by, at) = (message.id.into(), message.from, message.sent_at);
-        Event { id, by, at, what: Happening::Message(Change::Created, message) }
+        Event { id, by, at, what: EventKind::Message(MessageChange::Created, message) }
     }
 
     /// The event that made a message what it is.
     #[must_use]
     pub fn latest(message: Cow<'a, Message>) -> Event<'a> {
         let Some(revision) = message.revision() else { return Event::created(message) };
-        let change = if revision.text.is_some() { Change::Edited } else { Change::Deleted };
+        let change =
+            if revision.text.is_some() { MessageChange::Edited } else { MessageChange::Deleted };
         let (id, by, at) = (revision.event, revision.by, revision.at);
-        Event { id, by, at, what: Happening::Message(change, message) }
+        Event { id, by, at, what: EventKind::Message(change, message) }
     }
 
     /// The message that it happened to, if it was one.
     #[must_use]
     pub fn message(&self) -> Option<&Message> {
         match &self.what {
-            Happening::Message(_, message) => Some(message),
-            Happening::Act(_) => None,
+            EventKind::Message(_, message) => Some(message),
+            EventKind::Act(_) => None,
         }
     }
 
@@ -124,10 +125,10 @@ impl<'a> Event<'a> {
     pub fn into_owned(self) -> Event<'static> {
         let Event { id, by, at, what } = self;
         let what = match what {
-            Happening::Message(change, message) => {
-                Happening::Message(change, Cow::Owned(message.into_owned()))
+            EventKind::Message(change, message) => {
+                EventKind::Message(change, Cow::Owned(message.into_owned()))
             }
-            Happening::Act(act) => Happening::Act(act),
+            EventKind::Act(act) => EventKind::Act(act),
         };
         Event { id, by, at, what }
     }

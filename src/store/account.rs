@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::fact::{Fact, Layout, Subject, subject_user};
-use super::facts::{self, State};
+use super::fact::{Entry, Key, Layout, subject_user};
+use super::facts::{self, EntryReader};
 use super::record::{DecodeError, Fields};
 use super::{Backend, StoreError, session};
 use crate::model::{Session, Timestamp, User, UserId};
@@ -16,7 +16,7 @@ use crate::model::{Session, Timestamp, User, UserId};
 /// An account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AccountOf {
+pub struct AccountKey {
     /// Whose it is.
     pub user: UserId,
 }
@@ -24,7 +24,7 @@ pub struct AccountOf {
 /// What has become of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum AccountState {
+pub enum AccountValue {
     /// It has another password.
     Password {
         /// Its hash, in the PHC string format.
@@ -40,13 +40,13 @@ pub enum AccountState {
 }
 
 /// user
-impl Layout for AccountOf {
+impl Layout for AccountKey {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.user.get().to_be_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<AccountOf, DecodeError> {
-        Ok(AccountOf { user: subject_user(fields)? })
+    fn take(fields: &mut Fields<'_>) -> Result<AccountKey, DecodeError> {
+        Ok(AccountKey { user: subject_user(fields)? })
     }
 }
 
@@ -54,36 +54,36 @@ const PASSWORD: u8 = 1;
 const ENDED: u8 = 2;
 
 /// what · time · of a password its hash
-impl Layout for AccountState {
+impl Layout for AccountValue {
     fn put(&self, out: &mut Vec<u8>) {
         match self {
-            AccountState::Password { hash, at } => {
+            AccountValue::Password { hash, at } => {
                 out.push(PASSWORD);
                 out.extend(at.millis().to_le_bytes());
                 out.extend(hash.as_bytes());
             }
-            AccountState::Ended { at } => {
+            AccountValue::Ended { at } => {
                 out.push(ENDED);
                 out.extend(at.millis().to_le_bytes());
             }
         }
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<AccountState, DecodeError> {
+    fn take(fields: &mut Fields<'_>) -> Result<AccountValue, DecodeError> {
         let (what, at) = (fields.u8()?, fields.timestamp()?);
         match what {
-            PASSWORD => Ok(AccountState::Password { hash: fields.rest()?.into(), at }),
-            ENDED => Ok(AccountState::Ended { at }),
+            PASSWORD => Ok(AccountValue::Password { hash: fields.rest()?.into(), at }),
+            ENDED => Ok(AccountValue::Ended { at }),
             _ => Err(DecodeError::Malformed),
         }
     }
 }
 
 /// Lays what has become of an account over its record.
-fn lay_over(user: &mut User, state: AccountState) {
+fn lay_over(user: &mut User, state: AccountValue) {
     match state {
-        AccountState::Password { hash, .. } => user.password_hash = hash,
-        AccountState::Ended { at } => {
+        AccountValue::Password { hash, .. } => user.password_hash = hash,
+        AccountValue::Ended { at } => {
             user.password_hash = "".into();
             user.ended_at = Some(at);
         }
@@ -92,10 +92,10 @@ fn lay_over(user: &mut User, state: AccountState) {
 
 /// An account as it is, by its record.
 pub(super) fn present<'a>(
-    state: &impl State,
+    state: &impl EntryReader,
     user: Cow<'a, User>,
 ) -> Result<Cow<'a, User>, StoreError> {
-    let Some(is) = facts::get(state, &AccountOf { user: user.id })? else { return Ok(user) };
+    let Some(is) = facts::get(state, &AccountKey { user: user.id })? else { return Ok(user) };
     let mut user = user.into_owned();
     lay_over(&mut user, is);
     Ok(Cow::Owned(user))
@@ -104,25 +104,28 @@ pub(super) fn present<'a>(
 /// Some accounts as they are, by their records, which ascend. One read for all of them, unless more
 /// has become of others between them.
 pub(super) fn present_all(
-    state: &impl State,
+    state: &impl EntryReader,
     users: &mut [Cow<'_, User>],
 ) -> Result<(), StoreError> {
     let (Some(first), Some(last)) = (users.first(), users.last()) else { return Ok(()) };
-    let start = AccountOf { user: first.id }.bytes();
-    let behind = [AccountOf { user: last.id }.bytes(), vec![0]].concat();
-    let entries =
-        state.entries(&start[..]..&behind[..], facts::End::First, users.len().saturating_add(1))?;
+    let start = AccountKey { user: first.id }.bytes();
+    let behind = [AccountKey { user: last.id }.bytes(), vec![0]].concat();
+    let entries = state.entries(
+        &start[..]..&behind[..],
+        facts::RangeEnd::First,
+        users.len().saturating_add(1),
+    )?;
     if entries.len() > users.len() {
         for user in users {
-            if let Some(is) = facts::get(state, &AccountOf { user: user.id })? {
+            if let Some(is) = facts::get(state, &AccountKey { user: user.id })? {
                 lay_over(user.to_mut(), is);
             }
         }
         return Ok(());
     }
     for (subject, value) in entries {
-        let decoded = Fact::decode(&subject, &value).map_err(|_| state.malformed())?;
-        let Fact::Account { of, is: Some(is) } = decoded else { return Err(state.malformed()) };
+        let decoded = Entry::decode(&subject, &value).map_err(|_| state.malformed())?;
+        let Entry::Account { of, is: Some(is) } = decoded else { return Err(state.malformed()) };
         let Ok(place) = users.binary_search_by_key(&of.user, |user| user.id) else { continue };
         lay_over(users[place].to_mut(), is);
     }
@@ -132,25 +135,25 @@ pub(super) fn present_all(
 /// What is to be written to change the password of the user of a session that is to begin, and to
 /// end all others. The password comes last: all of it is only so if that is.
 pub(super) fn change_password(
-    state: &impl State,
+    state: &impl EntryReader,
     fresh: Session,
     hash: Box<str>,
-) -> Result<Vec<Fact>, StoreError> {
+) -> Result<Vec<Entry>, StoreError> {
     let (user, at) = (fresh.user, fresh.created_at);
     let mut facts = session::end_all(state, user, Some(fresh))?;
-    let of = AccountOf { user };
-    facts.push(Fact::Account { of, is: Some(AccountState::Password { hash, at }) });
+    let of = AccountKey { user };
+    facts.push(Entry::Account { of, is: Some(AccountValue::Password { hash, at }) });
     Ok(facts)
 }
 
 /// What is to be written to end an account, likewise.
 pub(super) fn end(
-    state: &impl State,
+    state: &impl EntryReader,
     user: UserId,
     at: Timestamp,
-) -> Result<Vec<Fact>, StoreError> {
+) -> Result<Vec<Entry>, StoreError> {
     let mut facts = session::end_all(state, user, None)?;
-    facts.push(Fact::Account { of: AccountOf { user }, is: Some(AccountState::Ended { at }) });
+    facts.push(Entry::Account { of: AccountKey { user }, is: Some(AccountValue::Ended { at }) });
     Ok(facts)
 }
 
@@ -168,12 +171,12 @@ pub(super) fn has_hash(
 }
 
 /// Whether an account has ended.
-pub(super) fn has_ended(state: &impl State, user: UserId) -> Result<bool, StoreError> {
-    let is = facts::get(state, &AccountOf { user })?;
-    Ok(matches!(is, Some(AccountState::Ended { .. })))
+pub(super) fn has_ended(state: &impl EntryReader, user: UserId) -> Result<bool, StoreError> {
+    let is = facts::get(state, &AccountKey { user })?;
+    Ok(matches!(is, Some(AccountValue::Ended { .. })))
 }
 
 /// Whether something has become of an account, so that its record's own hash means nothing.
-pub(super) fn is_overlaid(state: &impl State, user: UserId) -> Result<bool, StoreError> {
-    Ok(facts::get(state, &AccountOf { user })?.is_some())
+pub(super) fn is_overlaid(state: &impl EntryReader, user: UserId) -> Result<bool, StoreError> {
+    Ok(facts::get(state, &AccountKey { user })?.is_some())
 }

@@ -5,55 +5,57 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::block::{self, Blocked};
-use super::fact::{Fact, Layout};
-use super::facts::{self, State};
+use super::block::{self, ModerationValue};
+use super::fact::{Entry, Layout};
+use super::facts::{self, EntryReader};
 use super::record::{DecodeError, Fields};
 use super::{StoreError, session};
-use crate::model::{Act, Timestamp, UserId};
+use crate::model::{ModerationAction, Timestamp, UserId};
 
 /// Registration. There is only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RegistrationOf {}
+pub struct RegistrationKey {}
 
 /// nothing
-impl Layout for RegistrationOf {
+impl Layout for RegistrationKey {
     fn put(&self, _: &mut Vec<u8>) {}
 
-    fn take(_: &mut Fields<'_>) -> Result<RegistrationOf, DecodeError> {
-        Ok(RegistrationOf {})
+    fn take(_: &mut Fields<'_>) -> Result<RegistrationKey, DecodeError> {
+        Ok(RegistrationKey {})
     }
 }
 
 /// Whether an operator has closed registration.
-pub(super) fn is_closed(state: &impl State) -> Result<bool, StoreError> {
-    Ok(facts::get(state, &RegistrationOf {})?.is_some())
+pub(super) fn is_closed(state: &impl EntryReader) -> Result<bool, StoreError> {
+    Ok(facts::get(state, &RegistrationKey {})?.is_some())
 }
 
 /// What is to be written before an act of `by`, all of which is only so if the act is there; `None`
 /// if it is so already. `exists` says whether there is an
 /// account that has not ended.
 pub(super) fn consequences(
-    state: &impl State,
+    state: &impl EntryReader,
     by: UserId,
     at: Timestamp,
-    act: Act,
+    act: ModerationAction,
     exists: impl FnOnce(UserId) -> Result<bool, StoreError>,
-) -> Result<Option<Vec<Fact>>, StoreError> {
-    let made = Blocked { by, at };
-    let registration = |is| vec![Fact::Registration { of: RegistrationOf {}, is }];
+) -> Result<Option<Vec<Entry>>, StoreError> {
+    let made = ModerationValue { by, at };
+    let registration = |is| vec![Entry::Registration { of: RegistrationKey {}, is }];
     Ok(match act {
-        Act::Block(user) if block::account(state, user)?.is_none() && exists(user)? => {
+        ModerationAction::Block(user)
+            if block::account(state, user)?.is_none() && exists(user)? =>
+        {
             let mut facts = session::end_all(state, user, None)?;
             facts.push(block::of_account(user, Some(made)));
             Some(facts)
         }
-        Act::Unblock(user) if block::account(state, user)?.is_some() => {
+        ModerationAction::Unblock(user) if block::account(state, user)?.is_some() => {
             Some(vec![block::of_account(user, None)])
         }
-        Act::CloseRegistration if !is_closed(state)? => Some(registration(Some(made))),
-        Act::OpenRegistration if is_closed(state)? => Some(registration(None)),
+        ModerationAction::CloseRegistration if !is_closed(state)? => Some(registration(Some(made))),
+        ModerationAction::OpenRegistration if is_closed(state)? => Some(registration(None)),
         _ => None,
     })
 }
@@ -66,12 +68,12 @@ mod tests {
     #[test]
     fn golden() {
         let at = Timestamp::from_millis(1_700_000_000_123);
-        let closed = Blocked { by: UserId::new(3).unwrap(), at };
-        let fact = Fact::Registration { of: RegistrationOf {}, is: Some(closed) };
+        let closed = ModerationValue { by: UserId::new(3).unwrap(), at };
+        let fact = Entry::Registration { of: RegistrationKey {}, is: Some(closed) };
         let value = [3, 0, 0, 0, 0, 0, 0, 0, 0x7b, 0x68, 0xe5, 0xcf, 0x8b, 1, 0, 0];
         assert_eq!((fact.subject(), fact.value()), (vec![9], Some(value.to_vec())));
         let line = r#"{"registration":{"of":{},"is":{"by":3,"at":"2023-11-14T22:13:20.123Z"}}}"#;
         assert_eq!(serde_json::to_string(&fact).unwrap(), line);
-        assert_eq!(serde_json::from_str::<Fact>(line).unwrap().checked(), Some(fact));
+        assert_eq!(serde_json::from_str::<Entry>(line).unwrap().checked(), Some(fact));
     }
 }

@@ -29,13 +29,13 @@ mod rules;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::account::AccountState;
-use super::fact::Fact;
-use super::record::{Acted, Record};
+use super::account::AccountValue;
+use super::fact::Entry;
+use super::record::{ModerationEvent, Record};
 use super::retry::MAX_RETRIES;
-use super::{Counters, Ended, Epochs, MAX_PAST_EPOCHS};
+use super::{IdAllocator, Lineage, MAX_PAST_EPOCHS, PastStoreIdValue};
 use crate::model::{
-    Epoch, MAX_ID, MAX_SESSIONS, Message, MessageId, MessageText, Revision, SessionId, UserId,
+    MAX_ID, MAX_SESSIONS, Message, MessageId, MessageText, Revision, SessionId, StoreId, UserId,
 };
 
 /// So many facts are joined to one record at most. What remembers a key takes six; what changes a
@@ -73,16 +73,16 @@ impl fmt::Display for Counts {
 /// The records so far.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
-    counters: Counters,
+    counters: IdAllocator,
     counts: Counts,
     names: HashSet<String>,
     /// Ascending.
     users: Vec<UserId>,
-    messages: Fixed,
+    messages: RevisionBase,
     /// Messages whose text was erased, so that a later revision has to say what became of it.
     erased: HashSet<MessageId>,
     sessions: HashMap<UserId, HashSet<SessionId>>,
-    past_epochs: HashMap<Epoch, Ended>,
+    past_epochs: HashMap<StoreId, PastStoreIdValue>,
     /// The first and the last place in the order of each user's keys.
     turns: HashMap<UserId, (u64, u64)>,
     ended: HashSet<UserId>,
@@ -95,16 +95,16 @@ pub(super) struct Audit {
 
 /// A checksum of what no revision changes, by message.
 #[derive(Debug, Default)]
-struct Fixed {
+struct RevisionBase {
     /// Ascending.
     ids: Vec<MessageId>,
     checksums: Vec<u32>,
 }
 
-impl Fixed {
+impl RevisionBase {
     fn push(&mut self, message: &Message) {
         self.ids.push(message.id);
-        self.checksums.push(Fixed::checksum(message));
+        self.checksums.push(RevisionBase::checksum(message));
     }
 
     fn get(&self, id: MessageId) -> Option<u32> {
@@ -150,15 +150,15 @@ impl Audit {
     }
 
     /// Refuses what no chain of restores leaves behind in a store of epoch `current`.
-    pub(super) fn expect_epochs(&self, current: Epoch) -> Result<(), Why> {
+    pub(super) fn expect_epochs(&self, current: StoreId) -> Result<(), Why> {
         if self.has_gaps {
             return Ok(());
         }
         let past = self.past_epochs.iter().map(|(epoch, ended)| (*epoch, *ended)).collect();
-        Epochs::new(past).expect_sense(current, self.counters)
+        Lineage::new(past).expect_sense(current, self.counters)
     }
 
-    pub(super) fn counters(&self) -> Counters {
+    pub(super) fn counters(&self) -> IdAllocator {
         self.counters
     }
 
@@ -181,7 +181,7 @@ impl Audit {
                 self.parties(message)
             }
             Record::Revision(message) => self.revision(message),
-            Record::Act(Acted { by, .. }) => {
+            Record::Act(ModerationEvent { by, .. }) => {
                 self.expect(record_users(record), "the act is of a user who does not exist")?;
                 self.expect_open(*by, "the act is of a user whose account has ended")
             }
@@ -217,15 +217,15 @@ impl Audit {
         match self.messages.get(message.id) {
             _ if self.has_gaps => Ok(()),
             None => Err("the revision is of a message that is not there"),
-            Some(fixed) if fixed == Fixed::checksum(message) => Ok(()),
+            Some(fixed) if fixed == RevisionBase::checksum(message) => Ok(()),
             Some(_) => Err("the revision is of another message"),
         }
     }
 
     /// What a fact says beside what came before.
-    fn fact(&self, fact: &Fact) -> Result<(), Why> {
+    fn fact(&self, fact: &Entry) -> Result<(), Why> {
         match fact {
-            Fact::Session { of, is: Some(_) } => {
+            Entry::Session { of, is: Some(_) } => {
                 self.expect_open(of.user, "the session is of an account that has ended")?;
                 if self.blocked.contains(&of.user) {
                     return Err("the session is of an account that is blocked");
@@ -236,29 +236,29 @@ impl Audit {
                 }
                 Ok(())
             }
-            Fact::Account { of, is: Some(AccountState::Password { .. }) } => {
+            Entry::Account { of, is: Some(AccountValue::Password { .. }) } => {
                 self.expect_open(of.user, "the password is of an account that has ended")
             }
-            Fact::Account { of, is: Some(AccountState::Ended { .. }) } => {
+            Entry::Account { of, is: Some(AccountValue::Ended { .. }) } => {
                 self.expect_no_session(of.user, "an account that has ended has a session")
             }
-            Fact::AccountBlock { of, is: Some(_) } => {
+            Entry::AccountBlock { of, is: Some(_) } => {
                 self.expect_no_session(of.user, "an account that is blocked has a session")
             }
-            Fact::ReadMark { is: Some(is), .. } if is.up_to.get() >= self.counters.next_event => {
+            Entry::ReadMark { is: Some(is), .. } if is.up_to.get() >= self.counters.next_event => {
                 Err("the read mark is beyond all messages")
             }
             // It comes before the message that it is one with.
-            Fact::Retry { is: Some(is), .. } if is.message.get() > self.counters.next_event => {
+            Entry::Retry { is: Some(is), .. } if is.message.get() > self.counters.next_event => {
                 Err("the key is of a message that is not there")
             }
-            Fact::KeyedRetry { is: Some(is), .. }
+            Entry::KeyedRetry { is: Some(is), .. }
                 if is.message.get() > self.counters.next_event =>
             {
                 Err("the key is of a message that is not there")
             }
-            Fact::RetryOrder { of, is: Some(_) } => self.turn(of.user, of.number),
-            Fact::PastEpoch { of, is: Some(_) } => {
+            Entry::RetryOrder { of, is: Some(_) } => self.turn(of.user, of.number),
+            Entry::PastEpoch { of, is: Some(_) } => {
                 let there = &self.past_epochs;
                 if there.len() >= MAX_PAST_EPOCHS && !there.contains_key(&of.epoch) {
                     return Err("there are more epochs of the past than are remembered");
@@ -315,9 +315,9 @@ impl Audit {
         }
     }
 
-    fn note_fact(&mut self, fact: &Fact) {
+    fn note_fact(&mut self, fact: &Entry) {
         match fact {
-            Fact::Session { of, is } => {
+            Entry::Session { of, is } => {
                 let there = self.sessions.entry(of.user).or_default();
                 match is {
                     Some(_) => there.insert(of.id),
@@ -327,22 +327,22 @@ impl Audit {
                     self.sessions.remove(&of.user);
                 }
             }
-            Fact::Account { of, is: Some(AccountState::Ended { .. }) } => {
+            Entry::Account { of, is: Some(AccountValue::Ended { .. }) } => {
                 self.ended.insert(of.user);
             }
-            Fact::AccountBlock { of, is } => {
+            Entry::AccountBlock { of, is } => {
                 match is {
                     Some(_) => self.blocked.insert(of.user),
                     None => self.blocked.remove(&of.user),
                 };
             }
-            Fact::PastEpoch { of, is } => {
+            Entry::PastEpoch { of, is } => {
                 match is {
                     Some(ended) => self.past_epochs.insert(of.epoch, *ended),
                     None => self.past_epochs.remove(&of.epoch),
                 };
             }
-            Fact::RetryOrder { of, is } => {
+            Entry::RetryOrder { of, is } => {
                 let number = of.number.min(MAX_ID);
                 let (first, last) = self.turns.entry(of.user).or_insert((number, number));
                 match is {

@@ -7,15 +7,15 @@ use std::io::{self, Read};
 
 use super::audit::Audit;
 use super::export::{self, Writer};
-use super::facts::{self, Facts};
+use super::facts::{self, EntryMap};
 use super::log::frame::{self, FRAME_HEADER_BYTES, MAX_FRAME_BYTES};
 use super::log::segment::{HEADER_BYTES, Header, HeaderError, MAGIC};
-use super::log::{Sequence, Stream};
+use super::log::{LogStream, Sequence};
 use super::record::Record;
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
-use super::transfer::{Origin, Purpose, Summary, TransferError};
-use super::{Backend, Progress, RestoreError, account, epochs};
-use crate::model::{Epoch, Event, EventId, MessageId, Timestamp};
+use super::transfer::{ExportOrigin, Purpose, Summary, TransferError};
+use super::{Backend, Progress, RestoreError, account, lineage};
+use crate::model::{Event, EventId, MessageId, StoreId, Timestamp};
 
 /// How much is synced at once. The index takes so much the faster the more it is told at a time.
 const SYNC_BYTES: u64 = 1024 * 1024;
@@ -31,10 +31,10 @@ pub fn verify<R: Read>(
     mut again: impl FnMut() -> io::Result<R>,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
-    let mut reader = Reader::begin(source)?;
-    let origin = Origin { epoch: reader.epoch, purpose: Purpose::Move };
+    let mut reader = BackupReader::begin(source)?;
+    let origin = ExportOrigin { epoch: reader.epoch, purpose: Purpose::Move };
     let mut lines = Writer::begin(io::sink(), origin, NO_TIME)?;
-    let (mut audit, mut facts) = (Audit::default(), Facts::default());
+    let (mut audit, mut facts) = (Audit::default(), EntryMap::default());
     let mut revised: HashMap<MessageId, EventId> = HashMap::new();
     progress.begin("verifying", len.unwrap_or(0));
     while let Some((at, record)) = reader.next()? {
@@ -51,14 +51,14 @@ pub fn verify<R: Read>(
     audit.finish().map_err(|why| wrong(reader.stream.position(), why))?;
     progress.end();
     audit.expect_epochs(origin.epoch).map_err(|why| wrong(reader.stream.position(), why))?;
-    let mut reader = Reader::begin(again()?)?;
+    let mut reader = BackupReader::begin(again()?)?;
     while let Some((_, record)) = reader.next()? {
         if let Record::User(user) = record {
             lines.user(&*account::present(&facts, Cow::Owned(user))?)?;
         }
     }
     let len = reader.stream.position();
-    let mut reader = Reader::begin(again()?)?;
+    let mut reader = BackupReader::begin(again()?)?;
     progress.begin("reading it back", len);
     while let Some((_, record)) = reader.next()? {
         match record {
@@ -86,15 +86,15 @@ pub(super) fn restore(
     source: impl Read,
     len: Option<u64>,
     store: &mut dyn Backend,
-    epoch_for: &dyn Fn(Origin) -> Epoch,
+    epoch_for: &dyn Fn(ExportOrigin) -> StoreId,
     progress: &mut dyn Progress,
-) -> Result<(Summary, Origin), TransferError> {
+) -> Result<(Summary, ExportOrigin), TransferError> {
     let refused = |at, why| match why {
         RestoreError::Store(error) => TransferError::Store(error),
         why => TransferError::Offset(at, why.to_string()),
     };
-    let mut reader = Reader::begin(source)?;
-    let origin = Origin { epoch: reader.epoch, purpose: Purpose::Backup };
+    let mut reader = BackupReader::begin(source)?;
+    let origin = ExportOrigin { epoch: reader.epoch, purpose: Purpose::Backup };
     store.adopt(epoch_for(origin)).map_err(|why| refused(0, why))?;
     progress.begin("importing", len.unwrap_or(0));
     let mut synced = 0;
@@ -110,7 +110,7 @@ pub(super) fn restore(
     }
     let end = reader.stream.position();
     audit.finish().map_err(|why| wrong(end, why))?;
-    epochs::expect_sense(store, origin.epoch).map_err(|why| refused(end, why))?;
+    lineage::expect_sense(store, origin.epoch).map_err(|why| refused(end, why))?;
     store.sync()?;
     progress.end();
     let summary = export::export_as(origin, store, &mut io::sink(), NO_TIME, progress)?;
@@ -118,22 +118,22 @@ pub(super) fn restore(
 }
 
 /// The records of a backup in order.
-struct Reader<R> {
-    stream: Stream<R>,
-    epoch: Epoch,
+struct BackupReader<R> {
+    stream: LogStream<R>,
+    epoch: StoreId,
     sequence: Sequence,
 }
 
-impl<R: Read> Reader<R> {
-    fn begin(source: R) -> Result<Reader<R>, TransferError> {
-        let mut stream = Stream::new(source);
+impl<R: Read> BackupReader<R> {
+    fn begin(source: R) -> Result<BackupReader<R>, TransferError> {
+        let mut stream = LogStream::new(source);
         let header = header(&mut stream)?;
         let mut sequence = Sequence::default();
         sequence.begin_segment(header.first_lsn).map_err(|why| wrong(0, why))?;
         if header.first_lsn != 0 {
             return Err(wrong(0, "it begins in the midst of a log"));
         }
-        Ok(Reader { stream, epoch: header.epoch, sequence })
+        Ok(BackupReader { stream, epoch: header.epoch, sequence })
     }
 
     /// The next record and where it is; `None` when the backup has ended as it should.
@@ -193,7 +193,7 @@ impl<R: Read> Reader<R> {
 }
 
 /// Passes over a segment's header, which has to be the next.
-fn header(stream: &mut Stream<impl Read>) -> Result<Header, TransferError> {
+fn header(stream: &mut LogStream<impl Read>) -> Result<Header, TransferError> {
     let at = stream.position();
     let bytes = stream.peek(HEADER_BYTES)?;
     let bytes = bytes.first_chunk().ok_or_else(|| wrong(at, "the backup is cut short"))?;

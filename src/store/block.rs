@@ -6,15 +6,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::fact::{Fact, Layout, Subject, subject_user};
-use super::facts::{self, End, State};
+use super::fact::{Entry, Key, Layout, subject_user};
+use super::facts::{self, EntryReader, RangeEnd};
 use super::record::{DecodeError, Fields};
 use crate::model::{Block, Cursor, Page, Timestamp, UserId, Window};
 
 /// An account that nobody can log in to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AccountBlockOf {
+pub struct AccountBlockKey {
     /// Whose it is.
     pub user: UserId,
 }
@@ -22,7 +22,7 @@ pub struct AccountBlockOf {
 /// By whom it is blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Blocked {
+pub struct ModerationValue {
     /// An operator.
     pub by: UserId,
     /// Since when.
@@ -32,7 +32,7 @@ pub struct Blocked {
 /// A user whose private messages another does not want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SenderBlockOf {
+pub struct SenderBlockKey {
     /// Who does not want them.
     pub by: UserId,
     /// Whose they are.
@@ -42,73 +42,76 @@ pub struct SenderBlockOf {
 /// That they are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Since {
+pub struct SenderBlockValue {
     /// Since when.
     pub at: Timestamp,
 }
 
 /// user
-impl Layout for AccountBlockOf {
+impl Layout for AccountBlockKey {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.user.get().to_be_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<AccountBlockOf, DecodeError> {
-        Ok(AccountBlockOf { user: subject_user(fields)? })
+    fn take(fields: &mut Fields<'_>) -> Result<AccountBlockKey, DecodeError> {
+        Ok(AccountBlockKey { user: subject_user(fields)? })
     }
 }
 
 /// operator · time
-impl Layout for Blocked {
+impl Layout for ModerationValue {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.by.get().to_le_bytes());
         out.extend(self.at.millis().to_le_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<Blocked, DecodeError> {
+    fn take(fields: &mut Fields<'_>) -> Result<ModerationValue, DecodeError> {
         let by = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
-        Ok(Blocked { by, at: fields.timestamp()? })
+        Ok(ModerationValue { by, at: fields.timestamp()? })
     }
 }
 
 /// by · user
-impl Layout for SenderBlockOf {
+impl Layout for SenderBlockKey {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.by.get().to_be_bytes());
         out.extend(self.user.get().to_be_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<SenderBlockOf, DecodeError> {
-        Ok(SenderBlockOf { by: subject_user(fields)?, user: subject_user(fields)? })
+    fn take(fields: &mut Fields<'_>) -> Result<SenderBlockKey, DecodeError> {
+        Ok(SenderBlockKey { by: subject_user(fields)?, user: subject_user(fields)? })
     }
 }
 
 /// time
-impl Layout for Since {
+impl Layout for SenderBlockValue {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.at.millis().to_le_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<Since, DecodeError> {
-        Ok(Since { at: fields.timestamp()? })
+    fn take(fields: &mut Fields<'_>) -> Result<SenderBlockValue, DecodeError> {
+        Ok(SenderBlockValue { at: fields.timestamp()? })
     }
 }
 
 /// That an account is blocked, or is not.
-pub(super) fn of_account(user: UserId, is: Option<Blocked>) -> Fact {
-    Fact::AccountBlock { of: AccountBlockOf { user }, is }
+pub(super) fn of_account(user: UserId, is: Option<ModerationValue>) -> Entry {
+    Entry::AccountBlock { of: AccountBlockKey { user }, is }
 }
 
 /// The block of an account, if there is one.
-pub(super) fn account(state: &impl State, user: UserId) -> Result<Option<Block>, StoreError> {
-    let is = facts::get(state, &AccountBlockOf { user })?;
-    Ok(is.map(|Blocked { by, at }| Block { user, by, at }))
+pub(super) fn account(state: &impl EntryReader, user: UserId) -> Result<Option<Block>, StoreError> {
+    let is = facts::get(state, &AccountBlockKey { user })?;
+    Ok(is.map(|ModerationValue { by, at }| Block { user, by, at }))
 }
 
 /// A page of the accounts that are blocked, in order of id.
-pub(super) fn accounts(state: &impl State, window: Window) -> Result<Page<Block>, StoreError> {
-    page(state, &[AccountBlockOf::FAMILY], window, |fact| match fact {
-        Fact::AccountBlock { of, is: Some(Blocked { by, at }) } => {
+pub(super) fn accounts(
+    state: &impl EntryReader,
+    window: Window,
+) -> Result<Page<Block>, StoreError> {
+    page(state, &[AccountBlockKey::KEYSPACE], window, |fact| match fact {
+        Entry::AccountBlock { of, is: Some(ModerationValue { by, at }) } => {
             Some(Block { user: of.user, by, at })
         }
         _ => None,
@@ -116,58 +119,63 @@ pub(super) fn accounts(state: &impl State, window: Window) -> Result<Page<Block>
 }
 
 /// Whether one user's private messages are refused by another.
-pub(super) fn is_refused(state: &impl State, by: UserId, user: UserId) -> Result<bool, StoreError> {
-    Ok(facts::get(state, &SenderBlockOf { by, user })?.is_some())
+pub(super) fn is_refused(
+    state: &impl EntryReader,
+    by: UserId,
+    user: UserId,
+) -> Result<bool, StoreError> {
+    Ok(facts::get(state, &SenderBlockKey { by, user })?.is_some())
 }
 
 /// What is to be written so that they are, or are no longer; `None` if it is so.
 pub(super) fn refuse(
-    state: &impl State,
+    state: &impl EntryReader,
     Block { user, by, at }: Block,
     refused: bool,
-) -> Result<Option<Fact>, StoreError> {
-    let is = refused.then_some(Since { at });
+) -> Result<Option<Entry>, StoreError> {
+    let is = refused.then_some(SenderBlockValue { at });
     let changes = is_refused(state, by, user)? != refused;
-    Ok(changes.then_some(Fact::SenderBlock { of: SenderBlockOf { by, user }, is }))
+    Ok(changes.then_some(Entry::SenderBlock { of: SenderBlockKey { by, user }, is }))
 }
 
 /// A page of those whose messages a user refuses, in order of id.
 pub(super) fn senders(
-    state: &impl State,
+    state: &impl EntryReader,
     by: UserId,
     window: Window,
 ) -> Result<Page<Block>, StoreError> {
-    let prefix = [&[SenderBlockOf::FAMILY], &by.get().to_be_bytes()[..]].concat();
+    let prefix = [&[SenderBlockKey::KEYSPACE], &by.get().to_be_bytes()[..]].concat();
     page(state, &prefix, window, |fact| match fact {
-        Fact::SenderBlock { of: SenderBlockOf { by, user }, is: Some(Since { at }) } => {
-            Some(Block { user, by, at })
-        }
+        Entry::SenderBlock {
+            of: SenderBlockKey { by, user },
+            is: Some(SenderBlockValue { at }),
+        } => Some(Block { user, by, at }),
         _ => None,
     })
 }
 
 /// A page of the facts whose subjects are a prefix and a user.
 fn page(
-    state: &impl State,
+    state: &impl EntryReader,
     prefix: &[u8],
     window: Window,
-    block: impl Fn(Fact) -> Option<Block>,
+    block: impl Fn(Entry) -> Option<Block>,
 ) -> Result<Page<Block>, StoreError> {
     let key = |user: u64| [prefix, &user.to_be_bytes()[..]].concat();
     let (start, end, from_end) = match window.cursor {
-        Cursor::Newest => (0, u64::MAX, End::Last),
-        Cursor::Before(end) => (0, end, End::Last),
-        Cursor::From(start) => (start, u64::MAX, End::First),
+        Cursor::Newest => (0, u64::MAX, RangeEnd::Last),
+        Cursor::Before(end) => (0, end, RangeEnd::Last),
+        Cursor::From(start) => (start, u64::MAX, RangeEnd::First),
     };
     let entries = state.entries(&key(start)[..]..&key(end)[..], from_end, window.limit)?;
     let decoded = entries.iter().map(|(subject, value)| {
-        let fact = Fact::decode(subject, value).ok();
+        let fact = Entry::decode(subject, value).ok();
         fact.and_then(&block).ok_or_else(|| state.malformed())
     });
     let mut items = decoded.collect::<Result<Vec<_>, _>>()?;
     items.sort_unstable_by_key(|block| block.user);
     let first = window.start(items.first().map(|block| block.user.get()));
-    let below = state.entries(&key(0)[..]..&key(first)[..], End::Last, 1)?;
+    let below = state.entries(&key(0)[..]..&key(first)[..], RangeEnd::Last, 1)?;
     Ok(Page { items, older: !below.is_empty() })
 }
 
@@ -185,15 +193,15 @@ mod tests {
         };
         for (fact, subject, value, line) in [
             (
-                of_account(user(0x0a0b), Some(Blocked { by: user(3), at })),
+                of_account(user(0x0a0b), Some(ModerationValue { by: user(3), at })),
                 "060000000000000a0b",
                 "03000000000000007b68e5cf8b010000",
                 r#"{"account_block":{"of":{"user":2571},"is":{"by":3,"at":"2023-11-14T22:13:20.123Z"}}}"#,
             ),
             (
-                Fact::SenderBlock {
-                    of: SenderBlockOf { by: user(3), user: user(0x0a0b) },
-                    is: Some(Since { at }),
+                Entry::SenderBlock {
+                    of: SenderBlockKey { by: user(3), user: user(0x0a0b) },
+                    is: Some(SenderBlockValue { at }),
                 },
                 "0700000000000000030000000000000a0b",
                 "7b68e5cf8b010000",
@@ -203,10 +211,10 @@ mod tests {
             assert_eq!(hex(&fact.subject()), subject);
             assert_eq!(hex(&fact.value().unwrap()), value);
             assert_eq!(serde_json::to_string(&fact).unwrap(), line);
-            assert_eq!(serde_json::from_str::<Fact>(line).unwrap().checked(), Some(fact.clone()));
+            assert_eq!(serde_json::from_str::<Entry>(line).unwrap().checked(), Some(fact.clone()));
             let value = fact.value().unwrap();
             for len in 0..value.len() {
-                assert!(Fact::decode(&fact.subject(), &value[..len]).is_err(), "{len}");
+                assert!(Entry::decode(&fact.subject(), &value[..len]).is_err(), "{len}");
             }
         }
     }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::StoreError;
-use super::fact::{Fact, ReadMarkOf, ReadUpTo};
+use super::fact::{Entry, ReadMarkKey, ReadMarkValue};
 use crate::model::{MAX_ID, Mailbox, Message, MessageId, Page, Timestamp, UserId};
 
 /// Messages of a conversation that are looked at to count what is unread: the newest ones.
@@ -48,7 +48,7 @@ pub struct Unread {
 
 /// What came of marking a conversation as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Marked {
+pub struct MarkOutcome {
     /// The message up to which it is read.
     pub up_to: MessageId,
     /// Whether that was not so before.
@@ -56,9 +56,9 @@ pub struct Marked {
 }
 
 /// What there is of conversations, wherever it is kept.
-pub(super) trait Talks {
+pub(super) trait ConversationReader {
     /// How far a conversation is read.
-    fn mark(&self, of: &ReadMarkOf) -> Result<Option<ReadUpTo>, StoreError>;
+    fn mark(&self, of: &ReadMarkKey) -> Result<Option<ReadMarkValue>, StoreError>;
 
     /// The newest message of a mailbox.
     fn newest(&self, mailbox: Mailbox) -> Result<Option<Cow<'_, Message>>, StoreError>;
@@ -85,7 +85,7 @@ fn mailbox(of: UserId, with: Option<UserId>) -> Mailbox {
 }
 
 /// A user's conversations whose last messages lie below an id, descending.
-pub(super) fn page<T: Talks>(
+pub(super) fn page<T: ConversationReader>(
     store: &T,
     of: UserId,
     below: u64,
@@ -106,14 +106,14 @@ pub(super) fn page<T: Talks>(
 }
 
 /// A conversation as it stands; `None` if nothing was said in it.
-pub(super) fn standing<T: Talks>(
+pub(super) fn standing<T: ConversationReader>(
     store: &T,
     of: UserId,
     with: Option<UserId>,
 ) -> Result<Option<Conversation<'_>>, StoreError> {
     let mailbox = mailbox(of, with);
     let Some(last) = store.newest(mailbox)? else { return Ok(None) };
-    let mark = store.mark(&ReadMarkOf { user: of, with })?;
+    let mark = store.mark(&ReadMarkKey { user: of, with })?;
     let read_up_to = mark.map(|mark| mark.up_to);
     let unread = if with == Some(of) || read_up_to >= Some(last.id) {
         Unread::default()
@@ -126,22 +126,22 @@ pub(super) fn standing<T: Talks>(
 /// What marking a conversation as read up to a message would come to, and what is to be written for
 /// it. Never beyond the last message: what is said later is unread. `None` if nothing was said.
 pub(super) fn mark(
-    store: &impl Talks,
+    store: &impl ConversationReader,
     of: UserId,
     with: Option<UserId>,
     up_to: MessageId,
     at: Timestamp,
-) -> Result<Option<(Marked, Option<Fact>)>, StoreError> {
+) -> Result<Option<(MarkOutcome, Option<Entry>)>, StoreError> {
     let Some(last) = store.newest(mailbox(of, with))? else { return Ok(None) };
     let up_to = up_to.min(last.id);
-    let subject = ReadMarkOf { user: of, with };
+    let subject = ReadMarkKey { user: of, with };
     Ok(Some(match store.mark(&subject)? {
         Some(before) if before.up_to >= up_to => {
-            (Marked { up_to: before.up_to, moved: false }, None)
+            (MarkOutcome { up_to: before.up_to, moved: false }, None)
         }
         _ => {
-            let fact = Fact::ReadMark { of: subject, is: Some(ReadUpTo { up_to, at }) };
-            (Marked { up_to, moved: true }, Some(fact))
+            let fact = Entry::ReadMark { of: subject, is: Some(ReadMarkValue { up_to, at }) };
+            (MarkOutcome { up_to, moved: true }, Some(fact))
         }
     }))
 }

@@ -21,12 +21,14 @@ use sha2::{Digest, Sha256};
 
 use super::audit::Audit;
 use super::record::Record;
-use super::retry::{Sieve, is_passing};
-use super::transfer::{Origin, Purpose, Summary, TransferError};
-use super::{Acted, Backend, Counters, Epochs, Fact, Progress, Restored, Sequence, epochs};
+use super::retry::{RetentionFilter, is_passing};
+use super::transfer::{ExportOrigin, Purpose, Summary, TransferError};
+use super::{
+    Backend, Entry, IdAllocator, IdKind, Lineage, ModerationEvent, Progress, Restored, lineage,
+};
 use crate::model::{
-    Act, Change, Content, Cursor, Epoch, Event, EventId, Happening, Message, MessageId,
-    MessageText, Revision, Timestamp, User, UserId, Username, Window,
+    Cursor, Event, EventId, EventKind, Message, MessageChange, MessageContent, MessageId,
+    MessageText, ModerationAction, Revision, StoreId, Timestamp, User, UserId, Username, Window,
 };
 
 /// The version of the lines below. A higher one is refused, at the first line. The first had no
@@ -79,9 +81,9 @@ enum Line<'a> {
         event: EventId,
         by_user: UserId,
         at: Timestamp,
-        what: Act,
+        what: ModerationAction,
     },
-    Fact(Fact),
+    Fact(Entry),
     End {
         users: u64,
         messages: u64,
@@ -107,23 +109,23 @@ pub fn export(
     cut: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
-    let origin = Origin { epoch: store.epoch(), purpose: Purpose::Move };
+    let origin = ExportOrigin { epoch: store.epoch(), purpose: Purpose::Move };
     export_as(origin, store, out, cut, progress)
 }
 
 /// Writes all of a store, which says of itself what `origin` says, but of keys under which messages
 /// were sent only those that are not over at `cut`, and whose accounts have not ended.
 pub fn export_as(
-    origin: Origin,
+    origin: ExportOrigin,
     store: &mut dyn Backend,
     out: &mut dyn Write,
     cut: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
-    let (counters, epochs) = (store.counters(), Epochs::of(store)?);
+    let (counters, epochs) = (store.counters(), Lineage::of(store)?);
     let mut writer = Writer::begin(out, origin, cut)?;
-    let users = epochs.dense(Sequence::Users, counters.next_user);
-    let events = epochs.dense(Sequence::Events, counters.next_event);
+    let users = epochs.dense(IdKind::Users, counters.next_user);
+    let events = epochs.dense(IdKind::Events, counters.next_event);
     progress.begin("exporting", users + events);
     export_users(store, &mut writer, &epochs, progress)?;
     export_events(store, &mut writer, &epochs, progress, users)?;
@@ -135,7 +137,7 @@ pub fn export_as(
 fn export_users(
     store: &mut dyn Backend,
     writer: &mut Writer<impl Write>,
-    epochs: &Epochs,
+    epochs: &Lineage,
     progress: &mut dyn Progress,
 ) -> Result<(), TransferError> {
     let mut next = 0;
@@ -146,14 +148,14 @@ fn export_users(
         for user in &page.items {
             writer.user(user)?;
         }
-        progress.advance(epochs.dense(Sequence::Users, next));
+        progress.advance(epochs.dense(IdKind::Users, next));
     }
 }
 
 fn export_events(
     store: &mut dyn Backend,
     writer: &mut Writer<impl Write>,
-    epochs: &Epochs,
+    epochs: &Lineage,
     progress: &mut dyn Progress,
     done_before: u64,
 ) -> Result<(), TransferError> {
@@ -162,7 +164,7 @@ fn export_events(
         let page = store.history(from, BATCH)?;
         let Some(last) = page.last() else { break };
         next = EventId::new(last.id.get() + 1);
-        progress.advance(done_before + epochs.dense(Sequence::Events, last.id.get()));
+        progress.advance(done_before + epochs.dense(IdKind::Events, last.id.get()));
         for event in &page {
             writer.event(event)?;
         }
@@ -175,7 +177,7 @@ fn export_facts(
     writer: &mut Writer<impl Write>,
     cut: Timestamp,
 ) -> Result<(), TransferError> {
-    let sieve = Sieve::new(cut);
+    let sieve = RetentionFilter::new(cut);
     let mut last = None;
     loop {
         let mut page = store.facts(last.as_ref(), BATCH)?;
@@ -200,11 +202,11 @@ pub(super) fn restore(
     source: impl BufRead,
     len: Option<u64>,
     store: &mut dyn Backend,
-    epoch_for: &dyn Fn(Origin) -> Epoch,
+    epoch_for: &dyn Fn(ExportOrigin) -> StoreId,
     progress: &mut dyn Progress,
-) -> Result<(Summary, Origin), TransferError> {
+) -> Result<(Summary, ExportOrigin), TransferError> {
     let mut reader =
-        Reader { source, hashers: Hashers::default(), line: Vec::new(), number: 0, bytes: 0 };
+        Reader { source, hashers: LineHashers::default(), line: Vec::new(), number: 0, bytes: 0 };
     let (version, origin) = match reader.next()? {
         Line::VecheExport {
             version: version @ OLDEST_FORMAT_VERSION..=FORMAT_VERSION,
@@ -217,9 +219,9 @@ pub(super) fn restore(
                 let why = "the time of the export is in another format".to_owned();
                 return Err(TransferError::Line(1, why));
             }
-            let epoch = Epoch::parse(&epoch);
+            let epoch = StoreId::parse(&epoch);
             let epoch = epoch.ok_or_else(|| TransferError::Line(1, "a bad epoch".to_owned()))?;
-            let origin = Origin { epoch, purpose };
+            let origin = ExportOrigin { epoch, purpose };
             store.adopt(epoch_for(origin)).map_err(|e| TransferError::Restore(1, e))?;
             (version, origin)
         }
@@ -230,9 +232,9 @@ pub(super) fn restore(
         _ => return Err(TransferError::Line(1, "not the beginning of an export".to_owned())),
     };
     progress.begin("importing", len.unwrap_or(0));
-    let mut counts = Counts::default();
+    let mut counts = LineCounts::default();
     let mut audit = Audit::default();
-    let mut part = Part::Users;
+    let mut part = ExportSection::Users;
     let mut last_subject = Vec::new();
     loop {
         let before = reader.hashers.clone();
@@ -247,15 +249,15 @@ pub(super) fn restore(
                 sha256,
                 bytes_sha256,
             } => {
-                let counters = Counters { next_user, next_event: next_message };
-                let Hashers { content, bytes } = before;
+                let counters = IdAllocator { next_user, next_event: next_message };
+                let LineHashers { content, bytes } = before;
                 let digest = hex(match version {
                     1 => bytes.clone(),
                     2 => with_counters(bytes.clone(), counters),
                     _ => with_counters(content, counters),
                 });
                 let of_bytes = (version > 2).then(|| Cow::Owned(hex(bytes)));
-                let said = Counts { users, messages, revisions, acts, ..counts };
+                let said = LineCounts { users, messages, revisions, acts, ..counts };
                 if said != counts || sha256 != digest || bytes_sha256 != of_bytes {
                     let why = "the counts or the digest do not fit what came before".to_owned();
                     return Err(TransferError::Line(reader.number, why));
@@ -263,7 +265,7 @@ pub(super) fn restore(
                 let complete = audit.finish();
                 complete.map_err(|why| TransferError::Line(reader.number, why.to_owned()))?;
                 let restored = store.restore(Restored::Counters(counters));
-                let restored = restored.and_then(|()| epochs::expect_sense(store, origin.epoch));
+                let restored = restored.and_then(|()| lineage::expect_sense(store, origin.epoch));
                 restored.map_err(|e| TransferError::Restore(reader.number, e))?;
                 reader.expect_end()?;
                 store.sync()?;
@@ -276,7 +278,7 @@ pub(super) fn restore(
             }
         };
         let refused = |why: &str| TransferError::Line(reader.number, why.to_owned());
-        let before = mem::replace(&mut part, Part::of(&record));
+        let before = mem::replace(&mut part, ExportSection::of(&record));
         if part < before {
             return Err(refused("the record is out of order: users, events and facts follow"));
         }
@@ -313,7 +315,7 @@ fn purpose_of(version: u32, said: Option<Purpose>) -> Result<Purpose, TransferEr
 
 /// What was moved so far.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Counts {
+struct LineCounts {
     users: u64,
     messages: u64,
     revisions: u64,
@@ -321,7 +323,7 @@ struct Counts {
     facts: u64,
 }
 
-impl Counts {
+impl LineCounts {
     fn add(&mut self, record: &Restored) {
         match record {
             Restored::User(_) => self.users += 1,
@@ -338,25 +340,25 @@ impl Counts {
     }
 
     fn summary(self, digest: String) -> Summary {
-        let Counts { users, messages, revisions, acts, facts: _ } = self;
+        let LineCounts { users, messages, revisions, acts, facts: _ } = self;
         Summary { users, messages, revisions, acts, digest }
     }
 }
 
 /// What is in an export one behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+enum ExportSection {
     Users,
     Events,
     Facts,
 }
 
-impl Part {
-    fn of(record: &Record) -> Part {
+impl ExportSection {
+    fn of(record: &Record) -> ExportSection {
         match record {
-            Record::User(_) => Part::Users,
-            Record::Message(_) | Record::Revision(_) | Record::Act(_) => Part::Events,
-            Record::Fact { .. } | Record::Counters(_) => Part::Facts,
+            Record::User(_) => ExportSection::Users,
+            Record::Message(_) | Record::Revision(_) | Record::Act(_) => ExportSection::Events,
+            Record::Fact { .. } | Record::Counters(_) => ExportSection::Facts,
         }
     }
 }
@@ -378,7 +380,7 @@ fn record(line: Line<'_>, store: &mut dyn Backend) -> Result<Record, String> {
                 0 => None,
                 to => Some(UserId::new(to).ok_or("to_user is out of range")?),
             };
-            let content = Content::Original(MessageText::from_store(&text));
+            let content = MessageContent::Original(MessageText::from_store(&text));
             Ok(Record::Message(Message { id, from, to, content, sent_at }))
         }
         Line::Revision { event, message: id, by_user, at, text } => {
@@ -388,16 +390,16 @@ fn record(line: Line<'_>, store: &mut dyn Backend) -> Result<Record, String> {
             let text = text.map(|text| MessageText::from_store(&text));
             let there = store.message(id).map_err(|error| error.to_string())?;
             let mut message = there.ok_or("there is no such message")?.into_owned();
-            message.content = Content::Revised(Box::new(Revision { event, by, at, text }));
+            message.content = MessageContent::Revised(Box::new(Revision { event, by, at, text }));
             Ok(Record::Revision(message))
         }
         Line::Act { event, by_user, at, what: act } => {
             let event = EventId::new(event.get()).ok_or("the event is out of range")?;
             let by = UserId::new(by_user.get()).ok_or("by_user is out of range")?;
-            if let Act::Block(user) | Act::Unblock(user) = act {
+            if let ModerationAction::Block(user) | ModerationAction::Unblock(user) = act {
                 UserId::new(user.get()).ok_or("the user is out of range")?;
             }
-            Ok(Record::Act(Acted { event, by, at, act }))
+            Ok(Record::Act(ModerationEvent { event, by, at, act }))
         }
         Line::Fact(fact) => {
             let fact = fact.checked().ok_or("the fact says what cannot be so")?;
@@ -410,21 +412,21 @@ fn record(line: Line<'_>, store: &mut dyn Backend) -> Result<Record, String> {
 /// Writes an export, accounts before messages.
 pub(super) struct Writer<W> {
     out: W,
-    hashers: Hashers,
+    hashers: LineHashers,
     line: Vec<u8>,
-    counts: Counts,
+    counts: LineCounts,
 }
 
 /// The two digests so far.
 #[derive(Debug, Default, Clone)]
-struct Hashers {
+struct LineHashers {
     /// Of what is in the store.
     content: Sha256,
     /// Of every byte.
     bytes: Sha256,
 }
 
-impl Hashers {
+impl LineHashers {
     fn take(&mut self, line: &Line<'_>, bytes: &[u8]) -> io::Result<()> {
         self.bytes.update(bytes);
         match line {
@@ -444,10 +446,10 @@ impl Hashers {
 impl<W: Write> Writer<W> {
     pub(super) fn begin(
         out: W,
-        origin: Origin,
+        origin: ExportOrigin,
         cut: Timestamp,
     ) -> Result<Writer<W>, TransferError> {
-        let (hashers, counts) = (Hashers::default(), Counts::default());
+        let (hashers, counts) = (LineHashers::default(), LineCounts::default());
         let mut writer = Writer { out, hashers, line: Vec::new(), counts };
         let (epoch, purpose) = (origin.epoch.to_string().into(), Some(origin.purpose));
         let version = FORMAT_VERSION;
@@ -467,8 +469,8 @@ impl<W: Write> Writer<W> {
 
     pub(super) fn event(&mut self, event: &Event<'_>) -> Result<(), TransferError> {
         let (change, message) = match &event.what {
-            Happening::Message(change, message) => (*change, message),
-            &Happening::Act(what) => {
+            EventKind::Message(change, message) => (*change, message),
+            &EventKind::Act(what) => {
                 self.counts.acts += 1;
                 let &Event { id: event, by: by_user, at, .. } = event;
                 return self.write(&Line::Act { event, by_user, at, what });
@@ -476,7 +478,7 @@ impl<W: Write> Writer<W> {
         };
         // What something later has taken the place of has no text any more.
         let text = if message.event() == event.id { message.text() } else { "" };
-        if change == Change::Created {
+        if change == MessageChange::Created {
             self.counts.messages += 1;
             return self.write(&Line::Message {
                 id: message.id,
@@ -492,19 +494,19 @@ impl<W: Write> Writer<W> {
             message: message.id,
             by_user: event.by,
             at: event.at,
-            text: (change == Change::Edited).then(|| text.into()),
+            text: (change == MessageChange::Edited).then(|| text.into()),
         })
     }
 
     /// Facts come in order of subject.
-    pub(super) fn fact(&mut self, fact: &Fact) -> Result<(), TransferError> {
+    pub(super) fn fact(&mut self, fact: &Entry) -> Result<(), TransferError> {
         self.write(&Line::Fact(fact.clone()))
     }
 
-    pub(super) fn end(mut self, counters: Counters) -> Result<Summary, TransferError> {
-        let Counts { users, messages, revisions, acts, facts: _ } = self.counts;
-        let Counters { next_user, next_event: next_message } = counters;
-        let Hashers { content, bytes } = self.hashers.clone();
+    pub(super) fn end(mut self, counters: IdAllocator) -> Result<Summary, TransferError> {
+        let LineCounts { users, messages, revisions, acts, facts: _ } = self.counts;
+        let IdAllocator { next_user, next_event: next_message } = counters;
+        let LineHashers { content, bytes } = self.hashers.clone();
         let digest = hex(with_counters(content, counters));
         self.write(&Line::End {
             users,
@@ -531,7 +533,7 @@ impl<W: Write> Writer<W> {
 
 struct Reader<R> {
     source: R,
-    hashers: Hashers,
+    hashers: LineHashers,
     line: Vec<u8>,
     number: u64,
     bytes: u64,
@@ -566,8 +568,8 @@ impl<R: BufRead> Reader<R> {
 }
 
 /// The digest goes on with the counters, as digits with a space between.
-fn with_counters(hasher: Sha256, counters: Counters) -> Sha256 {
-    let Counters { next_user, next_event } = counters;
+fn with_counters(hasher: Sha256, counters: IdAllocator) -> Sha256 {
+    let IdAllocator { next_user, next_event } = counters;
     hasher.chain_update(format!("{next_user} {next_event}"))
 }
 

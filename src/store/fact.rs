@@ -13,13 +13,13 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::account::{AccountOf, AccountState};
-use super::act::RegistrationOf;
-use super::block::{AccountBlockOf, Blocked, SenderBlockOf, Since};
-use super::epochs::{Ended, PastEpochOf};
+use super::account::{AccountKey, AccountValue};
+use super::act::RegistrationKey;
+use super::block::{AccountBlockKey, ModerationValue, SenderBlockKey, SenderBlockValue};
+use super::lineage::{PastStoreIdKey, PastStoreIdValue};
 use super::record::{DecodeError, Fields};
-use super::retry::{KeyedAnswer, KeyedRetryOf};
-use super::session::{Begun, Refused, SessionOf, StrayTokensOf};
+use super::retry::{KeyedRetryKey, KeyedRetryValue};
+use super::session::{SessionKey, SessionValue, StrayTokensKey, StrayTokensValue};
 use crate::model::{MessageId, Timestamp, UserId, digits};
 
 /// Something with a fixed layout in bytes.
@@ -30,26 +30,26 @@ pub(super) trait Layout: Sized {
 }
 
 /// What something can be so about.
-pub(super) trait Subject: Layout {
+pub(super) trait Key: Layout {
     /// The number of its family.
-    const FAMILY: u8;
+    const KEYSPACE: u8;
     /// What can be so about it.
     type Value: Layout;
 
     fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![Self::FAMILY];
+        let mut bytes = vec![Self::KEYSPACE];
         self.put(&mut bytes);
         bytes
     }
 }
 
-/// Declares [`Fact`] and which value belongs to which subject.
+/// Declares [`Entry`] and which value belongs to which subject.
 macro_rules! families {
     ($($number:literal $name:ident: $subject:ident => $value:ident, $about:literal;)*) => {
         /// What is so about a subject.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case", deny_unknown_fields)]
-        pub enum Fact {
+        pub enum Entry {
             $(#[doc = $about]
             $name {
                 /// The subject.
@@ -59,16 +59,16 @@ macro_rules! families {
             },)*
         }
 
-        $(impl Subject for $subject {
-            const FAMILY: u8 = $number;
+        $(impl Key for $subject {
+            const KEYSPACE: u8 = $number;
             type Value = $value;
         })*
 
-        impl Fact {
+        impl Entry {
             /// The bytes of its subject.
             pub(super) fn subject(&self) -> Vec<u8> {
                 match self {
-                    $(Fact::$name { of, .. } => of.bytes(),)*
+                    $(Entry::$name { of, .. } => of.bytes(),)*
                 }
             }
 
@@ -76,7 +76,7 @@ macro_rules! families {
             pub(super) fn value(&self) -> Option<Vec<u8>> {
                 let mut bytes = Vec::new();
                 match self {
-                    $(Fact::$name { is, .. } => is.as_ref()?.put(&mut bytes),)*
+                    $(Entry::$name { is, .. } => is.as_ref()?.put(&mut bytes),)*
                 }
                 Some(bytes)
             }
@@ -85,12 +85,12 @@ macro_rules! families {
             pub(super) fn take(
                 fields: &mut Fields<'_>,
                 is_something: impl FnOnce(&mut Fields<'_>) -> Result<bool, DecodeError>,
-            ) -> Result<Fact, DecodeError> {
+            ) -> Result<Entry, DecodeError> {
                 match fields.u8()? {
                     $($number => {
                         let of = <$subject>::take(fields)?;
                         let is = is_something(fields)?.then(|| Layout::take(fields)).transpose()?;
-                        Ok(Fact::$name { of, is })
+                        Ok(Entry::$name { of, is })
                     })*
                     unknown => Err(DecodeError::UnknownFamily(unknown)),
                 }
@@ -100,49 +100,49 @@ macro_rules! families {
 }
 
 families! {
-    1 Retry: RetryOf => FirstAnswer, "What became of the first request with an idempotency key: of versions that hashed without a secret.";
-    2 RetryOrder: RetryTurn => Remembered, "In which order a user's keys came.";
-    3 Session: SessionOf => Begun, "A session, until it ends.";
-    4 Account: AccountOf => AccountState, "What has become of an account since it was registered.";
-    5 StrayTokens: StrayTokensOf => Refused, "What is of a user's tokens that are of no session.";
-    6 AccountBlock: AccountBlockOf => Blocked, "That nobody can log in to an account.";
-    7 SenderBlock: SenderBlockOf => Since, "That a user refuses another's private messages.";
-    8 ReadMark: ReadMarkOf => ReadUpTo, "How far a user has read a conversation.";
-    9 Registration: RegistrationOf => Blocked, "That nobody can register.";
-    10 KeyedRetry: KeyedRetryOf => KeyedAnswer, "The same as [`Fact::Retry`], by hashes that need a secret.";
-    12 PastEpoch: PastEpochOf => Ended, "An epoch that ended when a backup of it was restored.";
+    1 Retry: RetryKey => FirstAnswer, "What became of the first request with an idempotency key: of versions that hashed without a secret.";
+    2 RetryOrder: RetryOrderKey => RetryOrderValue, "In which order a user's keys came.";
+    3 Session: SessionKey => SessionValue, "A session, until it ends.";
+    4 Account: AccountKey => AccountValue, "What has become of an account since it was registered.";
+    5 StrayTokens: StrayTokensKey => StrayTokensValue, "What is of a user's tokens that are of no session.";
+    6 AccountBlock: AccountBlockKey => ModerationValue, "That nobody can log in to an account.";
+    7 SenderBlock: SenderBlockKey => SenderBlockValue, "That a user refuses another's private messages.";
+    8 ReadMark: ReadMarkKey => ReadMarkValue, "How far a user has read a conversation.";
+    9 Registration: RegistrationKey => ModerationValue, "That nobody can register.";
+    10 KeyedRetry: KeyedRetryKey => KeyedRetryValue, "The same as [`Fact::Retry`], by hashes that need a secret.";
+    12 PastEpoch: PastStoreIdKey => PastStoreIdValue, "An epoch that ended when a backup of it was restored.";
 }
 
-impl Fact {
+impl Entry {
     /// Whom it is about, and who made it so: they must exist.
     pub(super) fn users(&self) -> [Option<UserId>; 2] {
         match self {
-            Fact::Retry { of, .. } => [Some(of.user), None],
-            Fact::RetryOrder { of, .. } => [Some(of.user), None],
-            Fact::Session { of, .. } => [Some(of.user), None],
-            Fact::Account { of, .. } => [Some(of.user), None],
-            Fact::StrayTokens { of, .. } => [Some(of.user), None],
-            Fact::AccountBlock { of, is } => [Some(of.user), is.map(|is| is.by)],
-            Fact::SenderBlock { of, .. } => [Some(of.by), Some(of.user)],
-            Fact::ReadMark { of, .. } => [Some(of.user), of.with],
-            Fact::KeyedRetry { of, .. } => [Some(of.user), None],
-            Fact::Registration { is, .. } => [is.map(|is| is.by), None],
-            Fact::PastEpoch { .. } => [None, None],
+            Entry::Retry { of, .. } => [Some(of.user), None],
+            Entry::RetryOrder { of, .. } => [Some(of.user), None],
+            Entry::Session { of, .. } => [Some(of.user), None],
+            Entry::Account { of, .. } => [Some(of.user), None],
+            Entry::StrayTokens { of, .. } => [Some(of.user), None],
+            Entry::AccountBlock { of, is } => [Some(of.user), is.map(|is| is.by)],
+            Entry::SenderBlock { of, .. } => [Some(of.by), Some(of.user)],
+            Entry::ReadMark { of, .. } => [Some(of.user), of.with],
+            Entry::KeyedRetry { of, .. } => [Some(of.user), None],
+            Entry::Registration { is, .. } => [is.map(|is| is.by), None],
+            Entry::PastEpoch { .. } => [None, None],
         }
     }
 
     /// Reads what an index holds.
-    pub(super) fn decode(subject: &[u8], value: &[u8]) -> Result<Fact, DecodeError> {
+    pub(super) fn decode(subject: &[u8], value: &[u8]) -> Result<Entry, DecodeError> {
         let bytes = [subject, value].concat();
         let mut fields = Fields(&bytes);
-        let fact = Fact::take(&mut fields, |_| Ok(true))?;
+        let fact = Entry::take(&mut fields, |_| Ok(true))?;
         fields.end().map(|()| fact)
     }
 
     /// The same, if it says what can be stored and that something is so: other formats have no
     /// limits of their own.
-    pub(super) fn checked(self) -> Option<Fact> {
-        Fact::decode(&self.subject(), &self.value()?).ok().filter(|fact| *fact == self)
+    pub(super) fn checked(self) -> Option<Entry> {
+        Entry::decode(&self.subject(), &self.value()?).ok().filter(|fact| *fact == self)
     }
 }
 
@@ -174,7 +174,7 @@ impl<'de> Deserialize<'de> for Hash {
 /// A key under which a user has sent something, hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RetryOf {
+pub struct RetryKey {
     /// Whose it is.
     pub user: UserId,
     /// The key's hash.
@@ -196,7 +196,7 @@ pub struct FirstAnswer {
 /// A place in the order of a user's keys. The numbers in use have no gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RetryTurn {
+pub struct RetryOrderKey {
     /// Whose order it is.
     pub user: UserId,
     /// Ascending.
@@ -206,7 +206,7 @@ pub struct RetryTurn {
 /// The key that is remembered there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Remembered {
+pub struct RetryOrderValue {
     /// The key's hash.
     pub key: Hash,
     /// When it came.
@@ -216,7 +216,7 @@ pub struct Remembered {
 /// A user's conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ReadMarkOf {
+pub struct ReadMarkKey {
     /// Who reads.
     pub user: UserId,
     /// The other one; `None` is the general chat.
@@ -226,7 +226,7 @@ pub struct ReadMarkOf {
 /// How far it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ReadUpTo {
+pub struct ReadMarkValue {
     /// The last message that is.
     pub up_to: MessageId,
     /// When it was marked so.
@@ -234,14 +234,14 @@ pub struct ReadUpTo {
 }
 
 /// user · key
-impl Layout for RetryOf {
+impl Layout for RetryKey {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.user.get().to_be_bytes());
         out.extend(self.key.0);
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<RetryOf, DecodeError> {
-        Ok(RetryOf { user: subject_user(fields)?, key: Hash(fields.array()?) })
+    fn take(fields: &mut Fields<'_>) -> Result<RetryKey, DecodeError> {
+        Ok(RetryKey { user: subject_user(fields)?, key: Hash(fields.array()?) })
     }
 }
 
@@ -261,57 +261,57 @@ impl Layout for FirstAnswer {
 }
 
 /// user · number
-impl Layout for RetryTurn {
+impl Layout for RetryOrderKey {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.user.get().to_be_bytes());
         out.extend(self.number.to_be_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<RetryTurn, DecodeError> {
+    fn take(fields: &mut Fields<'_>) -> Result<RetryOrderKey, DecodeError> {
         let user = subject_user(fields)?;
-        Ok(RetryTurn { user, number: u64::from_be_bytes(fields.array()?) })
+        Ok(RetryOrderKey { user, number: u64::from_be_bytes(fields.array()?) })
     }
 }
 
 /// key · time
-impl Layout for Remembered {
+impl Layout for RetryOrderValue {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.key.0);
         out.extend(self.at.millis().to_le_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<Remembered, DecodeError> {
-        Ok(Remembered { key: Hash(fields.array()?), at: fields.timestamp()? })
+    fn take(fields: &mut Fields<'_>) -> Result<RetryOrderValue, DecodeError> {
+        Ok(RetryOrderValue { key: Hash(fields.array()?), at: fields.timestamp()? })
     }
 }
 
 /// user · counterpart, 0 for the general chat
-impl Layout for ReadMarkOf {
+impl Layout for ReadMarkKey {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.user.get().to_be_bytes());
         out.extend(self.with.map_or(0, UserId::get).to_be_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<ReadMarkOf, DecodeError> {
+    fn take(fields: &mut Fields<'_>) -> Result<ReadMarkKey, DecodeError> {
         let user = subject_user(fields)?;
         let with = match u64::from_be_bytes(fields.array()?) {
             0 => None,
             id => Some(UserId::new(id).ok_or(DecodeError::Malformed)?),
         };
-        Ok(ReadMarkOf { user, with })
+        Ok(ReadMarkKey { user, with })
     }
 }
 
 /// message · time
-impl Layout for ReadUpTo {
+impl Layout for ReadMarkValue {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.up_to.get().to_le_bytes());
         out.extend(self.at.millis().to_le_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<ReadUpTo, DecodeError> {
+    fn take(fields: &mut Fields<'_>) -> Result<ReadMarkValue, DecodeError> {
         let up_to = MessageId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
-        Ok(ReadUpTo { up_to, at: fields.timestamp()? })
+        Ok(ReadMarkValue { up_to, at: fields.timestamp()? })
     }
 }
 
@@ -329,30 +329,30 @@ mod tests {
         UserId::new(id).unwrap()
     }
 
-    fn facts() -> [Fact; 5] {
+    fn facts() -> [Entry; 5] {
         let at = Timestamp::from_millis(1_700_000_000_123);
         let (key, fingerprint) = (Hash([0xab; 16]), Hash([0x01; 16]));
         let message = MessageId::new(0x0403_0201).unwrap();
         [
-            Fact::Retry {
-                of: RetryOf { user: user(0x0a0b), key },
+            Entry::Retry {
+                of: RetryKey { user: user(0x0a0b), key },
                 is: Some(FirstAnswer { fingerprint, message, at }),
             },
-            Fact::RetryOrder {
-                of: RetryTurn { user: user(0x0a0b), number: 0x0102 },
-                is: Some(Remembered { key, at }),
+            Entry::RetryOrder {
+                of: RetryOrderKey { user: user(0x0a0b), number: 0x0102 },
+                is: Some(RetryOrderValue { key, at }),
             },
-            Fact::ReadMark {
-                of: ReadMarkOf { user: user(0x0a0b), with: Some(user(0x0c0d)) },
-                is: Some(ReadUpTo { up_to: message, at }),
+            Entry::ReadMark {
+                of: ReadMarkKey { user: user(0x0a0b), with: Some(user(0x0c0d)) },
+                is: Some(ReadMarkValue { up_to: message, at }),
             },
-            Fact::ReadMark {
-                of: ReadMarkOf { user: user(0x0a0b), with: None },
-                is: Some(ReadUpTo { up_to: message, at }),
+            Entry::ReadMark {
+                of: ReadMarkKey { user: user(0x0a0b), with: None },
+                is: Some(ReadMarkValue { up_to: message, at }),
             },
-            Fact::KeyedRetry {
-                of: KeyedRetryOf { user: user(0x0a0b), key },
-                is: Some(KeyedAnswer { secret: Hash([0xcd; 16]), fingerprint, message, at }),
+            Entry::KeyedRetry {
+                of: KeyedRetryKey { user: user(0x0a0b), key },
+                is: Some(KeyedRetryValue { secret: Hash([0xcd; 16]), fingerprint, message, at }),
             },
         ]
     }
@@ -392,29 +392,29 @@ mod tests {
     fn what_was_written_is_read_and_nothing_else() {
         for fact in facts() {
             let (subject, value) = (fact.subject(), fact.value().unwrap());
-            assert_eq!(Fact::decode(&subject, &value), Ok(fact.clone()));
+            assert_eq!(Entry::decode(&subject, &value), Ok(fact.clone()));
             assert_eq!(fact.clone().checked(), Some(fact));
             let whole = [&subject[..], &value].concat();
             for len in 1..whole.len() {
-                assert_eq!(Fact::decode(&whole[..len], &[]), Err(DecodeError::Malformed), "{len}");
+                assert_eq!(Entry::decode(&whole[..len], &[]), Err(DecodeError::Malformed), "{len}");
             }
-            assert_eq!(Fact::decode(&whole, &[0]), Err(DecodeError::Malformed));
+            assert_eq!(Entry::decode(&whole, &[0]), Err(DecodeError::Malformed));
             let mut nobody = whole.clone();
             nobody[1..9].fill(0);
-            assert_eq!(Fact::decode(&nobody, &[]), Err(DecodeError::Malformed));
+            assert_eq!(Entry::decode(&nobody, &[]), Err(DecodeError::Malformed));
             let mut far = whole.clone();
             let millis = far.len() - 8;
             far[millis..].copy_from_slice(&(Timestamp::MAX.millis() + 1).to_le_bytes());
-            assert_eq!(Fact::decode(&far, &[]), Err(DecodeError::Malformed));
+            assert_eq!(Entry::decode(&far, &[]), Err(DecodeError::Malformed));
             let mut unknown = whole;
             unknown[0] = 200;
-            assert_eq!(Fact::decode(&unknown, &[]), Err(DecodeError::UnknownFamily(200)));
+            assert_eq!(Entry::decode(&unknown, &[]), Err(DecodeError::UnknownFamily(200)));
         }
     }
 
     #[test]
     fn the_subjects_of_a_user_are_one_range_in_order() {
-        let turn = |user_id, number| RetryTurn { user: user(user_id), number }.bytes();
+        let turn = |user_id, number| RetryOrderKey { user: user(user_id), number }.bytes();
         let subjects =
             [turn(1, u64::MAX), turn(2, 0), turn(2, 1), turn(2, 256), turn(2, 1 << 40), turn(3, 0)];
         assert!(subjects.is_sorted_by(|a, b| a < b));
@@ -432,19 +432,20 @@ mod tests {
         ];
         for (fact, line) in [retry, order, read, read_general, keyed].into_iter().zip(lines) {
             assert_eq!(serde_json::to_string(&fact).unwrap(), line);
-            assert_eq!(serde_json::from_str::<Fact>(line).unwrap(), fact);
+            assert_eq!(serde_json::from_str::<Entry>(line).unwrap(), fact);
             for (from, to) in [("ab\"", "AB\""), ("ab\"", "a\""), ("ab\"", "g\""), ("\"of", "\"x")]
             {
                 if !line.contains(from) {
                     continue;
                 }
                 let other = line.replacen(from, to, 1);
-                assert!(serde_json::from_str::<Fact>(&other).is_err(), "{other}");
+                assert!(serde_json::from_str::<Entry>(&other).is_err(), "{other}");
             }
         }
         let far = lines[1].replace("2571", &(MAX_ID + 1).to_string());
-        assert_eq!(serde_json::from_str::<Fact>(&far).unwrap().checked(), None);
-        let nothing = Fact::RetryOrder { of: RetryTurn { user: user(1), number: 0 }, is: None };
+        assert_eq!(serde_json::from_str::<Entry>(&far).unwrap().checked(), None);
+        let nothing =
+            Entry::RetryOrder { of: RetryOrderKey { user: user(1), number: 0 }, is: None };
         assert_eq!(nothing.checked(), None);
     }
 }

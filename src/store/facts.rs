@@ -1,26 +1,26 @@
 //! Facts by their subjects: the whole of what [`super::MemoryStore`] has of them, and of
-//! [`super::SledStore`] what its index does not know yet; and how either is read.
+//! [`super::LogStore`] what its index does not know yet; and how either is read.
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::{Bound, Range};
 
 use super::StoreError;
-use super::fact::{Fact, Layout, Subject};
+use super::fact::{Entry, Key, Layout};
 use super::record::Fields;
 use crate::model::UserId;
 
 /// The bytes of a subject, and of what is so about it.
-pub(super) type Entry = (Box<[u8]>, Box<[u8]>);
+pub(super) type RawEntry = (Box<[u8]>, Box<[u8]>);
 
 /// From which end a range is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum RangeEnd {
     First,
     Last,
 }
 
 /// All that is so, wherever it is kept.
-pub(super) trait State {
+pub(super) trait EntryReader {
     /// What is so about a subject.
     fn value(&self, subject: &[u8]) -> Result<Option<Box<[u8]>>, StoreError>;
 
@@ -28,28 +28,31 @@ pub(super) trait State {
     fn entries(
         &self,
         range: Range<&[u8]>,
-        end: End,
+        end: RangeEnd,
         limit: usize,
-    ) -> Result<Vec<Entry>, StoreError>;
+    ) -> Result<Vec<RawEntry>, StoreError>;
 
     /// The error for bytes that nobody has written.
     fn malformed(&self) -> StoreError;
 }
 
 /// What is so about a subject.
-pub(super) fn get<S: Subject>(state: &impl State, of: &S) -> Result<Option<S::Value>, StoreError> {
+pub(super) fn get<S: Key>(
+    state: &impl EntryReader,
+    of: &S,
+) -> Result<Option<S::Value>, StoreError> {
     let Some(value) = state.value(&of.bytes())? else { return Ok(None) };
     read(&value).map(Some).ok_or_else(|| state.malformed())
 }
 
 /// What is so about a user's subjects of a family, in order from one end.
-pub(super) fn of_user<S: Subject>(
-    state: &impl State,
+pub(super) fn of_user<S: Key>(
+    state: &impl EntryReader,
     user: UserId,
-    end: End,
+    end: RangeEnd,
     limit: usize,
 ) -> Result<Vec<(S, S::Value)>, StoreError> {
-    let from = |user: u64| [&[S::FAMILY], &user.to_be_bytes()[..]].concat();
+    let from = |user: u64| [&[S::KEYSPACE], &user.to_be_bytes()[..]].concat();
     // Ids end long before u64 does.
     let (start, behind) = (from(user.get()), from(user.get() + 1));
     let entries = state.entries(&start[..]..&behind[..], end, limit)?;
@@ -62,14 +65,14 @@ pub(super) fn of_user<S: Subject>(
 
 /// The first facts behind `after`, in order of subject: all that is so, page by page.
 pub(super) fn page(
-    state: &impl State,
-    after: Option<&Fact>,
+    state: &impl EntryReader,
+    after: Option<&Entry>,
     limit: usize,
-) -> Result<Vec<Fact>, StoreError> {
+) -> Result<Vec<Entry>, StoreError> {
     // The next subject there can be has one more byte, of the least.
     let start = after.map_or_else(Vec::new, |fact| [fact.subject(), vec![0]].concat());
-    let entries = state.entries(&start[..]..&[u8::MAX][..], End::First, limit)?;
-    let decoded = entries.iter().map(|(subject, value)| Fact::decode(subject, value));
+    let entries = state.entries(&start[..]..&[u8::MAX][..], RangeEnd::First, limit)?;
+    let decoded = entries.iter().map(|(subject, value)| Entry::decode(subject, value));
     decoded.map(|fact| fact.map_err(|_| state.malformed())).collect()
 }
 
@@ -82,11 +85,11 @@ pub(super) fn read<T: Layout>(bytes: &[u8]) -> Option<T> {
 
 /// The last words on subjects.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(super) struct EntryMap {
     words: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
 }
 
-impl Facts {
+impl EntryMap {
     /// The last word on a subject, which may be that nothing is so; `None` if there is none here.
     pub(super) fn word(&self, subject: &[u8]) -> Option<&Option<Box<[u8]>>> {
         self.words.get(subject)
@@ -111,7 +114,7 @@ impl Facts {
     }
 
     /// Takes in a fact where nothing is below.
-    pub(super) fn take(&mut self, fact: &Fact) {
+    pub(super) fn take(&mut self, fact: &Entry) {
         let subject = fact.subject();
         match fact.value() {
             Some(value) => self.note(subject.into(), Some(value.into())),
@@ -125,7 +128,7 @@ impl Facts {
 }
 
 /// With nothing below.
-impl State for Facts {
+impl EntryReader for EntryMap {
     fn value(&self, subject: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
         Ok(self.word(subject).cloned().flatten())
     }
@@ -133,13 +136,13 @@ impl State for Facts {
     fn entries(
         &self,
         range: Range<&[u8]>,
-        end: End,
+        end: RangeEnd,
         limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    ) -> Result<Vec<RawEntry>, StoreError> {
         let mut words = self.words(range);
         let next = || match end {
-            End::First => words.next(),
-            End::Last => words.next_back(),
+            RangeEnd::First => words.next(),
+            RangeEnd::Last => words.next_back(),
         };
         let so = std::iter::from_fn(next)
             .filter_map(|(subject, value)| Some((subject.into(), value?.into())));

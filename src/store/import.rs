@@ -2,11 +2,11 @@
 
 use std::io::BufRead;
 
-use super::epochs::{Renewal, renew};
+use super::lineage::{StoreIdChange, renew};
 use super::log::segment::MAGIC;
-use super::transfer::{Origin, Purpose, Summary, TransferError};
+use super::transfer::{ExportOrigin, Purpose, Summary, TransferError};
 use super::{Backend, Progress, RestoreError, StoreError, backup, export};
-use crate::model::Epoch;
+use crate::model::StoreId;
 
 /// What was imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,9 +14,9 @@ pub struct Imported {
     /// What was in the file.
     pub summary: Summary,
     /// What the file says of itself.
-    pub origin: Origin,
+    pub origin: ExportOrigin,
     /// The epoch that begins, if it was restored.
-    pub renewal: Option<Renewal>,
+    pub renewal: Option<StoreIdChange>,
 }
 
 /// Reads an export or a backup, whichever it is, into an empty store, as what it is taken for or,
@@ -32,9 +32,9 @@ pub fn restore(
     draw: &mut dyn FnMut() -> u64,
     progress: &mut dyn Progress,
 ) -> Result<Imported, TransferError> {
-    let fresh = Epoch(draw());
-    let is_restored = |origin: Origin| taken_for.unwrap_or(origin.purpose) == Purpose::Backup;
-    let epoch_for = |origin: Origin| if is_restored(origin) { fresh } else { origin.epoch };
+    let fresh = StoreId(draw());
+    let is_restored = |origin: ExportOrigin| taken_for.unwrap_or(origin.purpose) == Purpose::Backup;
+    let epoch_for = |origin: ExportOrigin| if is_restored(origin) { fresh } else { origin.epoch };
     let (summary, origin) = read(source, len, store, &epoch_for, progress)?;
     let mut renewal = None;
     if is_restored(origin) {
@@ -60,9 +60,9 @@ fn read(
     mut source: impl BufRead,
     len: Option<u64>,
     store: &mut dyn Backend,
-    epoch_for: &dyn Fn(Origin) -> Epoch,
+    epoch_for: &dyn Fn(ExportOrigin) -> StoreId,
     progress: &mut dyn Progress,
-) -> Result<(Summary, Origin), TransferError> {
+) -> Result<(Summary, ExportOrigin), TransferError> {
     // A pipe may have given one byte only, which is enough: an export begins with a brace.
     if source.fill_buf()?.first() == MAGIC.first() {
         backup::restore(source, len, store, epoch_for, progress)

@@ -46,8 +46,8 @@ use ::sled::{Batch, IVec};
 use rustix::io::Errno;
 
 use super::log::Stamp;
-use super::{Counters, StoreError, private};
-use crate::model::{Epoch, EventId, Mailbox, MessageId, UserId, Username};
+use super::{IdAllocator, StoreError, private};
+use crate::model::{EventId, Mailbox, MessageId, StoreId, UserId, Username};
 pub(super) use audit::IndexAudit;
 pub(super) use facts::subject;
 pub(super) use postings::{List, Posting};
@@ -58,7 +58,7 @@ use layout::{
     AppliedError, META, decode_applied, decode_chunk, encode_applied, mark_key, name_key, number,
     user_key,
 };
-use part::{Part, free_replaced_pages};
+use part::{IndexBatch, free_replaced_pages};
 
 /// What sled keeps of its pages in memory, in the bytes that they take on the disk: of entries as
 /// short as an account's that is five times as much in memory. Its own default is a gigabyte.
@@ -74,16 +74,16 @@ pub(super) const OTHER_VERSION: &str = "its format is another version's";
 /// Up to where the log is indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Applied {
-    pub(super) epoch: Epoch,
+    pub(super) epoch: StoreId,
     /// The last frame that is.
     pub(super) stamp: Stamp,
     /// The store's counters behind it.
-    pub(super) counters: Counters,
+    pub(super) counters: IdAllocator,
 }
 
 /// What the index has to know of a record.
 #[derive(Debug, Clone)]
-pub(super) enum Change {
+pub(super) enum IndexChange {
     User { id: UserId, name: Username, position: u64 },
     Message { id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
     Revision { event: EventId, id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
@@ -245,10 +245,10 @@ impl Index {
     /// unless the next one belongs to it: there, what is much is cut into parts.
     pub(super) fn apply(
         &mut self,
-        changes: impl IntoIterator<Item = (Change, Option<Applied>)>,
+        changes: impl IntoIterator<Item = (IndexChange, Option<Applied>)>,
         upto: Applied,
     ) -> Result<(), StoreError> {
-        let mut part = Part::default();
+        let mut part = IndexBatch::default();
         for (change, behind) in changes {
             part.take(change);
             if let Some(behind) = behind.filter(|_| part.is_full()) {
@@ -258,8 +258,8 @@ impl Index {
         self.write(part, upto)
     }
 
-    fn write(&mut self, part: Part, upto: Applied) -> Result<(), StoreError> {
-        let Part { users, events, postings, revised, words, .. } = part;
+    fn write(&mut self, part: IndexBatch, upto: Applied) -> Result<(), StoreError> {
+        let IndexBatch { users, events, postings, revised, words, .. } = part;
         let mut batch = Writes { batch: Batch::default(), digest: self.digest };
         for (id, name, position) in users {
             batch.insert(&user_key(id.get()), &position.to_be_bytes());

@@ -26,13 +26,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::{StoreError, private};
-use crate::model::Epoch;
+use crate::model::StoreId;
 
 use frame::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, u64_at};
 pub(super) use frame::{Frame, Stamp};
 use segment::{HEADER_BYTES, Segment};
 pub(super) use sequence::Sequence;
-pub(super) use stream::Stream;
+pub(super) use stream::LogStream;
 
 /// A segment that has reached this length is followed by a new one.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -75,7 +75,7 @@ pub(super) struct ScanEnd {
 #[derive(Debug)]
 pub(super) struct Log {
     dir: PathBuf,
-    epoch: Epoch,
+    epoch: StoreId,
     /// Never empty, in order of position.
     segments: Vec<Segment>,
     next_lsn: u64,
@@ -93,7 +93,7 @@ impl Log {
     pub(super) const START: u64 = HEADER_BYTES as u64;
 
     /// Begins a log in `dir`, which is made.
-    pub(super) fn create(dir: &Path, epoch: Epoch) -> Result<Log, StoreError> {
+    pub(super) fn create(dir: &Path, epoch: StoreId) -> Result<Log, StoreError> {
         create_dir_synced(dir)?;
         let first = Segment::create(dir, epoch, 0, 0)?;
         Ok(Log::over(dir, epoch, vec![first]))
@@ -168,7 +168,7 @@ impl Log {
         sync_dir(parent(&self.dir))
     }
 
-    fn over(dir: &Path, epoch: Epoch, segments: Vec<Segment>) -> Log {
+    fn over(dir: &Path, epoch: StoreId, segments: Vec<Segment>) -> Log {
         Log {
             dir: dir.to_owned(),
             epoch,
@@ -182,7 +182,7 @@ impl Log {
     }
 
     /// Begins anew with another epoch, and with nothing of what was appended.
-    pub(super) fn restart(&mut self, epoch: Epoch) -> Result<(), StoreError> {
+    pub(super) fn restart(&mut self, epoch: StoreId) -> Result<(), StoreError> {
         for segment in &self.segments {
             fs::remove_file(&segment.path)
                 .map_err(|e| StoreError::failed("removing", &segment.path, e))?;
@@ -197,7 +197,7 @@ impl Log {
         self.group.is_empty() && !self.failed
     }
 
-    pub(super) fn epoch(&self) -> Epoch {
+    pub(super) fn epoch(&self) -> StoreId {
         self.epoch
     }
 

@@ -2,34 +2,35 @@
 
 use std::borrow::Cow;
 
-use super::conversation::{self, Counterparts, Talks, UNREAD_LOOK, Unread};
+use super::conversation::{self, ConversationReader, Counterparts, UNREAD_LOOK, Unread};
 use super::events::merged;
-use super::facts::{self, Facts};
-use super::table::{Deed, Entry, Table};
+use super::facts::{self, EntryMap};
+use super::mem_table::{Activity, HistoryItem, MemTable};
 use super::{
-    Backend, Conversation, Counters, Ended, Fact, FirstAnswer, Marked, NewMessage, NewRevision,
-    NewUser, Once, ReadMarkOf, ReadUpTo, RestoreError, Restored, RetryOf, Sent, Snapshot,
-    StoreError, account, act, block, epochs, retry, session,
+    Backend, Conversation, Entry, FirstAnswer, IdAllocator, IdempotencyKey, MarkOutcome,
+    NewMessage, NewRevision, NewUser, PastStoreIdValue, PostOutcome, ReadMarkKey, ReadMarkValue,
+    RestoreError, Restored, RetryKey, Snapshot, StoreError, account, act, block, lineage, retry,
+    session,
 };
 use crate::model::{
-    Act, Block, Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session,
-    SessionId, Timestamp, User, UserId, Username, Window,
+    Block, Cursor, Event, EventId, Mailbox, Message, MessageId, ModerationAction, Page, Session,
+    SessionId, StoreId, Timestamp, User, UserId, Username, Window,
 };
 
 /// Everything in memory, nothing on disk. `sync` has nothing to do.
 #[derive(Debug)]
 pub struct MemoryStore {
-    epoch: Epoch,
-    table: Table,
-    facts: Facts,
+    epoch: StoreId,
+    table: MemTable,
+    facts: EntryMap,
     counterparts: Counterparts,
-    counters: Counters,
+    counters: IdAllocator,
 }
 
 impl MemoryStore {
     /// An empty store. `epoch` should be random.
     #[must_use]
-    pub fn new(epoch: Epoch) -> MemoryStore {
+    pub fn new(epoch: StoreId) -> MemoryStore {
         let (table, facts, counterparts, counters) = Default::default();
         MemoryStore { epoch, table, facts, counterparts, counters }
     }
@@ -44,15 +45,15 @@ impl MemoryStore {
         Ok(self.table.user(user).is_some() && !account::has_ended(&self.facts, user)?)
     }
 
-    fn take(&mut self, facts: &[Fact]) {
+    fn take(&mut self, facts: &[Entry]) {
         for fact in facts {
             self.facts.take(fact);
         }
     }
 }
 
-impl Talks for MemoryStore {
-    fn mark(&self, of: &ReadMarkOf) -> Result<Option<ReadUpTo>, StoreError> {
+impl ConversationReader for MemoryStore {
+    fn mark(&self, of: &ReadMarkKey) -> Result<Option<ReadMarkValue>, StoreError> {
         facts::get(&self.facts, of)
     }
 
@@ -81,7 +82,7 @@ impl Talks for MemoryStore {
 }
 
 impl Backend for MemoryStore {
-    fn epoch(&self) -> Epoch {
+    fn epoch(&self) -> StoreId {
         self.epoch
     }
 
@@ -165,14 +166,19 @@ impl Backend for MemoryStore {
         Ok(true)
     }
 
-    fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Option<EventId>, StoreError> {
+    fn act(
+        &mut self,
+        by: UserId,
+        at: Timestamp,
+        act: ModerationAction,
+    ) -> Result<Option<EventId>, StoreError> {
         let is_open = |user| self.is_open(user);
         let Some(facts) = act::consequences(&self.facts, by, at, act, is_open)? else {
             return Ok(None);
         };
         let acted = self.counters.act(by, at, act)?;
         self.take(&facts);
-        self.table.note(Deed::act(&acted));
+        self.table.note(Activity::act(&acted));
         Ok(Some(acted.event))
     }
 
@@ -228,21 +234,25 @@ impl Backend for MemoryStore {
         Ok(Some(revised.event()))
     }
 
-    fn post_once(&mut self, new: NewMessage, once: Once) -> Result<Option<Sent>, StoreError> {
-        let of = RetryOf { user: new.from, key: once.key };
+    fn post_once(
+        &mut self,
+        new: NewMessage,
+        once: IdempotencyKey,
+    ) -> Result<Option<PostOutcome>, StoreError> {
+        let of = RetryKey { user: new.from, key: once.key };
         if let Some(first) = retry::find(&self.facts, &of, once.settled.min(new.sent_at))? {
-            return Ok(Some(Sent::Before(first)));
+            return Ok(Some(PostOutcome::Before(first)));
         }
         let at = new.sent_at;
         let Some(message) = self.post(new)? else { return Ok(None) };
         let facts = retry::remember(&self.facts, of.user, once, message, at)?;
         self.take(&facts);
-        Ok(Some(Sent::Now(message)))
+        Ok(Some(PostOutcome::Now(message)))
     }
 
     fn first_answer(
         &mut self,
-        of: RetryOf,
+        of: RetryKey,
         now: Timestamp,
     ) -> Result<Option<FirstAnswer>, StoreError> {
         retry::find(&self.facts, &of, now)
@@ -298,7 +308,7 @@ impl Backend for MemoryStore {
         with: Option<UserId>,
         up_to: MessageId,
         at: Timestamp,
-    ) -> Result<Option<Marked>, StoreError> {
+    ) -> Result<Option<MarkOutcome>, StoreError> {
         let Some((marked, fact)) = conversation::mark(self, of, with, up_to, at)? else {
             return Ok(None);
         };
@@ -310,22 +320,22 @@ impl Backend for MemoryStore {
 
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
         let events = self.table.history(from.get()).filter_map(|entry| match entry {
-            Entry::Posted(message) => Some(Event::created(Cow::Borrowed(message))),
-            Entry::Done(deed) => self.table.event_of(deed),
+            HistoryItem::Posted(message) => Some(Event::created(Cow::Borrowed(message))),
+            HistoryItem::Done(deed) => self.table.event_of(deed),
         });
         Ok(events.take(limit).collect())
     }
 
-    fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError> {
+    fn facts(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         facts::page(&self.facts, after, limit)
     }
 
-    fn counters(&self) -> Counters {
+    fn counters(&self) -> IdAllocator {
         self.counters
     }
 
-    fn past_epochs(&mut self) -> Result<Vec<(Epoch, Ended)>, StoreError> {
-        epochs::past(&self.facts)
+    fn past_epochs(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
+        lineage::past(&self.facts)
     }
 
     fn log_bytes(&self) -> u64 {
@@ -336,8 +346,8 @@ impl Backend for MemoryStore {
         true
     }
 
-    fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {
-        if self.counters != Counters::default() || !self.facts(None, 1)?.is_empty() {
+    fn adopt(&mut self, epoch: StoreId) -> Result<(), RestoreError> {
+        if self.counters != IdAllocator::default() || !self.facts(None, 1)?.is_empty() {
             return Err(RestoreError::NotEmpty);
         }
         self.epoch = epoch;
@@ -356,14 +366,14 @@ impl Backend for MemoryStore {
         RestoreError::expect_users(&record, |user| Ok(self.table.user(user).is_some()))?;
         if let Restored::Fact(fact) = &record {
             session::expect_room(&self.facts, fact)?;
-            epochs::expect_room(&self.facts, fact)?;
+            lineage::expect_room(&self.facts, fact)?;
         }
         self.counters.admit(record.step())?;
         match record {
             Restored::User(user) => self.table.insert_user(user),
             Restored::Message(message) => self.push(message),
             Restored::Revision(message) => self.table.revise(&message),
-            Restored::Act(acted) => self.table.note(Deed::act(&acted)),
+            Restored::Act(acted) => self.table.note(Activity::act(&acted)),
             Restored::Counters(_) => {}
             Restored::Fact(fact) => self.facts.take(&fact),
         }

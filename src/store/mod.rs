@@ -1,7 +1,7 @@
 //! What the chat keeps: the [`Backend`] trait and the two stores behind it.
 //!
 //! * [`MemoryStore`] forgets everything when the process ends.
-//! * [`SledStore`] keeps a write-ahead log, which is the truth, and a sled index over it, which
+//! * [`LogStore`] keeps a write-ahead log, which is the truth, and a sled index over it, which
 //!   can be rebuilt at any time.
 //!
 //! Both hold their newest messages in the same in-memory table, so a hot page costs the same on
@@ -13,8 +13,6 @@ mod audit;
 mod backup;
 mod block;
 mod conversation;
-mod counters;
-mod epochs;
 mod error;
 mod events;
 mod export;
@@ -22,55 +20,58 @@ mod fact;
 mod facts;
 #[doc(hidden)]
 pub mod formats;
+mod free_space;
+mod id_allocator;
 mod import;
 mod index;
+mod lineage;
 mod log;
+mod mem_table;
 mod memory;
 mod private;
 mod record;
 mod restored;
 mod retry;
-mod room;
 mod session;
 mod sled;
 mod snapshot;
-mod table;
 mod transfer;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-pub use self::account::{AccountOf, AccountState};
-pub use self::act::RegistrationOf;
+pub use self::account::{AccountKey, AccountValue};
+pub use self::act::RegistrationKey;
 pub use self::audit::Counts;
 pub use self::backup::verify;
-pub use self::block::{AccountBlockOf, Blocked, SenderBlockOf, Since};
-pub use self::conversation::{Conversation, Marked, UNREAD_LOOK, Unread};
-pub use self::counters::Counters;
-pub use self::epochs::{
-    Ended, Epochs, Lost, MAX_PAST_EPOCHS, MIN_JUMP, PastEpochOf, Renewal, Sequence,
-};
+pub use self::block::{AccountBlockKey, ModerationValue, SenderBlockKey, SenderBlockValue};
+pub use self::conversation::{Conversation, MarkOutcome, UNREAD_LOOK, Unread};
 pub use self::error::StoreError;
 pub use self::export::{export, export_as};
 pub use self::fact::{
-    Fact, FirstAnswer, Hash, ReadMarkOf, ReadUpTo, Remembered, RetryOf, RetryTurn,
+    Entry, FirstAnswer, Hash, ReadMarkKey, ReadMarkValue, RetryKey, RetryOrderKey, RetryOrderValue,
 };
+pub use self::id_allocator::IdAllocator;
 pub use self::import::{Imported, import, restore};
+pub use self::lineage::{
+    IdKind, Lineage, LostRange, MAX_PAST_EPOCHS, MIN_JUMP, PastStoreIdKey, PastStoreIdValue,
+    StoreIdChange,
+};
 pub use self::log::LogDamage;
 pub use self::memory::MemoryStore;
-pub use self::record::Acted;
+pub use self::record::ModerationEvent;
 pub use self::restored::{RestoreError, Restored};
 pub use self::retry::{
-    KeyedAnswer, KeyedRetryOf, MAX_RETRIES, Once, RETRY_LIFETIME, Sent, sent_under_other_secrets,
-    settled_at_start,
+    IdempotencyKey, KeyedRetryKey, KeyedRetryValue, MAX_RETRIES, PostOutcome, RETRY_LIFETIME,
+    sent_under_other_secrets, settled_at_start,
 };
-pub use self::session::{Begun, Refused, SessionOf, StrayTokensOf, standing};
-pub use self::sled::SledStore;
-pub use self::sled::check::{Check, IndexState, check};
+pub use self::session::{SessionKey, SessionValue, StrayTokensKey, StrayTokensValue, standing};
+pub use self::sled::LogStore;
+pub use self::sled::check::{CheckReport, IndexState, check};
 pub use self::sled::compact::{Compaction, compact};
 pub use self::snapshot::Snapshot;
-pub use self::transfer::{Origin, Purpose, Summary, TransferError};
+pub use self::transfer::{ExportOrigin, Purpose, Summary, TransferError};
 
 /// What this build reads of what was written before, and the versions of each. An index of another
 /// version is made anew.
@@ -82,8 +83,8 @@ pub const FORMATS: &[(&str, RangeInclusive<u32>)] = &[
 ];
 
 use crate::model::{
-    Act, Block, Epoch, Event, EventId, Mailbox, Message, MessageId, MessageText, Page, Session,
-    SessionId, Timestamp, User, UserId, Username, Window,
+    Block, Event, EventId, Mailbox, Message, MessageId, MessageText, ModerationAction, Page,
+    Session, SessionId, StoreId, Timestamp, User, UserId, Username, Window,
 };
 
 /// The state of the chat, owned by one thread.
@@ -103,7 +104,7 @@ use crate::model::{
 ///   what was applied since the last `sync` may or may not be there after a restart.
 pub trait Backend: Send {
     /// The store's identity.
-    fn epoch(&self) -> Epoch;
+    fn epoch(&self) -> StoreId;
 
     /// Registers an account; `None` when the name is taken.
     fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError>;
@@ -164,7 +165,12 @@ pub trait Backend: Send {
     /// Does what an operator wants, and says by which event; `None` if it is so already, or is to be
     /// done to an account that is not there or has ended. With a block all sessions of the account
     /// end. After a crash all of it is so, or nothing.
-    fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Option<EventId>, StoreError>;
+    fn act(
+        &mut self,
+        by: UserId,
+        at: Timestamp,
+        act: ModerationAction,
+    ) -> Result<Option<EventId>, StoreError>;
 
     /// The block of an account, if it is blocked.
     fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError>;
@@ -202,12 +208,16 @@ pub trait Backend: Send {
     /// [`RETRY_LIFETIME`] before its time, and remembers it under the key; `None` when its receiver
     /// does not exist. After a crash either both are there or neither. Of each user the last
     /// [`MAX_RETRIES`] keys are remembered.
-    fn post_once(&mut self, new: NewMessage, once: Once) -> Result<Option<Sent>, StoreError>;
+    fn post_once(
+        &mut self,
+        new: NewMessage,
+        once: IdempotencyKey,
+    ) -> Result<Option<PostOutcome>, StoreError>;
 
     /// What a user has sent under a key within [`RETRY_LIFETIME`] before `now`.
     fn first_answer(
         &mut self,
-        of: RetryOf,
+        of: RetryKey,
         now: Timestamp,
     ) -> Result<Option<FirstAnswer>, StoreError>;
 
@@ -250,21 +260,21 @@ pub trait Backend: Send {
         with: Option<UserId>,
         up_to: MessageId,
         at: Timestamp,
-    ) -> Result<Option<Marked>, StoreError>;
+    ) -> Result<Option<MarkOutcome>, StoreError>;
 
     /// Up to `limit` events of all mailboxes, in order, from `from` on.
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
 
     /// Up to `limit` facts behind `after`, in order of their subjects, also such as are over: for who
     /// needs all of a family, or of the store, as an export and a start do.
-    fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError>;
+    fn facts(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// The ids that will be given out next.
-    fn counters(&self) -> Counters;
+    fn counters(&self) -> IdAllocator;
 
     /// The epochs that ended when a backup of them was restored, up to [`MAX_PAST_EPOCHS`], and
-    /// where each did: for [`Epochs`], which says what that means.
-    fn past_epochs(&mut self) -> Result<Vec<(Epoch, Ended)>, StoreError>;
+    /// where each did: for [`Lineage`], which says what that means.
+    fn past_epochs(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError>;
 
     /// Bytes of the log; 0 if the store has none.
     fn log_bytes(&self) -> u64;
@@ -273,7 +283,7 @@ pub trait Backend: Send {
     fn takes_writes(&mut self) -> bool;
 
     /// Takes over the identity of the store that an import comes from. Only while empty.
-    fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError>;
+    fn adopt(&mut self, epoch: StoreId) -> Result<(), RestoreError>;
 
     /// Puts a record of another store back, ids included. Ids must ascend, users whom a fact or an act
     /// is about must be there, and nobody has more sessions than there can be.

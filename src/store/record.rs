@@ -4,12 +4,12 @@
 //! rest. A kind's layout never changes: a new layout is a new kind, and a kind this version does
 //! not know means that a newer version wrote the store.
 
-use super::counters::Step;
-use super::fact::Fact;
-use super::{Counters, Restored};
+use super::fact::Entry;
+use super::id_allocator::IdAdvance;
+use super::{IdAllocator, Restored};
 use crate::model::{
-    Act, Content, Event, EventId, Happening, Message, MessageId, MessageText, Revision, Timestamp,
-    User, UserId, Username,
+    Event, EventId, EventKind, Message, MessageContent, MessageId, MessageText, ModerationAction,
+    Revision, Timestamp, User, UserId, Username,
 };
 
 const USER: u8 = 1;
@@ -32,15 +32,15 @@ pub(super) enum Record {
     /// A message was posted.
     Message(Message),
     /// Ids go on from here; written at the end of an import, and of a compaction.
-    Counters(Counters),
+    Counters(IdAllocator),
     /// A message was edited or deleted: what it is from then on.
     Revision(Message),
     /// An operator acted.
-    Act(Acted),
+    Act(ModerationEvent),
     /// Something is so about a subject from now on.
     Fact {
         /// What.
-        fact: Fact,
+        fact: Entry,
         /// Whether it is only so if the next record is in the log too: of a crash that leaves this
         /// one and not that, nothing is to be seen. What is joined is always in one group.
         joined: bool,
@@ -62,7 +62,7 @@ impl From<Record> for Restored {
 
 /// That an operator acted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Acted {
+pub struct ModerationEvent {
     /// Its number.
     pub event: EventId,
     /// Who did it.
@@ -70,24 +70,24 @@ pub struct Acted {
     /// When.
     pub at: Timestamp,
     /// What.
-    pub act: Act,
+    pub act: ModerationAction,
 }
 
-impl Acted {
+impl ModerationEvent {
     /// Who acted, and on whom: they must exist.
     pub(super) fn users(&self) -> [Option<UserId>; 2] {
         let on = match self.act {
-            Act::Block(user) | Act::Unblock(user) => Some(user),
-            Act::CloseRegistration | Act::OpenRegistration => None,
+            ModerationAction::Block(user) | ModerationAction::Unblock(user) => Some(user),
+            ModerationAction::CloseRegistration | ModerationAction::OpenRegistration => None,
         };
         [Some(self.by), on]
     }
 }
 
-impl From<Acted> for Event<'_> {
-    fn from(acted: Acted) -> Self {
-        let Acted { event: id, by, at, act } = acted;
-        Event { id, by, at, what: Happening::Act(act) }
+impl From<ModerationEvent> for Event<'_> {
+    fn from(acted: ModerationEvent) -> Self {
+        let ModerationEvent { event: id, by, at, act } = acted;
+        Event { id, by, at, what: EventKind::Act(act) }
     }
 }
 
@@ -140,14 +140,14 @@ impl Record {
     }
 
     /// How far it moves the counters.
-    pub(super) fn step(&self) -> Step {
+    pub(super) fn step(&self) -> IdAdvance {
         match self {
-            Record::User(user) => Step::User(user.id),
-            Record::Message(message) => Step::Message(message.id),
-            Record::Revision(message) => Step::Event(message.event()),
-            Record::Act(acted) => Step::Event(acted.event),
-            Record::Counters(counters) => Step::To(*counters),
-            Record::Fact { .. } => Step::Nowhere,
+            Record::User(user) => IdAdvance::User(user.id),
+            Record::Message(message) => IdAdvance::Message(message.id),
+            Record::Revision(message) => IdAdvance::Event(message.event()),
+            Record::Act(acted) => IdAdvance::Event(acted.event),
+            Record::Counters(counters) => IdAdvance::To(*counters),
+            Record::Fact { .. } => IdAdvance::Nowhere,
         }
     }
 
@@ -160,7 +160,7 @@ impl Record {
             MESSAGE => decode_message(fields).map(Record::Message),
             REVISION => decode_revision(fields).map(Record::Revision),
             COUNTERS => {
-                let counters = Counters { next_user: fields.u64()?, next_event: fields.u64()? };
+                let counters = IdAllocator { next_user: fields.u64()?, next_event: fields.u64()? };
                 fields.end().map(|()| Record::Counters(counters))
             }
             ACT => decode_act(fields).map(Record::Act),
@@ -204,9 +204,9 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
 }
 
 fn decode_message(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
-    let fixed = Fixed::decode(&mut fields)?;
+    let fixed = MessageHead::decode(&mut fields)?;
     let text = MessageText::from_store(text(fields.0)?);
-    Ok(fixed.with(Content::Original(text)))
+    Ok(fixed.with(MessageContent::Original(text)))
 }
 
 /// kind · what does not change · the event's number · who · when · whether it was deleted · text
@@ -223,7 +223,7 @@ fn encode_revision(message: &Message, out: &mut Vec<u8>) {
 }
 
 fn decode_revision(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
-    let fixed = Fixed::decode(&mut fields)?;
+    let fixed = MessageHead::decode(&mut fields)?;
     let event = EventId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
     let by = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
     let at = fields.timestamp()?;
@@ -235,7 +235,7 @@ fn decode_revision(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
     if event <= fixed.id.into() {
         return Err(DecodeError::Malformed);
     }
-    Ok(fixed.with(Content::Revised(Box::new(Revision { event, by, at, text }))))
+    Ok(fixed.with(MessageContent::Revised(Box::new(Revision { event, by, at, text }))))
 }
 
 const BLOCK: u8 = 1;
@@ -244,12 +244,12 @@ const CLOSE_REGISTRATION: u8 = 3;
 const OPEN_REGISTRATION: u8 = 4;
 
 /// kind · number · who · when · what · to whom (0: nobody)
-fn encode_act(acted: &Acted, out: &mut Vec<u8>) {
+fn encode_act(acted: &ModerationEvent, out: &mut Vec<u8>) {
     let (what, whom) = match acted.act {
-        Act::Block(user) => (BLOCK, user.get()),
-        Act::Unblock(user) => (UNBLOCK, user.get()),
-        Act::CloseRegistration => (CLOSE_REGISTRATION, 0),
-        Act::OpenRegistration => (OPEN_REGISTRATION, 0),
+        ModerationAction::Block(user) => (BLOCK, user.get()),
+        ModerationAction::Unblock(user) => (UNBLOCK, user.get()),
+        ModerationAction::CloseRegistration => (CLOSE_REGISTRATION, 0),
+        ModerationAction::OpenRegistration => (OPEN_REGISTRATION, 0),
     };
     out.push(ACT);
     out.extend(acted.event.get().to_le_bytes());
@@ -259,19 +259,19 @@ fn encode_act(acted: &Acted, out: &mut Vec<u8>) {
     out.extend(whom.to_le_bytes());
 }
 
-fn decode_act(mut fields: Fields<'_>) -> Result<Acted, DecodeError> {
+fn decode_act(mut fields: Fields<'_>) -> Result<ModerationEvent, DecodeError> {
     let event = EventId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
     let by = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
     let at = fields.timestamp()?;
     let (what, whom) = (fields.u8()?, fields.u64()?);
     let act = match (what, UserId::new(whom)) {
-        (BLOCK, Some(user)) => Act::Block(user),
-        (UNBLOCK, Some(user)) => Act::Unblock(user),
-        (CLOSE_REGISTRATION, None) if whom == 0 => Act::CloseRegistration,
-        (OPEN_REGISTRATION, None) if whom == 0 => Act::OpenRegistration,
+        (BLOCK, Some(user)) => ModerationAction::Block(user),
+        (UNBLOCK, Some(user)) => ModerationAction::Unblock(user),
+        (CLOSE_REGISTRATION, None) if whom == 0 => ModerationAction::CloseRegistration,
+        (OPEN_REGISTRATION, None) if whom == 0 => ModerationAction::OpenRegistration,
         _ => return Err(DecodeError::Malformed),
     };
-    fields.end().map(|()| Acted { event, by, at, act })
+    fields.end().map(|()| ModerationEvent { event, by, at, act })
 }
 
 /// id · from · to (0: the general chat) · time of sending
@@ -283,32 +283,32 @@ fn encode_fixed(message: &Message, out: &mut Vec<u8>) {
 }
 
 /// What no revision changes of a message.
-struct Fixed {
+struct MessageHead {
     id: MessageId,
     from: UserId,
     to: Option<UserId>,
     sent_at: Timestamp,
 }
 
-impl Fixed {
-    fn decode(fields: &mut Fields<'_>) -> Result<Fixed, DecodeError> {
+impl MessageHead {
+    fn decode(fields: &mut Fields<'_>) -> Result<MessageHead, DecodeError> {
         let id = MessageId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
         let from = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
         let to = match fields.u64()? {
             0 => None,
             to => Some(UserId::new(to).ok_or(DecodeError::Malformed)?),
         };
-        Ok(Fixed { id, from, to, sent_at: fields.timestamp()? })
+        Ok(MessageHead { id, from, to, sent_at: fields.timestamp()? })
     }
 
-    fn with(self, content: Content) -> Message {
-        let Fixed { id, from, to, sent_at } = self;
+    fn with(self, content: MessageContent) -> Message {
+        let MessageHead { id, from, to, sent_at } = self;
         Message { id, from, to, content, sent_at }
     }
 }
 
 /// kind · subject · flags · what is so about it, if anything is
-fn encode_fact(fact: &Fact, joined: bool, out: &mut Vec<u8>) {
+fn encode_fact(fact: &Entry, joined: bool, out: &mut Vec<u8>) {
     let value = fact.value();
     out.push(FACT);
     out.extend(fact.subject());
@@ -319,7 +319,7 @@ fn encode_fact(fact: &Fact, joined: bool, out: &mut Vec<u8>) {
 
 fn decode_fact(mut fields: Fields<'_>) -> Result<Record, DecodeError> {
     let mut joined = false;
-    let fact = Fact::take(&mut fields, |fields| {
+    let fact = Entry::take(&mut fields, |fields| {
         let flags = fields.u8()?;
         joined = flags & JOINED != 0;
         if flags & !(SOMETHING | JOINED) == 0 {
@@ -380,7 +380,7 @@ fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::fact::{Hash, Remembered, RetryTurn};
+    use crate::store::fact::{Hash, RetryOrderKey, RetryOrderValue};
 
     fn user() -> Record {
         Record::User(User {
@@ -397,14 +397,14 @@ mod tests {
             id: MessageId::new(0x0403_0201).unwrap(),
             from: UserId::new(1).unwrap(),
             to: to.map(|to| UserId::new(to).unwrap()),
-            content: Content::Original(MessageText::parse("привет".into()).unwrap()),
+            content: MessageContent::Original(MessageText::parse("привет".into()).unwrap()),
             sent_at: Timestamp::from_millis(1_700_000_000_123),
         })
     }
 
     fn revision(text: Option<&str>) -> Record {
         let Record::Message(mut message) = message(Some(7)) else { unreachable!() };
-        message.content = Content::Revised(Box::new(Revision {
+        message.content = MessageContent::Revised(Box::new(Revision {
             event: EventId::new(0x0403_0205).unwrap(),
             by: UserId::new(1).unwrap(),
             at: Timestamp::from_millis(0x0102),
@@ -413,17 +413,17 @@ mod tests {
         Record::Revision(message)
     }
 
-    fn acted(act: Act) -> Record {
+    fn acted(act: ModerationAction) -> Record {
         let event = EventId::new(0x0402_0305).unwrap();
         let (by, at) = (UserId::FIRST, Timestamp::from_millis(0x0102));
-        Record::Act(Acted { event, by, at, act })
+        Record::Act(ModerationEvent { event, by, at, act })
     }
 
     fn fact(is_something: bool, joined: bool) -> Record {
-        let of = RetryTurn { user: UserId::new(0x0a0b).unwrap(), number: 3 };
+        let of = RetryOrderKey { user: UserId::new(0x0a0b).unwrap(), number: 3 };
         let at = Timestamp::from_millis(1_700_000_000_123);
-        let is = is_something.then_some(Remembered { key: Hash([0xab; 16]), at });
-        Record::Fact { fact: Fact::RetryOrder { of, is }, joined }
+        let is = is_something.then_some(RetryOrderValue { key: Hash([0xab; 16]), at });
+        Record::Fact { fact: Entry::RetryOrder { of, is }, joined }
     }
 
     fn hex(record: &Record) -> String {
@@ -451,7 +451,7 @@ mod tests {
             "02010203040000000001000000000000000b0a000000000000\
              7b68e5cf8b010000d0bfd180d0b8d0b2d0b5d182"
         );
-        let counters = Record::Counters(Counters { next_user: 5, next_event: 6 });
+        let counters = Record::Counters(IdAllocator { next_user: 5, next_event: 6 });
         assert_eq!(hex(&counters), "0305000000000000000600000000000000");
         let fixed = "0102030400000000010000000000000007000000000000007b68e5cf8b010000";
         let made = "0502030400000000010000000000000002010000000000 00".replace(' ', "");
@@ -460,10 +460,10 @@ mod tests {
         let made = "0503020400000000010000000000000002010000000000 00".replace(' ', "");
         let bob = UserId::new(0x0b0c).unwrap();
         for (act, what) in [
-            (Act::Block(bob), "010c0b000000000000"),
-            (Act::Unblock(bob), "020c0b000000000000"),
-            (Act::CloseRegistration, "030000000000000000"),
-            (Act::OpenRegistration, "040000000000000000"),
+            (ModerationAction::Block(bob), "010c0b000000000000"),
+            (ModerationAction::Unblock(bob), "020c0b000000000000"),
+            (ModerationAction::CloseRegistration, "030000000000000000"),
+            (ModerationAction::OpenRegistration, "040000000000000000"),
         ] {
             assert_eq!(hex(&acted(act)), format!("05{made}{what}"));
         }
@@ -480,12 +480,16 @@ mod tests {
 
     #[test]
     fn every_kind_comes_back() {
-        let counters = Record::Counters(Counters { next_user: 5, next_event: 6 });
+        let counters = Record::Counters(IdAllocator { next_user: 5, next_event: 6 });
         let revisions = [Some("hi"), Some(""), None].map(revision);
         let facts = [fact(true, true), fact(true, false), fact(false, true), fact(false, false)];
         let others = [user(), message(None), message(Some(7)), counters];
-        let acts =
-            [Act::Block(UserId::FIRST), Act::CloseRegistration, Act::OpenRegistration].map(acted);
+        let acts = [
+            ModerationAction::Block(UserId::FIRST),
+            ModerationAction::CloseRegistration,
+            ModerationAction::OpenRegistration,
+        ]
+        .map(acted);
         for record in others.into_iter().chain(revisions).chain(acts).chain(facts) {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
@@ -509,7 +513,7 @@ mod tests {
         }
         for (what, whom) in [(0, 1), (5, 1), (1, 0), (2, 0), (3, 1), (4, 1)] {
             let mut act = Vec::new();
-            acted(Act::Block(UserId::FIRST)).encode(&mut act);
+            acted(ModerationAction::Block(UserId::FIRST)).encode(&mut act);
             (act[25], act[26]) = (what, whom);
             assert_eq!(Record::decode(&act), Err(DecodeError::Malformed), "{what} {whom}");
         }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::counters::Step;
-use super::{Acted, Counters, Fact, StoreError};
+use super::id_allocator::IdAdvance;
+use super::{Entry, IdAllocator, ModerationEvent, StoreError};
 use crate::model::{Message, User, UserId};
 
 /// What an import puts back.
@@ -16,22 +16,22 @@ pub enum Restored {
     /// A message that was there before, as a revision left it.
     Revision(Message),
     /// The ids to go on with: never lower than what the store already reached.
-    Counters(Counters),
+    Counters(IdAllocator),
     /// What an operator did, with its number.
-    Act(Acted),
+    Act(ModerationEvent),
     /// What is so about a subject, whatever was before.
-    Fact(Fact),
+    Fact(Entry),
 }
 
 impl Restored {
-    pub(super) fn step(&self) -> Step {
+    pub(super) fn step(&self) -> IdAdvance {
         match self {
-            Restored::User(user) => Step::User(user.id),
-            Restored::Message(message) => Step::Message(message.id),
-            Restored::Revision(message) => Step::Event(message.event()),
-            Restored::Act(acted) => Step::Event(acted.event),
-            Restored::Counters(counters) => Step::To(*counters),
-            Restored::Fact(_) => Step::Nowhere,
+            Restored::User(user) => IdAdvance::User(user.id),
+            Restored::Message(message) => IdAdvance::Message(message.id),
+            Restored::Revision(message) => IdAdvance::Event(message.event()),
+            Restored::Act(acted) => IdAdvance::Event(acted.event),
+            Restored::Counters(counters) => IdAdvance::To(*counters),
+            Restored::Fact(_) => IdAdvance::Nowhere,
         }
     }
 }

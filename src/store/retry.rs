@@ -2,21 +2,23 @@
 //! answer can ask again (draft-ietf-httpapi-idempotency-key-header-07).
 //!
 //! Of key and message only hashes are kept, made with a secret that no store has: see
-//! [`Once::secret`]. Versions before this one made them without, in [`Fact::Retry`]; those are still
+//! [`IdempotencyKey::secret`]. Versions before this one made them without, in [`Entry::Retry`]; those are still
 //! found until they are over.
 //!
 //! Two facts each: what the first answer was, by its key, and in which order a user's keys came, so
 //! that the oldest is found when it has to give way. Both are written with the message, as one with
 //! it. What is over is forgotten when its user sends under a key again, a few at a time, so that nobody
 //! waits for a scan. Who never does leaves [`MAX_RETRIES`] behind at most, until the next compaction:
-//! neither that nor an export keeps what a [`Sieve`] holds back.
+//! neither that nor an export keeps what a [`RetentionFilter`] holds back.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::fact::{Fact, FirstAnswer, Hash, Layout, Remembered, RetryOf, RetryTurn, subject_user};
-use super::facts::{self, End, State};
+use super::fact::{
+    Entry, FirstAnswer, Hash, Layout, RetryKey, RetryOrderKey, RetryOrderValue, subject_user,
+};
+use super::facts::{self, EntryReader, RangeEnd};
 use super::record::{DecodeError, Fields};
 use super::{Backend, StoreError};
 use crate::model::{EventId, MessageId, Timestamp, UserId};
@@ -34,7 +36,7 @@ const KEYS_AT_ONCE: usize = 100;
 /// A key under which a user has sent something, hashed with a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KeyedRetryOf {
+pub struct KeyedRetryKey {
     /// Whose it is.
     pub user: UserId,
     /// The key's hash.
@@ -44,7 +46,7 @@ pub struct KeyedRetryOf {
 /// What became of what was sent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KeyedAnswer {
+pub struct KeyedRetryValue {
     /// Which secret the hashes were made with.
     pub secret: Hash,
     /// What tells whether another request asks for the same.
@@ -55,32 +57,32 @@ pub struct KeyedAnswer {
     pub at: Timestamp,
 }
 
-impl From<RetryOf> for KeyedRetryOf {
-    fn from(RetryOf { user, key }: RetryOf) -> Self {
-        KeyedRetryOf { user, key }
+impl From<RetryKey> for KeyedRetryKey {
+    fn from(RetryKey { user, key }: RetryKey) -> Self {
+        KeyedRetryKey { user, key }
     }
 }
 
-impl From<KeyedAnswer> for FirstAnswer {
-    fn from(KeyedAnswer { secret: _, fingerprint, message, at }: KeyedAnswer) -> Self {
+impl From<KeyedRetryValue> for FirstAnswer {
+    fn from(KeyedRetryValue { secret: _, fingerprint, message, at }: KeyedRetryValue) -> Self {
         FirstAnswer { fingerprint, message, at }
     }
 }
 
 /// user · key
-impl Layout for KeyedRetryOf {
+impl Layout for KeyedRetryKey {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.user.get().to_be_bytes());
         out.extend(self.key.0);
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<KeyedRetryOf, DecodeError> {
-        Ok(KeyedRetryOf { user: subject_user(fields)?, key: Hash(fields.array()?) })
+    fn take(fields: &mut Fields<'_>) -> Result<KeyedRetryKey, DecodeError> {
+        Ok(KeyedRetryKey { user: subject_user(fields)?, key: Hash(fields.array()?) })
     }
 }
 
 /// secret · fingerprint · message · time
-impl Layout for KeyedAnswer {
+impl Layout for KeyedRetryValue {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.secret.0);
         out.extend(self.fingerprint.0);
@@ -88,16 +90,16 @@ impl Layout for KeyedAnswer {
         out.extend(self.at.millis().to_le_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<KeyedAnswer, DecodeError> {
+    fn take(fields: &mut Fields<'_>) -> Result<KeyedRetryValue, DecodeError> {
         let (secret, fingerprint) = (Hash(fields.array()?), Hash(fields.array()?));
         let message = MessageId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
-        Ok(KeyedAnswer { secret, fingerprint, message, at: fields.timestamp()? })
+        Ok(KeyedRetryValue { secret, fingerprint, message, at: fields.timestamp()? })
     }
 }
 
 /// What is sent under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Once {
+pub struct IdempotencyKey {
     /// The key's hash.
     pub key: Hash,
     /// The hash of what is asked for.
@@ -109,17 +111,17 @@ pub struct Once {
 }
 
 #[cfg(test)]
-impl Once {
+impl IdempotencyKey {
     /// One that was made with a secret of the tests', in a process that has seen all time pass.
-    pub(super) fn for_tests(key: [u8; 16], fingerprint: [u8; 16]) -> Once {
+    pub(super) fn for_tests(key: [u8; 16], fingerprint: [u8; 16]) -> IdempotencyKey {
         let (key, fingerprint, secret) = (Hash(key), Hash(fingerprint), Hash([2; 16]));
-        Once { key, fingerprint, secret, settled: Timestamp::MAX }
+        IdempotencyKey { key, fingerprint, secret, settled: Timestamp::MAX }
     }
 }
 
 /// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
+pub enum PostOutcome {
     /// It is posted.
     Now(MessageId),
     /// Something was sent under the key before, and nothing now.
@@ -128,11 +130,11 @@ pub enum Sent {
 
 /// What was sent first under a key, if that is not over at `now`.
 pub(super) fn find(
-    state: &impl State,
-    of: &RetryOf,
+    state: &impl EntryReader,
+    of: &RetryKey,
     now: Timestamp,
 ) -> Result<Option<FirstAnswer>, StoreError> {
-    let keyed = facts::get(state, &KeyedRetryOf::from(*of))?.map(FirstAnswer::from);
+    let keyed = facts::get(state, &KeyedRetryKey::from(*of))?.map(FirstAnswer::from);
     let found = match keyed {
         Some(first) => Some(first),
         None => facts::get(state, of)?,
@@ -142,45 +144,46 @@ pub(super) fn find(
 
 /// What is to be written to remember that a message was posted under a key of its author's, of which
 /// nothing is remembered at that time. Of what is over by then a few are forgotten, if they are over
-/// at [`Once::settled`] as well.
+/// at [`IdempotencyKey::settled`] as well.
 pub(super) fn remember(
-    state: &impl State,
+    state: &impl EntryReader,
     user: UserId,
-    once: Once,
+    once: IdempotencyKey,
     message: MessageId,
     now: Timestamp,
-) -> Result<Vec<Fact>, StoreError> {
-    let Once { key, fingerprint, secret, settled } = once;
-    let of = RetryOf { user, key };
-    let order = |end, limit| facts::of_user::<RetryTurn>(state, user, end, limit);
-    let last = order(End::Last, 1)?.pop().map(|(turn, _)| turn.number);
+) -> Result<Vec<Entry>, StoreError> {
+    let IdempotencyKey { key, fingerprint, secret, settled } = once;
+    let of = RetryKey { user, key };
+    let order = |end, limit| facts::of_user::<RetryOrderKey>(state, user, end, limit);
+    let last = order(RangeEnd::Last, 1)?.pop().map(|(turn, _)| turn.number);
     let number = match last {
         Some(last) => last.checked_add(1).ok_or(StoreError::OutOfIds)?,
         None => 0,
     };
     let mut facts = Vec::with_capacity(2 + 2 * FORGOTTEN_AT_ONCE);
-    let oldest = if last.is_some() { order(End::First, FORGOTTEN_AT_ONCE)? } else { Vec::new() };
-    for (turn, Remembered { key: old, at }) in oldest {
+    let oldest =
+        if last.is_some() { order(RangeEnd::First, FORGOTTEN_AT_ONCE)? } else { Vec::new() };
+    for (turn, RetryOrderValue { key: old, at }) in oldest {
         if number - turn.number < MAX_RETRIES && !is_over(at, settled.min(now)) {
             break;
         }
-        facts.push(Fact::RetryOrder { of: turn, is: None });
+        facts.push(Entry::RetryOrder { of: turn, is: None });
         // One that was used again since it was over has a later turn, too, and is kept for that.
-        let old = RetryOf { user, key: old };
+        let old = RetryKey { user, key: old };
         if old == of {
             continue;
         }
-        let keyed = KeyedRetryOf::from(old);
+        let keyed = KeyedRetryKey::from(old);
         if facts::get(state, &keyed)?.is_some_and(|first| first.at == at) {
-            facts.push(Fact::KeyedRetry { of: keyed, is: None });
+            facts.push(Entry::KeyedRetry { of: keyed, is: None });
         } else if facts::get(state, &old)?.is_some_and(|first| first.at == at) {
-            facts.push(Fact::Retry { of: old, is: None });
+            facts.push(Entry::Retry { of: old, is: None });
         }
     }
-    let remembered = Remembered { key, at: now };
-    facts.push(Fact::RetryOrder { of: RetryTurn { user, number }, is: Some(remembered) });
-    let first = KeyedAnswer { secret, fingerprint, message, at: now };
-    facts.push(Fact::KeyedRetry { of: of.into(), is: Some(first) });
+    let remembered = RetryOrderValue { key, at: now };
+    facts.push(Entry::RetryOrder { of: RetryOrderKey { user, number }, is: Some(remembered) });
+    let first = KeyedRetryValue { secret, fingerprint, message, at: now };
+    facts.push(Entry::KeyedRetry { of: of.into(), is: Some(first) });
     Ok(facts)
 }
 
@@ -194,12 +197,12 @@ pub fn sent_under_other_secrets(
 ) -> Result<Vec<FirstAnswer>, StoreError> {
     let mut found = Vec::new();
     // No hash is lower.
-    let before = KeyedRetryOf { user, key: Hash([0; 16]) };
-    let mut last = Fact::KeyedRetry { of: before, is: None };
+    let before = KeyedRetryKey { user, key: Hash([0; 16]) };
+    let mut last = Entry::KeyedRetry { of: before, is: None };
     loop {
         let page = store.facts(Some(&last), KEYS_AT_ONCE)?;
         for fact in &page {
-            let Fact::KeyedRetry { of, is: Some(is) } = fact else { return Ok(found) };
+            let Entry::KeyedRetry { of, is: Some(is) } = fact else { return Ok(found) };
             if of.user != user {
                 return Ok(found);
             }
@@ -228,14 +231,14 @@ pub fn settled_at_start(
 
 /// Holds back what need not be kept any longer when all of a store is written anew.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sieve {
+pub(super) struct RetentionFilter {
     now: Timestamp,
 }
 
-impl Sieve {
+impl RetentionFilter {
     /// For what is over at `now`.
-    pub(super) fn new(now: Timestamp) -> Sieve {
-        Sieve { now }
+    pub(super) fn new(now: Timestamp) -> RetentionFilter {
+        RetentionFilter { now }
     }
 
     /// Whether a fact is to be kept: any but those of keys that are over, or of accounts that have
@@ -243,13 +246,13 @@ impl Sieve {
     /// posted again by who sends it again.
     pub(super) fn keeps(
         self,
-        fact: &Fact,
+        fact: &Entry,
         has_ended: impl FnOnce(UserId) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
         let (user, at) = match fact {
-            Fact::Retry { of, is: Some(is) } => (of.user, is.at),
-            Fact::RetryOrder { of, is: Some(is) } => (of.user, is.at),
-            Fact::KeyedRetry { of, is: Some(is) } => (of.user, is.at),
+            Entry::Retry { of, is: Some(is) } => (of.user, is.at),
+            Entry::RetryOrder { of, is: Some(is) } => (of.user, is.at),
+            Entry::KeyedRetry { of, is: Some(is) } => (of.user, is.at),
             _ => return Ok(true),
         };
         Ok(!is_over(at, self.now) && !has_ended(user)?)
@@ -257,8 +260,8 @@ impl Sieve {
 }
 
 /// Whether a fact is about a key, and so is gone after a day.
-pub(super) fn is_passing(fact: &Fact) -> bool {
-    matches!(fact, Fact::Retry { .. } | Fact::RetryOrder { .. } | Fact::KeyedRetry { .. })
+pub(super) fn is_passing(fact: &Entry) -> bool {
+    matches!(fact, Entry::Retry { .. } | Entry::RetryOrder { .. } | Entry::KeyedRetry { .. })
 }
 
 /// Of a clock that was set back, nothing is over sooner.
@@ -268,24 +271,24 @@ fn is_over(at: Timestamp, now: Timestamp) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::facts::Facts;
+    use super::super::facts::EntryMap;
     use super::*;
 
     const HOUR: u64 = 60 * 60 * 1000;
 
-    fn of(user: u64, key: u64) -> RetryOf {
+    fn of(user: u64, key: u64) -> RetryKey {
         let mut hash = [0; 16];
         hash[..8].copy_from_slice(&key.to_le_bytes());
-        RetryOf { user: UserId::new(user).unwrap(), key: Hash(hash) }
+        RetryKey { user: UserId::new(user).unwrap(), key: Hash(hash) }
     }
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(millis)
     }
 
-    fn add(facts: &mut Facts, of: RetryOf, message: u64, millis: u64) -> usize {
+    fn add(facts: &mut EntryMap, of: RetryKey, message: u64, millis: u64) -> usize {
         let message = MessageId::new(message).unwrap();
-        let once = Once::for_tests(of.key.0, [1; 16]);
+        let once = IdempotencyKey::for_tests(of.key.0, [1; 16]);
         let new = remember(facts, of.user, once, message, at(millis)).unwrap();
         for fact in &new {
             facts.take(fact);
@@ -293,17 +296,17 @@ mod tests {
         new.len()
     }
 
-    fn found(facts: &Facts, of: RetryOf, millis: u64) -> Option<u64> {
+    fn found(facts: &EntryMap, of: RetryKey, millis: u64) -> Option<u64> {
         find(facts, &of, at(millis)).unwrap().map(|first| first.message.get())
     }
 
-    fn count(facts: &Facts) -> usize {
+    fn count(facts: &EntryMap) -> usize {
         facts::page(facts, None, usize::MAX).unwrap().len()
     }
 
     #[test]
     fn an_answer_is_found_for_a_day() {
-        let mut facts = Facts::default();
+        let mut facts = EntryMap::default();
         add(&mut facts, of(1, 7), 3, 1000);
         assert_eq!(found(&facts, of(1, 7), 0), Some(3), "a clock that was set back");
         assert_eq!(found(&facts, of(1, 7), 1000 + 24 * HOUR - 1), Some(3));
@@ -314,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_oldest_of_too_many_gives_way() {
-        let mut facts = Facts::default();
+        let mut facts = EntryMap::default();
         add(&mut facts, of(1, 5), 0, 5);
         add(&mut facts, of(3, 5), 0, 5);
         for key in 0..MAX_RETRIES + 50 {
@@ -332,7 +335,7 @@ mod tests {
 
     #[test]
     fn what_is_over_is_forgotten_a_few_at_a_time() {
-        let mut facts = Facts::default();
+        let mut facts = EntryMap::default();
         for key in 0..100 {
             assert_eq!(add(&mut facts, of(1, key), key, key), 2);
         }
@@ -349,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_used_again_is_not_forgotten_with_its_first_use() {
-        let mut facts = Facts::default();
+        let mut facts = EntryMap::default();
         // Three are over, of which two are forgotten at once; the third is used again first.
         for key in [0, 1, 2, 3] {
             add(&mut facts, of(1, key), key, key);
@@ -359,7 +362,7 @@ mod tests {
         add(&mut facts, of(1, 9), 11, 25 * HOUR);
         assert_eq!(found(&facts, of(1, 2), 25 * HOUR), Some(10), "only its first turn is gone");
         // The one that is added is itself the oldest.
-        let mut facts = Facts::default();
+        let mut facts = EntryMap::default();
         add(&mut facts, of(1, 2), 0, 0);
         add(&mut facts, of(1, 2), 1, 25 * HOUR);
         assert_eq!(found(&facts, of(1, 2), 25 * HOUR), Some(1));

@@ -9,10 +9,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fact::{Fact, Layout, subject_user};
-use super::facts::{self, End, State};
+use super::fact::{Entry, Layout, subject_user};
+use super::facts::{self, EntryReader, RangeEnd};
 use super::record::{DecodeError, Fields};
-use super::{Backend, RestoreError, Restored, RetryTurn, StoreError};
+use super::{Backend, RestoreError, Restored, RetryOrderKey, StoreError};
 use crate::model::{MAX_ID, MAX_SESSIONS, Session, SessionId, Timestamp, UserId};
 
 /// How many facts are read at once at a start.
@@ -21,7 +21,7 @@ const PAGE: usize = 1000;
 /// A session of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SessionOf {
+pub struct SessionKey {
     /// Whose it is.
     pub user: UserId,
     /// Which one.
@@ -31,7 +31,7 @@ pub struct SessionOf {
 /// What is kept of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Begun {
+pub struct SessionValue {
     /// When it began.
     pub at: Timestamp,
     /// When its token expires.
@@ -43,7 +43,7 @@ pub struct Begun {
 /// A user's tokens that are of no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StrayTokensOf {
+pub struct StrayTokensKey {
     /// Whose they are.
     pub user: UserId,
 }
@@ -51,77 +51,80 @@ pub struct StrayTokensOf {
 /// That they are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Refused {
+pub struct StrayTokensValue {
     /// Since when.
     pub at: Timestamp,
 }
 
 /// user · id
-impl Layout for SessionOf {
+impl Layout for SessionKey {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.user.get().to_be_bytes());
         out.extend(self.id.0);
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<SessionOf, DecodeError> {
-        Ok(SessionOf { user: subject_user(fields)?, id: SessionId(fields.array()?) })
+    fn take(fields: &mut Fields<'_>) -> Result<SessionKey, DecodeError> {
+        Ok(SessionKey { user: subject_user(fields)?, id: SessionId(fields.array()?) })
     }
 }
 
 /// time · time of expiry · user agent
-impl Layout for Begun {
+impl Layout for SessionValue {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.at.millis().to_le_bytes());
         out.extend(self.expires_at.millis().to_le_bytes());
         out.extend(self.user_agent.as_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<Begun, DecodeError> {
+    fn take(fields: &mut Fields<'_>) -> Result<SessionValue, DecodeError> {
         let (at, expires_at) = (fields.timestamp()?, fields.timestamp()?);
-        Ok(Begun { at, expires_at, user_agent: fields.rest()?.into() })
+        Ok(SessionValue { at, expires_at, user_agent: fields.rest()?.into() })
     }
 }
 
 /// user
-impl Layout for StrayTokensOf {
+impl Layout for StrayTokensKey {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.user.get().to_be_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<StrayTokensOf, DecodeError> {
-        Ok(StrayTokensOf { user: subject_user(fields)? })
+    fn take(fields: &mut Fields<'_>) -> Result<StrayTokensKey, DecodeError> {
+        Ok(StrayTokensKey { user: subject_user(fields)? })
     }
 }
 
 /// time
-impl Layout for Refused {
+impl Layout for StrayTokensValue {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.at.millis().to_le_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<Refused, DecodeError> {
-        Ok(Refused { at: fields.timestamp()? })
+    fn take(fields: &mut Fields<'_>) -> Result<StrayTokensValue, DecodeError> {
+        Ok(StrayTokensValue { at: fields.timestamp()? })
     }
 }
 
-fn session(of: SessionOf, is: Begun) -> Session {
-    let Begun { at: created_at, expires_at, user_agent } = is;
+fn session(of: SessionKey, is: SessionValue) -> Session {
+    let SessionValue { at: created_at, expires_at, user_agent } = is;
     Session { user: of.user, id: of.id, created_at, expires_at, user_agent }
 }
 
 /// That a session is there.
-fn begun(session: Session) -> Fact {
+fn begun(session: Session) -> Entry {
     let Session { user, id, created_at: at, expires_at, user_agent } = session;
-    Fact::Session { of: SessionOf { user, id }, is: Some(Begun { at, expires_at, user_agent }) }
+    Entry::Session {
+        of: SessionKey { user, id },
+        is: Some(SessionValue { at, expires_at, user_agent }),
+    }
 }
 
-fn ended(user: UserId, id: SessionId) -> Fact {
-    Fact::Session { of: SessionOf { user, id }, is: None }
+fn ended(user: UserId, id: SessionId) -> Entry {
+    Entry::Session { of: SessionKey { user, id }, is: None }
 }
 
 /// A user's sessions, the oldest first; also such as have expired.
-pub(super) fn all(state: &impl State, user: UserId) -> Result<Vec<Session>, StoreError> {
-    let found = facts::of_user::<SessionOf>(state, user, End::First, MAX_SESSIONS)?;
+pub(super) fn all(state: &impl EntryReader, user: UserId) -> Result<Vec<Session>, StoreError> {
+    let found = facts::of_user::<SessionKey>(state, user, RangeEnd::First, MAX_SESSIONS)?;
     let mut sessions: Vec<Session> = found.into_iter().map(|(of, is)| session(of, is)).collect();
     sessions.sort_by_key(|session| (session.created_at, session.id));
     Ok(sessions)
@@ -130,22 +133,22 @@ pub(super) fn all(state: &impl State, user: UserId) -> Result<Vec<Session>, Stor
 /// What is to be written to begin a session, and which ones end for it, if there are too many: first
 /// those that look expired, then the oldest.
 pub(super) fn begin(
-    state: &impl State,
+    state: &impl EntryReader,
     new: Session,
-) -> Result<(Vec<Fact>, Vec<SessionId>), StoreError> {
+) -> Result<(Vec<Entry>, Vec<SessionId>), StoreError> {
     let mut there = all(state, new.user)?;
     there.sort_by_key(|session| session.expires_at > new.created_at);
     let too_many = (there.len() + 1).saturating_sub(MAX_SESSIONS);
     let ending: Vec<_> = there.iter().take(too_many).map(|session| session.id).collect();
-    let mut facts: Vec<Fact> = ending.iter().map(|id| ended(new.user, *id)).collect();
+    let mut facts: Vec<Entry> = ending.iter().map(|id| ended(new.user, *id)).collect();
     facts.push(begun(new));
     Ok((facts, ending))
 }
 
 /// Refuses a session of an import that would be one more than its user can have.
-pub(super) fn expect_room(state: &impl State, fact: &Fact) -> Result<(), RestoreError> {
-    let Fact::Session { of, is: Some(_) } = fact else { return Ok(()) };
-    let there = facts::of_user::<SessionOf>(state, of.user, End::First, MAX_SESSIONS)?;
+pub(super) fn expect_room(state: &impl EntryReader, fact: &Entry) -> Result<(), RestoreError> {
+    let Entry::Session { of, is: Some(_) } = fact else { return Ok(()) };
+    let there = facts::of_user::<SessionKey>(state, of.user, RangeEnd::First, MAX_SESSIONS)?;
     if there.len() < MAX_SESSIONS || there.iter().any(|(other, _)| other == of) {
         return Ok(());
     }
@@ -155,22 +158,22 @@ pub(super) fn expect_room(state: &impl State, fact: &Fact) -> Result<(), Restore
 
 /// What is to be written to end one; `None` if it is not there.
 pub(super) fn end(
-    state: &impl State,
+    state: &impl EntryReader,
     user: UserId,
     id: SessionId,
-) -> Result<Option<Fact>, StoreError> {
-    let there = facts::get(state, &SessionOf { user, id })?;
+) -> Result<Option<Entry>, StoreError> {
+    let there = facts::get(state, &SessionKey { user, id })?;
     Ok(there.map(|_| ended(user, id)))
 }
 
 /// What is to be written to end all of a user's, but to begin `fresh`.
 pub(super) fn end_all(
-    state: &impl State,
+    state: &impl EntryReader,
     user: UserId,
     fresh: Option<Session>,
-) -> Result<Vec<Fact>, StoreError> {
+) -> Result<Vec<Entry>, StoreError> {
     let there = all(state, user)?;
-    let mut facts: Vec<Fact> = there.iter().map(|session| ended(user, session.id)).collect();
+    let mut facts: Vec<Entry> = there.iter().map(|session| ended(user, session.id)).collect();
     facts.extend(fresh.map(begun));
     Ok(facts)
 }
@@ -182,11 +185,11 @@ pub(super) fn end_everybodys(store: &mut dyn Backend) -> Result<u64, RestoreErro
     loop {
         let facts = store.facts(Some(&before), PAGE)?;
         let ids = facts.iter().map_while(|fact| match fact {
-            Fact::Session { of, .. } => Some(*of),
+            Entry::Session { of, .. } => Some(*of),
             _ => None,
         });
         let before = count;
-        for SessionOf { user, id } in ids {
+        for SessionKey { user, id } in ids {
             store.restore(Restored::Fact(ended(user, id)))?;
             count += 1;
         }
@@ -199,9 +202,9 @@ pub(super) fn end_everybodys(store: &mut dyn Backend) -> Result<u64, RestoreErro
 
 /// What comes before the first session in the order of facts: families are in order of their
 /// numbers, and this is the last that there could be of the one before.
-fn before_all() -> Option<Fact> {
-    let of = RetryTurn { user: UserId::new(MAX_ID)?, number: u64::MAX };
-    Some(Fact::RetryOrder { of, is: None })
+fn before_all() -> Option<Entry> {
+    let of = RetryOrderKey { user: UserId::new(MAX_ID)?, number: u64::MAX };
+    Some(Entry::RetryOrder { of, is: None })
 }
 
 /// Tells of all sessions in a store, a page at a time; also of such as have expired.
@@ -211,7 +214,7 @@ pub fn standing(store: &mut dyn Backend, mut tell: impl FnMut(Session)) -> Resul
         let facts = store.facts(Some(&last), PAGE)?;
         let whole = facts.len() == PAGE;
         for fact in facts {
-            let Fact::Session { of, is: Some(is) } = &fact else { return Ok(()) };
+            let Entry::Session { of, is: Some(is) } = &fact else { return Ok(()) };
             tell(session(*of, is.clone()));
             after = whole.then_some(fact);
         }
@@ -221,8 +224,8 @@ pub fn standing(store: &mut dyn Backend, mut tell: impl FnMut(Session)) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::super::AccountOf;
-    use super::super::account::AccountState;
+    use super::super::AccountKey;
+    use super::super::account::AccountValue;
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
@@ -235,31 +238,34 @@ mod tests {
     fn golden() {
         let user = UserId::new(0x0a0b).unwrap();
         let at = Timestamp::from_millis(1_700_000_000_123);
-        let is = Begun { at, expires_at: at, user_agent: "curl".into() };
-        let of = SessionOf { user, id: SessionId([0xab; 16]) };
+        let is = SessionValue { at, expires_at: at, user_agent: "curl".into() };
+        let of = SessionKey { user, id: SessionId([0xab; 16]) };
         let hash = "$x".into();
-        let account = AccountOf { user };
+        let account = AccountKey { user };
         for (fact, subject, value, line) in [
             (
-                Fact::Session { of, is: Some(is) },
+                Entry::Session { of, is: Some(is) },
                 "030000000000000a0babababababababababababababababab",
                 "7b68e5cf8b0100007b68e5cf8b0100006375726c",
                 r#"{"session":{"of":{"user":2571,"id":"abababababababababababababababab"},"is":{"at":"2023-11-14T22:13:20.123Z","expires_at":"2023-11-14T22:13:20.123Z","user_agent":"curl"}}}"#,
             ),
             (
-                Fact::Account { of: account, is: Some(AccountState::Password { hash, at }) },
+                Entry::Account { of: account, is: Some(AccountValue::Password { hash, at }) },
                 "040000000000000a0b",
                 "017b68e5cf8b0100002478",
                 r#"{"account":{"of":{"user":2571},"is":{"password":{"hash":"$x","at":"2023-11-14T22:13:20.123Z"}}}}"#,
             ),
             (
-                Fact::Account { of: account, is: Some(AccountState::Ended { at }) },
+                Entry::Account { of: account, is: Some(AccountValue::Ended { at }) },
                 "040000000000000a0b",
                 "027b68e5cf8b010000",
                 r#"{"account":{"of":{"user":2571},"is":{"ended":{"at":"2023-11-14T22:13:20.123Z"}}}}"#,
             ),
             (
-                Fact::StrayTokens { of: StrayTokensOf { user }, is: Some(Refused { at }) },
+                Entry::StrayTokens {
+                    of: StrayTokensKey { user },
+                    is: Some(StrayTokensValue { at }),
+                },
                 "050000000000000a0b",
                 "7b68e5cf8b010000",
                 r#"{"stray_tokens":{"of":{"user":2571},"is":{"at":"2023-11-14T22:13:20.123Z"}}}"#,
@@ -268,11 +274,11 @@ mod tests {
             assert_eq!(hex(&fact.subject()), subject);
             assert_eq!(hex(&fact.value().unwrap()), value);
             assert_eq!(serde_json::to_string(&fact).unwrap(), line);
-            assert_eq!(serde_json::from_str::<Fact>(line).unwrap().checked(), Some(fact.clone()));
+            assert_eq!(serde_json::from_str::<Entry>(line).unwrap().checked(), Some(fact.clone()));
             let value = fact.value().unwrap();
-            assert_eq!(Fact::decode(&fact.subject(), &value), Ok(fact.clone()));
+            assert_eq!(Entry::decode(&fact.subject(), &value), Ok(fact.clone()));
             for len in 0..8 {
-                assert!(Fact::decode(&fact.subject(), &value[..len]).is_err(), "{len}");
+                assert!(Entry::decode(&fact.subject(), &value[..len]).is_err(), "{len}");
             }
         }
     }

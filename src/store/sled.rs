@@ -9,12 +9,12 @@ pub(super) mod check;
 pub(super) mod compact;
 mod conversations;
 mod facts;
-mod joined;
 mod lock;
 mod mending;
 mod opening;
 mod reading;
 mod view;
+mod write_batch;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,17 +23,17 @@ use std::time::Instant;
 
 use super::events::merged;
 use super::facts::page;
+use super::free_space::FreeSpace;
 use super::log::{Frame, Log};
 use super::record::{DecodeError, Record};
-use super::room::Room;
 use super::{
-    Backend, Conversation, Counters, Ended, Fact, FirstAnswer, Marked, NewMessage, NewRevision,
-    NewUser, Once, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError, account, act,
-    block, conversation, epochs, retry, session,
+    Backend, Conversation, Entry, FirstAnswer, IdAllocator, IdempotencyKey, MarkOutcome,
+    NewMessage, NewRevision, NewUser, PastStoreIdValue, PostOutcome, RestoreError, Restored,
+    RetryKey, Snapshot, StoreError, account, act, block, conversation, lineage, retry, session,
 };
 use crate::model::{
-    Act, Block, Cursor, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session,
-    SessionId, Timestamp, User, UserId, Username, Window,
+    Block, Cursor, Event, EventId, Mailbox, Message, MessageId, ModerationAction, Page, Session,
+    SessionId, StoreId, Timestamp, User, UserId, Username, Window,
 };
 
 use lock::Lock;
@@ -51,15 +51,15 @@ const RECORD_BYTES: usize = 60;
 /// * `index.seal`: after a clean stop, says what the index's files are
 /// * `LOCK`: held by the process that has the store open
 #[derive(Debug)]
-pub struct SledStore {
+pub struct LogStore {
     log: Log,
     view: View,
-    room: Room,
+    room: FreeSpace,
     /// Dropped last.
     _lock: Arc<Lock>,
 }
 
-impl SledStore {
+impl LogStore {
     fn write(&mut self, record: Record) -> Result<(), StoreError> {
         let stamp = self.log.append(|out| record.encode(out))?;
         self.view.absorb(record, stamp);
@@ -82,8 +82,8 @@ impl SledStore {
     }
 }
 
-impl Backend for SledStore {
-    fn epoch(&self) -> Epoch {
+impl Backend for LogStore {
+    fn epoch(&self) -> StoreId {
         self.view.epoch
     }
 
@@ -199,7 +199,12 @@ impl Backend for SledStore {
         Ok(true)
     }
 
-    fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Option<EventId>, StoreError> {
+    fn act(
+        &mut self,
+        by: UserId,
+        at: Timestamp,
+        act: ModerationAction,
+    ) -> Result<Option<EventId>, StoreError> {
         self.write_act(by, at, act)
     }
 
@@ -264,13 +269,17 @@ impl Backend for SledStore {
         Ok(Some(event))
     }
 
-    fn post_once(&mut self, new: NewMessage, once: Once) -> Result<Option<Sent>, StoreError> {
+    fn post_once(
+        &mut self,
+        new: NewMessage,
+        once: IdempotencyKey,
+    ) -> Result<Option<PostOutcome>, StoreError> {
         self.send_once(new, once)
     }
 
     fn first_answer(
         &mut self,
-        of: RetryOf,
+        of: RetryKey,
         now: Timestamp,
     ) -> Result<Option<FirstAnswer>, StoreError> {
         retry::find(&self.view, &of, now)
@@ -321,7 +330,7 @@ impl Backend for SledStore {
         with: Option<UserId>,
         up_to: MessageId,
         at: Timestamp,
-    ) -> Result<Option<Marked>, StoreError> {
+    ) -> Result<Option<MarkOutcome>, StoreError> {
         self.move_mark(of, with, up_to, at)
     }
 
@@ -329,16 +338,16 @@ impl Backend for SledStore {
         self.events_from(from, limit)
     }
 
-    fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError> {
+    fn facts(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         page(&self.view, after, limit)
     }
 
-    fn counters(&self) -> Counters {
+    fn counters(&self) -> IdAllocator {
         self.view.counters
     }
 
-    fn past_epochs(&mut self) -> Result<Vec<(Epoch, Ended)>, StoreError> {
-        epochs::past(&self.view)
+    fn past_epochs(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
+        lineage::past(&self.view)
     }
 
     fn log_bytes(&self) -> u64 {
@@ -349,8 +358,8 @@ impl Backend for SledStore {
         self.room.admit(0, Instant::now()).is_ok()
     }
 
-    fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {
-        if self.view.counters != Counters::default() || !self.facts(None, 1)?.is_empty() {
+    fn adopt(&mut self, epoch: StoreId) -> Result<(), RestoreError> {
+        if self.view.counters != IdAllocator::default() || !self.facts(None, 1)?.is_empty() {
             return Err(RestoreError::NotEmpty);
         }
         self.log.restart(epoch)?;
@@ -371,7 +380,7 @@ impl Backend for SledStore {
         RestoreError::expect_users(&restored, |user| self.has_user(user))?;
         if let Restored::Fact(fact) = &restored {
             session::expect_room(&self.view, fact)?;
-            epochs::expect_room(&self.view, fact)?;
+            lineage::expect_room(&self.view, fact)?;
         }
         self.view.counters.admit(restored.step())?;
         self.write(match restored {
@@ -395,7 +404,7 @@ impl Backend for SledStore {
     }
 }
 
-impl Drop for SledStore {
+impl Drop for LogStore {
     /// Saves the next start the catching up. What was not synced is not told to the index.
     fn drop(&mut self) {
         let told = if self.log.is_synced() { self.view.apply(1) } else { Ok(()) };
@@ -415,7 +424,7 @@ fn decode(log: &Log, frame: &Frame<'_>) -> Result<Record, StoreError> {
 }
 
 #[cfg(test)]
-impl SledStore {
+impl LogStore {
     /// Has segments end sooner.
     pub(super) fn end_segments_at(&mut self, bytes: u64) {
         self.log.segment_bytes = bytes;

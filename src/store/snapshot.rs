@@ -35,7 +35,7 @@ pub(super) const FORMAT_VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct Snapshot {
     /// What is still to be read.
-    parts: VecDeque<Part>,
+    parts: VecDeque<SnapshotFile>,
     log_bytes: u64,
     crc: u32,
     /// How much of the trailer was given out.
@@ -43,7 +43,7 @@ pub struct Snapshot {
 }
 
 #[derive(Debug)]
-struct Part {
+struct SnapshotFile {
     file: File,
     path: PathBuf,
     left: u64,
@@ -63,7 +63,7 @@ impl Snapshot {
             // again. Only advice: without it the backup is the same.
             let _ = fadvise(&file, 0, None, Advice::Sequential);
             let _ = fadvise(&file, 0, None, Advice::NoReuse);
-            Ok(Part { file, path: path.to_owned(), left })
+            Ok(SnapshotFile { file, path: path.to_owned(), left })
         });
         let parts = parts.collect::<Result<_, StoreError>>()?;
         Ok(Snapshot { parts, log_bytes, crc: 0, trailer_read: 0 })
@@ -104,7 +104,7 @@ impl Read for Snapshot {
     }
 }
 
-impl Part {
+impl SnapshotFile {
     fn error(&self, error: &io::Error) -> io::Error {
         io::Error::new(error.kind(), format!("reading {} failed: {error}", self.path.display()))
     }

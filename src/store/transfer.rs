@@ -6,7 +6,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use super::{RestoreError, StoreError};
-use crate::model::Epoch;
+use crate::model::StoreId;
 
 /// What an export or import moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,9 +102,9 @@ impl Purpose {
 
 /// What a file says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
+pub struct ExportOrigin {
     /// The epoch of the store that it is of.
-    pub epoch: Epoch,
+    pub epoch: StoreId,
     /// What it was written for. A backup says so by what it is; an export in its first line, and
     /// those that do not say it are from when an export always was a move.
     pub purpose: Purpose,

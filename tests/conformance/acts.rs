@@ -1,7 +1,7 @@
 //! What operators do, and whom users do not want to hear, through every kind of restart.
 
-use veche::model::{Act, Cursor, MAX_ID, Mailbox, Page, Window};
-use veche::store::Counters;
+use veche::model::{Cursor, MAX_ID, Mailbox, ModerationAction, Page, Window};
+use veche::store::IdAllocator;
 
 use crate::pair::{Pair, event_id, message_id, new_message, user_id};
 use crate::seed::Random;
@@ -11,14 +11,14 @@ use crate::subject::Subject;
 pub(crate) fn an_act_is_an_event<S: Subject>() {
     let mut pair = Pair::<S>::with_users(3);
     pair.post(new_message(1, 2, "private"));
-    assert_eq!(pair.act(3, Act::Block(user_id(2))), Some(event_id(1)));
-    assert_eq!(pair.act(3, Act::Block(user_id(2))), None, "it is so already");
-    assert_eq!(pair.act(3, Act::CloseRegistration), Some(event_id(2)));
+    assert_eq!(pair.act(3, ModerationAction::Block(user_id(2))), Some(event_id(1)));
+    assert_eq!(pair.act(3, ModerationAction::Block(user_id(2))), None, "it is so already");
+    assert_eq!(pair.act(3, ModerationAction::CloseRegistration), Some(event_id(2)));
     pair.post(new_message(1, 0, "general"));
-    assert_eq!(pair.act(3, Act::Unblock(user_id(2))), Some(event_id(4)));
-    assert_eq!(pair.act(3, Act::Unblock(user_id(2))), None);
+    assert_eq!(pair.act(3, ModerationAction::Unblock(user_id(2))), Some(event_id(4)));
+    assert_eq!(pair.act(3, ModerationAction::Unblock(user_id(2))), None);
     for nobody in [4, MAX_ID] {
-        assert_eq!(pair.act(3, Act::Block(user_id(nobody))), None);
+        assert_eq!(pair.act(3, ModerationAction::Block(user_id(nobody))), None);
     }
     pair.revise(3, None);
     for reader in 1..=3 {
@@ -46,7 +46,7 @@ pub(crate) fn a_blocked_account_is_shut<S: Subject>() {
         pair.begin_session(session(2, number, number), &hash(2));
     }
     pair.begin_session(session(1, 9, 0), &hash(1));
-    pair.act(3, Act::Block(user_id(2)));
+    pair.act(3, ModerationAction::Block(user_id(2)));
     assert_eq!(pair.store().sessions(user_id(2)).unwrap(), []);
     assert_eq!(pair.store().sessions(user_id(1)).unwrap().len(), 1);
     assert_eq!(pair.begin_session(session(2, 7, 7), &hash(2)), None);
@@ -54,23 +54,23 @@ pub(crate) fn a_blocked_account_is_shut<S: Subject>() {
     assert!(!pair.end_account(2, &hash(2), 8));
     pair.post(new_message(1, 2, "for when you are back")).unwrap();
     pair.expect_all();
-    pair.act(3, Act::Unblock(user_id(2)));
+    pair.act(3, ModerationAction::Unblock(user_id(2)));
     assert_eq!(pair.begin_session(session(2, 7, 7), &hash(2)), Some(vec![]));
     assert!(pair.end_account(2, &hash(2), 8));
-    assert_eq!(pair.act(3, Act::Block(user_id(2))), None, "it has ended");
+    assert_eq!(pair.act(3, ModerationAction::Block(user_id(2))), None, "it has ended");
     pair.sync();
     pair.expect_all();
 }
 
 pub(crate) fn registration_is_closed_and_opened<S: Subject>() {
     let mut pair = Pair::<S>::with_users(1);
-    assert_eq!(pair.act(1, Act::OpenRegistration), None);
+    assert_eq!(pair.act(1, ModerationAction::OpenRegistration), None);
     for round in 0..3 {
-        assert_eq!(pair.act(1, Act::CloseRegistration), Some(event_id(2 * round)));
-        assert_eq!(pair.act(1, Act::CloseRegistration), None);
+        assert_eq!(pair.act(1, ModerationAction::CloseRegistration), Some(event_id(2 * round)));
+        assert_eq!(pair.act(1, ModerationAction::CloseRegistration), None);
         pair.sync();
         pair.expect_all();
-        assert_eq!(pair.act(1, Act::OpenRegistration), Some(event_id(2 * round + 1)));
+        assert_eq!(pair.act(1, ModerationAction::OpenRegistration), Some(event_id(2 * round + 1)));
         pair.expect_all();
     }
 }
@@ -78,7 +78,7 @@ pub(crate) fn registration_is_closed_and_opened<S: Subject>() {
 pub(crate) fn every_window_of_blocks_is_exact<S: Subject>() {
     let mut pair = Pair::<S>::with_users(12);
     for user in [3, 4, 7, 11] {
-        pair.act(1, Act::Block(user_id(user)));
+        pair.act(1, ModerationAction::Block(user_id(user)));
         assert!(pair.refuse_sender(5, user + 1, true));
         assert!(!pair.refuse_sender(5, user + 1, true));
     }
@@ -88,8 +88,8 @@ pub(crate) fn every_window_of_blocks_is_exact<S: Subject>() {
     assert!(!pair.refuse_sender(7, 5, false));
     assert!(pair.refuse_sender(5, 5, false));
     assert!(pair.refuse_sender(5, 2, true));
-    pair.act(1, Act::Unblock(user_id(4)));
-    pair.act(1, Act::Block(user_id(1)));
+    pair.act(1, ModerationAction::Unblock(user_id(4)));
+    pair.act(1, ModerationAction::Block(user_id(1)));
     for by in [4, 5, 6, 7] {
         for limit in 1..6 {
             for id in (0..14).chain([MAX_ID, u64::MAX]) {
@@ -116,22 +116,23 @@ pub(crate) fn a_block_survives_whole<S: Subject>() {
             pair.refuse_sender(1, 2, round % 2 == 0);
             pair.sync();
             let counters = pair.store().counters();
-            pair.store().act(user_id(1), at(round), Act::Block(user_id(2))).unwrap();
+            pair.store().act(user_id(1), at(round), ModerationAction::Block(user_id(2))).unwrap();
             pair.restart(restart, &mut random);
             if pair.store().counters() != counters {
-                let Counters { next_event, .. } = counters;
-                let event = pair.reference.act(user_id(1), at(round), Act::Block(user_id(2)));
+                let IdAllocator { next_event, .. } = counters;
+                let event =
+                    pair.reference.act(user_id(1), at(round), ModerationAction::Block(user_id(2)));
                 assert_eq!(event, Some(event_id(next_event)));
             }
             pair.expect_all();
-            pair.act(1, Act::Unblock(user_id(2)));
+            pair.act(1, ModerationAction::Unblock(user_id(2)));
             if round % 3 == 0 {
-                pair.act(1, Act::CloseRegistration);
-                pair.act(1, Act::OpenRegistration);
+                pair.act(1, ModerationAction::CloseRegistration);
+                pair.act(1, ModerationAction::OpenRegistration);
             }
         }
-        pair.act(1, Act::CloseRegistration);
-        pair.act(1, Act::Block(user_id(3)));
+        pair.act(1, ModerationAction::CloseRegistration);
+        pair.act(1, ModerationAction::Block(user_id(3)));
         pair.sync();
         pair.restart(restart, &mut random);
         pair.expect_all();

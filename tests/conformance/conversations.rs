@@ -1,7 +1,7 @@
 //! Who talks with whom, in order of the last message, and what of it is unread.
 
 use veche::model::{MAX_ID, MAX_PAGE_LIMIT, UserId};
-use veche::store::{Marked, UNREAD_LOOK, Unread};
+use veche::store::{MarkOutcome, UNREAD_LOOK, Unread};
 
 use crate::pages::chatter;
 use crate::pair::{Pair, message_id, new_message, restored_message, restored_user, user_id};
@@ -78,7 +78,7 @@ pub(crate) fn marks_only_move_forwards<S: Subject>() {
         pair.post(new_message(2, 1, text));
         pair.post(new_message(3, 0, text));
     }
-    let marked = |up_to, moved| Some(Marked { up_to: message_id(up_to), moved });
+    let marked = |up_to, moved| Some(MarkOutcome { up_to: message_id(up_to), moved });
     for synced in [false, true] {
         if synced {
             pair.sync();

@@ -1,7 +1,7 @@
 //! Export and import between stores: the way from one to the other, and the backup.
 
-use veche::model::{Epoch, Timestamp};
-use veche::store::{self, Backend, Counters, MemoryStore, Restored, SledStore, TransferError};
+use veche::model::{StoreId, Timestamp};
+use veche::store::{self, Backend, IdAllocator, LogStore, MemoryStore, Restored, TransferError};
 
 use crate::pages::chatter;
 use crate::pair::{Pair, new_message, restored_message, restored_user};
@@ -24,7 +24,7 @@ fn sample<S: Subject>() -> Pair<S> {
     for number in 0..1500 {
         pair.post_once(retries::at(1 + number % 3, number), retries::once(number / 2));
     }
-    pair.restore(Restored::Counters(Counters { next_user: 20, next_event: 5000 }));
+    pair.restore(Restored::Counters(IdAllocator { next_user: 20, next_event: 5000 }));
     pair.sync();
     pair
 }
@@ -47,15 +47,15 @@ fn from_memory_to_sled_and_back_it_is_the_same() {
     assert!(summary.revisions > 100);
 
     let dir = tempfile::tempdir().unwrap();
-    let built = SledStore::build(dir.path(), Epoch(1), |store| import(&bytes, store)).unwrap();
+    let built = LogStore::build(dir.path(), StoreId(1), |store| import(&bytes, store)).unwrap();
     assert_eq!(built, summary);
     // As its next process finds it.
-    let mut second = SledStore::open(dir.path(), Epoch(2), &mut ()).unwrap();
+    let mut second = LogStore::open(dir.path(), StoreId(2), &mut ()).unwrap();
     assert_eq!(second.epoch(), first.store().epoch());
     first.reference.expect_all(&mut second);
     assert!(export(&mut second) == (bytes.clone(), summary.clone()));
 
-    let mut third = MemoryStore::new(Epoch(3));
+    let mut third = MemoryStore::new(StoreId(3));
     assert_eq!(import(&bytes, &mut third).unwrap(), summary);
     first.reference.expect_all(&mut third);
     assert!(export(&mut third) == (bytes, summary));
@@ -70,7 +70,7 @@ fn from_sled_to_memory_it_is_the_same_after_every_restart() {
         first.restart(restart, &mut random);
         assert!(export(first.store()) == (bytes.clone(), summary.clone()), "{}", restart.name);
     }
-    let mut second = MemoryStore::new(Epoch(3));
+    let mut second = MemoryStore::new(StoreId(3));
     assert_eq!(import(&bytes, &mut second).unwrap(), summary);
     assert!(export(&mut second) == (bytes, summary));
 }
@@ -82,7 +82,7 @@ fn what_is_newest_is_exported() {
     let mut random = Random::new(33);
     chatter(&mut sled, 50, &mut random);
     let (bytes, _) = export(sled.store());
-    let mut copy = MemoryStore::new(Epoch(3));
+    let mut copy = MemoryStore::new(StoreId(3));
     import(&bytes, &mut copy).unwrap();
     sled.reference.expect_all(&mut copy);
 }
@@ -92,11 +92,11 @@ fn an_import_that_fails_leaves_no_store() {
     let (bytes, summary) = export(sample::<Memory>().store());
     let dir = tempfile::tempdir().unwrap();
     for part in [0, 1, bytes.len() / 2, bytes.len() - 1] {
-        let error = SledStore::build(dir.path(), Epoch(1), |store| import(&bytes[..part], store));
+        let error = LogStore::build(dir.path(), StoreId(1), |store| import(&bytes[..part], store));
         assert!(matches!(error, Err(TransferError::Line(_, _))));
     }
-    let built = SledStore::build(dir.path(), Epoch(1), |store| import(&bytes, store));
+    let built = LogStore::build(dir.path(), StoreId(1), |store| import(&bytes, store));
     assert_eq!(built.unwrap(), summary);
-    let again = SledStore::build(dir.path(), Epoch(1), |store| import(&bytes, store));
+    let again = LogStore::build(dir.path(), StoreId(1), |store| import(&bytes, store));
     assert!(matches!(again, Err(TransferError::Store(_))));
 }

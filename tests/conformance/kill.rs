@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use veche::model::{Cursor, Mailbox, MessageId, Window};
-use veche::store::{Backend, NewMessage, RetryOf, SledStore};
+use veche::store::{Backend, LogStore, NewMessage, RetryKey};
 
 use crate::pair::{message_id, new_message, new_user, user_id};
 use crate::retries::{key, once};
@@ -39,7 +39,7 @@ fn has_key(id: u64) -> bool {
 #[test]
 fn child() {
     let Ok(dir) = env::var(DIR) else { return };
-    let mut store = SledStore::open(Path::new(&dir), EPOCH, &mut ()).unwrap();
+    let mut store = LogStore::open(Path::new(&dir), EPOCH, &mut ()).unwrap();
     let mut random = Random::new(store.counters().next_event);
     for id in store.counters().next_user..=USERS {
         assert_eq!(store.create_user(new_user(&format!("u{id}"))).unwrap(), Some(user_id(id)));
@@ -65,7 +65,7 @@ fn whatever_was_acknowledged_survives_a_kill() {
     for _ in 0..KILLS {
         let enough = 1 + random.low_below(150);
         let acknowledged = run_and_kill(dir.path(), enough);
-        let mut store = SledStore::open(dir.path(), EPOCH, &mut ()).unwrap();
+        let mut store = LogStore::open(dir.path(), EPOCH, &mut ()).unwrap();
         let next = store.counters().next_event;
         assert!(next >= acknowledged, "{acknowledged} were acknowledged, {next} are there");
         let all = store.history(MessageId::FIRST.into(), usize::MAX).unwrap();
@@ -77,7 +77,7 @@ fn whatever_was_acknowledged_survives_a_kill() {
             assert_eq!(found.text(), expected.text.as_str());
         }
         for id in next.saturating_sub(500)..next + 10 {
-            let of = RetryOf { user: message(id).from, key: key(id) };
+            let of = RetryKey { user: message(id).from, key: key(id) };
             let first = store.first_answer(of, message(id).sent_at).unwrap();
             let expected = (id < next && has_key(id)).then_some(id);
             assert_eq!(first.map(|first| first.message.get()), expected);

@@ -6,15 +6,15 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use veche::store::{Backend, Progress, SledStore, StoreError};
+use veche::store::{Backend, LogStore, Progress, StoreError};
 
 use crate::pair::{new_message, new_user};
 use crate::subject::EPOCH;
 
 /// Counts how much of its log a store reads at the start.
-struct Counted(u64);
+struct CountingKeeper(u64);
 
-impl Progress for Counted {
+impl Progress for CountingKeeper {
     fn begin(&mut self, _: &'static str, total: u64) {
         self.0 += total;
     }
@@ -23,9 +23,9 @@ impl Progress for Counted {
 }
 
 /// Opens the store and returns how much of its log that took.
-fn open(dir: &Path) -> (SledStore, u64) {
-    let mut counted = Counted(0);
-    let store = SledStore::open(dir, EPOCH, &mut counted).unwrap();
+fn open(dir: &Path) -> (LogStore, u64) {
+    let mut counted = CountingKeeper(0);
+    let store = LogStore::open(dir, EPOCH, &mut counted).unwrap();
     (store, counted.0)
 }
 
@@ -35,9 +35,9 @@ fn a_store_that_is_open_is_not_opened_again() {
     let (mut store, _) = open(dir.path());
     let why = format!("{} is in use by another process", dir.path().display());
     for _ in 0..2 {
-        let refused = SledStore::open(dir.path(), EPOCH, &mut ()).unwrap_err();
+        let refused = LogStore::open(dir.path(), EPOCH, &mut ()).unwrap_err();
         assert!(matches!(&refused, StoreError::Refused(it) if *it == why), "{refused}");
-        let refused = SledStore::build(dir.path(), EPOCH, |_| Ok::<_, StoreError>(()));
+        let refused = LogStore::build(dir.path(), EPOCH, |_| Ok::<_, StoreError>(()));
         assert_eq!(refused.unwrap_err().to_string(), why);
         assert!(store.create_user(new_user("ann")).is_ok(), "whose it is has no part in that");
         store.sync().unwrap();

@@ -2,10 +2,12 @@
 //! expected of the other.
 
 use veche::model::{
-    Act, Block, Content, Cursor, EventId, Mailbox, Message, MessageId, MessageText, Session,
-    SessionId, Timestamp, User, UserId, Username, Window,
+    Block, Cursor, EventId, Mailbox, Message, MessageContent, MessageId, MessageText,
+    ModerationAction, Session, SessionId, Timestamp, User, UserId, Username, Window,
 };
-use veche::store::{Backend, Marked, NewMessage, NewRevision, NewUser, Once, Restored, Sent};
+use veche::store::{
+    Backend, IdempotencyKey, MarkOutcome, NewMessage, NewRevision, NewUser, PostOutcome, Restored,
+};
 
 use crate::reference::Reference;
 use crate::seed::Random;
@@ -53,7 +55,7 @@ pub(crate) fn restored_user(id: u64, user: &str) -> Restored {
 
 pub(crate) fn restored_message(id: u64, from: u64, to: u64) -> Restored {
     let NewMessage { from, to, text, sent_at } = new_message(from, to, &format!("restored {id}"));
-    let content = Content::Original(text);
+    let content = MessageContent::Original(text);
     Restored::Message(Message { id: message_id(id), from, to, content, sent_at })
 }
 
@@ -130,7 +132,7 @@ impl<S: Subject> Pair<S> {
         ended
     }
 
-    pub(crate) fn act(&mut self, by: u64, act: Act) -> Option<EventId> {
+    pub(crate) fn act(&mut self, by: u64, act: ModerationAction) -> Option<EventId> {
         let (by, at) = (user_id(by), Timestamp::from_millis(1_700_000_200_000));
         let event = self.store().act(by, at, act).unwrap();
         assert_eq!(event, self.reference.act(by, at, act), "{act:?}");
@@ -178,7 +180,11 @@ impl<S: Subject> Pair<S> {
         event
     }
 
-    pub(crate) fn post_once(&mut self, new: NewMessage, once: Once) -> Option<Sent> {
+    pub(crate) fn post_once(
+        &mut self,
+        new: NewMessage,
+        once: IdempotencyKey,
+    ) -> Option<PostOutcome> {
         let expected = self.reference.post_once(new.clone(), once);
         let sent = self.store().post_once(new, once).unwrap();
         assert_eq!(sent, expected);
@@ -191,7 +197,7 @@ impl<S: Subject> Pair<S> {
     }
 
     /// Marks a conversation as read; `with` 0 is the general chat.
-    pub(crate) fn mark_read(&mut self, of: u64, with: u64, up_to: u64) -> Option<Marked> {
+    pub(crate) fn mark_read(&mut self, of: u64, with: u64, up_to: u64) -> Option<MarkOutcome> {
         let (of, with, up_to) = (user_id(of), UserId::new(with), message_id(up_to));
         let at = Timestamp::from_millis(9);
         let marked = self.store().mark_read(of, with, up_to, at).unwrap();

@@ -1,9 +1,10 @@
 //! A long random session, every answer of which is compared with the reference.
 
 use veche::model::{
-    Act, Cursor, MAX_ID, MAX_PAGE_LIMIT, MAX_TEXT_BYTES, Mailbox, Session, UserId, Username, Window,
+    Cursor, MAX_ID, MAX_PAGE_LIMIT, MAX_TEXT_BYTES, Mailbox, ModerationAction, Session, UserId,
+    Username, Window,
 };
-use veche::store::{Counters, RetryOf};
+use veche::store::{IdAllocator, RetryKey};
 
 use crate::extent::Extent;
 use crate::pair::{
@@ -27,7 +28,7 @@ struct Run<S> {
     pair: Pair<S>,
     random: Random,
     /// What the counters were after each write since the last sync, and before the first.
-    reached: Vec<Counters>,
+    reached: Vec<IdAllocator>,
     wordy: bool,
     /// Milliseconds since what is sent under keys began.
     now: u64,
@@ -134,8 +135,14 @@ impl<S: Subject> Run<S> {
                 }
             }
             _ => {
-                let acts = [Act::CloseRegistration, Act::OpenRegistration];
-                let acts = [acts[0], acts[1], Act::Block(user), Act::Unblock(user)];
+                let acts =
+                    [ModerationAction::CloseRegistration, ModerationAction::OpenRegistration];
+                let acts = [
+                    acts[0],
+                    acts[1],
+                    ModerationAction::Block(user),
+                    ModerationAction::Unblock(user),
+                ];
                 let act = *self.random.pick(&acts);
                 self.pair.act(1, act);
             }
@@ -263,7 +270,7 @@ impl<S: Subject> Run<S> {
     }
 
     fn read_first_answer(&mut self) {
-        let of = RetryOf { user: self.author(), key: key(self.random.below(41)) };
+        let of = RetryKey { user: self.author(), key: key(self.random.below(41)) };
         let now = at(1, self.now).sent_at;
         let found = self.pair.subject.store().first_answer(of, now).unwrap();
         assert_eq!(found, self.pair.reference.first_answer(of, now), "{of:?}");
@@ -271,7 +278,7 @@ impl<S: Subject> Run<S> {
 
     /// Now and then a record comes from elsewhere, with an id of its own.
     fn restore(&mut self) {
-        let Counters { next_user, next_event } = self.pair.reference.counters();
+        let IdAllocator { next_user, next_event } = self.pair.reference.counters();
         let gap = self.random.low_below(4);
         let record = if self.random.once_in(3) {
             restored_user(next_user + gap, &format!("restored{next_user}"))

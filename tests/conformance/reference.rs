@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use veche::model::{
-    Act, Block, Change, Content, Cursor, Event, EventId, Happening, MAX_ID, MAX_SESSIONS, Mailbox,
-    Message, MessageId, Page, Revision, Session, SessionId, Timestamp, User, UserId, Username,
-    Window,
+    Block, Cursor, Event, EventId, EventKind, MAX_ID, MAX_SESSIONS, Mailbox, Message,
+    MessageChange, MessageContent, MessageId, ModerationAction, Page, Revision, Session, SessionId,
+    Timestamp, User, UserId, Username, Window,
 };
 use veche::store::{
-    Acted, Backend, Conversation, Counters, FirstAnswer, MAX_RETRIES, Marked, NewMessage,
-    NewRevision, NewUser, Once, RETRY_LIFETIME, Restored, RetryOf, Sent, UNREAD_LOOK, Unread,
+    Backend, Conversation, FirstAnswer, IdAllocator, IdempotencyKey, MAX_RETRIES, MarkOutcome,
+    ModerationEvent, NewMessage, NewRevision, NewUser, PostOutcome, RETRY_LIFETIME, Restored,
+    RetryKey, UNREAD_LOOK, Unread,
 };
 
 /// What a store should answer. Ids ascend, so that the lists are sorted.
@@ -25,7 +26,7 @@ pub(crate) struct Reference {
     /// What each event made so.
     story: Vec<Story>,
     /// What was ever sent under a key, in order.
-    once: Vec<(RetryOf, FirstAnswer)>,
+    once: Vec<(RetryKey, FirstAnswer)>,
     /// What was ever marked as read, in order, and how many of these marks were synced.
     marks: Vec<Mark>,
     synced_marks: usize,
@@ -37,7 +38,7 @@ pub(crate) struct Reference {
     refused: BTreeMap<(UserId, UserId), Block>,
     /// Whether registration is.
     closed: bool,
-    counters: Counters,
+    counters: IdAllocator,
     /// The hash that each account had at first, of those that have another one by now.
     first_hashes: BTreeMap<UserId, Box<str>>,
     /// What was so that no number tells, at the last sync and after each change of it since.
@@ -53,16 +54,17 @@ struct Standing {
     accounts: BTreeMap<UserId, (Box<str>, Option<Timestamp>)>,
     refused: BTreeMap<(UserId, UserId), Block>,
     /// The counters from which on it was so.
-    from: Counters,
+    from: IdAllocator,
     /// The counters before it was changed; `None` if it is so still.
-    until: Option<Counters>,
+    until: Option<IdAllocator>,
 }
 
 impl Standing {
     /// Whether it may be what a store came back to.
-    fn can_be_at(&self, counters: Counters) -> bool {
-        let is_behind =
-            |a: Counters, b: Counters| a.next_event <= b.next_event && a.next_user <= b.next_user;
+    fn can_be_at(&self, counters: IdAllocator) -> bool {
+        let is_behind = |a: IdAllocator, b: IdAllocator| {
+            a.next_event <= b.next_event && a.next_user <= b.next_user
+        };
         is_behind(self.from, counters) && self.until.is_none_or(|until| is_behind(counters, until))
     }
 }
@@ -73,7 +75,7 @@ enum Story {
     /// It made this of a message.
     Version(Message),
     /// An operator acted.
-    Act(Acted),
+    Act(ModerationEvent),
 }
 
 impl Story {
@@ -99,11 +101,11 @@ struct Mark {
     with: Option<UserId>,
     up_to: MessageId,
     /// What had happened before.
-    behind: Counters,
+    behind: IdAllocator,
 }
 
 impl Reference {
-    pub(crate) fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> IdAllocator {
         self.counters
     }
 
@@ -174,33 +176,40 @@ impl Reference {
         true
     }
 
-    pub(crate) fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Option<EventId> {
+    pub(crate) fn act(
+        &mut self,
+        by: UserId,
+        at: Timestamp,
+        act: ModerationAction,
+    ) -> Option<EventId> {
         let is_open = |user| self.user(user).is_some_and(|user| user.ended_at.is_none());
         let changes = match act {
-            Act::Block(user) => is_open(user) && !self.account_blocks.contains_key(&user),
-            Act::Unblock(user) => self.account_blocks.contains_key(&user),
-            Act::CloseRegistration => !self.closed,
-            Act::OpenRegistration => self.closed,
+            ModerationAction::Block(user) => {
+                is_open(user) && !self.account_blocks.contains_key(&user)
+            }
+            ModerationAction::Unblock(user) => self.account_blocks.contains_key(&user),
+            ModerationAction::CloseRegistration => !self.closed,
+            ModerationAction::OpenRegistration => self.closed,
         };
         if !changes {
             return None;
         }
         let event = EventId::new(self.counters.next_event)?;
         self.counters.next_event += 1;
-        self.acted(Acted { event, by, at, act });
+        self.acted(ModerationEvent { event, by, at, act });
         Some(event)
     }
 
-    fn acted(&mut self, acted: Acted) {
-        let Acted { by, at, act, .. } = acted;
+    fn acted(&mut self, acted: ModerationEvent) {
+        let ModerationEvent { by, at, act, .. } = acted;
         match act {
-            Act::Block(user) => {
+            ModerationAction::Block(user) => {
                 self.account_blocks.insert(user, Block { user, by, at });
                 self.end_sessions(user);
             }
-            Act::Unblock(user) => drop(self.account_blocks.remove(&user)),
-            Act::CloseRegistration => self.closed = true,
-            Act::OpenRegistration => self.closed = false,
+            ModerationAction::Unblock(user) => drop(self.account_blocks.remove(&user)),
+            ModerationAction::CloseRegistration => self.closed = true,
+            ModerationAction::OpenRegistration => self.closed = false,
         }
         self.story.push(Story::Act(acted));
     }
@@ -241,7 +250,7 @@ impl Reference {
         let id = MessageId::new(self.counters.next_event)?;
         self.counters.next_event += 1;
         let NewMessage { from, to, text, sent_at } = new;
-        self.add(Message { id, from, to, content: Content::Original(text), sent_at });
+        self.add(Message { id, from, to, content: MessageContent::Original(text), sent_at });
         Some(id)
     }
 
@@ -255,7 +264,7 @@ impl Reference {
         let event = EventId::new(self.counters.next_event)?;
         self.counters.next_event += 1;
         let NewRevision { by, at, text } = new;
-        message.content = Content::Revised(Box::new(Revision { event, by, at, text }));
+        message.content = MessageContent::Revised(Box::new(Revision { event, by, at, text }));
         self.add(message);
         Some(event)
     }
@@ -268,18 +277,22 @@ impl Reference {
         self.story.push(Story::Version(message));
     }
 
-    pub(crate) fn post_once(&mut self, new: NewMessage, once: Once) -> Option<Sent> {
-        let (of, at) = (RetryOf { user: new.from, key: once.key }, new.sent_at);
+    pub(crate) fn post_once(
+        &mut self,
+        new: NewMessage,
+        once: IdempotencyKey,
+    ) -> Option<PostOutcome> {
+        let (of, at) = (RetryKey { user: new.from, key: once.key }, new.sent_at);
         if let Some(first) = self.first_answer(of, at) {
-            return Some(Sent::Before(first));
+            return Some(PostOutcome::Before(first));
         }
         let message = self.post(new)?;
         self.once.push((of, FirstAnswer { fingerprint: once.fingerprint, message, at }));
-        Some(Sent::Now(message))
+        Some(PostOutcome::Now(message))
     }
 
     /// Among the last of the user's, and not over.
-    pub(crate) fn first_answer(&self, of: RetryOf, now: Timestamp) -> Option<FirstAnswer> {
+    pub(crate) fn first_answer(&self, of: RetryKey, now: Timestamp) -> Option<FirstAnswer> {
         let newest_first = self.once.iter().rev().filter(|(it, _)| it.user == of.user);
         let mut remembered = newest_first.take(usize::try_from(MAX_RETRIES).unwrap());
         let (_, first) = remembered.find(|(it, _)| *it == of)?;
@@ -292,15 +305,15 @@ impl Reference {
         of: UserId,
         with: Option<UserId>,
         up_to: MessageId,
-    ) -> Option<Marked> {
+    ) -> Option<MarkOutcome> {
         let last = self.talk(of, with).next()?.id;
         let up_to = up_to.min(last);
         let before = self.read_up_to(of, with);
         if let Some(up_to) = before.filter(|before| *before >= up_to) {
-            return Some(Marked { up_to, moved: false });
+            return Some(MarkOutcome { up_to, moved: false });
         }
         self.marks.push(Mark { of, with, up_to, behind: self.counters });
-        Some(Marked { up_to, moved: true })
+        Some(MarkOutcome { up_to, moved: true })
     }
 
     fn read_up_to(&self, of: UserId, with: Option<UserId>) -> Option<MessageId> {
@@ -417,7 +430,7 @@ impl Reference {
     }
 
     /// Forgets what came after `counters` had been reached.
-    pub(crate) fn go_back(&mut self, counters: Counters) {
+    pub(crate) fn go_back(&mut self, counters: IdAllocator) {
         self.users.retain(|user| user.id.get() < counters.next_user);
         self.messages.clear();
         self.account_blocks.clear();
@@ -438,7 +451,7 @@ impl Reference {
     }
 
     /// Takes note that what no number tells may have changed, `before` being the counters until then.
-    pub(crate) fn note_standing(&mut self, before: Counters) {
+    pub(crate) fn note_standing(&mut self, before: IdAllocator) {
         let standing = self.standing();
         if let Some(last) = self.standings.last_mut() {
             last.until = Some(before);
@@ -522,17 +535,17 @@ impl Reference {
     fn event(&self, story: &Story) -> Event<'_> {
         let version = match story {
             Story::Version(version) => version,
-            &Story::Act(Acted { event: id, by, at, act }) => {
-                return Event { id, by, at, what: Happening::Act(act) };
+            &Story::Act(ModerationEvent { event: id, by, at, act }) => {
+                return Event { id, by, at, what: EventKind::Act(act) };
             }
         };
         let message = Cow::Borrowed(self.message(version.id).unwrap());
         let (change, by, at) = match version.revision() {
-            None => (Change::Created, version.from, version.sent_at),
-            Some(Revision { by, at, text: Some(_), .. }) => (Change::Edited, *by, *at),
-            Some(Revision { by, at, text: None, .. }) => (Change::Deleted, *by, *at),
+            None => (MessageChange::Created, version.from, version.sent_at),
+            Some(Revision { by, at, text: Some(_), .. }) => (MessageChange::Edited, *by, *at),
+            Some(Revision { by, at, text: None, .. }) => (MessageChange::Deleted, *by, *at),
         };
-        Event { id: version.event(), by, at, what: Happening::Message(change, message) }
+        Event { id: version.event(), by, at, what: EventKind::Message(change, message) }
     }
 
     pub(crate) fn events(&self, reader: UserId, window: Window) -> Page<Event<'_>> {

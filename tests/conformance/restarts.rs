@@ -1,7 +1,7 @@
 //! What has to be there after every kind of restart, and what may be.
 
-use veche::model::Epoch;
-use veche::store::{Counters, Restored};
+use veche::model::StoreId;
+use veche::store::{IdAllocator, Restored};
 
 use crate::pages::{chatter, expect_buried, mailboxes};
 use crate::pair::{Pair, message_id, new_message, restored_user, user_id};
@@ -63,28 +63,29 @@ pub(crate) fn identity_and_counters_survive<S: Subject>() {
         let epoch = pair.store().epoch();
         pair.restart(restart, &mut random);
         assert_eq!(pair.store().epoch(), epoch);
-        pair.store().adopt(Epoch(98)).unwrap();
+        pair.store().adopt(StoreId(98)).unwrap();
         pair.restart(restart, &mut random);
-        assert_eq!(pair.store().epoch(), Epoch(98));
+        assert_eq!(pair.store().epoch(), StoreId(98));
         // After the import of an empty store the store is still empty.
-        pair.restore(Restored::Counters(Counters::default()));
+        pair.restore(Restored::Counters(IdAllocator::default()));
         pair.sync();
-        pair.store().adopt(Epoch(99)).unwrap();
-        for counters in
-            [Counters { next_user: 1, next_event: 8 }, Counters { next_user: 9, next_event: 8 }]
-        {
+        pair.store().adopt(StoreId(99)).unwrap();
+        for counters in [
+            IdAllocator { next_user: 1, next_event: 8 },
+            IdAllocator { next_user: 9, next_event: 8 },
+        ] {
             pair.restore(Restored::Counters(counters));
             pair.sync();
             pair.restart(restart, &mut random);
-            assert_eq!(pair.store().epoch(), Epoch(99));
+            assert_eq!(pair.store().epoch(), StoreId(99));
             pair.expect_all();
         }
-        assert!(pair.store().adopt(Epoch(5)).is_err());
+        assert!(pair.store().adopt(StoreId(5)).is_err());
         pair.restore(restored_user(10, "ten"));
-        pair.restore(Restored::Counters(Counters { next_user: 20, next_event: 30 }));
+        pair.restore(Restored::Counters(IdAllocator { next_user: 20, next_event: 30 }));
         pair.sync();
         pair.restart(restart, &mut random);
-        assert_eq!(pair.store().epoch(), Epoch(99));
+        assert_eq!(pair.store().epoch(), StoreId(99));
         pair.expect_all();
     }
 }

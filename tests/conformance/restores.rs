@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::io::Read;
 
-use veche::model::{Cursor, Epoch, MAX_ID, Session, SessionId, Timestamp, UserId};
+use veche::model::{Cursor, MAX_ID, Session, SessionId, StoreId, Timestamp, UserId};
 use veche::store::{
-    self, Backend, Counters, Ended, Epochs, Imported, Lost, MAX_PAST_EPOCHS, MIN_JUMP, MemoryStore,
-    Origin, Purpose, Renewal, Restored, Sequence, TransferError,
+    self, Backend, ExportOrigin, IdAllocator, IdKind, Imported, Lineage, LostRange,
+    MAX_PAST_EPOCHS, MIN_JUMP, MemoryStore, PastStoreIdValue, Purpose, Restored, StoreIdChange,
+    TransferError,
 };
 use veche::sys::{SeededEntropy, random};
 
@@ -14,7 +15,7 @@ use crate::pair::{new_message, new_user};
 use crate::seed::Random;
 use crate::subject::{EPOCH, Subject};
 
-const SEQUENCES: [Sequence; 2] = [Sequence::Users, Sequence::Events];
+const SEQUENCES: [IdKind; 2] = [IdKind::Users, IdKind::Events];
 
 /// Two users, three messages and a session.
 fn begun<S: Subject>() -> S {
@@ -48,7 +49,7 @@ fn session(number: u8) -> Session {
 /// An export that is a backup.
 fn backup_of(store: &mut dyn Backend) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let origin = Origin { epoch: store.epoch(), purpose: Purpose::Backup };
+    let origin = ExportOrigin { epoch: store.epoch(), purpose: Purpose::Backup };
     store::export_as(origin, store, &mut bytes, Timestamp::from_millis(0), &mut ()).unwrap();
     bytes
 }
@@ -64,7 +65,7 @@ fn try_restore(
     store::restore(bytes, None, store, taken_for, draw, &mut ())
 }
 
-fn restored<S: Subject>(bytes: &[u8], seed: u64) -> (S, Renewal) {
+fn restored<S: Subject>(bytes: &[u8], seed: u64) -> (S, StoreIdChange) {
     let mut subject = S::begin();
     let imported = try_restore(bytes, None, seed, subject.store()).unwrap();
     (subject, imported.renewal.unwrap())
@@ -73,11 +74,11 @@ fn restored<S: Subject>(bytes: &[u8], seed: u64) -> (S, Renewal) {
 /// What the server's lists are told of a cursor.
 fn judge(
     store: &mut dyn Backend,
-    sequence: Sequence,
+    sequence: IdKind,
     cursor: Cursor,
-    epoch: Option<Epoch>,
-) -> Result<(), Lost> {
-    let epochs = Epochs::of(store).unwrap();
+    epoch: Option<StoreId>,
+) -> Result<(), LostRange> {
+    let epochs = Lineage::of(store).unwrap();
     epochs.judge((sequence, cursor), epoch, store.epoch(), store.counters())
 }
 
@@ -87,7 +88,7 @@ pub(crate) fn a_backup_restored_twice_gives_nothing_out_again<S: Subject>() {
     let height = first.store().counters();
     // What the backup does not have.
     let (mut users, mut events) = (HashSet::new(), HashSet::new());
-    let mut go_on = |store: &mut dyn Backend, epoch: Epoch| {
+    let mut go_on = |store: &mut dyn Backend, epoch: StoreId| {
         for name in ["carol", "dave"] {
             let user = store.create_user(new_user(name)).unwrap().unwrap();
             assert!(users.insert(user), "{user} in {epoch}");
@@ -103,7 +104,7 @@ pub(crate) fn a_backup_restored_twice_gives_nothing_out_again<S: Subject>() {
         let store = subject.store();
         assert!(epochs.insert(store.epoch()), "a new epoch");
         assert_eq!((renewal.epoch, renewal.past), (store.epoch(), EPOCH));
-        let Ended { reached, resumed } = renewal.ended;
+        let PastStoreIdValue { reached, resumed } = renewal.ended;
         assert_eq!((reached, resumed), (height, store.counters()));
         for sequence in SEQUENCES {
             let jump = sequence.of(resumed) - sequence.of(reached);
@@ -130,7 +131,7 @@ pub(crate) fn every_session_ends<S: Subject>() {
 }
 
 /// Each cursor is held to what was given out in the time that it is of.
-fn expect_chain(store: &mut dyn Backend, chain: &[Renewal]) {
+fn expect_chain(store: &mut dyn Backend, chain: &[StoreIdChange]) {
     let next = store.counters();
     for sequence in SEQUENCES {
         let next = sequence.of(next);
@@ -140,24 +141,24 @@ fn expect_chain(store: &mut dyn Backend, chain: &[Renewal]) {
         let mut good = vec![from(0, None), from(next, None), from(next, current)];
         good.extend([before(next + 9, None), before(MAX_ID, current), (Cursor::Newest, current)]);
         let mut lost = vec![
-            (from(next + 1, None), Lost::Ahead),
-            (from(MAX_ID + 1, current), Lost::Ahead),
-            (from(0, Some(Epoch(7))), Lost::OtherStore),
-            (before(0, Some(Epoch(7))), Lost::OtherStore),
-            ((Cursor::Newest, Some(Epoch(7))), Lost::OtherStore),
+            (from(next + 1, None), LostRange::Ahead),
+            (from(MAX_ID + 1, current), LostRange::Ahead),
+            (from(0, Some(StoreId(7))), LostRange::OtherStore),
+            (before(0, Some(StoreId(7))), LostRange::OtherStore),
+            ((Cursor::Newest, Some(StoreId(7))), LostRange::OtherStore),
         ];
-        for Renewal { past, ended: Ended { reached, resumed }, .. } in chain {
+        for StoreIdChange { past, ended: PastStoreIdValue { reached, resumed }, .. } in chain {
             let (reached, resumed) = (sequence.of(*reached), sequence.of(*resumed));
             let past = Some(*past);
             for epoch in [past, None, current] {
                 good.extend([from(reached, epoch), before(reached, epoch), from(0, epoch)]);
                 for place in [reached + 1, reached + MIN_JUMP / 2, resumed - 1] {
-                    lost.push((from(place, epoch), Lost::Undone));
+                    lost.push((from(place, epoch), LostRange::Undone));
                 }
             }
             good.extend([from(resumed, None), before(reached + 1, None), (Cursor::Newest, past)]);
-            lost.push((from(resumed, past), Lost::Undone));
-            lost.push((before(reached + 1, past), Lost::Undone));
+            lost.push((from(resumed, past), LostRange::Undone));
+            lost.push((before(reached + 1, past), LostRange::Undone));
         }
         for (cursor, epoch) in good {
             let judged = judge(store, sequence, cursor, epoch);
@@ -198,7 +199,7 @@ pub(crate) fn the_oldest_epoch_gives_way<S: Subject>() {
     let mut bytes = backup_of(first.store());
     let mut epochs = vec![EPOCH];
     for seed in 0..=MAX_PAST_EPOCHS as u64 {
-        let mut next = MemoryStore::new(Epoch(0));
+        let mut next = MemoryStore::new(StoreId(0));
         try_restore(&bytes, None, seed, &mut next).unwrap();
         epochs.push(next.epoch());
         bytes = backup_of(&mut next);
@@ -208,13 +209,13 @@ pub(crate) fn the_oldest_epoch_gives_way<S: Subject>() {
     let store = subject.store();
     assert_eq!(store.past_epochs().unwrap().len(), MAX_PAST_EPOCHS);
     for (number, epoch) in epochs.into_iter().enumerate() {
-        let judged = judge(store, Sequence::Events, Cursor::From(1), Some(epoch));
-        let expected = if number == 0 { Err(Lost::OtherStore) } else { Ok(()) };
+        let judged = judge(store, IdKind::Events, Cursor::From(1), Some(epoch));
+        let expected = if number == 0 { Err(LostRange::OtherStore) } else { Ok(()) };
         assert_eq!(judged, expected, "{number}");
     }
     // One that was made up has no more either.
-    let more = store::Fact::PastEpoch {
-        of: store::PastEpochOf { epoch: Epoch(1) },
+    let more = store::Entry::PastEpoch {
+        of: store::PastStoreIdKey { epoch: StoreId(1) },
         is: Some(store.past_epochs().unwrap()[0].1),
     };
     assert!(store.restore(Restored::Fact(more)).is_err());
@@ -229,9 +230,9 @@ pub(crate) fn a_move_keeps_what_it_was<S: Subject>() {
     let mut second = S::begin();
     let imported = try_restore(&bytes, None, 1, second.store()).unwrap();
     assert_eq!((&imported.summary, imported.renewal), (&summary, None));
-    assert_eq!(imported.origin, Origin { epoch: EPOCH, purpose: Purpose::Move });
+    assert_eq!(imported.origin, ExportOrigin { epoch: EPOCH, purpose: Purpose::Move });
     assert_eq!(second.store().epoch(), EPOCH);
-    assert_eq!(second.store().counters(), Counters { next_user: 3, next_event: 3 });
+    assert_eq!(second.store().counters(), IdAllocator { next_user: 3, next_event: 3 });
     assert_eq!(second.store().past_epochs().unwrap(), []);
     let again =
         store::export(second.store(), &mut std::io::sink(), Timestamp::from_millis(0), &mut ())
@@ -249,7 +250,7 @@ pub(crate) fn too_few_ids_are_refused<S: Subject>() {
         for user_room in [room, MAX_ID / 2] {
             let mut first = begun::<S>();
             let next_user = MAX_ID - user_room.max(room);
-            let far = Counters { next_user, next_event: MAX_ID - room };
+            let far = IdAllocator { next_user, next_event: MAX_ID - room };
             first.store().restore(Restored::Counters(far)).unwrap();
             let bytes = backup_of(first.store());
             let done = try_restore(&bytes, None, 1, S::begin().store());

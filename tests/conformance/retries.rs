@@ -2,8 +2,8 @@
 
 use veche::model::{MAX_ID, MessageId, Timestamp};
 use veche::store::{
-    Fact, FirstAnswer, Hash, MAX_RETRIES, NewMessage, Once, RETRY_LIFETIME, Remembered, Restored,
-    RetryOf, RetryTurn, Sent, sent_under_other_secrets,
+    Entry, FirstAnswer, Hash, IdempotencyKey, MAX_RETRIES, NewMessage, PostOutcome, RETRY_LIFETIME,
+    Restored, RetryKey, RetryOrderKey, RetryOrderValue, sent_under_other_secrets,
 };
 
 use crate::pair::{Pair, message_id, new_message, user_id};
@@ -18,9 +18,9 @@ pub(crate) fn key(number: u64) -> Hash {
     Hash((0xabcd << 64 | u128::from(number)).to_be_bytes())
 }
 
-pub(crate) fn once(number: u64) -> Once {
+pub(crate) fn once(number: u64) -> IdempotencyKey {
     let (secret, settled) = (Hash([2; 16]), Timestamp::MAX);
-    Once { key: key(number), fingerprint: Hash([7; 16]), secret, settled }
+    IdempotencyKey { key: key(number), fingerprint: Hash([7; 16]), secret, settled }
 }
 
 /// A message to everybody at a time.
@@ -37,13 +37,13 @@ fn first(id: u64, millis: u64) -> FirstAnswer {
 pub(crate) fn what_is_sent_twice_is_posted_once<S: Subject>() {
     assert_eq!(RETRY_LIFETIME.as_millis(), u128::from(DAY));
     let mut pair = Pair::<S>::with_users(2);
-    let posted = |id| Some(Sent::Now(message_id(id)));
+    let posted = |id| Some(PostOutcome::Now(message_id(id)));
     assert_eq!(pair.post_once(at(1, 0), once(5)), posted(0));
     // Before the sync and behind it, with the same message or another: that is not the store's.
-    assert_eq!(pair.post_once(at(1, 10), once(5)), Some(Sent::Before(first(0, 0))));
+    assert_eq!(pair.post_once(at(1, 10), once(5)), Some(PostOutcome::Before(first(0, 0))));
     pair.sync();
     let other = NewMessage { to: Some(user_id(2)), ..at(1, 20) };
-    assert_eq!(pair.post_once(other, once(5)), Some(Sent::Before(first(0, 0))));
+    assert_eq!(pair.post_once(other, once(5)), Some(PostOutcome::Before(first(0, 0))));
     assert_eq!(pair.post_once(at(2, 20), once(5)), posted(1), "another user's key");
     assert_eq!(pair.post_once(at(1, 20), once(6)), posted(2));
     pair.expect_all();
@@ -51,15 +51,18 @@ pub(crate) fn what_is_sent_twice_is_posted_once<S: Subject>() {
     for nobody in [3, MAX_ID] {
         let new = NewMessage { to: Some(user_id(nobody)), ..at(1, 30) };
         assert_eq!(pair.post_once(new, once(7)), None);
-        let of = RetryOf { user: user_id(1), key: key(7) };
+        let of = RetryKey { user: user_id(1), key: key(7) };
         let found = pair.store().first_answer(of, Timestamp::from_millis(START + 30)).unwrap();
         assert_eq!(found, None);
     }
     assert_eq!(pair.post_once(at(1, 40), once(7)), posted(3));
     // For a day.
-    assert_eq!(pair.post_once(at(1, DAY - 1), once(5)), Some(Sent::Before(first(0, 0))));
+    assert_eq!(pair.post_once(at(1, DAY - 1), once(5)), Some(PostOutcome::Before(first(0, 0))));
     assert_eq!(pair.post_once(at(1, DAY), once(5)), posted(4));
-    assert_eq!(pair.post_once(at(1, 2 * DAY - 1), once(5)), Some(Sent::Before(first(4, DAY))));
+    assert_eq!(
+        pair.post_once(at(1, 2 * DAY - 1), once(5)),
+        Some(PostOutcome::Before(first(4, DAY)))
+    );
     pair.sync();
     pair.expect_all();
 }
@@ -69,23 +72,23 @@ pub(crate) fn the_oldest_key_gives_way<S: Subject>() {
     let mut pair = Pair::<S>::with_users(2);
     pair.post_once(at(2, 0), once(0));
     for number in 0..MAX_RETRIES + 10 {
-        assert!(matches!(pair.post_once(at(1, number), once(number)), Some(Sent::Now(_))));
+        assert!(matches!(pair.post_once(at(1, number), once(number)), Some(PostOutcome::Now(_))));
         if number % 100 == 0 {
             pair.sync();
         }
     }
     for oldest in 10..13 {
-        let of = |number| RetryOf { user: user_id(1), key: key(number) };
+        let of = |number| RetryKey { user: user_id(1), key: key(number) };
         let now = Timestamp::from_millis(START + 5000);
         assert_eq!(pair.store().first_answer(of(oldest - 1), now).unwrap(), None);
         assert!(pair.store().first_answer(of(oldest), now).unwrap().is_some());
         let again = pair.post_once(at(1, 5000), once(oldest - 1));
-        assert!(matches!(again, Some(Sent::Now(_))), "{again:?}");
+        assert!(matches!(again, Some(PostOutcome::Now(_))), "{again:?}");
         pair.expect_all();
     }
     let facts = pair.store().facts(None, usize::MAX).unwrap().len();
     assert_eq!(facts as u64, 2 * (MAX_RETRIES + 1), "two for each that is remembered");
-    assert!(matches!(pair.post_once(at(2, 5000), once(0)), Some(Sent::Before(_))));
+    assert!(matches!(pair.post_once(at(2, 5000), once(0)), Some(PostOutcome::Before(_))));
 }
 
 /// What versions before wrote is found for its day, and gives way as others do.
@@ -94,22 +97,22 @@ pub(crate) fn keys_without_a_secret_are_found<S: Subject>() {
     pair.post(new_message(1, 0, "before"));
     let (user, is) = (user_id(1), first(0, 0));
     for number in 0..3 {
-        let of = RetryOf { user, key: key(number) };
-        let remembered = Remembered { key: key(number), at: is.at };
+        let of = RetryKey { user, key: key(number) };
+        let remembered = RetryOrderValue { key: key(number), at: is.at };
         let store = pair.store();
-        store.restore(Restored::Fact(Fact::Retry { of, is: Some(is) })).unwrap();
-        let of = RetryTurn { user, number };
-        store.restore(Restored::Fact(Fact::RetryOrder { of, is: Some(remembered) })).unwrap();
+        store.restore(Restored::Fact(Entry::Retry { of, is: Some(is) })).unwrap();
+        let of = RetryOrderKey { user, number };
+        store.restore(Restored::Fact(Entry::RetryOrder { of, is: Some(remembered) })).unwrap();
     }
     let store = pair.store();
     let now = |millis| Timestamp::from_millis(START + millis);
-    let of = |number| RetryOf { user, key: key(number) };
+    let of = |number| RetryKey { user, key: key(number) };
     assert_eq!(store.first_answer(of(1), now(DAY - 1)).unwrap(), Some(is));
     assert_eq!(store.first_answer(of(1), now(DAY)).unwrap(), None);
-    assert_eq!(store.post_once(at(1, 5), once(1)).unwrap(), Some(Sent::Before(is)));
+    assert_eq!(store.post_once(at(1, 5), once(1)).unwrap(), Some(PostOutcome::Before(is)));
     for (number, left) in [(10, 4), (11, 4)] {
         let sent = store.post_once(at(1, DAY + number), once(number)).unwrap();
-        assert!(matches!(sent, Some(Sent::Now(_))));
+        assert!(matches!(sent, Some(PostOutcome::Now(_))));
         assert_eq!(store.facts(None, usize::MAX).unwrap().len(), left, "{number}");
     }
 }
@@ -120,7 +123,7 @@ pub(crate) fn keys_of_other_secrets_are_told<S: Subject>() {
     let secret = once(0).secret;
     for number in 0..450 {
         let secret = if number % 3 == 0 { Hash([3; 16]) } else { secret };
-        pair.post_once(at(1 + number % 2, number), Once { secret, ..once(number) });
+        pair.post_once(at(1 + number % 2, number), IdempotencyKey { secret, ..once(number) });
     }
     let mut told = |user, secret, millis| {
         let now = Timestamp::from_millis(START + millis);

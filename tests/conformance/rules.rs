@@ -1,13 +1,14 @@
 //! Who gets which id, which name, and what is refused.
 
 use veche::model::{
-    Act, Change, Cursor, Epoch, EventId, Happening, MAX_ID, MAX_SESSIONS, MAX_TEXT_BYTES, Mailbox,
-    Message, MessageId, Page, SessionId, Timestamp, Window,
+    Cursor, EventId, EventKind, MAX_ID, MAX_SESSIONS, MAX_TEXT_BYTES, Mailbox, Message,
+    MessageChange, MessageId, ModerationAction, Page, SessionId, StoreId, Timestamp, Window,
 };
 use veche::store::{
-    AccountBlockOf, AccountOf, AccountState, Acted, Begun, Blocked, Counters, Fact, FirstAnswer,
-    Hash, NewMessage, NewUser, ReadMarkOf, ReadUpTo, RegistrationOf, RestoreError, Restored,
-    RetryOf, RetryTurn, SenderBlockOf, SessionOf, StoreError, StrayTokensOf,
+    AccountBlockKey, AccountKey, AccountValue, Entry, FirstAnswer, Hash, IdAllocator,
+    ModerationEvent, ModerationValue, NewMessage, NewUser, ReadMarkKey, ReadMarkValue,
+    RegistrationKey, RestoreError, Restored, RetryKey, RetryOrderKey, SenderBlockKey, SessionKey,
+    SessionValue, StoreError, StrayTokensKey,
 };
 
 use crate::pair::{
@@ -22,7 +23,7 @@ const NEWEST: Window = Window { cursor: Cursor::Newest, limit: 100 };
 pub(crate) fn ids_ascend_without_gaps<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
-    assert_eq!(store.counters(), Counters { next_user: 1, next_event: 0 });
+    assert_eq!(store.counters(), IdAllocator { next_user: 1, next_event: 0 });
     for next in 1..=5 {
         let id = store.create_user(new_user(&format!("user{next}"))).unwrap();
         assert_eq!(id, Some(user_id(next)));
@@ -33,7 +34,7 @@ pub(crate) fn ids_ascend_without_gaps<S: Subject>() {
         let id = store.post(new_message(1, to, "hello")).unwrap();
         assert_eq!(id, Some(message_id(next)), "one sequence for all mailboxes");
         assert_eq!(store.post(new_message(1, 6, "hello")).unwrap(), None);
-        assert_eq!(store.counters(), Counters { next_user: 6, next_event: next + 1 });
+        assert_eq!(store.counters(), IdAllocator { next_user: 6, next_event: next + 1 });
         store.sync().unwrap();
     }
 }
@@ -190,13 +191,19 @@ pub(crate) fn a_revision_is_an_event_of_its_own<S: Subject>() {
     assert_eq!(seen_by(3, Window { cursor: Cursor::Before(4), limit: 1 }), (vec![2], true));
     let Page { items, .. } = store.events(user_id(1), NEWEST).unwrap();
     let changes = items.iter().map(|event| match event.what {
-        Happening::Message(change, _) => Some(change),
-        Happening::Act(_) => None,
+        EventKind::Message(change, _) => Some(change),
+        EventKind::Act(_) => None,
     });
     assert_eq!(
         changes.collect::<Vec<_>>(),
-        [Change::Created, Change::Created, Change::Edited, Change::Deleted, Change::Created]
-            .map(Some)
+        [
+            MessageChange::Created,
+            MessageChange::Created,
+            MessageChange::Edited,
+            MessageChange::Deleted,
+            MessageChange::Created
+        ]
+        .map(Some)
     );
     let text = items[0].message().map(Message::text);
     assert_eq!(text, Some("edited"), "events show what is now");
@@ -242,25 +249,25 @@ pub(crate) fn an_identity_is_adopted_only_while_empty<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
     assert_eq!(store.epoch(), EPOCH);
-    for epoch in [Epoch(5), Epoch(6)] {
+    for epoch in [StoreId(5), StoreId(6)] {
         store.adopt(epoch).unwrap();
         assert_eq!(store.epoch(), epoch);
         store.sync().unwrap();
     }
     store.create_user(new_user("ann")).unwrap();
     for _ in 0..2 {
-        let refused = store.adopt(Epoch(7));
+        let refused = store.adopt(StoreId(7));
         assert!(matches!(refused, Err(RestoreError::NotEmpty)), "{refused:?}");
-        assert_eq!(store.epoch(), Epoch(6));
+        assert_eq!(store.epoch(), StoreId(6));
         assert_eq!(store.users(NEWEST).unwrap().items.len(), 1);
         store.sync().unwrap();
     }
 
     // What moved the counters is not empty either.
     let mut subject = S::begin();
-    let counters = Counters { next_user: 1, next_event: 1 };
+    let counters = IdAllocator { next_user: 1, next_event: 1 };
     subject.store().restore(Restored::Counters(counters)).unwrap();
-    let refused = subject.store().adopt(Epoch(7));
+    let refused = subject.store().adopt(StoreId(7));
     assert!(matches!(refused, Err(RestoreError::NotEmpty)), "{refused:?}");
 }
 
@@ -279,9 +286,9 @@ pub(crate) fn restored_records_keep_their_ids<S: Subject>() {
     }
     assert_eq!(pair.create_user("eight"), Some(user_id(8)));
     assert_eq!(pair.post(new_message(8, 0, "hello")), Some(message_id(21)));
-    pair.restore(Restored::Counters(Counters { next_user: 9, next_event: 22 }));
-    pair.restore(Restored::Counters(Counters { next_user: 12, next_event: 22 }));
-    pair.restore(Restored::Counters(Counters { next_user: 12, next_event: 30 }));
+    pair.restore(Restored::Counters(IdAllocator { next_user: 9, next_event: 22 }));
+    pair.restore(Restored::Counters(IdAllocator { next_user: 12, next_event: 22 }));
+    pair.restore(Restored::Counters(IdAllocator { next_user: 12, next_event: 30 }));
     pair.sync();
     assert_eq!(pair.create_user("twelve"), Some(user_id(12)));
     assert_eq!(pair.post(new_message(12, 0, "hello")), Some(message_id(30)));
@@ -294,7 +301,8 @@ pub(crate) fn a_refused_record_changes_nothing<S: Subject>() {
     let mut pair = Pair::<S>::begin();
     pair.restore(restored_user(5, "five"));
     pair.restore(restored_message(5, 5, 0));
-    let counters = |next_user, next_event| Restored::Counters(Counters { next_user, next_event });
+    let counters =
+        |next_user, next_event| Restored::Counters(IdAllocator { next_user, next_event });
     for (refused, why) in [
         (restored_user(4, "four"), "user 4 is out of order"),
         (restored_user(5, "other"), "user 5 is out of order"),
@@ -325,40 +333,42 @@ pub(crate) fn what_is_about_nobody_is_refused<S: Subject>() {
     let store = subject.store();
     store.restore(restored_user(5, "five")).unwrap();
     let at = Timestamp::from_millis(7);
-    let session = |user, number| Fact::Session {
-        of: SessionOf { user: user_id(user), id: SessionId([number; 16]) },
-        is: Some(Begun { at, expires_at: at, user_agent: "".into() }),
+    let session = |user, number| Entry::Session {
+        of: SessionKey { user: user_id(user), id: SessionId([number; 16]) },
+        is: Some(SessionValue { at, expires_at: at, user_agent: "".into() }),
     };
     let (five, six) = (user_id(5), user_id(6));
-    let blocked = |by| Some(Blocked { by, at });
+    let blocked = |by| Some(ModerationValue { by, at });
     let key = Hash([1; 16]);
     let up_to = message_id(1);
-    let mark = Some(ReadUpTo { up_to, at });
+    let mark = Some(ReadMarkValue { up_to, at });
     let first = Some(FirstAnswer { fingerprint: key, message: up_to, at });
     for about_six in [
         session(6, 1),
-        Fact::Retry { of: RetryOf { user: six, key }, is: first },
-        Fact::RetryOrder { of: RetryTurn { user: six, number: 1 }, is: None },
-        Fact::Account { of: AccountOf { user: six }, is: Some(AccountState::Ended { at }) },
-        Fact::StrayTokens { of: StrayTokensOf { user: six }, is: None },
-        Fact::AccountBlock { of: AccountBlockOf { user: six }, is: blocked(five) },
-        Fact::AccountBlock { of: AccountBlockOf { user: five }, is: blocked(six) },
-        Fact::SenderBlock { of: SenderBlockOf { by: six, user: five }, is: None },
-        Fact::SenderBlock { of: SenderBlockOf { by: five, user: six }, is: None },
-        Fact::ReadMark { of: ReadMarkOf { user: six, with: None }, is: mark },
-        Fact::ReadMark { of: ReadMarkOf { user: five, with: Some(six) }, is: mark },
-        Fact::Registration { of: RegistrationOf {}, is: blocked(six) },
+        Entry::Retry { of: RetryKey { user: six, key }, is: first },
+        Entry::RetryOrder { of: RetryOrderKey { user: six, number: 1 }, is: None },
+        Entry::Account { of: AccountKey { user: six }, is: Some(AccountValue::Ended { at }) },
+        Entry::StrayTokens { of: StrayTokensKey { user: six }, is: None },
+        Entry::AccountBlock { of: AccountBlockKey { user: six }, is: blocked(five) },
+        Entry::AccountBlock { of: AccountBlockKey { user: five }, is: blocked(six) },
+        Entry::SenderBlock { of: SenderBlockKey { by: six, user: five }, is: None },
+        Entry::SenderBlock { of: SenderBlockKey { by: five, user: six }, is: None },
+        Entry::ReadMark { of: ReadMarkKey { user: six, with: None }, is: mark },
+        Entry::ReadMark { of: ReadMarkKey { user: five, with: Some(six) }, is: mark },
+        Entry::Registration { of: RegistrationKey {}, is: blocked(six) },
     ] {
         let refused = store.restore(Restored::Fact(about_six.clone())).unwrap_err();
         assert_eq!(refused.to_string(), "there is no user 6", "{about_six:?}");
     }
-    for (by, act) in [(six, Act::CloseRegistration), (five, Act::Block(six))] {
-        let acted = Acted { event: event_id(3), by, at, act };
+    for (by, act) in
+        [(six, ModerationAction::CloseRegistration), (five, ModerationAction::Block(six))]
+    {
+        let acted = ModerationEvent { event: event_id(3), by, at, act };
         let refused = store.restore(Restored::Act(acted)).unwrap_err();
         assert_eq!(refused.to_string(), "there is no user 6");
     }
     assert_eq!(store.facts(None, 10).unwrap(), []);
-    assert_eq!(store.counters(), Counters { next_user: 6, next_event: 0 });
+    assert_eq!(store.counters(), IdAllocator { next_user: 6, next_event: 0 });
     let most = u8::try_from(MAX_SESSIONS).unwrap();
     for number in (0..most).chain([3]) {
         store.restore(Restored::Fact(session(5, number))).unwrap();
@@ -373,7 +383,7 @@ pub(crate) fn what_is_about_nobody_is_refused<S: Subject>() {
 pub(crate) fn the_last_id_is_given_out_once<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
-    let last = Counters { next_user: MAX_ID, next_event: MAX_ID };
+    let last = IdAllocator { next_user: MAX_ID, next_event: MAX_ID };
     store.restore(Restored::Counters(last)).unwrap();
     assert_eq!(store.create_user(new_user("last")).unwrap(), Some(user_id(MAX_ID)));
     assert_eq!(store.post(new_message(MAX_ID, 0, "bye")).unwrap(), Some(message_id(MAX_ID)));

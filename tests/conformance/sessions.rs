@@ -1,7 +1,7 @@
 //! Sessions, changed passwords and ended accounts, through every kind of restart.
 
 use veche::model::{MAX_ID, MAX_SESSIONS, Session, SessionId, Timestamp};
-use veche::store::{Fact, standing};
+use veche::store::{Entry, standing};
 
 use crate::pair::{Pair, name, new_message, user_id};
 use crate::seed::Random;
@@ -104,7 +104,7 @@ pub(crate) fn a_password_is_changed_with_all_sessions<S: Subject>() {
     assert_eq!(told, [(user_id(1), session(1, 101, 61).id)]);
     // Nothing is written any more of tokens that are of no session.
     let facts = pair.store().facts(None, 10).unwrap();
-    assert!(!facts.iter().any(|fact| matches!(fact, Fact::StrayTokens { .. })), "{facts:?}");
+    assert!(!facts.iter().any(|fact| matches!(fact, Entry::StrayTokens { .. })), "{facts:?}");
 }
 
 pub(crate) fn an_account_that_has_ended_is_a_tombstone<S: Subject>() {

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::thread;
 
-use veche::model::{Epoch, Timestamp};
+use veche::model::{StoreId, Timestamp};
 use veche::store::{self, Backend, MemoryStore, Snapshot, Summary};
 
 use crate::pages::chatter;
@@ -73,7 +73,7 @@ pub(crate) fn a_snapshot_is_what_was_synced<S: Subject>() {
         assert!(log.starts_with(&before), "a later one goes on where an earlier one ended");
         before = log.to_vec();
 
-        let mut copy = MemoryStore::new(Epoch(1));
+        let mut copy = MemoryStore::new(StoreId(1));
         let imported = store::import(&*first_bytes, None, &mut copy, &mut ()).unwrap();
         assert_eq!(imported, summary);
         assert_eq!(exported(&mut copy), summary);

@@ -4,13 +4,13 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use veche::model::Epoch;
-use veche::store::{Backend, MemoryStore, SledStore};
+use veche::model::StoreId;
+use veche::store::{Backend, LogStore, MemoryStore};
 
 use crate::seed::Random;
 
 /// A store's identity when it begins.
-pub(crate) const EPOCH: Epoch = Epoch(0x0123_4567_89ab_cdef);
+pub(crate) const EPOCH: StoreId = StoreId(0x0123_4567_89ab_cdef);
 
 /// A store under test.
 pub(crate) trait Subject: Sized + 'static {
@@ -47,7 +47,7 @@ pub(crate) struct Sled {
     life: u32,
     /// A copy of the index from the last regular end; from then on it falls behind.
     old_index: Option<PathBuf>,
-    store: Option<SledStore>,
+    store: Option<LogStore>,
 }
 
 impl Subject for Sled {
@@ -78,7 +78,7 @@ impl Sled {
     }
 
     fn open(&mut self) {
-        self.store = Some(SledStore::open(&self.dir(), EPOCH, &mut ()).unwrap());
+        self.store = Some(LogStore::open(&self.dir(), EPOCH, &mut ()).unwrap());
     }
 
     /// As when the process ends by itself; `then` is done to its directory.

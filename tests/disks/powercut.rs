@@ -6,8 +6,8 @@
 use std::fs;
 use std::sync::Mutex;
 
-use veche::model::{Epoch, MessageText, Timestamp, UserId};
-use veche::store::{Backend, NewMessage, SledStore};
+use veche::model::{MessageText, StoreId, Timestamp, UserId};
+use veche::store::{Backend, LogStore, NewMessage};
 
 use crate::clients::{Client, Ledger};
 use crate::disk::{Disk, Tree, lay_out};
@@ -218,7 +218,7 @@ fn no_power_cut_between_two_segments_loses_what_was_acknowledged() {
 
 /// Posts until the next message but one begins another segment.
 fn fill_a_segment(stage: &Stage<'_>) -> Vec<Told> {
-    let mut store = SledStore::open(&stage.data(), Epoch(7), &mut ()).unwrap();
+    let mut store = LogStore::open(&stage.data(), StoreId(7), &mut ()).unwrap();
     let mut ledger = stage.ledger.lock().unwrap();
     let mut told = vec![Told::User(1), Told::Token];
     let mut len = 0;

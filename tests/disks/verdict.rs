@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use veche::model::{Cursor, Epoch, Mailbox, Message, MessageId, UserId, Window};
-use veche::store::{Backend, NewMessage, SledStore, StoreError};
+use veche::model::{Cursor, Mailbox, Message, MessageId, StoreId, UserId, Window};
+use veche::store::{Backend, LogStore, NewMessage, StoreError};
 
 use crate::clients::Ledger;
 
@@ -82,8 +82,8 @@ pub(crate) fn go_on(dir: &Path, before: Vec<Message>) -> Result<(), String> {
     if found == expected { Ok(()) } else { Err(format!("{found:?} after {expected:?}")) }
 }
 
-fn open(dir: &Path) -> Result<SledStore, String> {
-    SledStore::open(dir, Epoch(7), &mut ()).map_err(|e| format!("does not open: {e}"))
+fn open(dir: &Path) -> Result<LogStore, String> {
+    LogStore::open(dir, StoreId(7), &mut ()).map_err(|e| format!("does not open: {e}"))
 }
 
 enum Wrong {
@@ -98,7 +98,7 @@ impl From<StoreError> for Wrong {
 }
 
 /// Everything in a store, found in each way there is, against what was told and sent.
-fn inspect(store: &mut SledStore, told: &[Told], ledger: &Ledger) -> Result<Vec<Message>, Wrong> {
+fn inspect(store: &mut LogStore, told: &[Told], ledger: &Ledger) -> Result<Vec<Message>, Wrong> {
     let wrong = |what: String| Err(Wrong::Is(what));
     let all: Vec<Message> = store
         .history(MessageId::FIRST.into(), usize::MAX)?

@@ -3,7 +3,7 @@
 use veche::api::routes::{self, Match, ROUTES};
 use veche::problem::KINDS;
 
-use crate::session::Exchange;
+use crate::session::RecordedExchange;
 
 /// What no client brings about, and one example shows for all routes: an internal error, a full
 /// queue, a full disk.
@@ -12,11 +12,11 @@ const FAULTS: [u16; 3] = [500, 503, 507];
 const PREFLIGHT: (&str, u16) = ("OPTIONS", 204);
 
 /// A complaint for each example that is missing, and for each that should not be.
-pub(crate) fn complaints(exchanges: &[&Exchange]) -> Vec<String> {
+pub(crate) fn complaints(exchanges: &[&RecordedExchange]) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut shown = Vec::new();
     for exchange in exchanges {
-        let Exchange { name, method, path, .. } = exchange;
+        let RecordedExchange { name, method, path, .. } = exchange;
         let status = exchange.status();
         let expected = match routes::find(method, path) {
             Match::Route(route, _) => {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use veche::model::{
-    Act, Block, Epoch, Event, EventId, Mailbox, Message, MessageId, Page, Session, SessionId,
-    Timestamp, User, UserId, Username, Window,
+    Block, Event, EventId, Mailbox, Message, MessageId, ModerationAction, Page, Session, SessionId,
+    StoreId, Timestamp, User, UserId, Username, Window,
 };
 use veche::store::{
-    Backend, Conversation, Counters, Ended, Fact, FirstAnswer, Marked, NewMessage, NewRevision,
-    NewUser, Once, RestoreError, Restored, RetryOf, Sent, Snapshot, StoreError,
+    Backend, Conversation, Entry, FirstAnswer, IdAllocator, IdempotencyKey, MarkOutcome,
+    NewMessage, NewRevision, NewUser, PastStoreIdValue, PostOutcome, RestoreError, Restored,
+    RetryKey, Snapshot, StoreError,
 };
 
 /// What a store is told.
@@ -55,7 +56,7 @@ impl FaultyStore {
 }
 
 impl Backend for FaultyStore {
-    fn epoch(&self) -> Epoch {
+    fn epoch(&self) -> StoreId {
         self.store.epoch()
     }
 
@@ -114,7 +115,12 @@ impl Backend for FaultyStore {
         self.store.end_account(user, seen, at)
     }
 
-    fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Option<EventId>, StoreError> {
+    fn act(
+        &mut self,
+        by: UserId,
+        at: Timestamp,
+        act: ModerationAction,
+    ) -> Result<Option<EventId>, StoreError> {
         self.store.act(by, at, act)
     }
 
@@ -156,13 +162,17 @@ impl Backend for FaultyStore {
         self.store.post(new)
     }
 
-    fn post_once(&mut self, new: NewMessage, once: Once) -> Result<Option<Sent>, StoreError> {
+    fn post_once(
+        &mut self,
+        new: NewMessage,
+        once: IdempotencyKey,
+    ) -> Result<Option<PostOutcome>, StoreError> {
         self.store.post_once(new, once)
     }
 
     fn first_answer(
         &mut self,
-        of: RetryOf,
+        of: RetryKey,
         now: Timestamp,
     ) -> Result<Option<FirstAnswer>, StoreError> {
         self.store.first_answer(of, now)
@@ -216,7 +226,7 @@ impl Backend for FaultyStore {
         with: Option<UserId>,
         up_to: MessageId,
         at: Timestamp,
-    ) -> Result<Option<Marked>, StoreError> {
+    ) -> Result<Option<MarkOutcome>, StoreError> {
         self.store.mark_read(of, with, up_to, at)
     }
 
@@ -224,15 +234,15 @@ impl Backend for FaultyStore {
         self.store.history(from, limit)
     }
 
-    fn facts(&mut self, after: Option<&Fact>, limit: usize) -> Result<Vec<Fact>, StoreError> {
+    fn facts(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.store.facts(after, limit)
     }
 
-    fn counters(&self) -> Counters {
+    fn counters(&self) -> IdAllocator {
         self.store.counters()
     }
 
-    fn past_epochs(&mut self) -> Result<Vec<(Epoch, Ended)>, StoreError> {
+    fn past_epochs(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
         self.store.past_epochs()
     }
 
@@ -244,7 +254,7 @@ impl Backend for FaultyStore {
         !self.faults.full.load(Ordering::SeqCst) && self.store.takes_writes()
     }
 
-    fn adopt(&mut self, epoch: Epoch) -> Result<(), RestoreError> {
+    fn adopt(&mut self, epoch: StoreId) -> Result<(), RestoreError> {
         self.store.adopt(epoch)
     }
 

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use veche::api::App;
 use veche::auth::tokens::Tokens;
 use veche::cli::Cli;
-use veche::http::{ServeError, Server, Settings, Stopper};
-use veche::model::{Epoch, Timestamp, UserId};
-use veche::store::{Backend, MemoryStore, SledStore};
+use veche::http::{ServeError, Server, ServerSettings, Stopper};
+use veche::model::{StoreId, Timestamp, UserId};
+use veche::store::{Backend, LogStore, MemoryStore};
 use veche::sys::{Clock, SeededEntropy};
 
 use crate::crowd::Crowd;
@@ -23,7 +23,7 @@ use crate::host::{Host, Set, Stage, Store};
 /// The time of every session, 2026-01-02T03:04:05.678Z, in milliseconds.
 const NOW: u64 = 1_767_323_045_678;
 /// The epoch of every store.
-const EPOCH: Epoch = Epoch(0x5eed_0000_c4a7_0001);
+const EPOCH: StoreId = StoreId(0x5eed_0000_c4a7_0001);
 /// What tokens are signed with.
 const SECRET: &[u8; 32] = b"no secret: everybody may know it";
 /// As the binary has it by default.
@@ -46,7 +46,7 @@ impl InProcess {
         let dir = TempDir::new().unwrap();
         let store: Box<dyn Backend> = match store {
             Store::Memory => Box::new(MemoryStore::new(EPOCH)),
-            Store::Sled => Box::new(SledStore::open(dir.path(), EPOCH, &mut ()).unwrap()),
+            Store::Sled => Box::new(LogStore::open(dir.path(), EPOCH, &mut ()).unwrap()),
         };
         let now = Arc::new(AtomicU64::new(NOW));
         let faults = Arc::<Faults>::default();
@@ -57,7 +57,8 @@ impl InProcess {
             Box::new(SeededEntropy(1)),
             arguments.serve.settings(),
         );
-        let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), Settings::default()).unwrap();
+        let server =
+            Server::bind((Ipv4Addr::LOCALHOST, 0).into(), ServerSettings::default()).unwrap();
         let (port, stopper) = (server.local_addr().port(), server.stopper());
         let running = Some(thread::spawn(move || server.run(app)));
         InProcess { port, now, faults, stopper, running, _dir: dir }

@@ -42,14 +42,14 @@ use std::{env, fs, thread};
 use binary::Binary;
 use host::Store;
 use in_process::InProcess;
-use page::{Page, root};
-use session::Exchange;
+use page::{DocPage, root};
+use session::RecordedExchange;
 use veche::docs::{PAGES, Source, volatile};
 
 /// A page, and its session with the server in this process once somebody has asked for it.
 struct Case {
     name: &'static str,
-    exchanges: OnceLock<Vec<Exchange>>,
+    exchanges: OnceLock<Vec<RecordedExchange>>,
 }
 
 /// Declares [`CASES`], and two tests for each.
@@ -88,18 +88,18 @@ impl Case {
         PAGES.iter().find(|source| source.name == self.name).unwrap()
     }
 
-    fn page(&self) -> Page {
+    fn page(&self) -> DocPage {
         page::read(self.name, self.source().path)
     }
 
-    fn exchanges(&self) -> &[Exchange] {
+    fn exchanges(&self) -> &[RecordedExchange] {
         self.exchanges.get_or_init(|| {
             let (page, arguments) = (self.page(), self.source().arguments);
             let run = |store| session::run(&page, &InProcess::start(store, arguments));
             let (memory, sled) = on_both(run);
-            let settle = |exchange: Exchange| {
+            let settle = |exchange: RecordedExchange| {
                 let response = volatile::settle(&exchange.response);
-                Exchange { response, ..exchange }
+                RecordedExchange { response, ..exchange }
             };
             let [memory, sled] = [memory, sled]
                 .map(|exchanges| exchanges.into_iter().map(settle).collect::<Vec<_>>());
@@ -130,7 +130,7 @@ impl Case {
             let binary = Binary::start(store, self.source().arguments);
             for exchange in session::run(&page, &binary) {
                 promise::check(&exchange);
-                let Exchange { name, response, .. } = exchange;
+                let RecordedExchange { name, response, .. } = exchange;
                 let accepted = volatile::mask(&snapshot::accepted(&name));
                 assert_eq!(volatile::mask(response.trim_end()), accepted, "{name}, on {store:?}");
             }

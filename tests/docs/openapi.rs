@@ -6,7 +6,7 @@ use serde_json::Value;
 use veche::api::openapi::{self, Example};
 
 use crate::page::root;
-use crate::session::Exchange;
+use crate::session::RecordedExchange;
 
 /// Of the snapshot.
 pub(crate) const NAME: &str = "openapi";
@@ -14,13 +14,13 @@ pub(crate) const NAME: &str = "openapi";
 pub(crate) const PATH: &str = "docs/openapi.json";
 
 /// As it should be: with every response in the pages as an example that is JSON or a stream.
-pub(crate) fn document(exchanges: &[&Exchange]) -> String {
+pub(crate) fn document(exchanges: &[&RecordedExchange]) -> String {
     let examples: Vec<_> = exchanges.iter().map(|exchange| example(exchange)).collect();
     let document = serde_json::to_string_pretty(&openapi::document(&examples)).unwrap();
     format!("{document}\n")
 }
 
-fn example(exchange: &Exchange) -> Example<'_> {
+fn example(exchange: &RecordedExchange) -> Example<'_> {
     let (head, body) = exchange.response.split_once("\n\n").unwrap_or_default();
     let is_json = head.contains("json\n");
     let is_stream = head.contains("event-stream\n");

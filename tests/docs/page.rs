@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-pub(crate) use veche::docs::page::{Page, anchor};
+pub(crate) use veche::docs::page::{DocPage, anchor};
 
 /// The repository.
 pub(crate) fn root() -> &'static Path {
@@ -11,13 +11,13 @@ pub(crate) fn root() -> &'static Path {
 }
 
 /// The page at `path`. `name` goes before the names of its snapshots.
-pub(crate) fn read(name: &str, path: &str) -> Page {
+pub(crate) fn read(name: &str, path: &str) -> DocPage {
     let source = fs::read_to_string(root().join(path));
-    let page = source.map_err(|e| e.to_string()).and_then(|source| Page::parse(name, source));
+    let page = source.map_err(|e| e.to_string()).and_then(|source| DocPage::parse(name, source));
     page.unwrap_or_else(|why| panic!("{path}: {why}"))
 }
 
 /// Writes the page at `path` anew, with each response as `accepted` has it by name.
-pub(crate) fn rewrite(page: &Page, path: &str, accepted: impl Fn(&str) -> String) {
+pub(crate) fn rewrite(page: &DocPage, path: &str, accepted: impl Fn(&str) -> String) {
     fs::write(root().join(path), page.rewritten(accepted)).unwrap();
 }

@@ -1,12 +1,12 @@
 //! Examples, held to the contract.
 
-use veche::docs::session::Exchange;
+use veche::docs::session::RecordedExchange;
 
 use crate::contract::{self, Answered, Asked};
 
 /// Fails the test unless the response is one that the `OpenAPI` document has.
-pub(crate) fn check(exchange: &Exchange) {
-    let Exchange { name, method, path, response, .. } = exchange;
+pub(crate) fn check(exchange: &RecordedExchange) {
+    let RecordedExchange { name, method, path, response, .. } = exchange;
     let (head, body) = response.split_once("\n\n").unwrap_or((response, ""));
     let fields: Vec<_> = head.lines().skip(1).map(field).collect();
     let answered = Answered { status: exchange.status(), fields: &fields, body: body.as_bytes() };

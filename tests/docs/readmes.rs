@@ -1,6 +1,6 @@
 //! The README in two languages, which say the same.
 
-use crate::page::{self, Page};
+use crate::page::{self, DocPage};
 
 /// The one that is run.
 const ENGLISH: &str = "README.md";
@@ -34,7 +34,7 @@ pub(crate) fn rewrite() {
     });
 }
 
-fn shown(page: &Page, number: usize) -> String {
+fn shown(page: &DocPage, number: usize) -> String {
     let response = page.responses().nth(number).expect("there are as many responses");
     page.shown(response).to_owned()
 }

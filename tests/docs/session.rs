@@ -1,15 +1,15 @@
 //! A page against a host, from top to bottom.
 
-use veche::docs::session::Session;
+use veche::docs::session::DocSession;
 
-pub(crate) use veche::docs::session::Exchange;
+pub(crate) use veche::docs::session::RecordedExchange;
 
 use crate::host::Host;
-use crate::page::Page;
+use crate::page::DocPage;
 
 /// Runs the page. What `host` cannot stage is left out.
-pub(crate) fn run(page: &Page, host: &dyn Host) -> Vec<Exchange> {
-    let mut session = Session::local(host.port()).unwrap();
+pub(crate) fn run(page: &DocPage, host: &dyn Host) -> Vec<RecordedExchange> {
+    let mut session = DocSession::local(host.port()).unwrap();
     let mut exchanges = Vec::new();
     for step in &page.steps {
         let Some(_set) = host.stage(step.stage) else { continue };

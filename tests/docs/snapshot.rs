@@ -5,14 +5,15 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::page::root;
-use crate::session::Exchange;
+use crate::session::RecordedExchange;
 
 /// Holds each response to its snapshot. All of them, before it fails, so that one review sees all
 /// that changed.
-pub(crate) fn pin(exchanges: &[Exchange]) {
-    let changed = exchanges.iter().filter(|Exchange { name, response, command, .. }| {
-        catch_unwind(AssertUnwindSafe(|| pin_one(name, response, command))).is_err()
-    });
+pub(crate) fn pin(exchanges: &[RecordedExchange]) {
+    let changed =
+        exchanges.iter().filter(|RecordedExchange { name, response, command, .. }| {
+            catch_unwind(AssertUnwindSafe(|| pin_one(name, response, command))).is_err()
+        });
     let changed: Vec<_> = changed.map(|exchange| &exchange.name).collect();
     assert!(changed.is_empty(), "not as accepted: {changed:?}; see `cargo insta review`");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use veche::api::routes::{ROUTES, Route};
-use veche::problem::{KINDS, Kind, NOT_AN_OPERATOR};
+use veche::problem::{KINDS, NOT_AN_OPERATOR, ProblemType};
 
 /// The rows of the table in `source` whose head begins with `first`, as they are, but without
 /// what stands behind the columns that the code knows of.
@@ -34,7 +34,7 @@ pub(crate) fn routes() -> BTreeSet<String> {
 
 /// Status, kind, title, and what to do.
 pub(crate) fn kinds() -> BTreeSet<String> {
-    let row = |kind: &&Kind| {
+    let row = |kind: &&ProblemType| {
         format!("| {} | `{}` | {} | {} |", kind.status, kind.slug, kind.title, kind.advice)
     };
     KINDS.iter().map(row).collect()

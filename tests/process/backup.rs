@@ -9,8 +9,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use veche::model::Epoch;
-use veche::store::{Backend, MIN_JUMP, SledStore};
+use veche::model::StoreId;
+use veche::store::{Backend, LogStore, MIN_JUMP};
 
 use crate::client::Client;
 use crate::export::make_up_export;
@@ -85,7 +85,7 @@ fn ok(len: usize, body: &[u8]) -> Vec<u8> {
 
 /// What the server of a store would send.
 pub(crate) fn snapshot(data: &Path) -> Vec<u8> {
-    let mut store = SledStore::open(data, Epoch(0), &mut ()).unwrap();
+    let mut store = LogStore::open(data, StoreId(0), &mut ()).unwrap();
     let mut bytes = Vec::new();
     store.snapshot().unwrap().unwrap().read_to_end(&mut bytes).unwrap();
     bytes

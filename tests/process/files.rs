@@ -166,8 +166,8 @@ fn loosen(data: &Path) {
 
 #[test]
 fn what_others_could_read_of_a_store_is_mended() {
-    type Act = fn(&Path);
-    let acts: [(&str, Act); 3] = [
+    type ModerationAction = fn(&Path);
+    let acts: [(&str, ModerationAction); 3] = [
         ("serve", |root| Server::start("sled", root).stop()),
         ("export", |root| {
             let data = root.join("data");

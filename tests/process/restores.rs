@@ -16,7 +16,7 @@ use crate::transfer::{digest, export, import, lived_in, stderr};
 use crate::wire::{Wire, request};
 
 /// A store that went on after its backup, and what its clients know of that time.
-struct Lost {
+struct LostRange {
     /// The backup.
     file: PathBuf,
     /// How it was told of.
@@ -56,7 +56,7 @@ fn backup(url: &str, file: &Path) -> Output {
 }
 
 /// Two accounts and three messages are in the backup, and one account and three messages are not.
-fn lose(dir: &Path) -> Lost {
+fn lose(dir: &Path) -> LostRange {
     let server = Server::start_with("sled", dir, &["--admin-listen", "127.0.0.1:0"]);
     let admin = server.admin_addr();
     let ann = Client::signed_up(&server, "ann");
@@ -77,7 +77,7 @@ fn lose(dir: &Path) -> Lost {
     let newest = late.say("six");
     assert_eq!(other_device.ask("POST", "/logout", None).status, 204);
     let late_links = LISTS.map(|list| next(&ann, list)).to_vec();
-    let lost = Lost {
+    let lost = LostRange {
         file,
         told,
         epoch: epoch_of(&ann),
@@ -122,7 +122,7 @@ fn texts(items: &[Value]) -> Vec<&str> {
 }
 
 /// Looks at a server of the restored store as the lost one's clients do, and goes on there.
-fn go_on(server: &Server, lost: &Lost, given_out: &mut GivenOut) {
+fn go_on(server: &Server, lost: &LostRange, given_out: &mut GivenOut) {
     for token in &lost.tokens {
         let answer = Client::new(server).with_token(token.clone()).get("/api/users/me");
         assert_eq!((answer.status, &*answer.problem()), (401, "token-invalid"));

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use veche::model::{Epoch, Timestamp, Username};
-use veche::store::{Backend, NewUser, SledStore};
+use veche::model::{StoreId, Timestamp, Username};
+use veche::store::{Backend, LogStore, NewUser};
 
 use crate::client::{Client, PASSWORD, credentials};
 use crate::export::{close, hex, make_up_export};
@@ -244,7 +244,7 @@ fn a_hash_that_asks_for_too_much_lets_nobody_in() {
     let dir = tempfile::tempdir().unwrap();
     let config = argon2::Config { lanes: 2, mem_cost: 64, ..argon2::Config::default() };
     let hash = argon2::hash_encoded(PASSWORD.as_bytes(), &[7; 16], &config).unwrap();
-    let mut store = SledStore::open(&dir.path().join("data"), Epoch(1), &mut ()).unwrap();
+    let mut store = LogStore::open(&dir.path().join("data"), StoreId(1), &mut ()).unwrap();
     let name = Username::parse("costly").unwrap();
     let created_at = Timestamp::from_millis(1);
     store.create_user(NewUser { name, password_hash: hash.into(), created_at }).unwrap();

@@ -158,21 +158,21 @@ fn clock_time(millis: u64) -> [u8; 12] {
 mod tests {
     use super::super::MessageBody;
     use super::*;
-    use crate::model::{Content, EventId, MAX_ID, MessageId, MessageText, Revision};
+    use crate::model::{EventId, MAX_ID, MessageContent, MessageId, MessageText, Revision};
 
     fn message(id: u64, to: Option<u64>, text: &str, sent_at: u64) -> Message {
         Message {
             id: MessageId::new(id).unwrap(),
             from: UserId::FIRST,
             to: to.and_then(UserId::new),
-            content: Content::Original(MessageText::parse(text.into()).unwrap()),
+            content: MessageContent::Original(MessageText::parse(text.into()).unwrap()),
             sent_at: Timestamp::from_millis(sent_at),
         }
     }
 
     fn revised(text: Option<&str>) -> Message {
         let mut message = message(3, None, "before", 1_700_000_000_007);
-        message.content = Content::Revised(Box::new(Revision {
+        message.content = MessageContent::Revised(Box::new(Revision {
             event: EventId::new(4).unwrap(),
             by: UserId::FIRST,
             at: Timestamp::from_millis(1_700_000_060_008),

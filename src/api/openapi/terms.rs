@@ -6,7 +6,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::Writer;
-use crate::api::contract::{Field, Heeded, Operation, Segment, Shape};
+use crate::api::contract::{Field, Operation, PathSegment, RequestHeader, SchemaRef};
 use crate::api::names::EXPAND_AUTHORS;
 use crate::api::paging::Parameter;
 use crate::api::reference;
@@ -15,24 +15,24 @@ use crate::model::{DEFAULT_PAGE_LIMIT, EventId, MAX_ID, MessageId, SessionId, Ti
 use crate::problem::KINDS;
 
 impl Writer<'_> {
-    pub(super) fn segment(&mut self, segment: Segment) -> Value {
+    pub(super) fn segment(&mut self, segment: PathSegment) -> Value {
         let (name, about, schema) = match segment {
-            Segment::Message => {
-                ("id", "The message's id", self.reference(Shape::of::<MessageId>()))
+            PathSegment::Message => {
+                ("id", "The message's id", self.reference(SchemaRef::of::<MessageId>()))
             }
-            Segment::User => {
-                let id = self.reference(Shape::of::<UserId>());
+            PathSegment::User => {
+                let id = self.reference(SchemaRef::of::<UserId>());
                 let schema = json!({ "anyOf": [{ "type": "string", "const": "me" }, id] });
                 ("id", "The user's id, or `me` for whom the token is of", schema)
             }
-            Segment::Conversation => {
+            PathSegment::Conversation => {
                 let schema = json!({ "type": "integer", "minimum": 0, "maximum": MAX_ID });
                 ("id", "The id of the other user, or 0 for the general chat", schema)
             }
-            Segment::Session => {
-                ("sid", "The session's id", self.reference(Shape::of::<SessionId>()))
+            PathSegment::Session => {
+                ("sid", "The session's id", self.reference(SchemaRef::of::<SessionId>()))
             }
-            Segment::ProblemKind => {
+            PathSegment::ProblemKind => {
                 let slugs: Vec<_> = KINDS.iter().map(|kind| kind.slug).collect();
                 (
                     "kind",
@@ -40,7 +40,7 @@ impl Writer<'_> {
                     json!({ "type": "string", "enum": slugs }),
                 )
             }
-            Segment::ReferenceFile => {
+            PathSegment::ReferenceFile => {
                 let names: Vec<_> = reference::file_names().collect();
                 ("file", "The name of the file", json!({ "type": "string", "enum": names }))
             }
@@ -74,7 +74,7 @@ impl Writer<'_> {
                 json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
             ),
             Parameter::With => {
-                ("Only the conversation with this user", self.reference(Shape::of::<UserId>()))
+                ("Only the conversation with this user", self.reference(SchemaRef::of::<UserId>()))
             }
             Parameter::Username => {
                 ("Only the user of this name, in any case", json!({ "type": "string" }))
@@ -201,18 +201,18 @@ schemas! {
 }
 
 /// A request field that an operation heeds.
-pub(super) fn request_field(field: Heeded) -> Value {
+pub(super) fn request_field(field: RequestHeader) -> Value {
     let (about, schema) = match field {
-        Heeded::IfNoneMatch => (
+        RequestHeader::IfNoneMatch => (
             "The `ETag` of what the client has: 304 if that is still good",
             json!({ "type": "string" }),
         ),
-        Heeded::IfMatch => (
+        RequestHeader::IfMatch => (
             "The `ETag` of what is to be changed: 412 if it is not that any more",
             json!({ "type": "string" }),
         ),
         // Without an example: the reference page would send it with every message.
-        Heeded::IdempotencyKey => (
+        RequestHeader::IdempotencyKey => (
             "A new one for each message, and the same one when it is sent again because no answer \
              came: it is posted once, and the first answer given again. A string of RFC 9651 of 1 \
              to 255 visible ASCII characters; the quotes may be left out",
@@ -221,12 +221,12 @@ pub(super) fn request_field(field: Heeded) -> Value {
                 "pattern": "^(\"([!#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\"|[!#-+\\--:<-\\[\\]-~]{1,255})$",
             }),
         ),
-        Heeded::LastEventId => (
+        RequestHeader::LastEventId => (
             "Of a stream: the id of the last event that was seen, or -1 for the beginning. It goes \
              before the parameter `after`",
             json!({ "type": "string", "pattern": "^(-1|0|[1-9][0-9]*)$" }),
         ),
-        Heeded::Prefer => (
+        RequestHeader::Prefer => (
             "`wait=N` (RFC 7240) is the same as the parameter `wait`, which goes before it; out of \
              range or without `after` it is ignored",
             json!({ "type": "string" }),

@@ -4,23 +4,23 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Catalogue, Response, Verdict, code};
+use super::{Catalogue, PinnedResponse, Verdict, code};
 use crate::docs::translate::{Kind, Translation};
 use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, Window};
 
 /// A request for a page of a list that is everybody's.
-pub(super) struct Shared<'a> {
+pub(super) struct SharedClaims<'a> {
     kind: Kind,
     path: &'a str,
     window: Window,
 }
 
-impl<'a> Shared<'a> {
+impl<'a> SharedClaims<'a> {
     pub(super) fn of(
         method: &str,
         target: &'a str,
-        documented: &Response<'_>,
-    ) -> Option<Shared<'a>> {
+        documented: &PinnedResponse<'_>,
+    ) -> Option<SharedClaims<'a>> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let kind = match path {
             "/api/users" => Kind::User,
@@ -42,7 +42,7 @@ impl<'a> Shared<'a> {
                 _ => {}
             }
         }
-        Some(Shared { kind, path, window })
+        Some(SharedClaims { kind, path, window })
     }
 
     fn holds(&self, id: u64) -> bool {
@@ -56,14 +56,19 @@ impl<'a> Shared<'a> {
 
 /// What is to be said of such a page.
 pub(super) struct Comparison<'a> {
-    pub(super) shared: Shared<'a>,
+    pub(super) shared: SharedClaims<'a>,
     pub(super) translation: &'a Translation,
     pub(super) catalogue: &'a Catalogue,
-    pub(super) documented: &'a Response<'a>,
+    pub(super) documented: &'a PinnedResponse<'a>,
 }
 
 impl Comparison<'_> {
-    pub(super) fn compare(&self, has_body: bool, actual: &Response<'_>, verdict: &mut Verdict) {
+    pub(super) fn compare(
+        &self,
+        has_body: bool,
+        actual: &PinnedResponse<'_>,
+        verdict: &mut Verdict,
+    ) {
         let ours = self.translation.shared(self.shared.kind);
         let links = actual.field("Link").unwrap_or_default();
         if !has_body {
@@ -196,7 +201,7 @@ impl Comparison<'_> {
         let translated = self.translation.links(documented);
         let epoch = translated.split_once("&epoch=").map_or("", |(_, it)| it);
         let epoch = epoch.split('>').next().unwrap_or_default();
-        let Shared { path, window, .. } = &self.shared;
+        let SharedClaims { path, window, .. } = &self.shared;
         let link = |cursor: &str, rel: &str| {
             format!("<{path}?{cursor}&limit={}&epoch={epoch}>; rel=\"{rel}\"", window.limit)
         };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::docs::address::Address;
-use crate::docs::shell::Request;
+use crate::docs::shell::CurlRequest;
 
 const MESSAGES: &str = "[{\"id\":0,\"from_user\":1,\"to_user\":0,\"text\":\"zero\",\"sent_at\":\"2026-01-02T03:04:05.678Z\"},\
      {\"id\":1,\"from_user\":1,\"to_user\":0,\"text\":\"one\",\"sent_at\":\"2026-01-02T03:04:05.678Z\"}]";
@@ -14,7 +14,7 @@ fn translation() -> Translation {
         ("/api/messages", "/api/messages/70"),
         ("/api/messages", "/api/messages/75"),
     ] {
-        let request = Request {
+        let request = CurlRequest {
             method: "POST".to_owned(),
             target: target.to_owned(),
             status: Some(201),
@@ -26,7 +26,7 @@ fn translation() -> Translation {
 }
 
 fn verdict(target: &str, documented: &str, actual: &str) -> Verdict {
-    let exchange = Exchange {
+    let exchange = RecordedExchange {
         name: String::new(),
         title: String::new(),
         command: String::new(),

@@ -16,8 +16,8 @@ fn translation() -> Translation {
     translation
 }
 
-fn request(target: &str, status: u16, location: Option<&str>) -> Request {
-    Request {
+fn request(target: &str, status: u16, location: Option<&str>) -> CurlRequest {
+    CurlRequest {
         method: "POST".to_owned(),
         target: target.to_owned(),
         status: Some(status),

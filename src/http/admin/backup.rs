@@ -10,8 +10,8 @@ use tiny_http::Response;
 
 use crate::http::connections::Connections;
 use crate::http::deadlines::Deadlines;
-use crate::http::events::{Event, Sender};
 use crate::http::exchange::Exchange;
+use crate::http::loop_message::{LoopMessage, Sender};
 use crate::http::pool::{Pool, Priority, Slot};
 use crate::http::reply::{ResponseWriter, write_all};
 use crate::store::Snapshot;
@@ -31,12 +31,12 @@ const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(30);
 /// Sends backups, one at a time: each holds a descriptor for every file of the log.
 pub(super) struct Backups {
     pool: Pool,
-    way: Way,
+    way: BackupContext,
 }
 
 /// What a backup needs on its way.
 #[derive(Clone)]
-struct Way {
+struct BackupContext {
     /// Who has the store.
     server: Sender,
     /// Who waits for the connection to be free.
@@ -46,7 +46,7 @@ struct Way {
 }
 
 /// Room for a backup.
-pub(super) struct BackupSlot<'a>(Slot<'a>, Way);
+pub(super) struct BackupSlot<'a>(Slot<'a>, BackupContext);
 
 impl Backups {
     pub(super) fn start(
@@ -56,7 +56,7 @@ impl Backups {
         connections: Connections,
     ) -> io::Result<Backups> {
         let pool = Pool::start("backup", 1, 0, Priority::Low)?;
-        Ok(Backups { pool, way: Way { server, desk, deadlines, connections } })
+        Ok(Backups { pool, way: BackupContext { server, desk, deadlines, connections } })
     }
 
     /// `None` while another one is on its way.
@@ -89,15 +89,15 @@ impl BackupSlot<'_> {
             }
             // Whether all was sent, its length has said.
             way.connections.sever_all(peer);
-            way.desk.send(Event::Ended(lane));
+            way.desk.send(LoopMessage::Ended(lane));
         });
     }
 }
 
-impl Way {
+impl BackupContext {
     fn snapshot(&self) -> Result<Option<Snapshot>, String> {
         let (wanted, made) = mpsc::channel();
-        self.server.send(Event::Snapshot(wanted));
+        self.server.send(LoopMessage::Snapshot(wanted));
         let made = made.recv_timeout(SNAPSHOT_DEADLINE).map_err(|e| e.to_string())?;
         made.map_err(|e| e.to_string())
     }

@@ -168,7 +168,7 @@ fn a_user_has_so_many_and_no_more() {
     for number in 0..max {
         assert!(lot.park(peer(number), number, general(1), now).is_ok());
     }
-    assert_eq!(lot.park(peer(max), max, general(1), now), Err((max, Full::ForUser)));
+    assert_eq!(lot.park(peer(max), max, general(1), now), Err((max, ParkingFull::ForUser)));
     assert!(lot.park(peer(max), max, general(2), now).is_ok(), "somebody else");
     assert!(lot.remove(peer(7)).is_some());
     assert!(lot.park(peer(7), 7, general(1), now).is_ok(), "there is room again");
@@ -184,7 +184,7 @@ fn there_are_so_many_and_no_more() {
         }
         let one_more = wait(u64::from(u16::MAX), &[Mailbox::General], 0, 10);
         let refused = lot.park(peer(u16::MAX), 0, one_more, now);
-        assert_eq!(refused, Err((0, Full::ForAll)), "{descriptors}");
+        assert_eq!(refused, Err((0, ParkingFull::ForAll)), "{descriptors}");
         assert_eq!(lot.len(), max);
     }
 }

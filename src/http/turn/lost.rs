@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use super::*;
 use crate::api::App;
 use crate::http::reply::MAX_LEAKED;
-use crate::http::{Server, Settings};
-use crate::model::Epoch;
+use crate::http::{Server, ServerSettings};
+use crate::model::StoreId;
 use crate::store::MemoryStore;
 
 fn begun() -> Loop {
-    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), Settings::default());
-    Loop::new(server.unwrap(), App::for_tests(Box::new(MemoryStore::new(Epoch(1))))).unwrap()
+    let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), ServerSettings::default());
+    Loop::new(server.unwrap(), App::for_tests(Box::new(MemoryStore::new(StoreId(1))))).unwrap()
 }
 
 #[test]

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::Loop;
 use crate::api::stream::{self, MAX_PAGE_BYTES, StreamPage, Subscription};
-use crate::http::access_log::Entry;
-use crate::http::broadcast::{Command, End, Ended, Opening, Segment, StreamId, Told};
+use crate::http::access_log::AccessRecord;
+use crate::http::broadcast::{
+    EndedStream, StreamCommand, StreamEnd, StreamId, StreamMessage, StreamOpening, StreamSegment,
+};
 use crate::http::exchange::Exchange;
-use crate::http::parking::Full;
+use crate::http::parking::ParkingFull;
 use crate::http::streams::{DESCRIPTORS, Opened};
 use crate::problem::Problem;
 
@@ -45,8 +47,8 @@ impl Loop {
             Err(full) => {
                 self.metrics.refuse("streams");
                 let why = match full {
-                    Full::ForUser => "this user has too many streams already",
-                    Full::ForAll => "there are too many streams already",
+                    ParkingFull::ForUser => "this user has too many streams already",
+                    ParkingFull::ForAll => "there are too many streams already",
                 };
                 self.answer(exchange, Problem::too_many_requests(why, RETRY_AFTER_SECONDS).into());
             }
@@ -113,7 +115,7 @@ impl Loop {
             stream.request = Some(request);
             is_over |= stream.is_over;
         }
-        self.broadcaster.send(Command::Open(Box::new(Opening {
+        self.broadcaster.send(StreamCommand::Open(Box::new(StreamOpening {
             id,
             in_chunks: exchange.takes_chunks(),
             begun: exchange.begun,
@@ -147,12 +149,14 @@ impl Loop {
             let news = self.app.news(streams.published, |user| streams.listens(user));
             let Some((news, next)) = news else { break };
             self.streams.published = next;
-            let segment =
-                |(to, bytes): (_, Vec<u8>)| Segment { to, chunk: self.broadcaster.chunk(&bytes) };
+            let segment = |(to, bytes): (_, Vec<u8>)| StreamSegment {
+                to,
+                chunk: self.broadcaster.chunk(&bytes),
+            };
             let segments: Vec<_> =
                 news.into_iter().map(|news| segment((news.to, news.bytes))).collect();
             if !segments.is_empty() {
-                self.broadcaster.send(Command::Publish(segments));
+                self.broadcaster.send(StreamCommand::Publish(segments));
             }
         }
         self.streams.is_behind = self.streams.published < end;
@@ -165,7 +169,7 @@ impl Loop {
             let ids = self.streams.of_user(mark.user);
             if !ids.is_empty() {
                 let chunk = self.broadcaster.chunk(&stream::told(mark));
-                self.broadcaster.send(Command::Tell { ids: ids.to_vec(), chunk });
+                self.broadcaster.send(StreamCommand::Tell { ids: ids.to_vec(), chunk });
             }
         }
     }
@@ -191,7 +195,7 @@ impl Loop {
         if is_last {
             self.streams.go_live(id);
         }
-        self.broadcaster.send(Command::Page { id, page, is_last });
+        self.broadcaster.send(StreamCommand::Page { id, page, is_last });
         bytes.len()
     }
 
@@ -204,7 +208,7 @@ impl Loop {
             stream.is_over = true;
             return;
         }
-        self.broadcaster.send(Command::End(id));
+        self.broadcaster.send(StreamCommand::End(id));
         self.broadcaster.ring();
     }
 
@@ -230,10 +234,10 @@ impl Loop {
     }
 
     /// Something has become of a stream.
-    pub(super) fn hear(&mut self, told: Told) {
+    pub(super) fn hear(&mut self, told: StreamMessage) {
         match told {
-            Told::Ready(id) => self.streams.is_ready(id),
-            Told::Ended(ended) => self.forget(ended),
+            StreamMessage::Ready(id) => self.streams.is_ready(id),
+            StreamMessage::Ended(ended) => self.forget(ended),
         }
     }
 
@@ -244,25 +248,25 @@ impl Loop {
         self.answer(exchange, Problem::overloaded().into());
     }
 
-    fn forget(&mut self, ended: Ended<Exchange>) {
-        let Ended { id, exchange, sent, why } = ended;
+    fn forget(&mut self, ended: EndedStream<Exchange>) {
+        let EndedStream { id, exchange, sent, why } = ended;
         let lane = exchange.lane();
         let peer = lane.peer;
         let stream = self.streams.remove(id);
         self.count_streams();
         match why {
-            End::Unknown => return self.refuse_unknown(exchange),
-            End::TooSlow => {
+            StreamEnd::Unknown => return self.refuse_unknown(exchange),
+            StreamEnd::TooSlow => {
                 self.metrics.streams_cut_off.inc();
                 log::info!("cutting {peer} off: it does not read its stream");
             }
-            End::EndlessHead => self.close_endless(peer),
-            End::Asked | End::Expired | End::Gone => {}
+            StreamEnd::EndlessHead => self.close_endless(peer),
+            StreamEnd::Asked | StreamEnd::Expired | StreamEnd::Gone => {}
         }
         if let (Some(access_log), Some(request)) =
             (&self.access_log, stream.and_then(|stream| stream.request))
         {
-            access_log.record(Entry {
+            access_log.record(AccessRecord {
                 time: self.app.clock().now(),
                 id: request,
                 client: exchange.trace.client.unwrap_or(peer.ip()),

@@ -12,15 +12,15 @@ use std::collections::VecDeque;
 use crate::api::Resume;
 use crate::http::ServeError;
 use crate::http::acceptor::Arrival;
-use crate::http::events::Event;
 use crate::http::exchange::Exchange;
-use crate::http::spending::Place;
+use crate::http::loop_message::LoopMessage;
+use crate::http::turn_shares::Place;
 use crate::problem::Problem;
 
 use super::{Loop, MAX_EVENTS, MAX_TURN};
 
 /// Something that becomes a reply, or goes on to wait.
-pub(super) enum Task {
+pub(super) enum TurnTask {
     /// A request has come.
     Begin(Exchange),
     /// Its body was read.
@@ -31,14 +31,14 @@ pub(super) enum Task {
 
 /// What is to be handled next.
 #[derive(Default)]
-pub(super) struct Agenda {
+pub(super) struct TurnTasks {
     /// In the order in which it came to be so. A connection has one request in flight, so that it
     /// has one of them at most.
-    pub(super) tasks: VecDeque<Task>,
+    pub(super) tasks: VecDeque<TurnTask>,
     /// Those of networks in which somebody has had much not long ago: they wait behind others.
-    pub(super) patient: VecDeque<Task>,
+    pub(super) patient: VecDeque<TurnTask>,
     /// Those of who has: they wait behind all others.
-    pub(super) last: VecDeque<Task>,
+    pub(super) last: VecDeque<TurnTask>,
     /// Bytes of the bodies among all of them that workers have read.
     pub(super) bodies_bytes: usize,
     /// Whether the last turn had no room for any of the first ones.
@@ -47,12 +47,12 @@ pub(super) struct Agenda {
     pub(super) patience_is_over: bool,
 }
 
-impl Agenda {
+impl TurnTasks {
     fn has_patient(&self) -> bool {
         !self.patient.is_empty() || !self.last.is_empty()
     }
 
-    fn next_patient(&mut self) -> Option<Task> {
+    fn next_patient(&mut self) -> Option<TurnTask> {
         self.patient.pop_front().or_else(|| self.last.pop_front())
     }
 }
@@ -75,35 +75,35 @@ impl Loop {
         }
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: LoopMessage) {
         match event {
-            Event::Received(exchange) => {
+            LoopMessage::Received(exchange) => {
                 self.agenda.bodies_bytes += exchange.content.len();
-                self.agenda.tasks.push_back(Task::Handle(exchange));
+                self.agenda.tasks.push_back(TurnTask::Handle(exchange));
             }
-            Event::Done(exchange, resume) => {
-                self.agenda.tasks.push_back(Task::Resume(exchange, resume));
+            LoopMessage::Done(exchange, resume) => {
+                self.agenda.tasks.push_back(TurnTask::Resume(exchange, resume));
             }
-            Event::Sent(lane) => self.release_lane(lane),
-            Event::Ended(lane) => self.end(lane),
-            Event::Settled(lane, requests) => {
+            LoopMessage::Sent(lane) => self.release_lane(lane),
+            LoopMessage::Ended(lane) => self.end(lane),
+            LoopMessage::Settled(lane, requests) => {
                 for request in self.lanes.settle(lane, requests) {
                     self.outbox.discard(request);
                 }
                 self.release_lane(lane);
             }
-            Event::Unknown(exchange) => {
+            LoopMessage::Unknown(exchange) => {
                 self.metrics.refuse("connections");
                 self.refuse_unread(exchange, Problem::overloaded());
             }
-            Event::Stream(told) => self.hear(told),
-            Event::Swept(sweep) => self.reap(&sweep),
-            Event::Unattended { shed } => self.renew(shed),
-            Event::Snapshot(wanted) => {
+            LoopMessage::Stream(told) => self.hear(told),
+            LoopMessage::Swept(sweep) => self.reap(&sweep),
+            LoopMessage::Unattended { shed } => self.renew(shed),
+            LoopMessage::Snapshot(wanted) => {
                 // Who wanted it may have gone.
                 let _ = wanted.send(self.app.snapshot());
             }
-            Event::Silent => {
+            LoopMessage::Silent => {
                 self.failure.get_or_insert(ServeError::Silent);
             }
         }
@@ -161,23 +161,23 @@ impl Loop {
     }
 
     /// Where something stands, by what was made for who asks not long ago.
-    fn place(&self, task: &Task) -> Place {
+    fn place(&self, task: &TurnTask) -> Place {
         match task {
-            Task::Begin(exchange) | Task::Handle(exchange) => {
+            TurnTask::Begin(exchange) | TurnTask::Handle(exchange) => {
                 self.spending.place(exchange, self.app.proxies())
             }
-            Task::Resume(..) => Place::First,
+            TurnTask::Resume(..) => Place::First,
         }
     }
 
-    fn perform(&mut self, task: Task) {
+    fn perform(&mut self, task: TurnTask) {
         match task {
-            Task::Begin(exchange) => self.begin(exchange),
-            Task::Handle(exchange) => {
+            TurnTask::Begin(exchange) => self.begin(exchange),
+            TurnTask::Handle(exchange) => {
                 self.agenda.bodies_bytes -= exchange.content.len();
                 self.handle(exchange);
             }
-            Task::Resume(exchange, resume) => {
+            TurnTask::Resume(exchange, resume) => {
                 let reply = self.app.resume(resume);
                 self.answer(exchange, reply);
             }

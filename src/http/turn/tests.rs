@@ -3,9 +3,9 @@ use std::net::SocketAddr;
 use tiny_http::{Header, Method, TestRequest};
 
 use super::*;
-use crate::http::Settings;
-use crate::http::exchange::Content;
-use crate::model::{Epoch, MessageText, Timestamp, UserId, Username};
+use crate::http::ServerSettings;
+use crate::http::exchange::RequestBody;
+use crate::model::{MessageText, StoreId, Timestamp, UserId, Username};
 use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
 
 /// Messages of the general chat, of the longest text there is, in letters that JSON escapes.
@@ -22,14 +22,14 @@ const _: () = assert!(REQUESTS as usize * PAGE_BYTES > 2 * MAX_TURN_BYTES);
 
 /// A loop with somebody, and what they send as `Authorization`.
 fn begun() -> (Loop, String) {
-    let mut store = MemoryStore::new(Epoch(1));
+    let mut store = MemoryStore::new(StoreId(1));
     let (name, at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
     store.create_user(NewUser { name, password_hash: "-".into(), created_at: at }).unwrap();
     for _ in 0..MESSAGES {
         let text = MessageText::parse("\u{1}".repeat(4096).into()).unwrap();
         store.post(NewMessage { from: UserId::FIRST, to: None, text, sent_at: at }).unwrap();
     }
-    let server = Server::bind(([127, 0, 0, 1], 0).into(), Settings::default());
+    let server = Server::bind(([127, 0, 0, 1], 0).into(), ServerSettings::default());
     let mut begun = Loop::new(server.unwrap(), App::for_tests(Box::new(store))).unwrap();
     let authorization = begun.app.logged_in_for_tests(UserId::FIRST, at);
     (begun, authorization)
@@ -77,7 +77,7 @@ fn a_turn_holds_so_many_bytes_and_one_reply() {
         let (mut begun, authorization) = begun();
         for number in 0..REQUESTS {
             let exchange = begun.asked(method.clone(), number, &authorization);
-            begun.sender.send(Event::Received(exchange));
+            begun.sender.send(LoopMessage::Received(exchange));
         }
         let mut released = 0;
         for turn in 1.. {
@@ -100,12 +100,12 @@ fn who_has_had_much_waits_behind_others() {
     let (mut begun, authorization) = begun();
     for number in 0..REQUESTS {
         let exchange = begun.asked(Method::Get, number, &authorization);
-        begun.agenda.tasks.push_back(Task::Begin(exchange));
+        begun.agenda.tasks.push_back(TurnTask::Begin(exchange));
     }
     // Without a token, so that the answers are short: from another network, and from the same.
     for (address, number) in [([127, 0, 0, 2], REQUESTS), ([127, 0, 0, 1], REQUESTS + 1)] {
         let other = begun.asked_from(address, Method::Get, number, "");
-        begun.agenda.tasks.push_back(Task::Begin(other));
+        begun.agenda.tasks.push_back(TurnTask::Begin(other));
     }
     begun.work();
     for (n, number) in [(1, REQUESTS), (2, REQUESTS + 1)] {
@@ -121,7 +121,7 @@ fn who_has_had_much_waits_behind_others() {
     begun.agenda.patience_is_over = true;
     for number in 0..REQUESTS {
         let exchange = begun.asked_from([127, 0, 0, 3], Method::Get, number, &authorization);
-        begun.agenda.tasks.push_back(Task::Begin(exchange));
+        begun.agenda.tasks.push_back(TurnTask::Begin(exchange));
     }
     begun.work();
     assert_ne!(begun.replies[0].0.peer().ip(), SocketAddr::from(([127, 0, 0, 3], 1)).ip());
@@ -134,13 +134,13 @@ fn who_waits_behind_others_takes_turns_with_them() {
     let (mut begun, authorization) = begun();
     for number in 0..REQUESTS {
         let exchange = begun.asked(Method::Get, number, &authorization);
-        begun.agenda.last.push_back(Task::Begin(exchange));
+        begun.agenda.last.push_back(TurnTask::Begin(exchange));
     }
     begun.agenda.patience_is_over = true;
     begun.reply_bytes = MAX_TURN_BYTES - 1;
     for turn in 0..2 {
         let other = begun.asked_from([127, 0, 0, 2], Method::Get, REQUESTS + turn, "");
-        begun.agenda.tasks.push_back(Task::Begin(other));
+        begun.agenda.tasks.push_back(TurnTask::Begin(other));
         begun.work();
         let statuses = begun.replies.iter().map(|(_, reply)| reply.status).take(2);
         // The page of the first turn leaves no room; in the second both who came are answered.
@@ -158,8 +158,8 @@ fn bodies_that_were_read_do_not_pile_up() {
     for (bytes, is_read) in [(MAX_BODIES_BYTES - 1, true), (MAX_BODIES_BYTES, false)] {
         let number = u16::from(is_read);
         let mut exchange = begun.asked(Method::Post, number, &authorization);
-        exchange.content = Content::Bytes(vec![b' '; bytes]);
-        begun.sender.send(Event::Received(exchange));
+        exchange.content = RequestBody::Bytes(vec![b' '; bytes]);
+        begun.sender.send(LoopMessage::Received(exchange));
         begun.hear_all();
         assert_eq!(begun.agenda.bodies_bytes, bytes);
         let next = begun.asked(Method::Post, 2 + number, &authorization);

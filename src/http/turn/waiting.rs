@@ -10,7 +10,7 @@ use crate::api::Reply;
 use crate::api::wait::Wait;
 use crate::http::acceptor::Arrival;
 use crate::http::exchange::{Exchange, Persistence};
-use crate::http::parking::{Due, Full, Parked};
+use crate::http::parking::{Due, Parked, ParkingFull};
 use crate::problem::Problem;
 
 /// Those who are looked after at once at most, so that with thousands of them other requests do not
@@ -50,8 +50,8 @@ impl Loop {
         if let Err((exchange, full)) = parked {
             self.metrics.refuse("parked");
             let why = match full {
-                Full::ForUser => "too many requests of this user wait already",
-                Full::ForAll => "too many requests wait already",
+                ParkingFull::ForUser => "too many requests of this user wait already",
+                ParkingFull::ForAll => "too many requests wait already",
             };
             self.answer(exchange, Problem::too_many_requests(why, RETRY_AFTER_SECONDS).into());
         }

@@ -3,8 +3,8 @@
 use crate::model::{
     MAX_TEXT_BYTES, MAX_USER_AGENT_LEN, TOMBSTONE_PREFIX, User, check_password_hash,
 };
-use crate::store::account::AccountState;
-use crate::store::fact::Fact;
+use crate::store::account::AccountValue;
+use crate::store::fact::Entry;
 
 use super::Why;
 
@@ -30,15 +30,15 @@ pub(super) fn text(text: &str) -> Result<(), Why> {
     if text.len() > MAX_TEXT_BYTES { Err("the text is longer than 4096 bytes") } else { Ok(()) }
 }
 
-pub(super) fn fact(fact: &Fact) -> Result<(), Why> {
+pub(super) fn fact(fact: &Entry) -> Result<(), Why> {
     match fact {
-        Fact::Account { is: None, .. }
-        | Fact::StrayTokens { is: None, .. }
-        | Fact::ReadMark { is: None, .. } => Err("the fact takes back what stays so for ever"),
-        Fact::Account { is: Some(AccountState::Password { hash, .. }), .. } => {
+        Entry::Account { is: None, .. }
+        | Entry::StrayTokens { is: None, .. }
+        | Entry::ReadMark { is: None, .. } => Err("the fact takes back what stays so for ever"),
+        Entry::Account { is: Some(AccountValue::Password { hash, .. }), .. } => {
             check_password_hash(hash)
         }
-        Fact::Session { is: Some(is), .. } => {
+        Entry::Session { is: Some(is), .. } => {
             let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
             if is.user_agent.len() > MAX_USER_AGENT_LEN || !is.user_agent.bytes().all(printable) {
                 return Err("the session's client is not called by 80 printable ASCII characters");

@@ -1,8 +1,12 @@
 //! What is refused, and what is tolerated.
 
 use super::*;
-use crate::model::{Act, Content, EventId, MessageId, MessageText, Timestamp, User, Username};
-use crate::store::{AccountOf, Acted, Begun, Hash, Remembered, RetryTurn, SessionOf};
+use crate::model::{
+    EventId, MessageContent, MessageId, MessageText, ModerationAction, Timestamp, User, Username,
+};
+use crate::store::{
+    AccountKey, Hash, ModerationEvent, RetryOrderKey, RetryOrderValue, SessionKey, SessionValue,
+};
 
 fn user(id: u64, name: &str) -> Record {
     Record::User(User {
@@ -19,7 +23,7 @@ fn message(id: u64, from: u64, to: u64) -> Message {
         id: MessageId::new(id).unwrap(),
         from: UserId::new(from).unwrap(),
         to: UserId::new(to),
-        content: Content::Original(MessageText::parse("x".into()).unwrap()),
+        content: MessageContent::Original(MessageText::parse("x".into()).unwrap()),
         sent_at: Timestamp::from_millis(1),
     }
 }
@@ -33,32 +37,32 @@ fn records_are_counted_and_held_to_the_rules() {
         audit.take(&Record::Message(message(id, 1, to))).unwrap();
     }
     assert_eq!(audit.counts(), Counts { users: 2, general: 2, private: 1, revisions: 0, acts: 0 });
-    assert_eq!(audit.counters(), Counters { next_user: 4, next_event: 7 });
+    assert_eq!(audit.counters(), IdAllocator { next_user: 4, next_event: 7 });
     for (refused, why) in [
         (user(3, "carol"), "an id is out of order"),
         (Record::Message(message(6, 1, 0)), "an id is out of order"),
-        (Record::Counters(Counters { next_user: 4, next_event: 6 }), "an id is out of order"),
+        (Record::Counters(IdAllocator { next_user: 4, next_event: 6 }), "an id is out of order"),
         (user(4, "BOB"), "the user's name is taken"),
     ] {
         assert_eq!(audit.take(&refused), Err(why));
     }
-    audit.take(&Record::Counters(Counters { next_user: 9, next_event: 9 })).unwrap();
-    assert_eq!(audit.counters(), Counters { next_user: 9, next_event: 9 });
+    audit.take(&Record::Counters(IdAllocator { next_user: 9, next_event: 9 })).unwrap();
+    assert_eq!(audit.counters(), IdAllocator { next_user: 9, next_event: 9 });
 }
 
 #[test]
 fn what_is_about_nobody_is_told_unless_records_are_missing() {
     let at = Timestamp::from_millis(1);
     let session = |user, number| Record::Fact {
-        fact: Fact::Session {
-            of: SessionOf { user: UserId::new(user).unwrap(), id: SessionId([number; 16]) },
-            is: Some(Begun { at, expires_at: at, user_agent: "".into() }),
+        fact: Entry::Session {
+            of: SessionKey { user: UserId::new(user).unwrap(), id: SessionId([number; 16]) },
+            is: Some(SessionValue { at, expires_at: at, user_agent: "".into() }),
         },
         joined: false,
     };
     let act = |event| {
         let (event, by) = (EventId::new(event).unwrap(), UserId::new(2).unwrap());
-        Record::Act(Acted { event, by, at, act: Act::CloseRegistration })
+        Record::Act(ModerationEvent { event, by, at, act: ModerationAction::CloseRegistration })
     };
     let mut audit = Audit::default();
     audit.take(&user(1, "ann")).unwrap();
@@ -105,13 +109,13 @@ fn who_writes_and_who_is_written_to_must_exist() {
     audit.take(&Record::Message(message(7, 9, 3))).unwrap();
 }
 
-fn of_fact(fact: Fact) -> Record {
+fn of_fact(fact: Entry) -> Record {
     Record::Fact { fact, joined: false }
 }
 
-fn ended(user: u64) -> Fact {
-    let of = AccountOf { user: UserId::new(user).unwrap() };
-    Fact::Account { of, is: Some(AccountState::Ended { at: Timestamp::from_millis(1) }) }
+fn ended(user: u64) -> Entry {
+    let of = AccountKey { user: UserId::new(user).unwrap() };
+    Entry::Account { of, is: Some(AccountValue::Ended { at: Timestamp::from_millis(1) }) }
 }
 
 fn revised(id: u64, from: u64, event: u64, text: Option<&str>) -> Record {
@@ -121,7 +125,7 @@ fn revised(id: u64, from: u64, event: u64, text: Option<&str>) -> Record {
         at: Timestamp::from_millis(1),
         text: text.map(MessageText::from_store),
     };
-    let content = Content::Revised(Box::new(revision));
+    let content = MessageContent::Revised(Box::new(revision));
     Record::Revision(Message { content, ..message(id, from, 0) })
 }
 
@@ -146,10 +150,10 @@ fn facts_are_taken_back_by_families_that_do_so() {
     let mut audit = Audit::default();
     audit.take(&user(1, "ann")).unwrap();
     audit.take(&of_fact(ended(1))).unwrap();
-    let of = AccountOf { user: UserId::FIRST };
-    assert!(audit.take(&of_fact(Fact::Account { of, is: None })).is_err());
+    let of = AccountKey { user: UserId::FIRST };
+    assert!(audit.take(&of_fact(Entry::Account { of, is: None })).is_err());
     let (hash, at) = ("-".into(), Timestamp::from_millis(1));
-    let again = Fact::Account { of, is: Some(AccountState::Password { hash, at }) };
+    let again = Entry::Account { of, is: Some(AccountValue::Password { hash, at }) };
     assert!(audit.take(&of_fact(again)).is_err(), "nobody comes back");
 }
 
@@ -157,9 +161,9 @@ fn facts_are_taken_back_by_families_that_do_so() {
 #[test]
 fn so_many_facts_are_one_with_a_record_and_no_more() {
     let joined = |number| Record::Fact {
-        fact: Fact::RetryOrder {
-            of: RetryTurn { user: UserId::FIRST, number },
-            is: Some(Remembered { key: Hash([0; 16]), at: Timestamp::from_millis(1) }),
+        fact: Entry::RetryOrder {
+            of: RetryOrderKey { user: UserId::FIRST, number },
+            is: Some(RetryOrderValue { key: Hash([0; 16]), at: Timestamp::from_millis(1) }),
         },
         joined: true,
     };

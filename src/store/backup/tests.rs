@@ -6,12 +6,12 @@ use std::io::Cursor;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Content, Message, MessageText, Timestamp, User, UserId, Username};
+use crate::model::{Message, MessageContent, MessageText, Timestamp, User, UserId, Username};
 use crate::store::log::Log;
 use crate::store::log::frame::u32_at;
-use crate::store::{Counters, MemoryStore, SledStore, Snapshot, StoreError, import};
+use crate::store::{IdAllocator, LogStore, MemoryStore, Snapshot, StoreError, import};
 
-const EPOCH: Epoch = Epoch(0x0123_4567_89ab_cdef);
+const EPOCH: StoreId = StoreId(0x0123_4567_89ab_cdef);
 
 fn user(id: u64, name: &str) -> Record {
     Record::User(User {
@@ -28,19 +28,21 @@ fn message(id: u64, from: u64, to: u64) -> Record {
         id: MessageId::new(id).unwrap(),
         from: UserId::new(from).unwrap(),
         to: UserId::new(to),
-        content: Content::Original(MessageText::parse(format!("message {id}").into()).unwrap()),
+        content: MessageContent::Original(
+            MessageText::parse(format!("message {id}").into()).unwrap(),
+        ),
         sent_at: Timestamp::from_millis(id),
     })
 }
 
 fn counters(next_user: u64, next_event: u64) -> Record {
-    Record::Counters(Counters { next_user, next_event })
+    Record::Counters(IdAllocator { next_user, next_event })
 }
 
 /// In several segments, with gaps between the ids and ids that nothing has any more.
-fn sample() -> (TempDir, SledStore) {
+fn sample() -> (TempDir, LogStore) {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = SledStore::open(&dir.path().join("store"), EPOCH, &mut ()).unwrap();
+    let mut store = LogStore::open(&dir.path().join("store"), EPOCH, &mut ()).unwrap();
     store.end_segments_at(400);
     let mut records = vec![user(1, "ann"), message(0, 1, 0), user(3, "bob"), counters(5, 4)];
     let to = |id| if id % 3 == 2 { 3 } else { id % 3 };
@@ -56,7 +58,7 @@ fn sample() -> (TempDir, SledStore) {
     (dir, store)
 }
 
-fn backup(store: &mut SledStore) -> Vec<u8> {
+fn backup(store: &mut LogStore) -> Vec<u8> {
     let snapshot = store.snapshot().unwrap().unwrap();
     read(snapshot)
 }
@@ -97,7 +99,7 @@ fn export(store: &mut dyn Backend) -> (Vec<u8>, Summary) {
 
 /// Where a backup is refused, and why, which must be the same for who verifies and who imports.
 fn refused(bytes: &[u8]) -> (u64, String) {
-    let imported = import(bytes, None, &mut MemoryStore::new(Epoch(1)), &mut ());
+    let imported = import(bytes, None, &mut MemoryStore::new(StoreId(1)), &mut ());
     let Err(TransferError::Offset(at, why)) = verified(bytes) else { panic!("it is accepted") };
     match imported {
         Err(TransferError::Offset(its_at, _)) => assert_eq!(its_at, at, "{why}"),
@@ -128,15 +130,15 @@ fn what_is_restored_is_what_was_there() {
     assert_eq!((summary.users, summary.messages), (3, 22));
     assert_eq!(verified(&bytes).unwrap(), summary);
 
-    let mut memory = MemoryStore::new(Epoch(1));
+    let mut memory = MemoryStore::new(StoreId(1));
     assert_eq!(import(&*bytes, None, &mut memory, &mut ()).unwrap(), summary);
     assert!(export(&mut memory).0 == lines);
-    assert_eq!(memory.counters(), Counters { next_user: 20, next_event: 50 });
+    assert_eq!(memory.counters(), IdAllocator { next_user: 20, next_event: 50 });
 
     let again = dir.path().join("again");
-    let built = SledStore::build(&again, Epoch(1), |store| import(&*bytes, None, store, &mut ()));
+    let built = LogStore::build(&again, StoreId(1), |store| import(&*bytes, None, store, &mut ()));
     assert_eq!(built.unwrap(), summary);
-    let mut again = SledStore::open(&again, Epoch(2), &mut ()).unwrap();
+    let mut again = LogStore::open(&again, StoreId(2), &mut ()).unwrap();
     assert_eq!((again.epoch(), again.counters()), (EPOCH, store.counters()));
     assert!(export(&mut again).0 == lines);
     // And once more, through a backup of the copy.
@@ -261,7 +263,7 @@ fn records_that_do_not_fit_together_are_refused() {
         let bytes = of_records(&[ann.clone(), second]);
         let (told, _) = refused(&bytes);
         assert_eq!(told, at(&ann), "{why}");
-        let mut store = MemoryStore::new(Epoch(1));
+        let mut store = MemoryStore::new(StoreId(1));
         let error = import(&*bytes, None, &mut store, &mut ()).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
     }
@@ -299,10 +301,10 @@ fn a_refused_backup_leaves_no_store() {
     let data = dir.path().join("data");
     for part in [40, bytes.len() / 2, bytes.len() - 1] {
         let cut = &bytes[..part];
-        let built = SledStore::build(&data, Epoch(1), |store| import(cut, None, store, &mut ()));
+        let built = LogStore::build(&data, StoreId(1), |store| import(cut, None, store, &mut ()));
         assert!(matches!(built, Err(TransferError::Offset(..))));
         assert!(!data.exists());
     }
-    let failed = SledStore::build(&data, Epoch(1), |_| Err::<(), _>(StoreError::OutOfIds));
+    let failed = LogStore::build(&data, StoreId(1), |_| Err::<(), _>(StoreError::OutOfIds));
     assert!(matches!(failed, Err(StoreError::OutOfIds)));
 }

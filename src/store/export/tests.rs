@@ -4,11 +4,12 @@ use super::*;
 use crate::model::Block;
 use crate::model::MAX_TEXT_BYTES;
 use crate::store::{
-    FirstAnswer, Hash, MAX_RETRIES, MemoryStore, NewMessage, NewRevision, NewUser, Once, Refused,
-    Remembered, RestoreError, RetryOf, RetryTurn, StrayTokensOf, import,
+    FirstAnswer, Hash, IdempotencyKey, MAX_RETRIES, MemoryStore, NewMessage, NewRevision, NewUser,
+    RestoreError, RetryKey, RetryOrderKey, RetryOrderValue, StrayTokensKey, StrayTokensValue,
+    import,
 };
 
-const EPOCH: Epoch = Epoch(0xfeed);
+const EPOCH: StoreId = StoreId(0xfeed);
 /// When exports are made.
 const CUT: Timestamp = Timestamp::from_millis(1_700_000_001_000);
 
@@ -52,18 +53,20 @@ fn with_facts() -> MemoryStore {
     let text = MessageText::parse("once".into()).unwrap();
     let sent_at = Timestamp::from_millis(1_700_000_000_300);
     let new = NewMessage { from: UserId::FIRST, to: None, text, sent_at };
-    let once = Once::for_tests([0xab; 16], [1; 16]);
+    let once = IdempotencyKey::for_tests([0xab; 16], [1; 16]);
     store.post_once(new.clone(), once).unwrap();
     store.post(new).unwrap();
     let bob = UserId::new(2).unwrap();
-    for act in [Act::Block(bob), Act::CloseRegistration] {
+    for act in [ModerationAction::Block(bob), ModerationAction::CloseRegistration] {
         store.act(UserId::FIRST, sent_at, act).unwrap();
     }
     let block = Block { user: bob, by: UserId::FIRST, at: sent_at };
     store.refuse_sender(block, true).unwrap();
     // Nothing writes it any more, but stores have it.
-    let strays =
-        Fact::StrayTokens { of: StrayTokensOf { user: bob }, is: Some(Refused { at: sent_at }) };
+    let strays = Entry::StrayTokens {
+        of: StrayTokensKey { user: bob },
+        is: Some(StrayTokensValue { at: sent_at }),
+    };
     store.restore(Restored::Fact(strays)).unwrap();
     store
 }
@@ -467,7 +470,7 @@ fn what_newer_rules_refuse_is_imported() {
                 id: MessageId::new(id).unwrap(),
                 from: UserId::FIRST,
                 to: UserId::new(3),
-                content: Content::Original(MessageText::from_store(text)),
+                content: MessageContent::Original(MessageText::from_store(text)),
                 sent_at: Timestamp::MAX,
             }))
             .unwrap();
@@ -487,7 +490,7 @@ fn a_text_that_nothing_takes_the_place_of_is_missed() {
         [r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}"#, "\n", lines].concat();
     let kept = |line: &&str| !line.contains("hello, all!") && !line.starts_with("{\"end\"");
     let mut lines = lines.lines().filter(kept).fold(String::new(), |all, line| all + line + "\n");
-    let counters = Counters { next_user: 3, next_event: 6 };
+    let counters = IdAllocator { next_user: 3, next_event: 6 };
     let digest = hex(with_counters(Sha256::new_with_prefix(&lines), counters));
     let _ = writeln!(
         lines,
@@ -519,7 +522,10 @@ fn a_store_has_one_digest_whatever_becomes_of_keys() {
     for (user, key) in [(UserId::FIRST, 1), (UserId::FIRST, 2), (carol, 3)] {
         let text = MessageText::parse("once".into()).unwrap();
         let new = NewMessage { from: user, to: None, text, sent_at: at(u64::from(key)) };
-        let once = Once { secret: Hash([9; 16]), ..Once::for_tests([key; 16], [key; 16]) };
+        let once = IdempotencyKey {
+            secret: Hash([9; 16]),
+            ..IdempotencyKey::for_tests([key; 16], [key; 16])
+        };
         store.post_once(new, once).unwrap().unwrap();
     }
     // Of a version before: the deleted message's, and the edited one's.
@@ -527,15 +533,15 @@ fn a_store_has_one_digest_whatever_becomes_of_keys() {
         .map(|(key, message)| {
             let (key, message) = (Hash([key; 16]), MessageId::new(message).unwrap());
             let first = FirstAnswer { fingerprint: key, message, at: CUT };
-            Fact::Retry { of: RetryOf { user: UserId::new(2).unwrap(), key }, is: Some(first) }
+            Entry::Retry { of: RetryKey { user: UserId::new(2).unwrap(), key }, is: Some(first) }
         })
         .into();
     for (number, fact) in (0..).zip(before) {
-        let Fact::Retry { of: RetryOf { user, key }, .. } = fact else { unreachable!() };
-        let of = RetryTurn { user, number };
+        let Entry::Retry { of: RetryKey { user, key }, .. } = fact else { unreachable!() };
+        let of = RetryOrderKey { user, number };
         store.restore(Restored::Fact(fact)).unwrap();
-        let is = Some(Remembered { key, at: CUT });
-        store.restore(Restored::Fact(Fact::RetryOrder { of, is })).unwrap();
+        let is = Some(RetryOrderValue { key, at: CUT });
+        store.restore(Restored::Fact(Entry::RetryOrder { of, is })).unwrap();
     }
     store.end_account(carol, "-", at(9)).unwrap();
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{Message, MessageId, User, UserId};
 use crate::store::StoreError;
-use crate::store::fact::Fact;
+use crate::store::fact::Entry;
 use crate::store::log::Stamp;
 use crate::store::record::Record;
 
@@ -112,7 +112,7 @@ impl IndexAudit {
     }
 
     /// What is so can only be held to the index when all has been said.
-    fn fact(&mut self, fact: &Fact) {
+    fn fact(&mut self, fact: &Entry) {
         match fact.value() {
             Some(value) => self.facts.insert(fact.subject(), crc32c::crc32c(&value)),
             None => self.facts.remove(&fact.subject()),

@@ -3,8 +3,8 @@
 use super::digest::Digest;
 use super::postings::CHUNK_POSTINGS;
 use super::{Applied, List, Posting};
-use crate::model::{Epoch, Mailbox, Username};
-use crate::store::Counters;
+use crate::model::{Mailbox, StoreId, Username};
+use crate::store::IdAllocator;
 use crate::store::log::Stamp;
 
 /// The version of this layout. Another one is rebuilt, not converted.
@@ -128,7 +128,7 @@ pub(super) fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(FORMAT_VERSION.to_be_bytes());
     bytes.extend(stamp.crc.to_be_bytes());
-    let Counters { next_user, next_event } = *counters;
+    let IdAllocator { next_user, next_event } = *counters;
     let fields = [epoch.0, stamp.position, stamp.end, stamp.lsn, next_user, next_event, digest.0];
     for field in fields {
         bytes.extend(field.to_be_bytes());
@@ -166,14 +166,14 @@ fn fields_of_applied(bytes: &[u8]) -> Option<(Applied, Digest)> {
     };
     let field = u64::from_be_bytes;
     let applied = Applied {
-        epoch: Epoch(field(epoch)),
+        epoch: StoreId(field(epoch)),
         stamp: Stamp {
             position: field(position),
             end: field(end),
             lsn: field(lsn),
             crc: u32::from_be_bytes(*crc),
         },
-        counters: Counters { next_user: field(next_user), next_event: field(next_event) },
+        counters: IdAllocator { next_user: field(next_user), next_event: field(next_event) },
     };
     Some((applied, Digest(field(digest))))
 }
@@ -202,9 +202,9 @@ mod tests {
     #[test]
     fn applied_comes_back_and_other_versions_do_not() {
         let applied = Applied {
-            epoch: Epoch(7),
+            epoch: StoreId(7),
             stamp: Stamp { position: 40, end: 100, lsn: 3, crc: 9 },
-            counters: Counters { next_user: 2, next_event: 1 },
+            counters: IdAllocator { next_user: 2, next_event: 1 },
         };
         let mut bytes = encode_applied(&applied, Digest(77));
         assert_eq!(decode_applied(&bytes), Ok((applied, Digest(77))));

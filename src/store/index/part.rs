@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::facts::Words;
-use super::{Change, List, Posting};
+use super::{IndexChange, List, Posting};
 use crate::model::{Mailbox, UserId, Username};
 
 /// Entries that are written as one, about: until they are, sled keeps each of the pages that they
@@ -23,7 +23,7 @@ const FREEING_STEPS: usize = 16;
 
 /// Changes that are written as one.
 #[derive(Default)]
-pub(super) struct Part {
+pub(super) struct IndexBatch {
     pub(super) users: Vec<(UserId, Username, u64)>,
     pub(super) events: Vec<Posting>,
     pub(super) postings: BTreeMap<List, Vec<Posting>>,
@@ -34,14 +34,14 @@ pub(super) struct Part {
     entries: usize,
 }
 
-impl Part {
-    pub(super) fn take(&mut self, change: Change) {
+impl IndexBatch {
+    pub(super) fn take(&mut self, change: IndexChange) {
         match change {
-            Change::User { id, name, position } => {
+            IndexChange::User { id, name, position } => {
                 self.users.push((id, name, position));
                 self.entries += 2;
             }
-            Change::Message { id, from, to, position } => {
+            IndexChange::Message { id, from, to, position } => {
                 let posting = Posting { id: id.get(), position };
                 for mailbox in Mailbox::of(from, to) {
                     self.push(List::Messages(mailbox), posting);
@@ -51,7 +51,7 @@ impl Part {
                 }
                 self.events.push(posting);
             }
-            Change::Revision { event, id, from, to, position } => {
+            IndexChange::Revision { event, id, from, to, position } => {
                 let posting = Posting { id: event.get(), position };
                 for feed in Mailbox::feeds(from, to) {
                     self.push(List::Deeds(feed), posting);
@@ -59,12 +59,12 @@ impl Part {
                 self.events.push(posting);
                 self.entries += usize::from(self.revised.insert(id.get(), position).is_none());
             }
-            Change::Act { event, position } => {
+            IndexChange::Act { event, position } => {
                 let posting = Posting { id: event.get(), position };
                 self.push(List::Deeds(Mailbox::General), posting);
                 self.events.push(posting);
             }
-            Change::Fact { subject, value } => {
+            IndexChange::Fact { subject, value } => {
                 self.entries += usize::from(self.words.insert(subject, value).is_none());
             }
         }

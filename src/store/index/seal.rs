@@ -31,11 +31,11 @@ const MAX_BYTES: u64 = 128 * 1024;
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Each file of an index by its path in there.
-type Files = BTreeMap<PathBuf, Content>;
+type Files = BTreeMap<PathBuf, SealedFiles>;
 
 /// The length of a file and its CRC32C.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Content {
+struct SealedFiles {
     len: u64,
     crc: u32,
 }
@@ -104,9 +104,9 @@ fn files(dir: &Path) -> io::Result<Files> {
 }
 
 /// Takes what it reads off `left`.
-fn read(path: &Path, left: &mut u64, buffer: &mut [u8]) -> io::Result<Content> {
+fn read(path: &Path, left: &mut u64, buffer: &mut [u8]) -> io::Result<SealedFiles> {
     let mut file = File::open(path)?;
-    let mut content = Content::default();
+    let mut content = SealedFiles::default();
     loop {
         let count = match file.read(buffer) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::frame::{u32_at, u64_at};
 use super::{LogDamage, sync_dir};
-use crate::model::Epoch;
+use crate::model::StoreId;
 use crate::store::{StoreError, private};
 
 /// The version of the layout of segments, frames and records. A higher one is refused.
@@ -20,7 +20,7 @@ pub(in crate::store) const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4;
 /// What a segment says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Header {
-    pub(in crate::store) epoch: Epoch,
+    pub(in crate::store) epoch: StoreId,
     pub(in crate::store) base: u64,
     pub(in crate::store) first_lsn: u64,
 }
@@ -56,7 +56,7 @@ impl Header {
         match u32_at(bytes, 8) {
             newer if newer > FORMAT_VERSION => Err(HeaderError::Newer(newer)),
             FORMAT_VERSION if crc_good => Ok(Header {
-                epoch: Epoch(u64_at(bytes, 12)),
+                epoch: StoreId(u64_at(bytes, 12)),
                 base: u64_at(bytes, 20),
                 first_lsn: u64_at(bytes, 28),
             }),
@@ -122,7 +122,7 @@ impl Segment {
     /// Begins a segment, durably.
     pub(super) fn create(
         dir: &Path,
-        epoch: Epoch,
+        epoch: StoreId,
         base: u64,
         first_lsn: u64,
     ) -> Result<Segment, StoreError> {
@@ -146,7 +146,7 @@ impl Segment {
         base: u64,
         path: &Path,
         may_be_torn: bool,
-    ) -> Result<Option<(Segment, Epoch)>, StoreError> {
+    ) -> Result<Option<(Segment, StoreId)>, StoreError> {
         let failed = |e| StoreError::failed("opening", path, e);
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_header_comes_back_and_none_of_another_version() {
-        let header = Header { epoch: Epoch(3), base: 5, first_lsn: 7 };
+        let header = Header { epoch: StoreId(3), base: 5, first_lsn: 7 };
         let good = header.encode();
         assert_eq!(Header::parse(&good), Ok(header));
         for (version, why) in [(0, HeaderError::Unreadable), (2, HeaderError::Newer(2))] {

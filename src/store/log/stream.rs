@@ -7,7 +7,7 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// A source of bytes that can be looked ahead into.
 #[derive(Debug)]
-pub(in crate::store) struct Stream<R> {
+pub(in crate::store) struct LogStream<R> {
     source: R,
     buffer: Vec<u8>,
     /// What of the buffer was passed over, and what was read.
@@ -17,10 +17,10 @@ pub(in crate::store) struct Stream<R> {
     crc: u32,
 }
 
-impl<R: Read> Stream<R> {
-    pub(in crate::store) fn new(source: R) -> Stream<R> {
+impl<R: Read> LogStream<R> {
+    pub(in crate::store) fn new(source: R) -> LogStream<R> {
         let buffer = vec![0; READ_BYTES];
-        Stream { source, buffer, passed: 0, filled: 0, position: 0, crc: 0 }
+        LogStream { source, buffer, passed: 0, filled: 0, position: 0, crc: 0 }
     }
 
     /// How much was passed over since the beginning.
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn every_byte_comes_once() {
         let all: Vec<u8> = (0..=255).cycle().take(1000).collect();
-        let mut stream = Stream::new(Trickle(&all, false));
+        let mut stream = LogStream::new(Trickle(&all, false));
         let mut seen = Vec::new();
         for step in (1..40).cycle() {
             let next = stream.peek(step).unwrap();

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::frame::MAX_PAYLOAD_BYTES;
 use super::*;
 
-const EPOCH: Epoch = Epoch(0x0123_4567_89ab_cdef);
+const EPOCH: StoreId = StoreId(0x0123_4567_89ab_cdef);
 /// Length of a frame with a payload of five bytes.
 const FRAME: u64 = FRAME_HEADER_BYTES as u64 + 5;
 
@@ -509,11 +509,11 @@ fn a_failure_is_final() {
 fn a_log_that_is_begun_anew_knows_nothing_of_before() {
     let mut sample = segments(3);
     sample.append(b"never".to_vec());
-    sample.log.restart(Epoch(9)).unwrap();
+    sample.log.restart(StoreId(9)).unwrap();
     assert!(sample.log.is_synced());
     sample.log.append(|out| out.extend(b"first")).unwrap();
     sample.log.sync().unwrap();
     let reopened = sample.reopen().unwrap();
-    assert_eq!((reopened.log.epoch(), &*reopened.payloads), (Epoch(9), &[b"first".to_vec()][..]));
+    assert_eq!((reopened.log.epoch(), &*reopened.payloads), (StoreId(9), &[b"first".to_vec()][..]));
     assert_eq!(reopened.torn, 0);
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::Lock;
-use crate::model::Epoch;
+use crate::model::StoreId;
 use crate::store::audit::{Audit, Counts};
 use crate::store::index::{Applied, Index, IndexAudit, OTHER_VERSION};
 use crate::store::log::frame::{self, FRAME_HEADER_BYTES, Frame, u64_at};
@@ -33,7 +33,7 @@ const NEVER_ACKNOWLEDGED: &str = "a write that was never acknowledged; the next 
 
 /// What was found.
 #[derive(Debug)]
-pub struct Check {
+pub struct CheckReport {
     /// What the log holds.
     pub counts: Counts,
     /// In how many files.
@@ -66,7 +66,7 @@ pub enum IndexState {
     Unjudged,
 }
 
-impl Check {
+impl CheckReport {
     /// Whether all is as it should be.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -74,9 +74,9 @@ impl Check {
     }
 }
 
-impl fmt::Display for Check {
+impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Check { counts, segments, bytes, torn, damages, more_damages, index } = self;
+        let CheckReport { counts, segments, bytes, torn, damages, more_damages, index } = self;
         writeln!(f, "{counts}")?;
         writeln!(f, "log: {bytes} bytes, segments: {segments}")?;
         if let Some(LogDamage { file, offset, what }) = torn {
@@ -103,7 +103,7 @@ impl fmt::Display for Check {
 }
 
 /// Looks through the store in `dir`, which no server may have open.
-pub fn check(dir: &Path, progress: &mut dyn Progress) -> Result<Check, StoreError> {
+pub fn check(dir: &Path, progress: &mut dyn Progress) -> Result<CheckReport, StoreError> {
     let _lock = Lock::of_existing(dir)?;
     let log_dir = dir.join("log");
     let files = match segment::files(&log_dir) {
@@ -170,10 +170,10 @@ fn open_copy(dir: &Path) -> Result<(Candidate, Option<TempDir>), StoreError> {
 
 /// What is known while the log is read.
 struct Walk {
-    found: Check,
+    found: CheckReport,
     audit: Audit,
     sequence: Sequence,
-    epoch: Option<Epoch>,
+    epoch: Option<StoreId>,
     /// Above every record so far.
     next_lsn: u64,
     /// The position behind the newest segment so far.
@@ -192,7 +192,7 @@ struct Walk {
 
 impl Walk {
     fn new(index: Candidate) -> Walk {
-        let found = Check {
+        let found = CheckReport {
             counts: Counts::default(),
             segments: 0,
             bytes: 0,
@@ -399,7 +399,7 @@ impl Walk {
         }
     }
 
-    fn finish(mut self) -> Check {
+    fn finish(mut self) -> CheckReport {
         self.found.counts = self.audit.counts();
         if let Err(why) = self.audit.expect_texts() {
             let (path, base) = self.newest.clone();

@@ -21,14 +21,14 @@ use std::sync::Arc;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::opening::remove_dir;
-use super::{Lock, SledStore, decode};
-use crate::model::{Epoch, Timestamp};
+use super::{Lock, LogStore, decode};
+use crate::model::{StoreId, Timestamp};
 use crate::store::facts::page;
+use crate::store::free_space::free;
 use crate::store::index::Index;
 use crate::store::log::{self, Log};
 use crate::store::record::Record;
-use crate::store::retry::Sieve;
-use crate::store::room::free;
+use crate::store::retry::RetentionFilter;
 use crate::store::{Backend, Progress, RestoreError, Restored, StoreError, account};
 
 /// Where the new store is made, and where the old one ends.
@@ -57,8 +57,8 @@ pub struct Compaction {
 /// has ended. The ids that were reached need no record while there are any records that
 /// say so; where there are none, [`rewrite`] adds one. Of the facts only what is so at last stays,
 /// which no record by itself tells: [`rewrite`] writes it behind all others, but for keys that are
-/// over and such ([`Sieve`]).
-fn kept(store: &SledStore, mut record: Record) -> Result<Option<Record>, StoreError> {
+/// over and such ([`RetentionFilter`]).
+fn kept(store: &LogStore, mut record: Record) -> Result<Option<Record>, StoreError> {
     match &mut record {
         Record::Message(message) | Record::Revision(message) => {
             if store.is_superseded(message)? {
@@ -83,12 +83,12 @@ pub fn compact(
     now: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Compaction, StoreError> {
-    if !SledStore::exists(dir)? {
+    if !LogStore::exists(dir)? {
         return Err(StoreError::Refused(format!("there is no store in {}", dir.display())));
     }
     // Held until the end, beyond the life of both stores.
     let lock = Arc::new(Lock::of(dir)?);
-    let store = SledStore::open_locked(dir, Arc::clone(&lock), Epoch(0), progress)?;
+    let store = LogStore::open_locked(dir, Arc::clone(&lock), StoreId(0), progress)?;
     let before = log_bytes(&store.log);
     let made = make_new(&store, dir, now, progress);
     drop(store);
@@ -103,7 +103,7 @@ pub fn compact(
 
 /// Makes the new store beside the old one, and says how long its log is.
 fn make_new(
-    store: &SledStore,
+    store: &LogStore,
     dir: &Path,
     now: Timestamp,
     progress: &mut dyn Progress,
@@ -112,7 +112,7 @@ fn make_new(
     expect_room(dir, log_bytes(&store.log).saturating_add(index))?;
     let unfinished = dir.join(UNFINISHED);
     expect_exchange(&unfinished)?;
-    let mut new = SledStore::open(&unfinished, store.epoch(), &mut ())?;
+    let mut new = LogStore::open(&unfinished, store.epoch(), &mut ())?;
     rewrite(store, &mut new, |record| kept(store, record), now, progress)?;
     Ok(log_bytes(&new.log))
 }
@@ -129,8 +129,8 @@ pub(super) fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
 
 /// Puts what `kept` leaves of `old` into `new`, durably, and looks whether it is there.
 pub(super) fn rewrite(
-    old: &SledStore,
-    new: &mut SledStore,
+    old: &LogStore,
+    new: &mut LogStore,
     kept: impl Fn(Record) -> Result<Option<Record>, StoreError>,
     now: Timestamp,
     progress: &mut dyn Progress,
@@ -179,12 +179,12 @@ pub(super) fn rewrite(
 
 /// Puts what is so in `old` into `new`.
 fn write_facts(
-    old: &SledStore,
-    new: &mut SledStore,
+    old: &LogStore,
+    new: &mut LogStore,
     written: &mut Trace,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sieve = Sieve::new(now);
+    let sieve = RetentionFilter::new(now);
     let mut last = None;
     loop {
         let mut facts = page(&old.view, last.as_ref(), FACTS_AT_ONCE)?;
@@ -204,7 +204,7 @@ fn write_facts(
     }
 }
 
-fn restore(store: &mut SledStore, record: Record) -> Result<(), StoreError> {
+fn restore(store: &mut LogStore, record: Record) -> Result<(), StoreError> {
     store.restore(Restored::from(record)).map_err(|error| match error {
         RestoreError::Store(error) => error,
         other => StoreError::Refused(format!("the log cannot be compacted: {other}")),

@@ -4,21 +4,21 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use super::view::View;
-use super::{RECORD_BYTES, SledStore};
+use super::{LogStore, RECORD_BYTES};
 use crate::model::{Cursor, Mailbox, Message, MessageId, Timestamp, UserId, Window};
-use crate::store::conversation::{self, Marked, Talks, UNREAD_LOOK, Unread};
+use crate::store::conversation::{self, ConversationReader, MarkOutcome, UNREAD_LOOK, Unread};
 use crate::store::index::List;
 use crate::store::record::Record;
-use crate::store::{ReadMarkOf, ReadUpTo, StoreError, facts, table};
+use crate::store::{ReadMarkKey, ReadMarkValue, StoreError, facts, mem_table};
 
-impl SledStore {
+impl LogStore {
     pub(super) fn move_mark(
         &mut self,
         of: UserId,
         with: Option<UserId>,
         up_to: MessageId,
         at: Timestamp,
-    ) -> Result<Option<Marked>, StoreError> {
+    ) -> Result<Option<MarkOutcome>, StoreError> {
         let Some((marked, fact)) = conversation::mark(self, of, with, up_to, at)? else {
             return Ok(None);
         };
@@ -30,8 +30,8 @@ impl SledStore {
     }
 }
 
-impl Talks for SledStore {
-    fn mark(&self, of: &ReadMarkOf) -> Result<Option<ReadUpTo>, StoreError> {
+impl ConversationReader for LogStore {
+    fn mark(&self, of: &ReadMarkKey) -> Result<Option<ReadMarkValue>, StoreError> {
         facts::get(&self.view, of)
     }
 
@@ -58,7 +58,8 @@ impl Talks for SledStore {
     fn unread(&self, of: UserId, mailbox: Mailbox, from: u64) -> Result<Unread, StoreError> {
         let View { table, index, .. } = &self.view;
         let boundary = self.view.table_start();
-        let table::Seen { looked, others, more } = table.look(mailbox, of, from, UNREAD_LOOK);
+        let mem_table::UnreadScan { looked, others, more } =
+            table.look(mailbox, of, from, UNREAD_LOOK);
         if more || from >= boundary {
             return Ok(Unread { count: others, more });
         }

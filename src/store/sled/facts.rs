@@ -6,27 +6,29 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::view::View;
-use super::{RECORD_BYTES, SledStore};
-use crate::model::{Act, EventId, MessageId, Timestamp, UserId};
-use crate::store::facts::{End, Entry, State};
+use super::{LogStore, RECORD_BYTES};
+use crate::model::{EventId, MessageId, ModerationAction, Timestamp, UserId};
+use crate::store::facts::{EntryReader, RangeEnd, RawEntry};
 use crate::store::index::subject;
 use crate::store::record::Record;
-use crate::store::{Fact, NewMessage, Once, RetryOf, Sent, StoreError, act, retry};
+use crate::store::{
+    Entry, IdempotencyKey, NewMessage, PostOutcome, RetryKey, StoreError, act, retry,
+};
 
 /// What remembering a message under a key takes at most, about: two facts, and four that are over.
 const RETRY_BYTES: usize = 360;
 /// What a fact of an account or a session takes at most, about.
 const FACT_BYTES: usize = 250;
 
-impl SledStore {
+impl LogStore {
     pub(super) fn send_once(
         &mut self,
         new: NewMessage,
-        once: Once,
-    ) -> Result<Option<Sent>, StoreError> {
-        let of = RetryOf { user: new.from, key: once.key };
+        once: IdempotencyKey,
+    ) -> Result<Option<PostOutcome>, StoreError> {
+        let of = RetryKey { user: new.from, key: once.key };
         if let Some(first) = retry::find(&self.view, &of, once.settled.min(new.sent_at))? {
-            return Ok(Some(Sent::Before(first)));
+            return Ok(Some(PostOutcome::Before(first)));
         }
         if let Some(to) = new.to
             && !self.is_open(to)?
@@ -38,7 +40,7 @@ impl SledStore {
         let facts = retry::remember(&self.view, of.user, once, id, new.sent_at)?;
         let message = self.view.counters.message(new)?;
         self.write_joined(facts, Record::Message(message))?;
-        Ok(Some(Sent::Now(id)))
+        Ok(Some(PostOutcome::Now(id)))
     }
 
     /// Does what an operator wants, for which only the reserve has to be there: what keeps order
@@ -47,7 +49,7 @@ impl SledStore {
         &mut self,
         by: UserId,
         at: Timestamp,
-        act: Act,
+        act: ModerationAction,
     ) -> Result<Option<EventId>, StoreError> {
         let is_open = |user| self.is_open(user);
         let Some(facts) = act::consequences(&self.view, by, at, act, is_open)? else {
@@ -61,14 +63,14 @@ impl SledStore {
 
     /// Writes facts all of which are only so if the last one is. What ends something must not
     /// wait for room, and what begins with it is small: only the reserve has to be there.
-    pub(super) fn write_as_one(&mut self, mut facts: Vec<Fact>) -> Result<(), StoreError> {
+    pub(super) fn write_as_one(&mut self, mut facts: Vec<Entry>) -> Result<(), StoreError> {
         let Some(fact) = facts.pop() else { return Ok(()) };
         self.room.admit_to_reserve(FACT_BYTES * (facts.len() + 1), Instant::now())?;
         self.write_joined(facts, Record::Fact { fact, joined: false })
     }
 
     /// Writes `record`, and before it what is only so if it is there.
-    fn write_joined(&mut self, facts: Vec<Fact>, record: Record) -> Result<(), StoreError> {
+    fn write_joined(&mut self, facts: Vec<Entry>, record: Record) -> Result<(), StoreError> {
         for fact in facts {
             self.write(Record::Fact { fact, joined: true })?;
         }
@@ -76,7 +78,7 @@ impl SledStore {
     }
 }
 
-impl State for View {
+impl EntryReader for View {
     fn value(&self, subject: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
         match self.facts.word(subject) {
             Some(word) => Ok(word.clone()),
@@ -87,17 +89,17 @@ impl State for View {
     fn entries(
         &self,
         range: Range<&[u8]>,
-        end: End,
+        end: RangeEnd,
         limit: usize,
-    ) -> Result<Vec<Entry>, StoreError> {
+    ) -> Result<Vec<RawEntry>, StoreError> {
         let (mut older, mut newer) = (self.index.facts(range.clone()), self.facts.words(range));
         let mut next_older = || match end {
-            End::First => older.next(),
-            End::Last => older.next_back(),
+            RangeEnd::First => older.next(),
+            RangeEnd::Last => older.next_back(),
         };
         let mut next_newer = || match end {
-            End::First => newer.next(),
-            End::Last => newer.next_back(),
+            RangeEnd::First => newer.next(),
+            RangeEnd::Last => newer.next_back(),
         };
         let mut found = Vec::new();
         let (mut old, mut new) = (next_older()?, next_newer());
@@ -106,7 +108,9 @@ impl State for View {
                 (None, None) => break,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some((key, _)), Some((newer, _))) if end == End::First => subject(key).cmp(newer),
+                (Some((key, _)), Some((newer, _))) if end == RangeEnd::First => {
+                    subject(key).cmp(newer)
+                }
                 (Some((key, _)), Some((newer, _))) => (*newer).cmp(subject(key)),
             };
             if first != Ordering::Greater {

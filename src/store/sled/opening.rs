@@ -7,42 +7,42 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::joined::Joined;
 use super::lock::Lock;
 use super::view::{APPLY_EVERY, RECENT_MESSAGES, REPLAY_APPLY_EVERY, View};
-use super::{SledStore, UNFINISHED_IMPORT, compact, decode, mending};
-use crate::model::Epoch;
+use super::write_batch::OpenBatch;
+use super::{LogStore, UNFINISHED_IMPORT, compact, decode, mending};
+use crate::model::StoreId;
 use crate::store::conversation::Counterparts;
-use crate::store::facts::Facts;
+use crate::store::facts::EntryMap;
+use crate::store::free_space::FreeSpace;
 use crate::store::index::{Applied, Index, Posting};
 use crate::store::log::{self, Log};
+use crate::store::mem_table::{Activity, MemTable};
 use crate::store::record::Record;
-use crate::store::room::Room;
-use crate::store::table::{Deed, Table};
-use crate::store::{Backend as _, Counters, Progress, StoreError};
+use crate::store::{Backend as _, IdAllocator, Progress, StoreError};
 
 /// The first event there can be, and where a log has it at the earliest.
 const BEGINNING: Posting = Posting { id: 0, position: Log::START };
 
-impl SledStore {
+impl LogStore {
     /// Opens the store in `dir`, or begins one there; `new_epoch` is for the latter. A sled that
     /// is behind the log catches up, one that is broken or gone is made again.
     pub fn open(
         dir: &Path,
-        new_epoch: Epoch,
+        new_epoch: StoreId,
         progress: &mut dyn Progress,
-    ) -> Result<SledStore, StoreError> {
+    ) -> Result<LogStore, StoreError> {
         log::create_dir_synced(dir)?;
         let lock = Lock::of(dir)?;
-        SledStore::open_locked(dir, Arc::new(lock), new_epoch, progress)
+        LogStore::open_locked(dir, Arc::new(lock), new_epoch, progress)
     }
 
     /// Makes the store in `dir`, which must not exist yet, with what `fill` puts in. It appears
     /// there when it is complete; what an earlier attempt left unfinished is removed.
     pub fn build<T, E: From<StoreError>>(
         dir: &Path,
-        new_epoch: Epoch,
-        fill: impl FnOnce(&mut SledStore) -> Result<T, E>,
+        new_epoch: StoreId,
+        fill: impl FnOnce(&mut LogStore) -> Result<T, E>,
     ) -> Result<T, E> {
         let is_new = !dir.exists();
         log::create_dir_synced(dir)?;
@@ -53,7 +53,7 @@ impl SledStore {
         }
         let unfinished = dir.join(UNFINISHED_IMPORT);
         remove_dir(&unfinished)?;
-        let mut store = SledStore::open(&unfinished, new_epoch, &mut ())?;
+        let mut store = LogStore::open(&unfinished, new_epoch, &mut ())?;
         let filled = fill(&mut store).and_then(|result| Ok(store.sync().map(|()| result)?));
         drop(store);
         let result = filled.inspect_err(|_| {
@@ -90,9 +90,9 @@ impl SledStore {
     pub(super) fn open_locked(
         dir: &Path,
         lock: Arc<Lock>,
-        new_epoch: Epoch,
+        new_epoch: StoreId,
         progress: &mut dyn Progress,
-    ) -> Result<SledStore, StoreError> {
+    ) -> Result<LogStore, StoreError> {
         mending::mend(dir);
         let (log_dir, index_dir) = (dir.join("log"), dir.join("index"));
         let log = match Log::open(&log_dir)? {
@@ -123,7 +123,7 @@ impl SledStore {
             }
             Err(other) => return Err(other),
         };
-        let mut store = SledStore::catch_up(dir, log, index, lock, progress)?;
+        let mut store = LogStore::catch_up(dir, log, index, lock, progress)?;
         store.view.apply(APPLY_EVERY)?;
         // Only now: what is there is known to be a store.
         compact::remove_unfinished(dir)?;
@@ -136,7 +136,7 @@ impl SledStore {
         mut index: Index,
         lock: Arc<Lock>,
         progress: &mut dyn Progress,
-    ) -> Result<SledStore, StoreError> {
+    ) -> Result<LogStore, StoreError> {
         let index_dir = &dir.join("index");
         let mut applied = index.applied().filter(|applied| applied.epoch == log.epoch());
         let durable = applied.map_or(0, |applied| applied.stamp.end);
@@ -168,14 +168,14 @@ impl SledStore {
             applied = None;
         }
         let start = start.unwrap_or(BEGINNING);
-        let mut table = Table::default();
+        let mut table = MemTable::default();
         table.begin_at(start.id);
         let start = start.position;
         let mut view = View {
             epoch: log.epoch(),
-            counters: applied.map_or(Counters::default(), |applied| applied.counters),
+            counters: applied.map_or(IdAllocator::default(), |applied| applied.counters),
             table,
-            facts: Facts::default(),
+            facts: EntryMap::default(),
             counterparts: Counterparts::default(),
             index,
             pending: Vec::new(),
@@ -184,14 +184,14 @@ impl SledStore {
             pending_bytes: 0,
         };
         progress.begin("reading the log", log.end() - start);
-        let mut joined = Joined::default();
+        let mut joined = OpenBatch::default();
         let end = log.scan_and_mend(start, durable, |frame| {
             let record = decode(&log, &frame)?;
             if applied.is_some_and(|applied| frame.stamp.lsn <= applied.stamp.lsn) {
                 match record {
                     Record::Message(message) => view.table.push(message),
                     Record::Revision(message) => view.table.revise(&message),
-                    Record::Act(acted) => view.table.note(Deed::act(&acted)),
+                    Record::Act(acted) => view.table.note(Activity::act(&acted)),
                     Record::User(_) | Record::Counters(_) | Record::Fact { .. } => {}
                 }
             } else {
@@ -212,7 +212,7 @@ impl SledStore {
         if torn > 0 {
             ::log::warn!("cut {torn} bytes off the log: a write that was never acknowledged");
         }
-        Ok(SledStore { log, view, room: Room::in_dir(dir), _lock: lock })
+        Ok(LogStore { log, view, room: FreeSpace::in_dir(dir), _lock: lock })
     }
 }
 

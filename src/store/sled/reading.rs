@@ -4,18 +4,18 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use super::{SledStore, View, decode};
+use super::{LogStore, View, decode};
 use crate::model::{
-    Change, Cursor, Event, EventId, Happening, Mailbox, Message, MessageId, Page, User, UserId,
-    Window,
+    Cursor, Event, EventId, EventKind, Mailbox, Message, MessageChange, MessageId, Page, User,
+    UserId, Window,
 };
 use crate::store::index::{List, Posting};
 use crate::store::log::Log;
+use crate::store::mem_table::{Activity, HistoryItem, MemPart};
 use crate::store::record::Record;
-use crate::store::table::{Deed, Entry, Held};
 use crate::store::{StoreError, account};
 
-impl SledStore {
+impl LogStore {
     pub(super) fn read_users(&self, positions: &[u64]) -> Result<Vec<Cow<'_, User>>, StoreError> {
         let mut users = Vec::with_capacity(positions.len());
         self.log.read(positions, |frame| match decode(&self.log, &frame)? {
@@ -87,7 +87,7 @@ impl SledStore {
         if let Some(position) = self.view.index.revision(id)? {
             return Ok(self.read_messages(vec![Posting { id: id.get(), position }])?.pop());
         }
-        let Some(Event { what: Happening::Message(_, message), .. }) =
+        let Some(Event { what: EventKind::Message(_, message), .. }) =
             self.scan(id.into(), 1)?.pop()
         else {
             return Ok(None);
@@ -126,7 +126,7 @@ impl SledStore {
         Ok(Page { items: events?, older })
     }
 
-    fn event_of(&self, deed: Deed) -> Result<Event<'_>, StoreError> {
+    fn event_of(&self, deed: Activity) -> Result<Event<'_>, StoreError> {
         deed.event(|id| self.revised_message(id))
     }
 
@@ -135,13 +135,13 @@ impl SledStore {
         self.find_message(id)?.ok_or_else(missing)
     }
 
-    fn read_deeds(&self, postings: &[Posting]) -> Result<Vec<Deed>, StoreError> {
+    fn read_deeds(&self, postings: &[Posting]) -> Result<Vec<Activity>, StoreError> {
         let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
         let mut deeds = Vec::with_capacity(postings.len());
         self.log.read(&positions, |frame| {
             let deed = match decode(&self.log, &frame)? {
-                Record::Revision(message) => Deed::revision(&message),
-                Record::Act(acted) => Some(Deed::act(&acted)),
+                Record::Revision(message) => Activity::revision(&message),
+                Record::Act(acted) => Some(Activity::act(&acted)),
                 _ => None,
             };
             let wanted = postings[deeds.len()].id;
@@ -160,7 +160,7 @@ impl SledStore {
         list: List,
         window: Window,
         boundary: u64,
-        held: Held,
+        held: MemPart,
     ) -> Result<(Vec<Posting>, bool), StoreError> {
         let index = &self.view.index;
         if let Cursor::From(start) = window.cursor {
@@ -197,8 +197,8 @@ impl SledStore {
         let behind = found.last().map_or(from.get(), |last| last.id.get() + 1);
         for entry in view.table.history(behind).take(limit - found.len()) {
             found.push(match entry {
-                Entry::Posted(message) => Event::created(Cow::Borrowed(message)),
-                Entry::Done(deed) => self.event_of(deed)?,
+                HistoryItem::Posted(message) => Event::created(Cow::Borrowed(message)),
+                HistoryItem::Done(deed) => self.event_of(deed)?,
             });
         }
         Ok(found)
@@ -206,15 +206,15 @@ impl SledStore {
 
     /// An event as it was recorded, with the message as it is now.
     fn present<'a>(&'a self, event: Event<'a>) -> Result<Event<'a>, StoreError> {
-        let Happening::Message(change, message) = &event.what else { return Ok(event) };
+        let EventKind::Message(change, message) = &event.what else { return Ok(event) };
         let (change, id) = (*change, message.id);
         let untouched = || Ok::<_, StoreError>(self.view.index.revision(id)?.is_none());
         let message = match self.view.newest(id) {
             Some(newest) => Cow::Borrowed(newest),
-            None if change == Change::Created && untouched()? => return Ok(event),
+            None if change == MessageChange::Created && untouched()? => return Ok(event),
             None => self.revised_message(id)?,
         };
-        Ok(Event { what: Happening::Message(change, message), ..event })
+        Ok(Event { what: EventKind::Message(change, message), ..event })
     }
 
     /// Up to `limit` events from `from` on as the log has them, with their messages as they were

@@ -20,7 +20,7 @@ use crate::store::index::Index;
 use crate::store::log::{self, segment::READ};
 use crate::store::{LogDamage, MemoryStore, Progress};
 
-const EPOCH: Epoch = Epoch(7);
+const EPOCH: StoreId = StoreId(7);
 const USERS: u64 = 3;
 
 /// A directory with a store that was ended in order.
@@ -41,8 +41,8 @@ impl Sample {
         self.root.path().join("store")
     }
 
-    fn open(&self) -> Result<SledStore, StoreError> {
-        SledStore::open(&self.dir(), EPOCH, &mut ())
+    fn open(&self) -> Result<LogStore, StoreError> {
+        LogStore::open(&self.dir(), EPOCH, &mut ())
     }
 
     /// The log's only file.
@@ -71,7 +71,7 @@ impl Sample {
     }
 
     /// Opens the store and expects what [`fill`] put in, up to a message.
-    fn expect_messages(&self, count: u64) -> SledStore {
+    fn expect_messages(&self, count: u64) -> LogStore {
         let mut store = self.open().unwrap();
         expect(&mut store, count);
         store
@@ -157,7 +157,7 @@ fn read_all(store: &mut dyn Backend) -> Result<Vec<String>, StoreError> {
     Ok(all)
 }
 
-fn expect(store: &mut SledStore, messages: u64) {
+fn expect(store: &mut LogStore, messages: u64) {
     let mut memory = MemoryStore::new(EPOCH);
     fill(&mut memory, messages);
     assert_eq!(store.counters(), memory.counters());
@@ -173,7 +173,7 @@ fn expect_same(found: &[String], expected: &[String]) {
 }
 
 /// Makes the index the only way to everything.
-fn forget(store: &mut SledStore) {
+fn forget(store: &mut LogStore) {
     store.view.apply(1).unwrap();
     while store.view.table.first_message().is_some() {
         store.view.table.evict_oldest();
@@ -362,7 +362,7 @@ fn a_store_of_many_segments() {
 fn a_store_that_could_not_be_built_is_not_there() {
     let sample = Sample { root: tempfile::tempdir().unwrap() };
     for synced in [false, true] {
-        let failed = SledStore::build(&sample.dir(), EPOCH, |store| {
+        let failed = LogStore::build(&sample.dir(), EPOCH, |store| {
             fill(store, 5);
             if synced {
                 store.create_user(new_user("half")).map(drop)?;
@@ -373,19 +373,19 @@ fn a_store_that_could_not_be_built_is_not_there() {
         assert_eq!(failed.unwrap_err().to_string(), "no more");
         assert!(!sample.dir().join("log").exists() && !sample.index().exists());
     }
-    let built = SledStore::build(&sample.dir(), EPOCH, |store| {
-        assert_eq!(store.counters(), Counters::default(), "nothing is left of the earlier one");
+    let built = LogStore::build(&sample.dir(), EPOCH, |store| {
+        assert_eq!(store.counters(), IdAllocator::default(), "nothing is left of the earlier one");
         fill(store, 6);
         store.post(new_message(6))?;
         Ok::<_, StoreError>(42)
     });
     assert_eq!(built.unwrap(), 42);
     let mut watch = Watch::default();
-    drop(SledStore::open(&sample.dir(), EPOCH, &mut watch).unwrap());
+    drop(LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap());
     sample.expect_messages(7);
     assert!(!sample.dir().join("unfinished-import").exists());
 
-    let again = SledStore::build(&sample.dir(), EPOCH, |_| Ok::<_, StoreError>(()));
+    let again = LogStore::build(&sample.dir(), EPOCH, |_| Ok::<_, StoreError>(()));
     let why = format!("{} already holds a store", sample.dir().display());
     assert_eq!(again.unwrap_err().to_string(), why);
     sample.expect_messages(7);
@@ -396,7 +396,7 @@ fn a_store_that_could_not_be_built_is_not_there() {
 fn a_store_is_built_beside_an_index_that_remains() {
     let sample = Sample::new(9);
     fs::remove_dir_all(sample.dir().join("log")).unwrap();
-    let built = SledStore::build(&sample.dir(), EPOCH, |store| {
+    let built = LogStore::build(&sample.dir(), EPOCH, |store| {
         fill(store, 7);
         Ok::<_, StoreError>(())
     });
@@ -411,11 +411,11 @@ fn whether_there_is_a_store_is_only_looked_at() {
     let len = fs::metadata(sample.log_file()).unwrap().len();
     let begun = sample.dir().join(format!("log/{len:020}.log"));
     fs::write(&begun, "").unwrap();
-    assert!(SledStore::exists(&sample.dir()).unwrap());
+    assert!(LogStore::exists(&sample.dir()).unwrap());
     assert!(begun.exists());
     let other = tempfile::tempdir().unwrap();
     fs::create_dir(other.path().join("log")).unwrap();
-    assert!(!SledStore::exists(other.path()).unwrap());
+    assert!(!LogStore::exists(other.path()).unwrap());
     fs::write(other.path().join("log/00000000000000000000.log"), "VECHE").unwrap();
-    assert!(!SledStore::exists(other.path()).unwrap(), "nothing was ever in it");
+    assert!(!LogStore::exists(other.path()).unwrap(), "nothing was ever in it");
 }

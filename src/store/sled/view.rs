@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Epoch, Message, MessageId, UserId};
+use crate::model::{Message, MessageId, StoreId, UserId};
 use crate::store::conversation::Counterparts;
-use crate::store::facts::Facts;
-use crate::store::index::{Applied, Change, Index};
+use crate::store::facts::EntryMap;
+use crate::store::index::{Applied, Index, IndexChange};
 use crate::store::log::Stamp;
+use crate::store::mem_table::{Activity, MemTable};
 use crate::store::record::Record;
-use crate::store::table::{Deed, Table};
-use crate::store::{Counters, RestoreError, StoreError};
+use crate::store::{IdAllocator, RestoreError, StoreError};
 
 /// So many records wait before the index takes them in, so that a busy mailbox's list is written
 /// once for many. What waits is what a start after a crash reads again.
@@ -29,17 +29,17 @@ const RECENT_TEXT_BYTES: usize = 16 * 1024 * 1024;
 /// What the log says: the newest part in memory, all of it through the index.
 #[derive(Debug)]
 pub(super) struct View {
-    pub(super) epoch: Epoch,
-    pub(super) counters: Counters,
-    pub(super) table: Table,
+    pub(super) epoch: StoreId,
+    pub(super) counters: IdAllocator,
+    pub(super) table: MemTable,
     /// What the index does not know yet.
-    pub(super) facts: Facts,
+    pub(super) facts: EntryMap,
     /// What the index does not know yet of who talked with whom.
     pub(super) counterparts: Counterparts,
     pub(super) index: Index,
     /// What the index does not know yet, each with how far it goes behind that, unless what follows
     /// is one with it; and the last frame of it.
-    pub(super) pending: Vec<(Change, Option<Applied>)>,
+    pub(super) pending: Vec<(IndexChange, Option<Applied>)>,
     /// The messages that were revised in what the index does not know yet, as they are now.
     pub(super) revised: BTreeMap<MessageId, Message>,
     pub(super) last: Option<Stamp>,
@@ -59,13 +59,13 @@ impl View {
         match record {
             Record::User(user) => {
                 let (id, name) = (user.id, user.name.clone());
-                let change = Change::User { id, name, position };
+                let change = IndexChange::User { id, name, position };
                 self.pending.push((change, behind));
                 self.table.insert_user(user);
             }
             Record::Message(message) => {
                 let Message { id, from, to, .. } = message;
-                let change = Change::Message { id, from, to, position };
+                let change = IndexChange::Message { id, from, to, position };
                 self.pending.push((change, behind));
                 self.counterparts.note(&message);
                 self.table.push(message);
@@ -73,22 +73,22 @@ impl View {
             Record::Revision(message) => {
                 let Message { id, from, to, .. } = message;
                 let event = message.event();
-                let change = Change::Revision { event, id, from, to, position };
+                let change = IndexChange::Revision { event, id, from, to, position };
                 self.pending.push((change, behind));
                 self.table.revise(&message);
                 self.revised.insert(id, message);
             }
             Record::Act(acted) => {
-                let change = Change::Act { event: acted.event, position };
+                let change = IndexChange::Act { event: acted.event, position };
                 self.pending.push((change, behind));
-                self.table.note(Deed::act(&acted));
+                self.table.note(Activity::act(&acted));
             }
             Record::Counters(_) => {}
             Record::Fact { fact, .. } => {
                 let subject: Box<[u8]> = fact.subject().into();
                 let value: Option<Box<[u8]>> = fact.value().map(Into::into);
                 self.facts.note(subject.clone(), value.clone());
-                self.pending.push((Change::Fact { subject, value }, behind));
+                self.pending.push((IndexChange::Fact { subject, value }, behind));
             }
         }
     }

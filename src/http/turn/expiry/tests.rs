@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::App;
 use crate::http::{self, Server};
-use crate::model::{Epoch, Timestamp, UserId, Username};
+use crate::model::{StoreId, Timestamp, UserId, Username};
 use crate::store::{Backend, MemoryStore, NewUser};
 use crate::sys::SteppedClock;
 
@@ -17,13 +17,13 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// operator's.
 fn serve(clients: impl FnOnce(SocketAddr, SocketAddr, &str, &SteppedClock)) {
     let at = Timestamp::from_millis(BEGUN);
-    let mut store = MemoryStore::new(Epoch(1));
+    let mut store = MemoryStore::new(StoreId(1));
     let name = Username::parse("ann").unwrap();
     store.create_user(NewUser { name, password_hash: "-".into(), created_at: at }).unwrap();
     let clock = SteppedClock::at(at);
     let told = Box::new(clock.clone());
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
-    let settings = http::Settings { admin: Some(local), ..http::Settings::default() };
+    let settings = http::ServerSettings { admin: Some(local), ..http::ServerSettings::default() };
     let server = Server::bind(local, settings).unwrap();
     let (addr, admin) = (server.local_addr(), server.admin_addr().unwrap());
     let stopper = server.stopper();

@@ -4,8 +4,8 @@ use crate::api::stream::{MAX_EVENTS, Subscription};
 use crate::api::{App, Reply};
 use crate::http::streams::DESCRIPTORS;
 use crate::http::turn::Loop;
-use crate::http::{Server, Settings};
-use crate::model::{Epoch, MessageText, SessionId, Timestamp, UserId, Username};
+use crate::http::{Server, ServerSettings};
+use crate::model::{MessageText, SessionId, StoreId, Timestamp, UserId, Username};
 use crate::problem::Problem;
 use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
 
@@ -13,7 +13,7 @@ use super::*;
 
 /// A loop whose store has so many notes of somebody to themselves.
 fn begun(notes: usize) -> Loop {
-    let mut store = MemoryStore::new(Epoch(1));
+    let mut store = MemoryStore::new(StoreId(1));
     let (name, at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
     store.create_user(NewUser { name, password_hash: "-".into(), created_at: at }).unwrap();
     for _ in 0..notes {
@@ -21,7 +21,7 @@ fn begun(notes: usize) -> Loop {
         let (from, to) = (UserId::FIRST, Some(UserId::FIRST));
         store.post(NewMessage { from, to, text, sent_at: at }).unwrap();
     }
-    let server = Server::bind(([127, 0, 0, 1], 0).into(), Settings::default());
+    let server = Server::bind(([127, 0, 0, 1], 0).into(), ServerSettings::default());
     Loop::new(server.unwrap(), App::for_tests(Box::new(store))).unwrap()
 }
 

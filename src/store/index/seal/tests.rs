@@ -150,7 +150,7 @@ fn the_longest_seal_is_read_whole() {
     let longest = "x".repeat(255);
     let file = |number| {
         let name = format!("blobs/{number:03}{}", &longest[3..]);
-        (PathBuf::from(name), Content::default())
+        (PathBuf::from(name), SealedFiles::default())
     };
     let bytes = encode(DIGEST, &(0..MAX_FILES).map(file).collect());
     assert!(bytes.len() as u64 <= MAX_BYTES, "{}", bytes.len());

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
-use super::super::check::{Check, IndexState, check};
+use super::super::check::{CheckReport, IndexState, check};
 use super::index::{key, tree};
 use super::*;
-use crate::model::{Content, Message};
+use crate::model::{Message, MessageContent};
 use crate::store::Counts;
 
 /// Every file with its bytes and the time of its last change.
@@ -31,14 +31,14 @@ fn state(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, i64, i64)> {
 }
 
 /// What a check finds, without leaving a trace.
-fn found(dir: &Path) -> Check {
+fn found(dir: &Path) -> CheckReport {
     let before = state(dir);
     let found = check(dir, &mut ()).unwrap();
     assert!(state(dir) == before, "a check changes nothing");
     found
 }
 
-fn damages(found: &Check) -> Vec<(u64, &str)> {
+fn damages(found: &CheckReport) -> Vec<(u64, &str)> {
     assert!(!found.is_sound());
     found.damages.iter().map(|damage| (damage.offset, damage.what)).collect()
 }
@@ -240,7 +240,7 @@ fn records_are_held_to_each_other() {
         id: MessageId::new(70).unwrap(),
         from: user_id(9),
         to: None,
-        content: Content::Original(MessageText::parse("from nobody".into()).unwrap()),
+        content: MessageContent::Original(MessageText::parse("from nobody".into()).unwrap()),
         sent_at: Timestamp::from_millis(1),
     };
     let bad = [

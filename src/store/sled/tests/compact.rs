@@ -7,7 +7,7 @@ use super::super::compact::{UNFINISHED, compact, exchange, expect_room, rewrite,
 use super::*;
 use crate::store::{Summary, export};
 
-fn exported(store: &mut SledStore) -> Summary {
+fn exported(store: &mut LogStore) -> Summary {
     export(store, &mut io::sink(), Timestamp::from_millis(0), &mut ()).unwrap()
 }
 
@@ -31,7 +31,7 @@ fn names(dir: &Path) -> Vec<String> {
 fn a_compacted_store_is_the_same() {
     let sample = lived_in();
     let mut store = sample.open().unwrap();
-    let ahead = Counters { next_user: 9, next_event: 500 };
+    let ahead = IdAllocator { next_user: 9, next_event: 500 };
     store.restore(Restored::Counters(ahead)).unwrap();
     store.sync().unwrap();
     let before = exported(&mut store);
@@ -101,7 +101,7 @@ fn what_is_not_kept_is_gone_and_its_ids_are_not() {
     let sample = lived_in();
     let old = sample.open().unwrap();
     let dir = sample.root.path().join("new");
-    let mut new = SledStore::open(&dir, EPOCH, &mut ()).unwrap();
+    let mut new = LogStore::open(&dir, EPOCH, &mut ()).unwrap();
     let erased = |record: &Record| matches!(record, Record::Message(it) if it.id.get() >= 200);
     rewrite(
         &old,
@@ -118,7 +118,7 @@ fn what_is_not_kept_is_gone_and_its_ids_are_not() {
     let log = fs::read(dir.join("log/00000000000000000000.log")).unwrap();
     let holds = |text: &[u8]| log.windows(text.len()).any(|window| window == text);
     assert!(holds(b"message 199") && !holds(b"message 200") && !holds(b"message 299"));
-    let mut new = SledStore::open(&dir, EPOCH, &mut ()).unwrap();
+    let mut new = LogStore::open(&dir, EPOCH, &mut ()).unwrap();
     assert_eq!(new.post(new_message(0)).unwrap().unwrap().get(), 300);
 }
 
@@ -132,7 +132,7 @@ fn an_interruption_at_any_step_leaves_the_store() {
         let dir = sample.dir();
         let unfinished = dir.join(UNFINISHED);
         let old = sample.open().unwrap();
-        let mut new = SledStore::open(&unfinished, EPOCH, &mut ()).unwrap();
+        let mut new = LogStore::open(&unfinished, EPOCH, &mut ()).unwrap();
         if reached == 0 {
             new.create_user(new_user("u1")).unwrap();
             new.sync().unwrap();

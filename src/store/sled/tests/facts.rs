@@ -8,39 +8,42 @@ use super::index::tree;
 use super::*;
 use crate::model::MAX_SESSIONS;
 use crate::store::retry::is_passing;
-use crate::store::{Hash, RetryTurn};
+use crate::store::{Hash, RetryOrderKey};
 
 const HOUR: u64 = 60 * 60 * 1000;
 
-fn of(user: u64, key: u8) -> RetryOf {
-    RetryOf { user: user_id(user), key: Hash([key; 16]) }
+fn of(user: u64, key: u8) -> RetryKey {
+    RetryKey { user: user_id(user), key: Hash([key; 16]) }
 }
 
 /// As the user who says it does.
-fn send(store: &mut SledStore, key: u8, number: u64) -> Sent {
-    let once = Once::for_tests([key; 16], [key; 16]);
+fn send(store: &mut LogStore, key: u8, number: u64) -> PostOutcome {
+    let once = IdempotencyKey::for_tests([key; 16], [key; 16]);
     store.post_once(NewMessage { to: None, ..new_message(number) }, once).unwrap().unwrap()
 }
 
-fn all(store: &mut SledStore) -> Vec<Fact> {
+fn all(store: &mut LogStore) -> Vec<Entry> {
     store.facts(None, usize::MAX).unwrap()
 }
 
 /// Users, and messages under keys, some of which are over.
-fn fill_with_keys(store: &mut SledStore) {
+fn fill_with_keys(store: &mut LogStore) {
     fill(store, 0);
     for number in 0..200 {
         let at = number / 100 * 30 * HOUR + number;
         let new = NewMessage { to: None, ..new_message(number) };
         let new = NewMessage { sent_at: Timestamp::from_millis(at), ..new };
         let key = Hash([u8::try_from(number % 150).unwrap(); 16]);
-        let once = Once::for_tests(key.0, [1; 16]);
-        assert!(matches!(store.post_once(new, once).unwrap(), Some(Sent::Now(_))), "{number}");
+        let once = IdempotencyKey::for_tests(key.0, [1; 16]);
+        assert!(
+            matches!(store.post_once(new, once).unwrap(), Some(PostOutcome::Now(_))),
+            "{number}"
+        );
         store.sync().unwrap();
     }
 }
 
-fn sample() -> (Sample, Vec<Fact>) {
+fn sample() -> (Sample, Vec<Entry>) {
     let sample = Sample { root: tempfile::tempdir().unwrap() };
     let mut store = sample.open().unwrap();
     fill_with_keys(&mut store);
@@ -73,7 +76,7 @@ fn facts_are_the_same_wherever_they_are() {
             let new = NewMessage { to: None, ..new_message(number) };
             let new = NewMessage { sent_at: Timestamp::from_millis(at), ..new };
             let key = Hash([u8::try_from(number % 150).unwrap(); 16]);
-            store.post_once(new, Once::for_tests(key.0, [1; 16])).unwrap();
+            store.post_once(new, IdempotencyKey::for_tests(key.0, [1; 16])).unwrap();
             store.log.sync().unwrap();
             store.view.apply(apply_every).unwrap();
         }
@@ -136,8 +139,8 @@ fn a_message_and_its_key_are_one() {
     let sample = Sample::new(5);
     let before = fs::metadata(sample.log_file()).unwrap().len();
     let mut store = sample.open().unwrap();
-    assert_eq!(send(&mut store, 1, 0), Sent::Now(MessageId::new(5).unwrap()));
-    assert_eq!(send(&mut store, 2, 3), Sent::Now(MessageId::new(6).unwrap()));
+    assert_eq!(send(&mut store, 1, 0), PostOutcome::Now(MessageId::new(5).unwrap()));
+    assert_eq!(send(&mut store, 2, 3), PostOutcome::Now(MessageId::new(6).unwrap()));
     store.sync().unwrap();
     let frames = frames(&store.log);
     let cut_off = sample.root.path().join("cut off");
@@ -158,15 +161,15 @@ fn a_message_and_its_key_are_one() {
         let found = check(&cut_off, &mut ());
         let is_whole = [frames[8], frames[11], frames[14]].contains(&len);
         assert_eq!(found.unwrap().torn.is_none(), is_whole, "{len}");
-        let mut store = SledStore::open(&cut_off, EPOCH, &mut ()).unwrap();
+        let mut store = LogStore::open(&cut_off, EPOCH, &mut ()).unwrap();
         assert_eq!(store.counters().next_event, 5 + messages, "{len}");
         assert_eq!(all(&mut store).len() as u64, 2 * messages, "{len}");
         for (key, number) in [(1, 0), (2, 3)] {
             let first = store.first_answer(of(1, key), Timestamp::from_millis(5)).unwrap();
             assert_eq!(first.is_some(), u64::from(key) <= messages);
             match send(&mut store, key, number) {
-                Sent::Before(answer) => assert_eq!(Some(answer), first),
-                Sent::Now(id) => assert_eq!(id.get(), 4 + u64::from(key)),
+                PostOutcome::Before(answer) => assert_eq!(Some(answer), first),
+                PostOutcome::Now(id) => assert_eq!(id.get(), 4 + u64::from(key)),
             }
         }
         store.sync().unwrap();
@@ -196,7 +199,7 @@ fn as_much_as_can_be_one_is_taken() {
         store.sync().unwrap();
         let before = frames(&store.log).len();
         if by_block {
-            let act = Act::Block(user_id(1));
+            let act = ModerationAction::Block(user_id(1));
             store.act(user_id(2), Timestamp::from_millis(2), act).unwrap().unwrap();
         } else {
             assert!(store.change_password(begun(99), "a hash", "other".into()).unwrap());
@@ -218,7 +221,7 @@ fn too_many_that_are_one_are_damage() {
     let mut store = sample.open().unwrap();
     let mut position = 0;
     for number in 0..66 {
-        let fact = Fact::RetryOrder { of: RetryTurn { user: user_id(1), number }, is: None };
+        let fact = Entry::RetryOrder { of: RetryOrderKey { user: user_id(1), number }, is: None };
         position = store
             .log
             .append(|out| Record::Fact { fact, joined: true }.encode(out))
@@ -296,12 +299,12 @@ fn keys_that_are_over_go_with_a_compaction() {
 }
 
 /// Keys are taken as before where all of a user's are gone.
-fn fill_again(store: &mut SledStore) {
+fn fill_again(store: &mut LogStore) {
     let at = Timestamp::from_millis(61 * HOUR);
     let new = NewMessage { from: user_id(2), to: None, sent_at: at, ..new_message(1) };
-    let once = Once::for_tests([1; 16], [1; 16]);
-    assert!(matches!(store.post_once(new.clone(), once).unwrap(), Some(Sent::Now(_))));
-    assert!(matches!(store.post_once(new, once).unwrap(), Some(Sent::Before(_))));
+    let once = IdempotencyKey::for_tests([1; 16], [1; 16]);
+    assert!(matches!(store.post_once(new.clone(), once).unwrap(), Some(PostOutcome::Now(_))));
+    assert!(matches!(store.post_once(new, once).unwrap(), Some(PostOutcome::Before(_))));
 }
 
 #[test]
@@ -339,7 +342,7 @@ fn an_index_is_held_to_the_facts() {
 fn a_fact_that_is_found_wrong_is_told() {
     let (sample, facts) = sample();
     let mut store = sample.open().unwrap();
-    let first = facts.iter().find(|fact| matches!(fact, Fact::KeyedRetry { .. })).unwrap();
+    let first = facts.iter().find(|fact| matches!(fact, Entry::KeyedRetry { .. })).unwrap();
     let key = [b"f", &first.subject()[..]].concat();
     store.view.index.tree().insert(key, b"short").unwrap();
     for told in [
@@ -358,16 +361,16 @@ fn order_is_kept_on_a_disk_that_is_nearly_full() {
     let sample = Sample::new(3);
     let mut store = sample.open().unwrap();
     let (at, bob) = (Timestamp::from_millis(1), user_id(2));
-    let revise = |store: &mut SledStore, text: Option<&str>| {
+    let revise = |store: &mut LogStore, text: Option<&str>| {
         let id = MessageId::new(0).unwrap();
         let text = text.map(|text| MessageText::parse(text.into()).unwrap());
         store.revise(id, id.into(), NewRevision { by: user_id(1), at, text })
     };
-    store.keep_free(2 * crate::store::room::free(&sample.dir()).unwrap());
+    store.keep_free(2 * crate::store::free_space::free(&sample.dir()).unwrap());
     let block = Block { user: bob, by: user_id(1), at };
     assert!(matches!(store.refuse_sender(block, true), Err(StoreError::Full { .. })));
     assert!(matches!(revise(&mut store, Some("more")), Err(StoreError::Full { .. })));
-    assert!(store.act(user_id(1), at, Act::Block(bob)).unwrap().is_some());
+    assert!(store.act(user_id(1), at, ModerationAction::Block(bob)).unwrap().is_some());
     assert!(revise(&mut store, None).unwrap().is_some());
     store.sync().unwrap();
 }

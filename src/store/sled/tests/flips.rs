@@ -65,7 +65,7 @@ impl Spoilt {
 
     /// What becomes of it.
     fn outcome(&self, what: &str) -> Outcome {
-        let read = |store: &mut SledStore| {
+        let read = |store: &mut LogStore| {
             let mut found = read_all(store)?;
             for id in 0..store.counters().next_event {
                 found.push(format!("{:?}", store.message(MessageId::new(id).unwrap())?));

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::super::check::{IndexState, check};
 use super::*;
-use crate::model::Act;
+use crate::model::ModerationAction;
 use crate::store::Hash;
 
 /// The tree of an index, as soon as the one who had it open has let go.
@@ -75,7 +75,7 @@ fn an_index_that_is_no_use_is_made_again() {
         let sample = Sample::new(30);
         mischief(&sample.index());
         let mut watch = Watch::default();
-        let mut store = SledStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
+        let mut store = LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
         assert_eq!(watch.total, store.log.end() - Log::START, "all of it is read");
         forget(&mut store);
         expect(&mut store, 30);
@@ -90,7 +90,7 @@ fn an_index_that_is_no_use_is_made_again() {
 fn an_index_of_another_store_is_made_again() {
     for messages in [0, 5, 50] {
         let other = Sample { root: tempfile::tempdir().unwrap() };
-        fill(&mut SledStore::open(&other.dir(), Epoch(8), &mut ()).unwrap(), messages);
+        fill(&mut LogStore::open(&other.dir(), StoreId(8), &mut ()).unwrap(), messages);
         let sample = Sample::new(30);
         Index::discard(&sample.index()).unwrap();
         fs::rename(other.index(), sample.index()).unwrap();
@@ -157,7 +157,7 @@ fn an_index_that_is_found_wrong_is_made_again_at_the_next_start() {
         assert!(told.is_fatal());
         drop(store);
         let mut watch = Watch::default();
-        let mut store = SledStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
+        let mut store = LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
         assert_eq!(watch.total, store.log.end() - Log::START);
         forget(&mut store);
         expect(&mut store, 30);
@@ -224,7 +224,7 @@ fn a_first_start_that_was_interrupted_is_begun_again() {
             fs::write(sample.log_file(), "VECHE").unwrap();
         }
         let mut store = sample.open().unwrap();
-        assert_eq!(store.counters(), Counters::default());
+        assert_eq!(store.counters(), IdAllocator::default());
         fill(&mut store, 3);
         drop(store);
         sample.expect_messages(3);
@@ -250,12 +250,13 @@ fn an_index_that_the_system_refuses_to_open_is_left_alone() {
 
 /// Where operators act and messages are revised, and nobody posts: 5,000 events, each of which has
 /// the next as its neighbour.
-fn fill_with_deeds(store: &mut SledStore) {
+fn fill_with_deeds(store: &mut LogStore) {
     fill(store, 1);
     let mut seen = EventId::from(MessageId::FIRST);
     for number in 0..2500 {
         let at = Timestamp::from_millis(number);
-        let act = [Act::CloseRegistration, Act::OpenRegistration][usize::from(number % 2 == 1)];
+        let act = [ModerationAction::CloseRegistration, ModerationAction::OpenRegistration]
+            [usize::from(number % 2 == 1)];
         store.act(user_id(1), at, act).unwrap().unwrap();
         let revision = NewRevision { by: user_id(1), at, text: Some(new_message(number).text) };
         seen = store.revise(MessageId::FIRST, seen, revision).unwrap().unwrap();
@@ -309,12 +310,12 @@ fn a_start_begins_at_an_act_or_a_revision() {
     for number in 0..8 {
         let mut store = sample.open().unwrap();
         let next_event = RECENT_MESSAGES as u64 + 600 * (number + 1);
-        store.restore(Restored::Counters(Counters { next_user: 4, next_event })).unwrap();
+        store.restore(Restored::Counters(IdAllocator { next_user: 4, next_event })).unwrap();
         store.post(NewMessage { to: None, ..new_message(number) }).unwrap();
         store.sync().unwrap();
         drop(store);
         let mut watch = Watch::default();
-        let mut store = SledStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
+        let mut store = LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
         assert!(watch.total < store.log.end() - Log::START, "a part of it is read");
         let first = store.view.deeds_start();
         kinds[usize::from(first % 2 == 1)] = true;
@@ -344,7 +345,7 @@ fn a_start_reads_little_more_than_the_newest() {
     let half = store.log.end() / 2;
     drop(store);
     let mut watch = Watch::default();
-    let mut store = SledStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
+    let mut store = LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
     assert!((half - 50_000..half + 50_000).contains(&watch.total), "{} {half}", watch.total);
     assert!(store.view.pending.is_empty(), "a clean end has told the index everything");
     assert_eq!(store.view.table.size().0, RECENT_MESSAGES);
@@ -369,7 +370,9 @@ fn an_index_that_was_told_a_part() {
         let fingerprint = Hash([1; 16]);
         let mut key = [2; 16];
         key[..8].copy_from_slice(&number.to_le_bytes());
-        assert!(store.post_once(new, Once::for_tests(key, fingerprint.0)).unwrap().is_some());
+        assert!(
+            store.post_once(new, IdempotencyKey::for_tests(key, fingerprint.0)).unwrap().is_some()
+        );
         let new = NewMessage { to: Some(user_id(number % 400 + 1)), ..new_message(number) };
         store.post(new).unwrap();
     }

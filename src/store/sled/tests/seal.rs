@@ -6,7 +6,7 @@ use super::*;
 /// How much of the log an opening reads; all of it if the index is made again.
 fn total_read(sample: &Sample) -> u64 {
     let mut watch = Watch::default();
-    drop(SledStore::open(&sample.dir(), EPOCH, &mut watch).unwrap());
+    drop(LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap());
     watch.total
 }
 
@@ -96,7 +96,7 @@ fn a_store_whose_index_cannot_be_sealed_goes_on() {
 #[test]
 fn an_index_that_is_moved_keeps_its_seal() {
     let sample = Sample { root: tempfile::tempdir().unwrap() };
-    let built = SledStore::build(&sample.dir(), EPOCH, |store| {
+    let built = LogStore::build(&sample.dir(), EPOCH, |store| {
         fill(store, 7);
         Ok::<_, StoreError>(())
     });

@@ -1,5 +1,5 @@
 //! Accounts and messages in memory, in order: the whole of [`super::MemoryStore`] and the newest
-//! part of [`super::SledStore`].
+//! part of [`super::LogStore`].
 //!
 //! Knows nothing of durability. Ids only ever grow, so every list is kept sorted by appending.
 
@@ -8,22 +8,22 @@ use std::collections::hash_map;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::{Bound, Range};
 
-use super::record::Acted;
+use super::record::ModerationEvent;
 use crate::model::{
-    Act, Change, Cursor, Event, EventId, Happening, Mailbox, Message, MessageId, Page, Timestamp,
-    User, UserId, Username, Window,
+    Cursor, Event, EventId, EventKind, Mailbox, Message, MessageChange, MessageId,
+    ModerationAction, Page, Timestamp, User, UserId, Username, Window,
 };
 
 /// Ordered accounts and messages, with the mailboxes they lie in.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct MemTable {
     users: BTreeMap<UserId, User>,
     names: HashMap<String, UserId>,
     messages: VecDeque<Message>,
     mailboxes: HashMap<Mailbox, VecDeque<MessageId>>,
     text_bytes: usize,
     /// In order of event.
-    deeds: VecDeque<Deed>,
+    deeds: VecDeque<Activity>,
     /// Of these, by who may see them: everybody, or a user.
     feeds: HashMap<Mailbox, VecDeque<EventId>>,
     /// The event from which on every deed is held here.
@@ -32,16 +32,16 @@ pub(super) struct Table {
 
 /// Something that happened.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Entry<'a> {
+pub(super) enum HistoryItem<'a> {
     /// A message was posted; this is what it is now.
     Posted(&'a Message),
     /// Something else was done, to a message that may not be held here.
-    Done(Deed),
+    Done(Activity),
 }
 
 /// What was done other than posting.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deed {
+pub(super) struct Activity {
     pub(super) event: EventId,
     by: UserId,
     at: Timestamp,
@@ -52,25 +52,26 @@ pub(super) struct Deed {
 #[derive(Debug, Clone, Copy)]
 enum What {
     /// A message was edited or deleted.
-    Revised { change: Change, message: MessageId, from: UserId, to: Option<UserId> },
+    Revised { change: MessageChange, message: MessageId, from: UserId, to: Option<UserId> },
     /// An operator acted.
-    Acted(Act),
+    Acted(ModerationAction),
 }
 
-impl Deed {
+impl Activity {
     /// That a message was edited or deleted; `None` if it is as it was posted.
-    pub(super) fn revision(message: &Message) -> Option<Deed> {
+    pub(super) fn revision(message: &Message) -> Option<Activity> {
         let revision = message.revision()?;
-        let change = if revision.text.is_some() { Change::Edited } else { Change::Deleted };
+        let change =
+            if revision.text.is_some() { MessageChange::Edited } else { MessageChange::Deleted };
         let &Message { id, from, to, .. } = message;
         let what = What::Revised { change, message: id, from, to };
-        Some(Deed { event: revision.event, by: revision.by, at: revision.at, what })
+        Some(Activity { event: revision.event, by: revision.by, at: revision.at, what })
     }
 
     /// That an operator acted.
-    pub(super) fn act(acted: &Acted) -> Deed {
-        let &Acted { event, by, at, act } = acted;
-        Deed { event, by, at, what: What::Acted(act) }
+    pub(super) fn act(acted: &ModerationEvent) -> Activity {
+        let &ModerationEvent { event, by, at, act } = acted;
+        Activity { event, by, at, what: What::Acted(act) }
     }
 
     /// Who may see it: everybody, or each party's own feed.
@@ -87,16 +88,16 @@ impl Deed {
         self,
         present: impl FnOnce(MessageId) -> Result<Cow<'a, Message>, E>,
     ) -> Result<Event<'a>, E> {
-        let Deed { event: id, by, at, what } = self;
+        let Activity { event: id, by, at, what } = self;
         let what = match what {
-            What::Revised { change, message, .. } => Happening::Message(change, present(message)?),
-            What::Acted(act) => Happening::Act(act),
+            What::Revised { change, message, .. } => EventKind::Message(change, present(message)?),
+            What::Acted(act) => EventKind::Act(act),
         };
         Ok(Event { id, by, at, what })
     }
 }
 
-impl Table {
+impl MemTable {
     pub(super) fn insert_user(&mut self, user: User) {
         self.names.insert(user.name.folded(), user.id);
         self.users.insert(user.id, user);
@@ -169,7 +170,7 @@ impl Table {
     /// Takes in what a revision made of a message, whether it is held here or not. Its event must
     /// be higher than any before it.
     pub(super) fn revise(&mut self, message: &Message) {
-        let Some(deed) = Deed::revision(message) else { return };
+        let Some(deed) = Activity::revision(message) else { return };
         self.note(deed);
         if let Some(place) = self.place(message.id) {
             let held = &mut self.messages[place];
@@ -179,7 +180,7 @@ impl Table {
     }
 
     /// Takes in what was done. Its event must be higher than any before it.
-    pub(super) fn note(&mut self, deed: Deed) {
+    pub(super) fn note(&mut self, deed: Activity) {
         debug_assert!(self.deeds.back().is_none_or(|last| last.event < deed.event));
         for feed in deed.feeds() {
             self.feeds.entry(feed).or_default().push_back(deed.event);
@@ -212,10 +213,10 @@ impl Table {
     }
 
     /// The deeds of a feed in a window, ascending.
-    pub(super) fn deeds(&self, feed: Mailbox, window: Window) -> Page<Deed> {
+    pub(super) fn deeds(&self, feed: Mailbox, window: Window) -> Page<Activity> {
         let Some(events) = self.feeds.get(&feed) else { return Page::empty() };
         let range = window_of(events, window, EventId::get);
-        let Held { older, .. } = held(&range);
+        let MemPart { older, .. } = held(&range);
         let found = |event: &EventId| {
             let place = self.deeds.binary_search_by_key(event, |deed| deed.event).ok()?;
             self.deeds.get(place).copied()
@@ -223,10 +224,11 @@ impl Table {
         Page { items: events.range(range).filter_map(found).collect(), older }
     }
 
-    /// How much [`Table::deeds`] would find.
-    pub(super) fn deeds_held(&self, feed: Mailbox, window: Window) -> Held {
+    /// How much [`MemTable::deeds`] would find.
+    pub(super) fn deeds_held(&self, feed: Mailbox, window: Window) -> MemPart {
         let events = self.feeds.get(&feed);
-        events.map_or_else(Held::default, |events| held(&window_of(events, window, EventId::get)))
+        events
+            .map_or_else(MemPart::default, |events| held(&window_of(events, window, EventId::get)))
     }
 
     /// How many messages there are, and how many bytes of text in them.
@@ -277,22 +279,22 @@ impl Table {
     }
 
     /// What happened in all mailboxes from `from` on, in order, as far as it is held here.
-    pub(super) fn history(&self, from: u64) -> impl Iterator<Item = Entry<'_>> {
+    pub(super) fn history(&self, from: u64) -> impl Iterator<Item = HistoryItem<'_>> {
         let start = self.messages.partition_point(|message| message.id.get() < from);
         let mut posted = self.messages.range(start..).peekable();
         let start = self.deeds.partition_point(|deed| deed.event.get() < from);
         let mut done = self.deeds.range(start..).copied().peekable();
         std::iter::from_fn(move || match (posted.peek(), done.peek()) {
             (Some(message), Some(next)) if next.event < message.id.into() => {
-                done.next().map(Entry::Done)
+                done.next().map(HistoryItem::Done)
             }
-            (Some(_), _) => posted.next().map(Entry::Posted),
-            (None, _) => done.next().map(Entry::Done),
+            (Some(_), _) => posted.next().map(HistoryItem::Posted),
+            (None, _) => done.next().map(HistoryItem::Done),
         })
     }
 
     /// The event that a deed is, if its message is held here.
-    pub(super) fn event_of(&self, deed: Deed) -> Option<Event<'_>> {
+    pub(super) fn event_of(&self, deed: Activity) -> Option<Event<'_>> {
         deed.event(|id| self.message(id).map(Cow::Borrowed).ok_or(())).ok()
     }
 
@@ -300,33 +302,33 @@ impl Table {
     pub(super) fn mailbox(&self, mailbox: Mailbox, window: Window) -> Page<Cow<'_, Message>> {
         let Some(ids) = self.mailboxes.get(&mailbox) else { return Page::empty() };
         let range = window_of(ids, window, MessageId::get);
-        let Held { len, older } = held(&range);
+        let MemPart { len, older } = held(&range);
         let mut items = Vec::with_capacity(len);
         items.extend(self.messages_of(ids.range(range)).map(Cow::Borrowed));
         Page { items, older }
     }
 
-    /// How much [`Table::mailbox`] would find.
-    pub(super) fn mailbox_held(&self, mailbox: Mailbox, window: Window) -> Held {
+    /// How much [`MemTable::mailbox`] would find.
+    pub(super) fn mailbox_held(&self, mailbox: Mailbox, window: Window) -> MemPart {
         let ids = self.mailboxes.get(&mailbox);
-        ids.map_or_else(Held::default, |ids| held(&window_of(ids, window, MessageId::get)))
+        ids.map_or_else(MemPart::default, |ids| held(&window_of(ids, window, MessageId::get)))
     }
 
     /// Looks at the newest messages of a mailbox from an id on, `limit` at most, for those that
     /// somebody else than `by` wrote.
-    pub(super) fn look(&self, mailbox: Mailbox, by: UserId, from: u64, limit: usize) -> Seen {
-        let Some(ids) = self.mailboxes.get(&mailbox) else { return Seen::default() };
+    pub(super) fn look(&self, mailbox: Mailbox, by: UserId, from: u64, limit: usize) -> UnreadScan {
+        let Some(ids) = self.mailboxes.get(&mailbox) else { return UnreadScan::default() };
         let first = ids.partition_point(|id| id.get() < from);
         let start = first.max(ids.len().saturating_sub(limit));
         let messages = self.messages_of(ids.range(start..));
         let others = messages.filter(|message| message.from != by).count();
-        Seen { looked: ids.len() - start, others, more: start > first }
+        UnreadScan { looked: ids.len() - start, others, more: start > first }
     }
 }
 
 /// What a table holds of a page.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct MemPart {
     /// How many items.
     pub(super) len: usize,
     /// Whether the table has older ones.
@@ -335,7 +337,7 @@ pub(super) struct Held {
 
 /// What was seen of a mailbox.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct UnreadScan {
     /// How many messages were looked at.
     pub(super) looked: usize,
     /// How many of them others wrote.
@@ -361,8 +363,8 @@ fn window_of<T: Copy>(ids: &VecDeque<T>, window: Window, number: fn(T) -> u64) -
 }
 
 /// What lies there.
-fn held(range: &Range<usize>) -> Held {
-    Held { len: range.len(), older: range.start > 0 }
+fn held(range: &Range<usize>) -> MemPart {
+    MemPart { len: range.len(), older: range.start > 0 }
 }
 
 /// Forgets the first of a list, and the list with the last.
@@ -377,17 +379,17 @@ fn forget_first<T>(lists: &mut HashMap<Mailbox, VecDeque<T>>, of: Mailbox) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Content, MessageText};
+    use crate::model::{MessageContent, MessageText};
 
     /// General messages and private ones, with an id in every three.
-    fn table(messages: u64) -> Table {
-        let mut table = Table::default();
+    fn table(messages: u64) -> MemTable {
+        let mut table = MemTable::default();
         for n in 0..messages {
             table.push(Message {
                 id: MessageId::new(3 * n).unwrap(),
                 from: UserId::new(1 + n % 3).unwrap(),
                 to: UserId::new(n % 4),
-                content: Content::Original(MessageText::parse("five!".into()).unwrap()),
+                content: MessageContent::Original(MessageText::parse("five!".into()).unwrap()),
                 sent_at: Timestamp::from_millis(n),
             });
         }
@@ -444,7 +446,7 @@ mod tests {
                     let window = Window { cursor, limit };
                     let page = table.mailbox(mailbox, window);
                     assert_eq!(page.items.iter().map(|item| &**item).collect::<Vec<_>>(), wanted);
-                    let held = Held { len: wanted.len(), older: first > 0 };
+                    let held = MemPart { len: wanted.len(), older: first > 0 };
                     assert_eq!(table.mailbox_held(mailbox, window), held);
                     assert_eq!(page.older, held.older);
                 }
@@ -454,7 +456,7 @@ mod tests {
 
     #[test]
     fn users_are_forgotten_with_their_names() {
-        let mut table = Table::default();
+        let mut table = MemTable::default();
         for id in 1..=9 {
             table.insert_user(User {
                 id: UserId::new(id).unwrap(),

@@ -12,26 +12,26 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::figure::{SECONDS, add};
-use super::pulse::Vigil;
+use super::self_probe::ProbeWait;
 
 /// Upper bounds in seconds of what the server itself waits for: up to where it gives up.
 const PROBE_SECONDS: [f64; 12] =
     [5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 /// The figures of one loop.
-pub(super) struct Rhythm {
+pub(super) struct LoopTimings {
     turns: Histogram,
     replies: Histogram,
     syncs: Histogram,
     idle: Counter<f64, AtomicU64>,
     probes: Histogram,
     waiting: Gauge<f64, AtomicU64>,
-    vigil: OnceLock<Vigil>,
+    vigil: OnceLock<ProbeWait>,
 }
 
-impl Rhythm {
-    pub(super) fn new(all: &mut Registry) -> Rhythm {
-        Rhythm {
+impl LoopTimings {
+    pub(super) fn new(all: &mut Registry) -> LoopTimings {
+        LoopTimings {
             turns: add(
                 all,
                 "turn_duration_seconds",
@@ -96,14 +96,14 @@ impl Rhythm {
     }
 
     /// The requests of the server to itself are to be looked at.
-    pub(super) fn watch(&self, vigil: Vigil) {
+    pub(super) fn watch(&self, vigil: ProbeWait) {
         // There is one pulse.
         let _ = self.vigil.set(vigil);
     }
 
     /// Looks whether one waits.
     pub(super) fn look(&self) {
-        let waiting = self.vigil.get().map_or(Duration::ZERO, Vigil::wait);
+        let waiting = self.vigil.get().map_or(Duration::ZERO, ProbeWait::wait);
         self.waiting.set(waiting.as_secs_f64());
     }
 }

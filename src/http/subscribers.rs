@@ -14,10 +14,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-use super::broadcast::{Command, End, Ended, MAX_HELD_BYTES, Opening, Segment, StreamId, Told};
+use super::broadcast::{
+    EndedStream, MAX_HELD_BYTES, StreamCommand, StreamEnd, StreamId, StreamMessage, StreamOpening,
+    StreamSegment,
+};
 use super::connections::Several;
-use super::listener::{Chunk, Flushed, Listener};
 use super::reaper::MAX_HEAD_BYTES;
+use super::subscriber::{Chunk, Flushed, Subscriber};
 use super::tcp_info::TcpInfo;
 use crate::api::stream::HEARTBEAT;
 use crate::model::UserId;
@@ -46,7 +49,7 @@ const MIN_SEARCH_INTERVAL: Duration = Duration::from_millis(1);
 const SEARCH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// All that listen.
-pub(super) struct Audience<E> {
+pub(super) struct Subscribers<E> {
     epoll: OwnedFd,
     find: Box<Find>,
     members: HashMap<StreamId, Member<E>>,
@@ -56,7 +59,7 @@ pub(super) struct Audience<E> {
     unfound: Vec<StreamId>,
     /// Those for whom there is something to be sent.
     dirty: Vec<StreamId>,
-    told: Vec<Told<E>>,
+    told: Vec<StreamMessage<E>>,
     heartbeat: Arc<Chunk>,
     /// Bytes of all chunks.
     held: Arc<AtomicUsize>,
@@ -70,7 +73,7 @@ type Found = HashMap<SocketAddr, Result<OwnedFd, Several>>;
 
 struct Member<E> {
     exchange: E,
-    listener: Listener,
+    listener: Subscriber,
     peer: SocketAddr,
     begun: Instant,
     user: UserId,
@@ -80,7 +83,7 @@ struct Member<E> {
     /// Bytes that the connection had received when its socket was found.
     received: u64,
     /// Why it is to end as soon as its socket is found.
-    ending: Option<End>,
+    ending: Option<StreamEnd>,
 }
 
 /// How far a stream has got.
@@ -107,13 +110,13 @@ impl<E> Member<E> {
     }
 }
 
-impl<E> Audience<E> {
+impl<E> Subscribers<E> {
     pub(super) fn new(
         find: impl FnMut(&HashSet<SocketAddr>) -> Found + Send + 'static,
         held: &Arc<AtomicUsize>,
         now: Instant,
-    ) -> io::Result<Audience<E>> {
-        Ok(Audience {
+    ) -> io::Result<Subscribers<E>> {
+        Ok(Subscribers {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             find: Box::new(find),
             members: HashMap::new(),
@@ -134,7 +137,7 @@ impl<E> Audience<E> {
     }
 
     /// What the loop is to be told.
-    pub(super) fn told(&mut self) -> impl Iterator<Item = Told<E>> {
+    pub(super) fn told(&mut self) -> impl Iterator<Item = StreamMessage<E>> {
         self.told.drain(..)
     }
 
@@ -147,27 +150,28 @@ impl<E> Audience<E> {
     }
 
     /// Does what the loop has said.
-    pub(super) fn obey(&mut self, command: Command<E>, now: Instant) {
+    pub(super) fn obey(&mut self, command: StreamCommand<E>, now: Instant) {
         match command {
-            Command::Open(opening) => self.open(*opening, now),
-            Command::Page { id, page, is_last } => self.page(id, page.as_ref(), is_last, now),
-            Command::Publish(segments) => {
+            StreamCommand::Open(opening) => self.open(*opening, now),
+            StreamCommand::Page { id, page, is_last } => self.page(id, page.as_ref(), is_last, now),
+            StreamCommand::Publish(segments) => {
                 for segment in &segments {
                     self.publish(segment);
                 }
             }
-            Command::Tell { ids, chunk } => {
+            StreamCommand::Tell { ids, chunk } => {
                 for id in ids {
                     self.tell(id, &chunk);
                 }
             }
-            Command::End(id) => self.end(id, End::Asked, now),
+            StreamCommand::End(id) => self.end(id, StreamEnd::Asked, now),
         }
     }
 
-    fn open(&mut self, opening: Opening<E>, now: Instant) {
-        let Opening { id, exchange, peer, begun, user, in_chunks, head, hello, expires } = opening;
-        let mut listener = Listener::new(in_chunks, now);
+    fn open(&mut self, opening: StreamOpening<E>, now: Instant) {
+        let StreamOpening { id, exchange, peer, begun, user, in_chunks, head, hello, expires } =
+            opening;
+        let mut listener = Subscriber::new(in_chunks, now);
         listener.push_head(head);
         listener.push(&hello);
         let (phase, is_dirty, ending) = (Phase::Begun, false, None);
@@ -212,7 +216,7 @@ impl<E> Audience<E> {
         self.touch(id);
     }
 
-    fn publish(&mut self, segment: &Segment) {
+    fn publish(&mut self, segment: &StreamSegment) {
         let Some(parties) = segment.to else {
             for (id, member) in &mut self.members {
                 if member.phase == Phase::Live && member.ending.is_none() {
@@ -261,10 +265,10 @@ impl<E> Audience<E> {
         if flags.intersects(EventFlags::HUP | EventFlags::ERR)
             || flags.contains(EventFlags::RDHUP) && is_half_closed()
         {
-            return self.end(id, End::Gone, now);
+            return self.end(id, StreamEnd::Gone, now);
         }
         if flags.contains(EventFlags::IN) && member.is_endless_head() {
-            return self.end(id, End::EndlessHead, now);
+            return self.end(id, StreamEnd::EndlessHead, now);
         }
         member.listener.set_writable();
         self.touch(id);
@@ -288,7 +292,7 @@ impl<E> Audience<E> {
                     continue;
                 }
                 Some(Err(Several)) => {
-                    self.remove(id, End::Unknown, now);
+                    self.remove(id, StreamEnd::Unknown, now);
                     continue;
                 }
                 found => found.and_then(Result::ok),
@@ -300,14 +304,14 @@ impl<E> Audience<E> {
                 epoll::add(&self.epoll, socket.as_fd(), EventData::new_u64(id), flags)
             };
             let Some(socket) = socket else {
-                self.remove(id, End::Gone, now);
+                self.remove(id, StreamEnd::Gone, now);
                 continue;
             };
             let is_added = add(&socket).is_ok();
             member.received = TcpInfo::of(&socket).map_or(0, |info| info.received);
             member.listener.attach(socket);
             if !is_added {
-                member.ending = Some(End::Gone);
+                member.ending = Some(StreamEnd::Gone);
             }
             match member.ending {
                 Some(why) => self.remove(id, why, now),
@@ -323,13 +327,15 @@ impl<E> Audience<E> {
             let Some(member) = self.members.get_mut(&id) else { continue };
             member.is_dirty = false;
             match member.listener.flush(now) {
-                Flushed::Gone => self.end(id, End::Gone, now),
-                Flushed::Some if member.listener.is_behind() => self.end(id, End::TooSlow, now),
+                Flushed::Gone => self.end(id, StreamEnd::Gone, now),
+                Flushed::Some if member.listener.is_behind() => {
+                    self.end(id, StreamEnd::TooSlow, now);
+                }
                 Flushed::Some => {}
                 Flushed::All => {
                     if member.phase == Phase::Page {
                         member.phase = Phase::Begun;
-                        self.told.push(Told::Ready(id));
+                        self.told.push(StreamMessage::Ready(id));
                     }
                 }
             }
@@ -345,7 +351,7 @@ impl<E> Audience<E> {
         let page_deadline = self.page_deadline();
         let (mut silent, mut over) = (Vec::new(), Vec::new());
         for (id, member) in &self.members {
-            let Listener { spoken, progress, page_since, .. } = member.listener;
+            let Subscriber { spoken, progress, page_since, .. } = member.listener;
             let (due, list) = if member.listener.is_idle() {
                 (spoken + HEARTBEAT_INTERVAL, &mut silent)
             } else {
@@ -353,9 +359,9 @@ impl<E> Audience<E> {
                 (page.into_iter().fold(progress + STALL_DEADLINE, Instant::min), &mut over)
             };
             if member.expires <= now {
-                over.push((*id, End::Expired));
+                over.push((*id, StreamEnd::Expired));
             } else if due <= now {
-                list.push((*id, End::TooSlow));
+                list.push((*id, StreamEnd::TooSlow));
             } else {
                 next = next.min(due).min(member.expires);
             }
@@ -376,7 +382,7 @@ impl<E> Audience<E> {
 
     /// Ends one, or has it end once its socket is found: its client would be left unanswered on a
     /// connection that goes on.
-    fn end(&mut self, id: StreamId, why: End, now: Instant) {
+    fn end(&mut self, id: StreamId, why: StreamEnd, now: Instant) {
         match self.members.get_mut(&id) {
             Some(member) if member.listener.socket().is_none() => {
                 member.ending.get_or_insert(why);
@@ -385,13 +391,13 @@ impl<E> Audience<E> {
         }
     }
 
-    fn remove(&mut self, id: StreamId, why: End, now: Instant) {
+    fn remove(&mut self, id: StreamId, why: StreamEnd, now: Instant) {
         let Some(mut member) = self.members.remove(&id) else { return };
         if let Some(socket) = member.listener.socket() {
             // The server has more descriptors of it, so that it would not go by itself.
             let _ = epoll::delete(&self.epoll, socket);
         }
-        if why == End::TooSlow {
+        if why == StreamEnd::TooSlow {
             member.listener.cut();
         } else {
             member.listener.end(now);
@@ -403,7 +409,7 @@ impl<E> Audience<E> {
             }
         }
         let (exchange, sent) = (member.exchange, member.listener.sent);
-        self.told.push(Told::Ended(Ended { id, exchange, sent, why }));
+        self.told.push(StreamMessage::Ended(EndedStream { id, exchange, sent, why }));
     }
 
     pub(super) fn cut_all(self) {

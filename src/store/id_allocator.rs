@@ -2,29 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::Acted;
+use super::record::ModerationEvent;
 use super::{NewMessage, NewRevision, NewUser, RestoreError, StoreError};
 use crate::model::{
-    Act, Content, EventId, MAX_ID, Message, MessageId, Revision, Timestamp, User, UserId,
+    EventId, MAX_ID, Message, MessageContent, MessageId, ModerationAction, Revision, Timestamp,
+    User, UserId,
 };
 
 /// The ids a store gives out next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Counters {
+pub struct IdAllocator {
     /// The next account's id.
     pub next_user: u64,
     /// The next event's number, and so the next message's id.
     pub next_event: u64,
 }
 
-impl Default for Counters {
+impl Default for IdAllocator {
     fn default() -> Self {
-        Counters { next_user: UserId::FIRST.get(), next_event: MessageId::FIRST.get() }
+        IdAllocator { next_user: UserId::FIRST.get(), next_event: MessageId::FIRST.get() }
     }
 }
 
-impl Counters {
+impl IdAllocator {
     /// Gives `new` the next id.
     pub(super) fn user(&mut self, new: NewUser) -> Result<User, StoreError> {
         let id = UserId::new(self.next_user).ok_or(StoreError::OutOfIds)?;
@@ -38,7 +39,7 @@ impl Counters {
         let id = MessageId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
         self.next_event += 1;
         let NewMessage { from, to, text, sent_at } = new;
-        Ok(Message { id, from, to, content: Content::Original(text), sent_at })
+        Ok(Message { id, from, to, content: MessageContent::Original(text), sent_at })
     }
 
     /// Gives `new` the next number: what it makes of `message`.
@@ -50,25 +51,30 @@ impl Counters {
         let event = EventId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
         self.next_event += 1;
         let NewRevision { by, at, text } = new;
-        let content = Content::Revised(Box::new(Revision { event, by, at, text }));
+        let content = MessageContent::Revised(Box::new(Revision { event, by, at, text }));
         let &Message { id, from, to, sent_at, .. } = message;
         Ok(Message { id, from, to, content, sent_at })
     }
 
     /// Gives what an operator does the next number.
-    pub(super) fn act(&mut self, by: UserId, at: Timestamp, act: Act) -> Result<Acted, StoreError> {
+    pub(super) fn act(
+        &mut self,
+        by: UserId,
+        at: Timestamp,
+        act: ModerationAction,
+    ) -> Result<ModerationEvent, StoreError> {
         let event = EventId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
         self.next_event += 1;
-        Ok(Acted { event, by, at, act })
+        Ok(ModerationEvent { event, by, at, act })
     }
 
     /// Moves on past a record that brings its own id, which must not be given out yet.
-    pub(super) fn admit(&mut self, step: Step) -> Result<(), RestoreError> {
+    pub(super) fn admit(&mut self, step: IdAdvance) -> Result<(), RestoreError> {
         let (what, next, id) = match step {
-            Step::User(id) => ("user", &mut self.next_user, id.get()),
-            Step::Message(id) => ("message", &mut self.next_event, id.get()),
-            Step::Event(id) => ("event", &mut self.next_event, id.get()),
-            Step::To(to) => {
+            IdAdvance::User(id) => ("user", &mut self.next_user, id.get()),
+            IdAdvance::Message(id) => ("message", &mut self.next_event, id.get()),
+            IdAdvance::Event(id) => ("event", &mut self.next_event, id.get()),
+            IdAdvance::To(to) => {
                 if to.next_user < self.next_user || to.next_event < self.next_event {
                     return Err(RestoreError::Conflict("the counters would go back".to_owned()));
                 }
@@ -78,7 +84,7 @@ impl Counters {
                 *self = to;
                 return Ok(());
             }
-            Step::Nowhere => return Ok(()),
+            IdAdvance::Nowhere => return Ok(()),
         };
         if id < *next {
             return Err(RestoreError::Conflict(format!("{what} {id} is out of order")));
@@ -90,7 +96,7 @@ impl Counters {
 
 /// How far a record that brings its own id moves the counters.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Step {
+pub(super) enum IdAdvance {
     /// Past an account.
     User(UserId),
     /// Past a message.
@@ -98,7 +104,7 @@ pub(super) enum Step {
     /// Past something else that happened.
     Event(EventId),
     /// To these.
-    To(Counters),
+    To(IdAllocator),
     /// It brings none.
     Nowhere,
 }

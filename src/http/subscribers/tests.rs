@@ -4,13 +4,13 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::http::listener::MAX_UNSENT_BYTES;
+use crate::http::subscriber::MAX_UNSENT_BYTES;
 
 type Sockets = Arc<Mutex<HashMap<SocketAddr, Result<OwnedFd, Several>>>>;
 
 /// An audience whose time is told to it.
 struct Stage {
-    audience: Audience<&'static str>,
+    audience: Subscribers<&'static str>,
     sockets: Sockets,
     held: Arc<AtomicUsize>,
     now: Instant,
@@ -31,7 +31,7 @@ impl Stage {
         let find = move |peers: &HashSet<SocketAddr>| {
             its_sockets.lock().unwrap().extract_if(|peer, _| peers.contains(peer)).collect()
         };
-        Stage { audience: Audience::new(find, &held, now).unwrap(), sockets, held, now }
+        Stage { audience: Subscribers::new(find, &held, now).unwrap(), sockets, held, now }
     }
 
     fn chunk(&self, text: &str) -> Arc<Chunk> {
@@ -40,7 +40,7 @@ impl Stage {
 
     /// A stream without a head, whose socket is not found yet.
     fn open_unfound(&mut self, id: StreamId, of: u64, seconds: u64) {
-        let opening = Opening {
+        let opening = StreamOpening {
             id,
             exchange: "exchange",
             peer: peer(id),
@@ -51,7 +51,7 @@ impl Stage {
             hello: self.chunk("hello "),
             expires: self.now + Duration::from_secs(seconds),
         };
-        self.audience.obey(Command::Open(Box::new(opening)), self.now);
+        self.audience.obey(StreamCommand::Open(Box::new(opening)), self.now);
     }
 
     /// One that is live.
@@ -60,11 +60,11 @@ impl Stage {
         theirs.set_nonblocking(true).unwrap();
         self.sockets.lock().unwrap().insert(peer(id), Ok(ours.into()));
         self.open_unfound(id, of, seconds);
-        self.say(Command::Page { id, page: None, is_last: true });
+        self.say(StreamCommand::Page { id, page: None, is_last: true });
         theirs
     }
 
-    fn say(&mut self, command: Command<&'static str>) {
+    fn say(&mut self, command: StreamCommand<&'static str>) {
         self.audience.obey(command, self.now);
         self.audience.next_search = self.now;
         self.audience.search(self.now);
@@ -72,8 +72,8 @@ impl Stage {
     }
 
     fn publish(&mut self, to: Option<[u64; 2]>, text: &str) {
-        let segment = Segment { to: to.map(|to| to.map(user)), chunk: self.chunk(text) };
-        self.say(Command::Publish(vec![segment]));
+        let segment = StreamSegment { to: to.map(|to| to.map(user)), chunk: self.chunk(text) };
+        self.say(StreamCommand::Publish(vec![segment]));
     }
 
     fn pass(&mut self, time: Duration) {
@@ -82,10 +82,10 @@ impl Stage {
     }
 
     /// Who has ended, and why.
-    fn ended(&mut self) -> Vec<(StreamId, End)> {
+    fn ended(&mut self) -> Vec<(StreamId, StreamEnd)> {
         let told = self.audience.told.drain(..).filter_map(|told| match told {
-            Told::Ended(Ended { id, why, .. }) => Some((id, why)),
-            Told::Ready(_) => None,
+            StreamMessage::Ended(EndedStream { id, why, .. }) => Some((id, why)),
+            StreamMessage::Ready(_) => None,
         });
         told.collect()
     }
@@ -113,7 +113,7 @@ fn nobody_is_told_what_another_connection_from_their_port_asked_for() {
         }
         stage.open_unfound(id, id, 60);
         let secret = Some(stage.chunk("secret"));
-        stage.say(Command::Page { id, page: secret, is_last: true });
+        stage.say(StreamCommand::Page { id, page: secret, is_last: true });
         assert!(stage.audience.told.is_empty(), "it is looked for");
     }
     let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -123,7 +123,7 @@ fn nobody_is_told_what_another_connection_from_their_port_asked_for() {
     }
     stage.now += SEARCH_PATIENCE;
     stage.publish(None, " news");
-    assert_eq!(stage.ended(), [(1, End::Unknown)]);
+    assert_eq!(stage.ended(), [(1, StreamEnd::Unknown)]);
     assert_eq!(read(&mut theirs), "hello secret news");
 }
 
@@ -157,11 +157,11 @@ fn news_begin_behind_the_last_page() {
     stage.publish(None, "a");
     let page = |stage: &Stage, text| Some(stage.chunk(text));
     let first = page(&stage, "page ");
-    stage.say(Command::Page { id: 1, page: first, is_last: false });
-    assert!(matches!(stage.audience.told[..], [Told::Ready(1)]));
+    stage.say(StreamCommand::Page { id: 1, page: first, is_last: false });
+    assert!(matches!(stage.audience.told[..], [StreamMessage::Ready(1)]));
     stage.publish(None, "b");
     let last = page(&stage, "last ");
-    stage.say(Command::Page { id: 1, page: last, is_last: true });
+    stage.say(StreamCommand::Page { id: 1, page: last, is_last: true });
     stage.publish(None, "c");
     assert_eq!(read(&mut theirs), "hello page last c");
     assert_eq!(stage.audience.told.len(), 1, "nobody waits for the last one");
@@ -177,7 +177,7 @@ fn state_is_told_at_once() {
     stage.sockets.lock().unwrap().insert(peer(3), Ok(ours.into()));
     stage.open_unfound(3, 1, 60);
     let chunk = stage.chunk("state");
-    stage.say(Command::Tell { ids: vec![1, 3, 9], chunk });
+    stage.say(StreamCommand::Tell { ids: vec![1, 3, 9], chunk });
     for (stream, expected) in
         [(&mut live, "hello state"), (&mut other, "hello "), (&mut begun, "hello state")]
     {
@@ -204,7 +204,7 @@ fn who_does_not_keep_up_is_cut_off_and_nobody_else() {
         ended = stage.ended();
         assert!(expected.len() < 100 * MAX_UNSENT_BYTES);
     }
-    assert_eq!(ended, [(1, End::TooSlow)]);
+    assert_eq!(ended, [(1, StreamEnd::TooSlow)]);
     assert!(expected.len() > MAX_UNSENT_BYTES);
     seen += &read(&mut quick);
     assert_eq!(seen, expected);
@@ -223,14 +223,14 @@ fn who_takes_nothing_for_long_is_cut_off() {
     stage.pass(STALL_DEADLINE.checked_sub(Duration::from_secs(1)).unwrap());
     assert_eq!(stage.ended(), []);
     stage.pass(Duration::from_secs(2));
-    assert_eq!(stage.ended(), [(1, End::TooSlow)]);
+    assert_eq!(stage.ended(), [(1, StreamEnd::TooSlow)]);
 }
 
 /// Has one read a page slowly, but all the time. After how many seconds it is cut off.
 fn trickle(stage: &mut Stage, most: Duration) -> Duration {
     let mut trickling = stage.open(1, 1, 600);
     let page = Some(stage.chunk(&"x".repeat(4_000_000)));
-    stage.say(Command::Page { id: 1, page, is_last: false });
+    stage.say(StreamCommand::Page { id: 1, page, is_last: false });
     let second = Duration::from_secs(1);
     let mut passed = Duration::ZERO;
     while stage.audience.members.contains_key(&1) {
@@ -242,7 +242,7 @@ fn trickle(stage: &mut Stage, most: Duration) -> Duration {
         passed += second;
         assert!(passed <= most + second, "it is still there");
     }
-    assert_eq!(stage.ended(), [(1, End::TooSlow)]);
+    assert_eq!(stage.ended(), [(1, StreamEnd::TooSlow)]);
     passed
 }
 
@@ -266,7 +266,7 @@ fn a_page_is_not_there_for_ever() {
     // What is out in time is forgotten: so is when it had to be.
     let mut reading = stage.open(2, 1, 600);
     let page = Some(stage.chunk("page"));
-    stage.say(Command::Page { id: 2, page, is_last: true });
+    stage.say(StreamCommand::Page { id: 2, page, is_last: true });
     assert_eq!(read(&mut reading), "hello page");
     stage.pass(PAGE_DEADLINE);
     while stage.audience.members[&2].listener.is_idle() {
@@ -298,12 +298,12 @@ fn a_stream_ends_with_its_token() {
     stage.pass(Duration::from_secs(9));
     assert_eq!(stage.ended(), []);
     stage.pass(Duration::from_secs(1));
-    assert_eq!(stage.ended(), [(1, End::Expired)]);
+    assert_eq!(stage.ended(), [(1, StreamEnd::Expired)]);
     assert_eq!(streams.each_mut().map(read), ["hello |end", "hello "]);
     // That the loop wanted it to end is late then.
-    stage.say(Command::End(1));
-    stage.say(Command::End(2));
-    assert_eq!(stage.ended(), [(2, End::Asked)]);
+    stage.say(StreamCommand::End(1));
+    stage.say(StreamCommand::End(2));
+    assert_eq!(stage.ended(), [(2, StreamEnd::Asked)]);
 }
 
 #[test]
@@ -311,16 +311,16 @@ fn who_has_gone_ends() {
     let mut stage = Stage::set();
     drop(stage.open(1, 1, 60));
     stage.publish(None, "a");
-    assert_eq!(stage.ended(), [(1, End::Gone)]);
+    assert_eq!(stage.ended(), [(1, StreamEnd::Gone)]);
     // Nowhere to be found.
     stage.open_unfound(2, 1, 60);
     stage.publish(None, "a");
-    assert_eq!(stage.ended(), [(2, End::Gone)]);
+    assert_eq!(stage.ended(), [(2, StreamEnd::Gone)]);
     let mut half_closed = stage.open(3, 1, 60);
     stage.audience.hear(3, EventFlags::RDHUP, stage.now);
     assert_eq!(
         (stage.ended(), read(&mut half_closed)),
-        (vec![(3, End::Gone)], "hello |end".into())
+        (vec![(3, StreamEnd::Gone)], "hello |end".into())
     );
     assert!(stage.audience.members.is_empty() && stage.audience.live.is_empty());
 }
@@ -336,7 +336,7 @@ fn nobody_ends_before_there_is_something_to_end() {
     assert_eq!(stage.ended(), []);
     stage.sockets.lock().unwrap().insert(peer(1), Ok(ours.into()));
     stage.audience.search(stage.now);
-    assert_eq!(stage.ended(), [(1, End::Expired)]);
+    assert_eq!(stage.ended(), [(1, StreamEnd::Expired)]);
     assert_eq!(read(&mut theirs), "hello |end");
 }
 
@@ -347,19 +347,21 @@ fn an_early_end_is_a_whole_stream() {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
     stage.open_unfound(1, 1, 60);
-    stage.audience.obey(Command::Page { id: 1, page: None, is_last: true }, stage.now);
-    stage.audience.obey(Command::End(1), stage.now);
+    stage.audience.obey(StreamCommand::Page { id: 1, page: None, is_last: true }, stage.now);
+    stage.audience.obey(StreamCommand::End(1), stage.now);
     assert_eq!(stage.ended(), []);
     // What happens behind the end is not for who has ended.
-    let general = Segment { to: None, chunk: stage.chunk("news ") };
-    let private = Segment { to: Some([1, 2].map(user)), chunk: stage.chunk("private ") };
+    let general = StreamSegment { to: None, chunk: stage.chunk("news ") };
+    let private = StreamSegment { to: Some([1, 2].map(user)), chunk: stage.chunk("private ") };
     let chunk = stage.chunk("mark ");
-    for command in [Command::Publish(vec![general, private]), Command::Tell { ids: vec![1], chunk }]
-    {
+    for command in [
+        StreamCommand::Publish(vec![general, private]),
+        StreamCommand::Tell { ids: vec![1], chunk },
+    ] {
         stage.audience.obey(command, stage.now);
     }
     stage.sockets.lock().unwrap().insert(peer(1), Ok(ours.into()));
     stage.audience.search(stage.now);
-    assert_eq!(stage.ended(), [(1, End::Asked)]);
+    assert_eq!(stage.ended(), [(1, StreamEnd::Asked)]);
     assert_eq!(read(&mut theirs), "hello |end");
 }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::acceptor::Door;
+use super::acceptor::ListenState;
 use super::deadlines::Deadlines;
-use super::events::{Event, Sender};
+use super::loop_message::{LoopMessage, Sender};
 use super::metrics::Metrics;
-use super::pulse::{Attendant, Heard, Need};
 use super::reaper::Reaper;
+use super::self_probe::{ProbeObserver, ProbeOutcome, ProbePlan};
 use super::{DRAIN_DEADLINE, Keeper};
 
 /// How long it takes at least from one attempt to accept connections anew to the next.
@@ -29,10 +29,10 @@ const SILENT_ROUNDS: u32 = 30;
 const HEARTBEAT: Duration = Duration::from_secs(6);
 
 /// The pulse's attendant.
-pub(super) struct Warden {
+pub(super) struct Watchdog {
     deadlines: Vec<Deadlines>,
     reaper: Reaper,
-    door: Door,
+    door: ListenState,
     sender: Sender,
     keeper: Box<dyn Keeper>,
     last_answer: Instant,
@@ -52,16 +52,16 @@ struct Silence {
     given_up: Option<Instant>,
 }
 
-impl Warden {
+impl Watchdog {
     pub(super) fn new(
         deadlines: Vec<Deadlines>,
         reaper: Reaper,
-        door: Door,
+        door: ListenState,
         sender: Sender,
         keeper: Box<dyn Keeper>,
-    ) -> Warden {
+    ) -> Watchdog {
         let last_answer = Instant::now();
-        Warden {
+        Watchdog {
             deadlines,
             reaper,
             door,
@@ -78,7 +78,7 @@ impl Warden {
     fn sweep(&mut self) -> bool {
         let Some(sweep) = self.reaper.sweep() else { return false };
         let forgotten = sweep.forgotten > 0;
-        self.sender.send(Event::Swept(sweep));
+        self.sender.send(LoopMessage::Swept(sweep));
         forgotten
     }
 
@@ -90,13 +90,13 @@ impl Warden {
         self.last_renewal = Some(Instant::now());
         let sweep = self.reaper.shed();
         let shed = sweep.shed();
-        self.sender.send(Event::Swept(sweep));
-        self.sender.send(Event::Unattended { shed });
+        self.sender.send(LoopMessage::Swept(sweep));
+        self.sender.send(LoopMessage::Unattended { shed });
     }
 }
 
-impl Attendant for Warden {
-    fn tick(&mut self, busy: bool) -> Need {
+impl ProbeObserver for Watchdog {
+    fn tick(&mut self, busy: bool) -> ProbePlan {
         if busy {
             self.last_busy = Some(Instant::now());
         }
@@ -104,22 +104,22 @@ impl Attendant for Warden {
         let forgotten = self.sweep();
         if !self.door.is_attended() {
             self.renew();
-            Need::Beat
+            ProbePlan::Beat
         } else if forgotten || (busy && self.silence.is_none()) {
-            Need::Round
+            ProbePlan::Round
         } else if self.silence.is_some()
             || self.reaper.is_in_doubt()
             || self.last_answer.elapsed() >= HEARTBEAT
         {
-            Need::Beat
+            ProbePlan::Beat
         } else {
-            Need::Nothing
+            ProbePlan::Nothing
         }
     }
 
-    fn round_ends(&mut self, heard: Heard) {
+    fn round_ends(&mut self, heard: ProbeOutcome) {
         let now = Instant::now();
-        if let Heard::Answer { asked } = heard {
+        if let ProbeOutcome::Answer { asked } = heard {
             self.reaper.has_caught_up(asked);
             self.silence = None;
             self.last_answer = now;
@@ -129,7 +129,7 @@ impl Attendant for Warden {
         let new = Silence { since: now, rounds: 0, unreachable: 0, given_up: None };
         let silence = self.silence.get_or_insert(new);
         silence.rounds += 1;
-        if heard == Heard::Nothing {
+        if heard == ProbeOutcome::Nothing {
             silence.unreachable += 1;
             // Connections have to end for that to change.
             self.reaper.has_caught_up(now);
@@ -141,7 +141,7 @@ impl Attendant for Warden {
         match silence.given_up {
             None if silence.rounds >= SILENT_ROUNDS && silence.since.elapsed() >= limit => {
                 silence.given_up = Some(now);
-                self.sender.send(Event::Silent);
+                self.sender.send(LoopMessage::Silent);
             }
             // Nor did the loop hear it.
             Some(at) if at.elapsed() >= DRAIN_DEADLINE => self.keeper.give_up(),
@@ -151,9 +151,9 @@ impl Attendant for Warden {
 }
 
 /// A keeper whose server's answers to itself are counted.
-pub(super) struct Counted(pub(super) Arc<Metrics>, pub(super) Box<dyn Keeper>);
+pub(super) struct CountingKeeper(pub(super) Arc<Metrics>, pub(super) Box<dyn Keeper>);
 
-impl Keeper for Counted {
+impl Keeper for CountingKeeper {
     fn beat(&mut self) {
         self.0.beat();
         self.1.beat();

@@ -11,11 +11,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::fact::{Fact, Layout, Subject};
-use super::facts::{End, State, read};
+use super::fact::{Entry, Key, Layout};
+use super::facts::{EntryReader, RangeEnd, read};
 use super::record::{DecodeError, Fields};
-use super::{Backend, Counters, RestoreError, Restored, StoreError, session};
-use crate::model::{Cursor, Epoch, MAX_ID};
+use super::{Backend, IdAllocator, RestoreError, Restored, StoreError, session};
+use crate::model::{Cursor, MAX_ID, StoreId};
 
 /// How far the ids of a new epoch begin above those of a backup, at least: no server gives out so
 /// many in the time between two backups.
@@ -30,55 +30,55 @@ pub const MAX_PAST_EPOCHS: usize = 256;
 /// An epoch of the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PastEpochOf {
+pub struct PastStoreIdKey {
     /// Which one.
-    pub epoch: Epoch,
+    pub epoch: StoreId,
 }
 
 /// Where it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ended {
+pub struct PastStoreIdValue {
     /// The ids that the backup would have given out next.
-    pub reached: Counters,
+    pub reached: IdAllocator,
     /// The ids that the epoch after it gave out first.
-    pub resumed: Counters,
+    pub resumed: IdAllocator,
 }
 
 /// epoch
-impl Layout for PastEpochOf {
+impl Layout for PastStoreIdKey {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend(self.epoch.0.to_be_bytes());
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<PastEpochOf, DecodeError> {
-        Ok(PastEpochOf { epoch: Epoch(u64::from_be_bytes(fields.array()?)) })
+    fn take(fields: &mut Fields<'_>) -> Result<PastStoreIdKey, DecodeError> {
+        Ok(PastStoreIdKey { epoch: StoreId(u64::from_be_bytes(fields.array()?)) })
     }
 }
 
 /// user and event that were reached · user and event from which on it went on
-impl Layout for Ended {
+impl Layout for PastStoreIdValue {
     fn put(&self, out: &mut Vec<u8>) {
-        for Counters { next_user, next_event } in [self.reached, self.resumed] {
+        for IdAllocator { next_user, next_event } in [self.reached, self.resumed] {
             out.extend(next_user.to_le_bytes());
             out.extend(next_event.to_le_bytes());
         }
     }
 
-    fn take(fields: &mut Fields<'_>) -> Result<Ended, DecodeError> {
-        let mut counters = || -> Result<Counters, DecodeError> {
-            Ok(Counters { next_user: fields.u64()?, next_event: fields.u64()? })
+    fn take(fields: &mut Fields<'_>) -> Result<PastStoreIdValue, DecodeError> {
+        let mut counters = || -> Result<IdAllocator, DecodeError> {
+            Ok(IdAllocator { next_user: fields.u64()?, next_event: fields.u64()? })
         };
         let (reached, resumed) = (counters()?, counters()?);
-        let is_ahead = |sequence: Sequence| {
+        let is_ahead = |sequence: IdKind| {
             let (reached, resumed) = (sequence.of(reached), sequence.of(resumed));
             reached < resumed && resumed <= MAX_ID
         };
-        if reached.next_user >= Counters::default().next_user
-            && is_ahead(Sequence::Users)
-            && is_ahead(Sequence::Events)
+        if reached.next_user >= IdAllocator::default().next_user
+            && is_ahead(IdKind::Users)
+            && is_ahead(IdKind::Events)
         {
-            Ok(Ended { reached, resumed })
+            Ok(PastStoreIdValue { reached, resumed })
         } else {
             Err(DecodeError::Malformed)
         }
@@ -87,27 +87,27 @@ impl Layout for Ended {
 
 /// One of the two sequences that a store numbers things by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sequence {
+pub enum IdKind {
     /// Accounts.
     Users,
     /// Events, and so messages.
     Events,
 }
 
-impl Sequence {
+impl IdKind {
     /// The number that is given out next.
     #[must_use]
-    pub fn of(self, counters: Counters) -> u64 {
+    pub fn of(self, counters: IdAllocator) -> u64 {
         match self {
-            Sequence::Users => counters.next_user,
-            Sequence::Events => counters.next_event,
+            IdKind::Users => counters.next_user,
+            IdKind::Events => counters.next_event,
         }
     }
 }
 
 /// Why a cursor leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
+pub enum LostRange {
     /// It is of another store.
     OtherStore,
     /// It is of what came after the backup from which the store was restored.
@@ -118,20 +118,20 @@ pub enum Lost {
 
 /// What is remembered of a store's epochs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Epochs {
+pub struct Lineage {
     /// In the order in which they ended.
-    past: Vec<(Epoch, Ended)>,
+    past: Vec<(StoreId, PastStoreIdValue)>,
 }
 
-impl Epochs {
+impl Lineage {
     /// Those of a store.
-    pub fn of(store: &mut dyn Backend) -> Result<Epochs, StoreError> {
-        store.past_epochs().map(Epochs::new)
+    pub fn of(store: &mut dyn Backend) -> Result<Lineage, StoreError> {
+        store.past_epochs().map(Lineage::new)
     }
 
-    pub(super) fn new(mut past: Vec<(Epoch, Ended)>) -> Epochs {
+    pub(super) fn new(mut past: Vec<(StoreId, PastStoreIdValue)>) -> Lineage {
         past.sort_by_key(|(_, ended)| ended.resumed.next_event);
-        Epochs { past }
+        Lineage { past }
     }
 
     /// Judges a cursor in a list whose items are numbered by `sequence`, in a store of epoch
@@ -140,13 +140,13 @@ impl Epochs {
     /// Every list, every wait and every stream is decided here.
     pub fn judge(
         &self,
-        (sequence, cursor): (Sequence, Cursor),
-        epoch: Option<Epoch>,
-        current: Epoch,
-        next: Counters,
-    ) -> Result<(), Lost> {
+        (sequence, cursor): (IdKind, Cursor),
+        epoch: Option<StoreId>,
+        current: StoreId,
+        next: IdAllocator,
+    ) -> Result<(), LostRange> {
         let is_lost = |place: u64| {
-            self.past.iter().any(|(_, Ended { reached, resumed })| {
+            self.past.iter().any(|(_, PastStoreIdValue { reached, resumed })| {
                 sequence.of(*reached) < place && place < sequence.of(*resumed)
             })
         };
@@ -155,27 +155,27 @@ impl Epochs {
             None => sequence.of(next),
             Some(epoch) => {
                 let past = self.past.iter().find(|(past, _)| *past == epoch);
-                let (_, ended) = past.ok_or(Lost::OtherStore)?;
+                let (_, ended) = past.ok_or(LostRange::OtherStore)?;
                 let end = sequence.of(ended.reached);
                 if matches!(cursor, Cursor::Before(place) | Cursor::From(place) if place > end) {
-                    return Err(Lost::Undone);
+                    return Err(LostRange::Undone);
                 }
                 end
             }
         };
         let Cursor::From(place) = cursor else { return Ok(()) };
         if is_lost(place) {
-            return Err(Lost::Undone);
+            return Err(LostRange::Undone);
         }
         // An empty store is asked for what is behind 0, too: that is how a client begins to which
         // nobody has said that messages are counted from there.
-        if place > end.max(1) { Err(Lost::Ahead) } else { Ok(()) }
+        if place > end.max(1) { Err(LostRange::Ahead) } else { Ok(()) }
     }
 
     /// What an id would be if none below it had been passed over: for who counts.
     #[must_use]
-    pub fn dense(&self, sequence: Sequence, id: u64) -> u64 {
-        let gaps = self.past.iter().map(|(_, Ended { reached, resumed })| {
+    pub fn dense(&self, sequence: IdKind, id: u64) -> u64 {
+        let gaps = self.past.iter().map(|(_, PastStoreIdValue { reached, resumed })| {
             id.min(sequence.of(*resumed)).saturating_sub(sequence.of(*reached))
         });
         gaps.fold(id, u64::saturating_sub)
@@ -183,15 +183,19 @@ impl Epochs {
 
     /// Refuses what no chain of restores leaves behind, in a store of epoch `current` that gives
     /// out `next` next.
-    pub(super) fn expect_sense(&self, current: Epoch, next: Counters) -> Result<(), &'static str> {
+    pub(super) fn expect_sense(
+        &self,
+        current: StoreId,
+        next: IdAllocator,
+    ) -> Result<(), &'static str> {
         let ends = self.past.iter().map(|(_, ended)| *ended);
-        let last = Ended { reached: next, resumed: next };
-        let follows = |earlier: Ended, later: Ended| {
-            [Sequence::Users, Sequence::Events]
+        let last = PastStoreIdValue { reached: next, resumed: next };
+        let follows = |earlier: PastStoreIdValue, later: PastStoreIdValue| {
+            [IdKind::Users, IdKind::Events]
                 .iter()
                 .all(|sequence| sequence.of(earlier.resumed) <= sequence.of(later.reached))
         };
-        let ends: Vec<Ended> = ends.chain([last]).collect();
+        let ends: Vec<PastStoreIdValue> = ends.chain([last]).collect();
         if !ends.windows(2).all(|pair| follows(pair[0], pair[1])) {
             return Err("an epoch of the past ends where it cannot");
         }
@@ -204,27 +208,29 @@ impl Epochs {
 
 /// Refuses a store that was filled from a file of epoch `current`, if it remembers epochs that no
 /// chain of restores leaves behind.
-pub(super) fn expect_sense(store: &mut dyn Backend, current: Epoch) -> Result<(), RestoreError> {
-    let (epochs, next) = (Epochs::of(store)?, store.counters());
+pub(super) fn expect_sense(store: &mut dyn Backend, current: StoreId) -> Result<(), RestoreError> {
+    let (epochs, next) = (Lineage::of(store)?, store.counters());
     let sense = epochs.expect_sense(current, next);
     sense.map_err(|why| RestoreError::Conflict(why.to_owned()))
 }
 
 /// All epochs of the past, in no order that means anything.
-pub(super) fn past(state: &impl State) -> Result<Vec<(Epoch, Ended)>, StoreError> {
-    let range = [PastEpochOf::FAMILY]..[PastEpochOf::FAMILY + 1];
+pub(super) fn past(
+    state: &impl EntryReader,
+) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
+    let range = [PastStoreIdKey::KEYSPACE]..[PastStoreIdKey::KEYSPACE + 1];
     let entries =
-        state.entries(&range.start[..]..&range.end[..], End::First, MAX_PAST_EPOCHS + 1)?;
+        state.entries(&range.start[..]..&range.end[..], RangeEnd::First, MAX_PAST_EPOCHS + 1)?;
     let typed = entries.iter().map(|(subject, value)| {
-        let of: Option<PastEpochOf> = subject.split_first().and_then(|(_, fields)| read(fields));
+        let of: Option<PastStoreIdKey> = subject.split_first().and_then(|(_, fields)| read(fields));
         of.map(|of| of.epoch).zip(read(value)).ok_or_else(|| state.malformed())
     });
     typed.collect()
 }
 
 /// Refuses an epoch of an import that would be one more than can be remembered.
-pub(super) fn expect_room(state: &impl State, fact: &Fact) -> Result<(), RestoreError> {
-    let Fact::PastEpoch { of, is: Some(_) } = fact else { return Ok(()) };
+pub(super) fn expect_room(state: &impl EntryReader, fact: &Entry) -> Result<(), RestoreError> {
+    let Entry::PastEpoch { of, is: Some(_) } = fact else { return Ok(()) };
     let there = past(state)?;
     if there.len() < MAX_PAST_EPOCHS || there.iter().any(|(epoch, _)| *epoch == of.epoch) {
         return Ok(());
@@ -234,21 +240,21 @@ pub(super) fn expect_room(state: &impl State, fact: &Fact) -> Result<(), Restore
 
 /// A new epoch of a store that was restored from a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Renewal {
+pub struct StoreIdChange {
     /// The new epoch.
-    pub epoch: Epoch,
+    pub epoch: StoreId,
     /// The one of the backup.
-    pub past: Epoch,
+    pub past: StoreId,
     /// Where that ended.
-    pub ended: Ended,
+    pub ended: PastStoreIdValue,
     /// How many sessions have ended with it.
     pub sessions: u64,
 }
 
-impl fmt::Display for Renewal {
+impl fmt::Display for StoreIdChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Renewal { epoch, past, ended: Ended { resumed, .. }, sessions } = self;
-        let Counters { next_user, next_event } = resumed;
+        let StoreIdChange { epoch, past, ended: PastStoreIdValue { resumed, .. }, sessions } = self;
+        let IdAllocator { next_user, next_event } = resumed;
         write!(
             f,
             "epoch {epoch} begins where {past} ended: ids go on from {next_user} for users "
@@ -261,29 +267,29 @@ impl fmt::Display for Renewal {
 /// it. `draw` gives random numbers. All is synced but the last of it.
 pub(super) fn renew(
     store: &mut dyn Backend,
-    past: Epoch,
+    past: StoreId,
     draw: &mut dyn FnMut() -> u64,
-) -> Result<Renewal, RestoreError> {
+) -> Result<StoreIdChange, RestoreError> {
     let reached = store.counters();
     let resumed = jump(reached, draw)?;
     // Else one that has ended since the backup would be back.
     let sessions = session::end_everybodys(store)?;
-    let Epochs { past: there } = Epochs::of(store)?;
+    let Lineage { past: there } = Lineage::of(store)?;
     let too_many = (there.len() + 1).saturating_sub(MAX_PAST_EPOCHS);
     for (epoch, _) in &there[..too_many] {
-        let of = PastEpochOf { epoch: *epoch };
-        store.restore(Restored::Fact(Fact::PastEpoch { of, is: None }))?;
+        let of = PastStoreIdKey { epoch: *epoch };
+        store.restore(Restored::Fact(Entry::PastEpoch { of, is: None }))?;
     }
-    let ended = Ended { reached, resumed };
-    let of = PastEpochOf { epoch: past };
-    store.restore(Restored::Fact(Fact::PastEpoch { of, is: Some(ended) }))?;
+    let ended = PastStoreIdValue { reached, resumed };
+    let of = PastStoreIdKey { epoch: past };
+    store.restore(Restored::Fact(Entry::PastEpoch { of, is: Some(ended) }))?;
     store.restore(Restored::Counters(resumed))?;
-    Ok(Renewal { epoch: store.epoch(), past, ended, sessions })
+    Ok(StoreIdChange { epoch: store.epoch(), past, ended, sessions })
 }
 
 /// The ids from which on those of a new epoch begin. Each sequence jumps by itself: from what a
 /// user knows of one, nothing follows for the other.
-fn jump(reached: Counters, draw: &mut dyn FnMut() -> u64) -> Result<Counters, StoreError> {
+fn jump(reached: IdAllocator, draw: &mut dyn FnMut() -> u64) -> Result<IdAllocator, StoreError> {
     let mut above = |reached: u64| {
         // Half of what is left stays to be given out.
         let room = MAX_ID.saturating_sub(reached).saturating_sub(MIN_JUMP) / 2;
@@ -297,7 +303,7 @@ fn jump(reached: Counters, draw: &mut dyn FnMut() -> u64) -> Result<Counters, St
         }
         Ok(reached + MIN_JUMP + draw() % spread)
     };
-    Ok(Counters { next_user: above(reached.next_user)?, next_event: above(reached.next_event)? })
+    Ok(IdAllocator { next_user: above(reached.next_user)?, next_event: above(reached.next_event)? })
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@ use super::*;
 use crate::model::{MessageId, UserId};
 use crate::store::MemoryStore;
 
-fn counters(next_user: u64, next_event: u64) -> Counters {
-    Counters { next_user, next_event }
+fn counters(next_user: u64, next_event: u64) -> IdAllocator {
+    IdAllocator { next_user, next_event }
 }
 
-fn fact(reached: Counters, resumed: Counters) -> Fact {
-    let of = PastEpochOf { epoch: Epoch(0x0102_0304_0506_0708) };
-    Fact::PastEpoch { of, is: Some(Ended { reached, resumed }) }
+fn fact(reached: IdAllocator, resumed: IdAllocator) -> Entry {
+    let of = PastStoreIdKey { epoch: StoreId(0x0102_0304_0506_0708) };
+    Entry::PastEpoch { of, is: Some(PastStoreIdValue { reached, resumed }) }
 }
 
 /// The bytes on every disk out there: these literals never change.
@@ -21,9 +21,9 @@ fn golden() {
     assert_eq!((fact.subject(), fact.value()), (subject.to_vec(), Some(value)));
     let line = r#"{"past_epoch":{"of":{"epoch":"0102030405060708"},"is":{"reached":{"next_user":3,"next_event":4},"resumed":{"next_user":2571,"next_event":3085}}}}"#;
     assert_eq!(serde_json::to_string(&fact).unwrap(), line);
-    assert_eq!(serde_json::from_str::<Fact>(line).unwrap().checked(), Some(fact));
+    assert_eq!(serde_json::from_str::<Entry>(line).unwrap().checked(), Some(fact));
     for (from, to) in [("0102030405060708", "0102"), ("0102030405060708", "010203040506070G")] {
-        assert!(serde_json::from_str::<Fact>(&line.replace(from, to)).is_err(), "{to}");
+        assert!(serde_json::from_str::<Entry>(&line.replace(from, to)).is_err(), "{to}");
     }
 }
 
@@ -49,14 +49,14 @@ fn an_epoch_ends_before_the_next_one_begins() {
 /// Files are made up, too.
 #[test]
 fn what_no_chain_leaves_behind_is_refused() {
-    let ended = |reached, resumed| Ended { reached, resumed };
+    let ended = |reached, resumed| PastStoreIdValue { reached, resumed };
     let (first, second) = (
         ended(counters(2, 5), counters(100, 200)),
         ended(counters(100, 201), counters(1000, 2000)),
     );
-    let sense = |past: &[(u64, Ended)], next| {
-        let past = past.iter().map(|(epoch, ended)| (Epoch(*epoch), *ended)).collect();
-        Epochs::new(past).expect_sense(Epoch(9), next)
+    let sense = |past: &[(u64, PastStoreIdValue)], next| {
+        let past = past.iter().map(|(epoch, ended)| (StoreId(*epoch), *ended)).collect();
+        Lineage::new(past).expect_sense(StoreId(9), next)
     };
     let next = counters(1000, 2000);
     assert_eq!(sense(&[], counters(1, 0)), Ok(()));
@@ -75,19 +75,19 @@ fn what_no_chain_leaves_behind_is_refused() {
 /// Nothing was restored: what was good stays so, and of nothing only the first id.
 #[test]
 fn a_store_that_goes_on_judges_by_its_own_counter() {
-    let epochs = Epochs::default();
+    let epochs = Lineage::default();
     let judge = |cursor, next_event| {
         let next = counters(1, next_event);
-        epochs.judge((Sequence::Events, cursor), None, Epoch(1), next)
+        epochs.judge((IdKind::Events, cursor), None, StoreId(1), next)
     };
     for (next, place, expected) in [
         (0, 0, Ok(())),
         (0, 1, Ok(())),
-        (0, 2, Err(Lost::Ahead)),
+        (0, 2, Err(LostRange::Ahead)),
         (1, 1, Ok(())),
-        (1, 2, Err(Lost::Ahead)),
+        (1, 2, Err(LostRange::Ahead)),
         (7, 7, Ok(())),
-        (7, 8, Err(Lost::Ahead)),
+        (7, 8, Err(LostRange::Ahead)),
         (MAX_ID + 1, MAX_ID + 1, Ok(())),
     ] {
         assert_eq!(judge(Cursor::From(place), next), expected, "{place} of {next}");
@@ -97,14 +97,14 @@ fn a_store_that_goes_on_judges_by_its_own_counter() {
 
 #[test]
 fn what_was_passed_over_is_not_counted() {
-    let first = Ended { reached: counters(3, 5), resumed: counters(100, 200) };
-    let second = Ended { reached: counters(102, 201), resumed: counters(1000, 2000) };
-    let epochs = Epochs::new(vec![(Epoch(2), second), (Epoch(1), first)]);
+    let first = PastStoreIdValue { reached: counters(3, 5), resumed: counters(100, 200) };
+    let second = PastStoreIdValue { reached: counters(102, 201), resumed: counters(1000, 2000) };
+    let epochs = Lineage::new(vec![(StoreId(2), second), (StoreId(1), first)]);
     for (id, expected) in [(0, 0), (5, 5), (9, 5), (200, 5), (201, 6), (2000, 6), (2007, 13)] {
-        assert_eq!(epochs.dense(Sequence::Events, id), expected, "{id}");
+        assert_eq!(epochs.dense(IdKind::Events, id), expected, "{id}");
     }
-    assert_eq!(epochs.dense(Sequence::Users, 1000), 5);
-    assert_eq!(Epochs::default().dense(Sequence::Users, 7), 7);
+    assert_eq!(epochs.dense(IdKind::Users, 1000), 5);
+    assert_eq!(Lineage::default().dense(IdKind::Users, 7), 7);
 }
 
 /// Whatever comes out of a generator, the jump is long enough, and never too long.
@@ -113,7 +113,7 @@ fn a_jump_leaves_half_of_the_rest() {
     for reached in [1, 1 << 30, MAX_ID / 2, MAX_ID - (1 << 40), MAX_ID - 3 * MIN_JUMP] {
         for drawn in [0, 1, u64::MAX / 2, u64::MAX] {
             let resumed = jump(counters(reached, reached), &mut || drawn).unwrap();
-            for sequence in [Sequence::Users, Sequence::Events] {
+            for sequence in [IdKind::Users, IdKind::Events] {
                 let resumed = sequence.of(resumed);
                 assert!(resumed >= reached + MIN_JUMP, "{reached} {resumed}");
                 assert!(resumed - reached < MIN_JUMP + JUMP_SPREAD, "{reached} {resumed}");
@@ -132,10 +132,10 @@ fn a_jump_leaves_half_of_the_rest() {
 /// A store that has given out its last ids stays what it was.
 #[test]
 fn what_cannot_be_renewed_is_not_begun() {
-    let mut store = MemoryStore::new(Epoch(2));
+    let mut store = MemoryStore::new(StoreId(2));
     let far = counters(MAX_ID, MAX_ID);
     store.restore(Restored::Counters(far)).unwrap();
-    renew(&mut store, Epoch(1), &mut || 1).unwrap_err();
+    renew(&mut store, StoreId(1), &mut || 1).unwrap_err();
     assert_eq!((store.counters(), store.past_epochs().unwrap()), (far, vec![]));
     assert!(UserId::new(MAX_ID).is_some() && MessageId::new(MAX_ID).is_some());
 }

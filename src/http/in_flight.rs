@@ -26,8 +26,8 @@ const CLOSED_MEMORY: Duration = Duration::from_secs(2);
 
 /// The connections that have a request in flight, and what they have sent behind it.
 #[derive(Default)]
-pub(super) struct Lanes {
-    busy: HashMap<SocketAddr, Lane>,
+pub(super) struct InFlight {
+    busy: HashMap<SocketAddr, Pipeline>,
     /// How many there have been.
     opened: u64,
     /// Connections that have ended, and in what order.
@@ -37,13 +37,13 @@ pub(super) struct Lanes {
 
 /// Which lane a request is on. A connection from a port that is used again has another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LaneId {
+pub(super) struct PipelineId {
     pub(super) peer: SocketAddr,
     pub(super) number: u64,
 }
 
 /// A connection with a request in flight, or with some in doubt.
-struct Lane {
+struct Pipeline {
     number: u64,
     /// Whether it is not known of its requests if they came on a connection that has ended.
     in_doubt: bool,
@@ -55,8 +55,8 @@ struct Lane {
 
 /// Requests that came from where a connection has ended, and when. They hold the lane until it is
 /// [known](Lanes::settle) on which connection they came.
-pub(super) struct Doubt<R = tiny_http::Request> {
-    pub(super) lane: LaneId,
+pub(super) struct UnclearRequests<R = tiny_http::Request> {
+    pub(super) lane: PipelineId,
     pub(super) requests: Vec<(Instant, R)>,
 }
 
@@ -80,7 +80,7 @@ pub(super) enum Admission {
     /// Its connection has sent too many.
     Refused(tiny_http::Request),
     /// It came from where a connection was that has ended not long ago.
-    Doubtful(Doubt),
+    Doubtful(UnclearRequests),
 }
 
 /// What comes next on a lane.
@@ -90,17 +90,17 @@ pub(super) enum Next {
     /// The same, but it is not known on which connection it came.
     Unclear(Exchange),
     /// That is to be found out.
-    Doubtful(Doubt),
+    Doubtful(UnclearRequests),
 }
 
-impl Lane {
+impl Pipeline {
     /// How many wait behind the one in flight.
     fn len(&self) -> usize {
         self.settled.len() + self.waiting.len()
     }
 }
 
-impl Lanes {
+impl InFlight {
     pub(super) fn admit(&mut self, request: tiny_http::Request) -> Admission {
         let (peer, now) = (peer(&request), Instant::now());
         let in_doubt = self.has_ended(peer);
@@ -109,10 +109,10 @@ impl Lanes {
                 self.opened += 1;
                 let number = self.opened;
                 let (settled, waiting) = (VecDeque::new(), VecDeque::new());
-                lane.insert(Lane { number, in_doubt, settled, waiting });
+                lane.insert(Pipeline { number, in_doubt, settled, waiting });
                 if in_doubt {
-                    let (lane, requests) = (LaneId { peer, number }, vec![(now, request)]);
-                    Admission::Doubtful(Doubt { lane, requests })
+                    let (lane, requests) = (PipelineId { peer, number }, vec![(now, request)]);
+                    Admission::Doubtful(UnclearRequests { lane, requests })
                 } else {
                     Admission::Now(Exchange::new(request, number))
                 }
@@ -127,8 +127,8 @@ impl Lanes {
 
     /// A connection's reply is out, or its requests were [settled](Lanes::settle): its next request,
     /// if it sent one, follows.
-    pub(super) fn release(&mut self, id: LaneId) -> Option<Next> {
-        let LaneId { peer, number } = id;
+    pub(super) fn release(&mut self, id: PipelineId) -> Option<Next> {
+        let PipelineId { peer, number } = id;
         let lane = self.busy.get_mut(&peer).filter(|lane| lane.number == number)?;
         match lane.settled.pop_front() {
             Some((Verdict::Open, next)) => return Some(Next::Now(Exchange::new(next, number))),
@@ -137,7 +137,7 @@ impl Lanes {
         }
         if lane.in_doubt && !lane.waiting.is_empty() {
             let requests = mem::take(&mut lane.waiting).into();
-            return Some(Next::Doubtful(Doubt { lane: id, requests }));
+            return Some(Next::Doubtful(UnclearRequests { lane: id, requests }));
         }
         let Some((_, next)) = lane.waiting.pop_front() else {
             self.busy.remove(&peer);
@@ -151,7 +151,7 @@ impl Lanes {
     /// does so too.
     pub(super) fn settle(
         &mut self,
-        LaneId { peer, number }: LaneId,
+        PipelineId { peer, number }: PipelineId,
         requests: Vec<(Verdict, tiny_http::Request)>,
     ) -> Vec<tiny_http::Request> {
         let lane = self.busy.get_mut(&peer).filter(|lane| lane.number == number);
@@ -174,13 +174,13 @@ impl Lanes {
     }
 
     /// The lane of a connection that has a request in flight.
-    pub(super) fn of(&self, peer: SocketAddr) -> Option<LaneId> {
-        self.busy.get(&peer).map(|lane| LaneId { peer, number: lane.number })
+    pub(super) fn of(&self, peer: SocketAddr) -> Option<PipelineId> {
+        self.busy.get(&peer).map(|lane| PipelineId { peer, number: lane.number })
     }
 
     /// A connection has ended: what it sent behind its last request is nobody's. What came on
     /// another one from the same port since is on another lane. Whether that was not known.
-    pub(super) fn end(&mut self, LaneId { peer, number }: LaneId) -> Option<LaneId> {
+    pub(super) fn end(&mut self, PipelineId { peer, number }: PipelineId) -> Option<PipelineId> {
         let lane = self.busy.get_mut(&peer).filter(|lane| lane.number == number)?;
         self.opened += 1;
         (lane.number, lane.in_doubt) = (self.opened, true);
@@ -190,7 +190,7 @@ impl Lanes {
         settled.rev().for_each(|(_, request)| lane.waiting.push_front((now, request)));
         self.closed.insert(peer, now);
         self.closed_at.push_back((now, peer));
-        Some(LaneId { peer, number })
+        Some(PipelineId { peer, number })
     }
 
     fn has_ended(&mut self, peer: SocketAddr) -> bool {
@@ -231,23 +231,23 @@ mod tests {
         TestRequest::new().with_path(path).into()
     }
 
-    fn first(lanes: &mut Lanes) -> Exchange {
+    fn first(lanes: &mut InFlight) -> Exchange {
         let Admission::Now(first) = lanes.admit(request("/first")) else { panic!("it is free") };
         first
     }
 
-    fn urls(doubt: &Doubt) -> Vec<&str> {
+    fn urls(doubt: &UnclearRequests) -> Vec<&str> {
         doubt.requests.iter().map(|(_, request)| request.url()).collect()
     }
 
-    fn judged(doubt: Doubt, verdicts: &[Verdict]) -> Vec<(Verdict, tiny_http::Request)> {
+    fn judged(doubt: UnclearRequests, verdicts: &[Verdict]) -> Vec<(Verdict, tiny_http::Request)> {
         let requests = doubt.requests.into_iter().map(|(_, request)| request);
         verdicts.iter().copied().zip(requests).collect()
     }
 
     #[test]
     fn a_lane_that_has_ended_is_not_the_next_ones() {
-        let mut lanes = Lanes::default();
+        let mut lanes = InFlight::default();
         let first = first(&mut lanes);
         assert_eq!(lanes.of(first.peer()), Some(first.lane()));
         let ended = lanes.end(first.lane()).expect("it was not known");
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn what_waits_on_a_lane_that_ends_is_in_doubt() {
-        let mut lanes = Lanes::default();
+        let mut lanes = InFlight::default();
         let first = first(&mut lanes);
         for path in ["/old", "/unclear", "/new"] {
             assert!(matches!(lanes.admit(request(path)), Admission::Later(_)));
@@ -294,13 +294,13 @@ mod tests {
     /// What a connection left behind that ends again is in doubt again, and so is what is not known.
     #[test]
     fn what_is_not_clear_stays_in_doubt() {
-        let mut lanes = Lanes::default();
+        let mut lanes = InFlight::default();
         let first = first(&mut lanes);
         assert!(matches!(lanes.admit(request("/a")), Admission::Later(_)));
         assert!(matches!(lanes.admit(request("/b")), Admission::Later(_)));
         let mut lane = lanes.end(first.lane()).expect("it was not known");
         let Some(Next::Doubtful(doubt)) = lanes.release(lane) else { panic!("they wait") };
-        let stale = LaneId { number: 99, ..lane };
+        let stale = PipelineId { number: 99, ..lane };
         assert_eq!(lanes.settle(stale, judged(doubt, &[Verdict::Open; 2])).len(), 2);
         assert!(matches!(lanes.admit(request("/c")), Admission::Later(_)));
         for _ in 0..2 {

@@ -20,7 +20,7 @@ const RESERVE: u64 = 8;
 
 /// How much room there is in a directory, and must be.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct FreeSpace {
     dir: PathBuf,
     /// Zero to never ask.
     floor: u64,
@@ -32,11 +32,11 @@ pub(super) struct Room {
     too_little: Option<u64>,
 }
 
-impl Room {
+impl FreeSpace {
     /// Of which nothing has to be kept.
-    pub(super) fn in_dir(dir: &Path) -> Room {
+    pub(super) fn in_dir(dir: &Path) -> FreeSpace {
         let dir = dir.to_owned();
-        Room { dir, floor: 0, free, looked: None, written: 0, too_little: None }
+        FreeSpace { dir, floor: 0, free, looked: None, written: 0, too_little: None }
     }
 
     /// Refuses writes from now on while fewer bytes than these are free.
@@ -107,8 +107,8 @@ mod tests {
 
     const FLOOR: u64 = 1000;
 
-    fn room(free: fn(&Path) -> io::Result<u64>) -> Room {
-        let mut room = Room { free, ..Room::in_dir(Path::new("there")) };
+    fn room(free: fn(&Path) -> io::Result<u64>) -> FreeSpace {
+        let mut room = FreeSpace { free, ..FreeSpace::in_dir(Path::new("there")) };
         room.keep(FLOOR);
         room
     }

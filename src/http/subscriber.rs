@@ -62,7 +62,7 @@ impl Drop for Chunk {
 }
 
 /// Who listens.
-pub(super) struct Listener {
+pub(super) struct Subscriber {
     /// Until it is found nothing is sent.
     socket: Option<OwnedFd>,
     /// Whether the socket would take something, as far as is known.
@@ -94,9 +94,9 @@ pub(super) enum Flushed {
     Gone,
 }
 
-impl Listener {
-    pub(super) fn new(in_chunks: bool, now: Instant) -> Listener {
-        Listener {
+impl Subscriber {
+    pub(super) fn new(in_chunks: bool, now: Instant) -> Subscriber {
+        Subscriber {
             socket: None,
             writable: true,
             in_chunks,
@@ -232,9 +232,9 @@ mod tests {
 
     use super::*;
 
-    fn pair(in_chunks: bool) -> (Listener, UnixStream) {
+    fn pair(in_chunks: bool) -> (Subscriber, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut listener = Listener::new(in_chunks, Instant::now());
+        let mut listener = Subscriber::new(in_chunks, Instant::now());
         listener.attach(ours.into());
         (listener, theirs)
     }

@@ -2,28 +2,28 @@
 
 use std::sync::mpsc::{self, Receiver};
 
-use super::broadcast::Told;
+use super::broadcast::StreamMessage;
 use super::exchange::Exchange;
-use super::lanes::{LaneId, Verdict};
+use super::in_flight::{PipelineId, Verdict};
 use super::reaper::Sweep;
 use super::waker::Waker;
 use crate::api::Resume;
 use crate::store::{Snapshot, StoreError};
 
 /// Something that a worker has finished.
-pub(super) enum Event {
+pub(super) enum LoopMessage {
     /// A body is read, or could not be.
     Received(Exchange),
     /// A job is done.
     Done(Exchange, Resume),
     /// A reply is out.
-    Sent(LaneId),
+    Sent(PipelineId),
     /// A reply is out, as far as that was possible, and the connection has ended.
-    Ended(LaneId),
+    Ended(PipelineId),
     /// Something has become of a stream.
-    Stream(Told),
+    Stream(StreamMessage),
     /// It is known on which connections requests came, as far as that can be.
-    Settled(LaneId, Vec<(Verdict, tiny_http::Request)>),
+    Settled(PipelineId, Vec<(Verdict, tiny_http::Request)>),
     /// A body cannot be read: which connection it comes on is not known.
     Unknown(Exchange),
     /// The connections were looked at.
@@ -39,12 +39,12 @@ pub(super) enum Event {
 /// The workers' end of the loop's queue: an event, and waking the loop.
 #[derive(Clone)]
 pub(super) struct Sender {
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<LoopMessage>,
     waker: Waker,
 }
 
 impl Sender {
-    pub(super) fn send(&self, event: Event) {
+    pub(super) fn send(&self, event: LoopMessage) {
         // When the loop is gone, so is everybody who waits for the event.
         if self.events.send(event).is_ok() {
             self.waker.wake();
@@ -54,7 +54,7 @@ impl Sender {
 
 /// The two ends of the loop's queue for events. There are never more in it than the pools have
 /// jobs, one for each lane and two for each stream, and what the pulse's thread has to say, which waits for the answer of the loop between.
-pub(super) fn channel(waker: Waker) -> (Sender, Receiver<Event>) {
+pub(super) fn channel(waker: Waker) -> (Sender, Receiver<LoopMessage>) {
     let (events, receiver) = mpsc::channel();
     (Sender { events, waker }, receiver)
 }

@@ -19,8 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connections::{Connections, Descriptor};
-use super::events::{Event, Sender};
-use super::lanes::{Doubt, LaneId, Verdict};
+use super::in_flight::{PipelineId, UnclearRequests, Verdict};
+use super::loop_message::{LoopMessage, Sender};
 use super::tcp_info::TcpInfo;
 
 /// A look is followed by a rest of so many times its own length.
@@ -37,25 +37,25 @@ const GRANULARITY: Duration = Duration::from_millis(10);
 
 /// The loop's hold on the thread. There are never more questions under way than lanes, of which
 /// there is one a connection at most.
-pub(super) struct Lookout {
-    tasks: mpsc::Sender<Task>,
+pub(super) struct ConnectionInspector {
+    tasks: mpsc::Sender<LookoutTask>,
 }
 
-enum Task {
+enum LookoutTask {
     /// The connection with this peer is to end.
     End(SocketAddr),
-    Doubt(Doubt),
+    Doubt(UnclearRequests),
 }
 
 /// Requests of which it is known how it is about each.
 struct Settled<R = tiny_http::Request> {
-    lane: LaneId,
+    lane: PipelineId,
     requests: Vec<(Verdict, R)>,
 }
 
 /// The connections with one peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Standing {
+struct PeerConnections {
     /// Of each that is open, since when it may have asked for something, if it was not answered
     /// anything so far.
     open: Vec<Option<Instant>>,
@@ -63,8 +63,8 @@ struct Standing {
     ended: usize,
 }
 
-impl Standing {
-    fn of(found: &[Descriptor]) -> Standing {
+impl PeerConnections {
+    fn of(found: &[Descriptor]) -> PeerConnections {
         let now = Instant::now();
         let open = found.iter().filter_map(|descriptor| {
             let info = descriptor.info().filter(TcpInfo::is_open)?;
@@ -75,7 +75,7 @@ impl Standing {
         });
         let open: Vec<_> = open.collect();
         let ended = found.len() - open.len();
-        Standing { open, ended }
+        PeerConnections { open, ended }
     }
 
     /// How it is about a request that came then and has been in doubt for so long; `None` if that is
@@ -101,29 +101,35 @@ impl Standing {
     }
 }
 
-impl Lookout {
-    pub(super) fn start(connections: Connections, events: Sender) -> io::Result<Lookout> {
+impl ConnectionInspector {
+    pub(super) fn start(
+        connections: Connections,
+        events: Sender,
+    ) -> io::Result<ConnectionInspector> {
         let (tasks, queue) = mpsc::channel();
         let look = move |peers: &HashSet<SocketAddr>, ending: &HashSet<SocketAddr>| {
             look(connections, peers, ending)
         };
-        let settle =
-            move |settled: Settled| events.send(Event::Settled(settled.lane, settled.requests));
+        let settle = move |settled: Settled| {
+            events.send(LoopMessage::Settled(settled.lane, settled.requests));
+        };
         thread::Builder::new()
             .name("lookout".to_owned())
             .spawn(move || Questions::new().answer(&queue, look, settle))?;
-        Ok(Lookout { tasks })
+        Ok(ConnectionInspector { tasks })
     }
 
     /// Has the connection with a peer ended.
     pub(super) fn end(&self, peer: SocketAddr) {
         // The thread is there as long as the loop is.
-        let _ = self.tasks.send(Task::End(peer));
+        let _ = self.tasks.send(LookoutTask::End(peer));
     }
 
-    /// Asks about requests. What is found comes as [`Event::Settled`].
-    pub(super) fn ask(&self, doubt: Doubt) {
-        if let Err(mpsc::SendError(Task::Doubt(doubt))) = self.tasks.send(Task::Doubt(doubt)) {
+    /// Asks about requests. What is found comes as [`LoopMessage::Settled`].
+    pub(super) fn ask(&self, doubt: UnclearRequests) {
+        if let Err(mpsc::SendError(LookoutTask::Doubt(doubt))) =
+            self.tasks.send(LookoutTask::Doubt(doubt))
+        {
             // To drop it would have tiny_http wait for its client.
             mem::forget(doubt);
         }
@@ -135,7 +141,7 @@ fn look(
     connections: Connections,
     peers: &HashSet<SocketAddr>,
     ending: &HashSet<SocketAddr>,
-) -> HashMap<SocketAddr, Standing> {
+) -> HashMap<SocketAddr, PeerConnections> {
     let all = peers.union(ending).copied().collect();
     let mut standings = HashMap::new();
     for (peer, found) in connections.with(&all) {
@@ -149,14 +155,14 @@ fn look(
                 descriptor.shut_down();
             }
         }
-        standings.insert(peer, Standing::of(&found));
+        standings.insert(peer, PeerConnections::of(&found));
     }
     standings
 }
 
 /// What is not answered yet, and since when it is asked.
 struct Questions<R> {
-    pending: Vec<(Instant, Doubt<R>)>,
+    pending: Vec<(Instant, UnclearRequests<R>)>,
     ending: HashSet<SocketAddr>,
     next_look: Instant,
 }
@@ -171,11 +177,11 @@ impl Questions<tiny_http::Request> {
     /// Answers until nobody asks any more.
     fn answer(
         mut self,
-        queue: &Receiver<Task>,
+        queue: &Receiver<LookoutTask>,
         mut look: impl FnMut(
             &HashSet<SocketAddr>,
             &HashSet<SocketAddr>,
-        ) -> HashMap<SocketAddr, Standing>,
+        ) -> HashMap<SocketAddr, PeerConnections>,
         settle: impl Fn(Settled),
     ) {
         loop {
@@ -185,10 +191,10 @@ impl Questions<tiny_http::Request> {
                 queue.recv_timeout(self.next_look.saturating_duration_since(Instant::now()))
             };
             match task {
-                Ok(Task::End(peer)) => {
+                Ok(LookoutTask::End(peer)) => {
                     self.ending.insert(peer);
                 }
-                Ok(Task::Doubt(doubt)) => self.pending.push((Instant::now(), doubt)),
+                Ok(LookoutTask::Doubt(doubt)) => self.pending.push((Instant::now(), doubt)),
                 Err(RecvTimeoutError::Timeout) => {
                     self.look(Instant::now(), &mut look).into_iter().for_each(&settle);
                 }
@@ -210,7 +216,10 @@ impl<R> Questions<R> {
     fn look(
         &mut self,
         now: Instant,
-        look: impl FnOnce(&HashSet<SocketAddr>, &HashSet<SocketAddr>) -> HashMap<SocketAddr, Standing>,
+        look: impl FnOnce(
+            &HashSet<SocketAddr>,
+            &HashSet<SocketAddr>,
+        ) -> HashMap<SocketAddr, PeerConnections>,
     ) -> Vec<Settled<R>> {
         let begun = Instant::now();
         let peers = self.pending.iter().map(|(_, doubt)| doubt.lane.peer).collect();
@@ -245,9 +254,9 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], port))
     }
 
-    fn doubt(port: u16, came: Instant) -> Doubt<()> {
-        let lane = LaneId { peer: peer(port), number: 1 };
-        Doubt { lane, requests: vec![(came, ())] }
+    fn doubt(port: u16, came: Instant) -> UnclearRequests<()> {
+        let lane = PipelineId { peer: peer(port), number: 1 };
+        UnclearRequests { lane, requests: vec![(came, ())] }
     }
 
     #[test]
@@ -267,7 +276,7 @@ mod tests {
             (&[None], 1, None, None, Some(Verdict::Unclear)),
             (&[Some(later), None], 1, None, None, Some(Verdict::Unclear)),
         ] {
-            let standing = Standing { open: open.to_vec(), ended };
+            let standing = PeerConnections { open: open.to_vec(), ended };
             let verdicts =
                 [Duration::ZERO, SETTLING, PATIENCE].map(|waited| standing.verdict(came, waited));
             assert_eq!(verdicts, [at_once, then, at_last], "{standing:?}");
@@ -284,7 +293,10 @@ mod tests {
         let settled = questions.look(now, |peers, ending| {
             looks += 1;
             assert_eq!((peers.len(), ending.len()), (1000, 1));
-            peers.iter().map(|peer| (*peer, Standing { open: vec![None], ended: 0 })).collect()
+            peers
+                .iter()
+                .map(|peer| (*peer, PeerConnections { open: vec![None], ended: 0 }))
+                .collect()
         });
         assert_eq!((looks, settled.len()), (1, 1000));
         assert!(questions.is_empty());
@@ -298,7 +310,7 @@ mod tests {
         questions.pending.push((now, doubt(1, now)));
         let with = |ended| {
             move |_: &HashSet<_>, _: &HashSet<_>| {
-                HashMap::from([(peer(1), Standing { open: vec![None], ended })])
+                HashMap::from([(peer(1), PeerConnections { open: vec![None], ended })])
             }
         };
         assert!(questions.look(now, with(1)).is_empty());

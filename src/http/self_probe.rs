@@ -30,37 +30,37 @@ const MAX_BEATS: usize = 4096;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The pulse of one server. It ends when this is dropped.
-pub struct Pulse {
+pub struct SelfProbe {
     /// What its requests' targets begin with. Behind it stands when each was sent, in microseconds
     /// since the pulse began.
     path: String,
-    shared: Arc<Shared>,
+    shared: Arc<ProbeState>,
     thread: Thread,
 }
 
 /// A look at the requests of a pulse from elsewhere.
-pub(super) struct Vigil(Arc<Shared>);
+pub(super) struct ProbeWait(Arc<ProbeState>);
 
 /// Somebody who goes along with the pulse, in its thread.
-pub trait Attendant: Send + 'static {
+pub trait ProbeObserver: Send + 'static {
     /// Time has passed. Says what there is to do; it is `busy` if requests came in meanwhile.
-    fn tick(&mut self, busy: bool) -> Need {
+    fn tick(&mut self, busy: bool) -> ProbePlan {
         let _ = busy;
-        Need::Round
+        ProbePlan::Round
     }
 
     /// A round is over.
-    fn round_ends(&mut self, heard: Heard) {
+    fn round_ends(&mut self, heard: ProbeOutcome) {
         let _ = heard;
     }
 }
 
 /// Nobody.
-impl Attendant for () {}
+impl ProbeObserver for () {}
 
 /// What there is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum ProbePlan {
     /// Nothing.
     Nothing,
     /// One connection, to see whether it is answered.
@@ -69,7 +69,7 @@ pub enum Need {
     Round,
 }
 
-struct Shared {
+struct ProbeState {
     begun: Instant,
     busy: AtomicBool,
     stopped: AtomicBool,
@@ -80,14 +80,14 @@ struct Shared {
 
 const NO_REQUEST: u64 = u64::MAX;
 
-impl Pulse {
+impl SelfProbe {
     /// Starts the pulse of the server that listens on `addr`.
-    pub fn start(addr: SocketAddr, mut attendant: impl Attendant) -> io::Result<Pulse> {
+    pub fn start(addr: SocketAddr, mut attendant: impl ProbeObserver) -> io::Result<SelfProbe> {
         // Nobody else can ask for it, so it is no route.
         let secret = u128::from_le_bytes(random(&mut SystemEntropy));
         let path = format!("/pulse-{secret:032x}/");
         let addr = reachable(addr);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProbeState {
             begun: Instant::now(),
             busy: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -103,9 +103,9 @@ impl Pulse {
             let mut awaited = None;
             while let Some(busy) = its_shared.rest() {
                 let round = match attendant.tick(busy) {
-                    Need::Nothing => continue,
-                    Need::Beat => &SINGLE,
-                    Need::Round => &THOROUGH,
+                    ProbePlan::Nothing => continue,
+                    ProbePlan::Beat => &SINGLE,
+                    ProbePlan::Round => &THOROUGH,
                 };
                 let heard = round.beat_until_quiet(addr, request, &mut awaited);
                 let since = awaited.as_ref().map(|(asked, _)| its_shared.micros(*asked));
@@ -113,7 +113,7 @@ impl Pulse {
                 attendant.round_ends(heard);
             }
         })?;
-        Ok(Pulse { path, shared, thread: thread.thread().clone() })
+        Ok(SelfProbe { path, shared, thread: thread.thread().clone() })
     }
 
     /// Whether a request target is the pulse's own: answer it with anything, quickly.
@@ -130,8 +130,8 @@ impl Pulse {
     }
 
     /// For who wants to know how long its requests wait that are not answered.
-    pub(super) fn vigil(&self) -> Vigil {
-        Vigil(Arc::clone(&self.shared))
+    pub(super) fn vigil(&self) -> ProbeWait {
+        ProbeWait(Arc::clone(&self.shared))
     }
 
     /// Says that clients are active, so that the pulse does not rest for long.
@@ -142,14 +142,14 @@ impl Pulse {
     }
 }
 
-impl Drop for Pulse {
+impl Drop for SelfProbe {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
         self.thread.unpark();
     }
 }
 
-impl Vigil {
+impl ProbeWait {
     /// How long a request has waited by now that is not answered. It is looked at with every
     /// round: what is answered within milliseconds does not count.
     pub(super) fn wait(&self) -> Duration {
@@ -161,7 +161,7 @@ impl Vigil {
     }
 }
 
-impl Shared {
+impl ProbeState {
     /// Since the pulse began.
     fn micros(&self, time: Instant) -> u64 {
         let micros = time.saturating_duration_since(self.begun).as_micros();
@@ -182,7 +182,7 @@ impl Shared {
 
 /// What came of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
+pub enum ProbeOutcome {
     /// A request was answered, of this round or of an earlier one.
     Answer {
         /// When it was sent, or a little earlier.
@@ -195,17 +195,17 @@ pub enum Heard {
 }
 
 /// When a round ends.
-struct Round {
+struct ProbeRound {
     /// So many connections in a row that changed nothing end it.
     quiet: usize,
     /// So many that were not answered do too.
     outstanding: usize,
 }
 
-const SINGLE: Round = Round { quiet: 1, outstanding: 1 };
-const THOROUGH: Round = Round { quiet: 2, outstanding: 64 };
+const SINGLE: ProbeRound = ProbeRound { quiet: 1, outstanding: 1 };
+const THOROUGH: ProbeRound = ProbeRound { quiet: 2, outstanding: 64 };
 
-impl Round {
+impl ProbeRound {
     /// What was `awaited` is still listened to, and of what is not answered in this round something
     /// is awaited: a server that is far behind answers all the same.
     fn beat_until_quiet(
@@ -213,31 +213,31 @@ impl Round {
         addr: SocketAddr,
         request: impl Fn() -> Vec<u8>,
         awaited: &mut Option<(Instant, TcpStream)>,
-    ) -> Heard {
+    ) -> ProbeOutcome {
         let begun = Instant::now();
         let mut outstanding: Vec<TcpStream> = Vec::new();
         let mut threads = Process::look().threads;
-        let (mut quiet, mut heard) = (0, Heard::Nothing);
+        let (mut quiet, mut heard) = (0, ProbeOutcome::Nothing);
         for _ in 0..MAX_BEATS {
             let Ok(beat) = open(addr, &request) else { break };
-            if heard == Heard::Nothing {
-                heard = Heard::Silence;
+            if heard == ProbeOutcome::Nothing {
+                heard = ProbeOutcome::Silence;
             }
             match answer(&beat) {
-                Answer::None if beat.set_nonblocking(true).is_ok() => {
+                ProbeReply::None if beat.set_nonblocking(true).is_ok() => {
                     // It ends with a goodbye, also if nobody has accepted it yet.
                     let _ = SockRef::from(&beat).set_linger(None);
                     outstanding.push(beat);
                 }
-                Answer::Some => heard = Heard::Answer { asked: begun },
+                ProbeReply::Some => heard = ProbeOutcome::Answer { asked: begun },
                 _ => {}
             }
             outstanding.retain(|beat| {
                 let answer = answer(beat);
-                if answer == Answer::Some {
-                    heard = Heard::Answer { asked: begun };
+                if answer == ProbeReply::Some {
+                    heard = ProbeOutcome::Answer { asked: begun };
                 }
-                answer == Answer::None
+                answer == ProbeReply::None
             });
             let threads_now = Process::look().threads;
             let calm = outstanding.is_empty() && threads_now <= threads;
@@ -247,15 +247,15 @@ impl Round {
                 break;
             }
         }
-        if matches!(heard, Heard::Answer { .. }) {
+        if matches!(heard, ProbeOutcome::Answer { .. }) {
             *awaited = None;
             return heard;
         }
         let earlier = awaited.take();
         match earlier.as_ref().map(|(asked, beat)| (*asked, answer(beat))) {
-            Some((asked, Answer::Some)) => return Heard::Answer { asked },
-            Some((_, Answer::None)) => *awaited = earlier,
-            Some((_, Answer::End)) | None => {
+            Some((asked, ProbeReply::Some)) => return ProbeOutcome::Answer { asked },
+            Some((_, ProbeReply::None)) => *awaited = earlier,
+            Some((_, ProbeReply::End)) | None => {
                 *awaited = outstanding.into_iter().next().map(|beat| (begun, beat));
             }
         }
@@ -273,7 +273,7 @@ fn open(addr: SocketAddr, request: impl Fn() -> Vec<u8>) -> io::Result<TcpStream
 }
 
 #[derive(PartialEq, Eq)]
-enum Answer {
+enum ProbeReply {
     /// Not yet.
     None,
     Some,
@@ -281,14 +281,14 @@ enum Answer {
     End,
 }
 
-fn answer(beat: &TcpStream) -> Answer {
+fn answer(beat: &TcpStream) -> ProbeReply {
     match beat.peek(&mut [0; 64]) {
-        Ok(0) => Answer::End,
-        Ok(_) => Answer::Some,
+        Ok(0) => ProbeReply::End,
+        Ok(_) => ProbeReply::Some,
         Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            Answer::None
+            ProbeReply::None
         }
-        Err(_) => Answer::End,
+        Err(_) => ProbeReply::End,
     }
 }
 
@@ -309,10 +309,10 @@ mod tests {
 
     use super::*;
 
-    struct Told(Sender<Heard>);
+    struct StreamMessage(Sender<ProbeOutcome>);
 
-    impl Attendant for Told {
-        fn round_ends(&mut self, heard: Heard) {
+    impl ProbeObserver for StreamMessage {
+        fn round_ends(&mut self, heard: ProbeOutcome) {
             let _ = self.0.send(heard);
         }
     }
@@ -322,14 +322,14 @@ mod tests {
     fn a_late_answer_is_heard() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (told, heard) = mpsc::channel();
-        let _pulse = Pulse::start(listener.local_addr().unwrap(), Told(told)).unwrap();
+        let _pulse = SelfProbe::start(listener.local_addr().unwrap(), StreamMessage(told)).unwrap();
         let (mut first, _) = listener.accept().unwrap();
         let deadline = Instant::now() + Duration::from_mins(2);
         for _ in 0..2 {
-            assert_eq!(heard.recv().unwrap(), Heard::Silence);
+            assert_eq!(heard.recv().unwrap(), ProbeOutcome::Silence);
         }
         first.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
-        while !matches!(heard.recv().unwrap(), Heard::Answer { .. }) {
+        while !matches!(heard.recv().unwrap(), ProbeOutcome::Answer { .. }) {
             assert!(Instant::now() < deadline, "the answer is not heard");
         }
     }

@@ -22,7 +22,7 @@ const OF_NETWORK_BYTES: usize = 8 * 1024 * 1024;
 const MAX_KNOWN: usize = 4096;
 
 /// What was spent in a window of time.
-pub(super) struct Spending {
+pub(super) struct TurnShares {
     since: Instant,
     /// By the number of a token or a network.
     bytes: HashMap<u64, usize>,
@@ -46,10 +46,10 @@ struct Who {
     network: u64,
 }
 
-impl Spending {
-    pub(super) fn new() -> Spending {
+impl TurnShares {
+    pub(super) fn new() -> TurnShares {
         let (bytes, numbers) = Default::default();
-        Spending { since: Instant::now(), bytes, numbers }
+        TurnShares { since: Instant::now(), bytes, numbers }
     }
 
     /// A reply was made.

@@ -10,11 +10,11 @@ use crate::store::record::Record;
 
 /// What was read and is not whole yet.
 #[derive(Debug, Default)]
-pub(super) struct Joined {
+pub(super) struct OpenBatch {
     held: Vec<(Record, Stamp)>,
 }
 
-impl Joined {
+impl OpenBatch {
     /// The next record of the log: what it makes whole, with it, or nothing so far. The reason, if
     /// nobody writes so much as one.
     pub(super) fn take(
