@@ -3,6 +3,9 @@
 //!
 //! What is compared follows one another, so that whatever else the machine does meets both. A
 //! request that is not answered well is an error; a ratio beyond its target is not.
+//!
+//! Connections that are reset never reach veche: `tiny_http` accepts and drops them. There the
+//! control is a bare `tiny_http` beside the same clients.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,12 +19,15 @@ use serde_json::json;
 use socket2::SockRef;
 
 use crate::Result;
+use crate::bare;
 use crate::client::Client;
 use crate::report::{Report, Spread, Target};
 use crate::subject::{Kind, Store, built_now};
 
 /// How many times as long as alone 99 of 100 requests may take.
 const P99_RATIO: f64 = 10.0;
+/// How many times as long as on a bare `tiny_http` beside the same clients.
+const P99_OF_BARE: f64 = 3.0;
 /// Requests of the neighbour in each measure: half of them read, half of them write.
 const REQUESTS: usize = 2_000;
 /// How long the neighbour rests between two of them.
@@ -34,6 +40,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const LONG: usize = 250;
 const LONGEST_TEXT: usize = 4096;
 const NEIGHBOUR: &str = "neighbour";
+/// What the bare server answers: about the sizes of veche's own answers to the neighbour.
+const PAGE_BYTES: usize = 120;
+const RECEIPT_BYTES: usize = 24;
 
 /// What others do meanwhile.
 struct Nuisance {
@@ -41,15 +50,45 @@ struct Nuisance {
     /// Clients that do it, each on a thread of its own.
     clients: usize,
     act: fn(&Scene, &AtomicBool) -> Result<()>,
+    control: Control,
+}
+
+/// What the neighbour's wait is compared with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Control {
+    /// Its wait without the others.
+    Alone,
+    /// Its wait on a bare `tiny_http`, beside the same others.
+    Bare,
 }
 
 const NUISANCES: [Nuisance; 6] = [
-    Nuisance { name: "200 bodies, a byte each 20 ms", clients: 4, act: drip_bodies },
-    Nuisance { name: "400 half heads", clients: 4, act: hold_half_heads },
-    Nuisance { name: "8 that do not read 1 MB", clients: 4, act: read_nothing },
-    Nuisance { name: "what is no request, on 4 connections", clients: 4, act: talk_nonsense },
-    Nuisance { name: "resets by 4 clients", clients: 4, act: come_and_go },
-    Nuisance { name: "refused logins by 4 clients", clients: 4, act: guess },
+    Nuisance {
+        name: "200 bodies, a byte each 20 ms",
+        clients: 4,
+        act: drip_bodies,
+        control: Control::Alone,
+    },
+    Nuisance { name: "400 half heads", clients: 4, act: hold_half_heads, control: Control::Alone },
+    Nuisance {
+        name: "8 that do not read 1 MB",
+        clients: 4,
+        act: read_nothing,
+        control: Control::Alone,
+    },
+    Nuisance {
+        name: "what is no request, on 4 connections",
+        clients: 4,
+        act: talk_nonsense,
+        control: Control::Alone,
+    },
+    Nuisance { name: "resets by 4 clients", clients: 4, act: come_and_go, control: Control::Bare },
+    Nuisance {
+        name: "refused logins by 4 clients",
+        clients: 4,
+        act: guess,
+        control: Control::Alone,
+    },
 ];
 
 /// Where it happens.
@@ -73,19 +112,28 @@ pub(crate) fn measure(report: &mut Report, dir: &Path, rounds: usize) -> Result<
     for _ in 0..LONG {
         client.post("/api/messages", Some(&scene.token), &text, 201)?;
     }
+    let bare = bare::start(PAGE_BYTES, RECEIPT_BYTES)?;
+    let bare_scene = Scene { addr: bare.address, ..scene.clone() };
     for nuisance in &NUISANCES {
         eprintln!("{}", nuisance.name);
-        let (mut alone, mut beside, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut control, mut beside, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
-            let before = scene.visit()?;
+            let before = match nuisance.control {
+                Control::Alone => scene.visit()?,
+                Control::Bare => nuisance.beside(&bare_scene, || bare_scene.visit())?,
+            };
             let meanwhile = nuisance.beside(&scene, || scene.visit())?;
             ratios.push(percentile(&meanwhile, 99) / percentile(&before, 99));
-            alone.push(before);
+            control.push(before);
             beside.push(meanwhile);
         }
-        let measure = format!("neighbour's p99 beside {}, of p99 alone", nuisance.name);
-        report.measure(&measure, Target::AtMost(P99_RATIO), "", Spread::of(ratios));
-        for (what, times) in [("alone", &alone), ("beside", &beside)] {
+        let (of, most) = match nuisance.control {
+            Control::Alone => ("alone", P99_RATIO),
+            Control::Bare => ("on a bare tiny_http beside them", P99_OF_BARE),
+        };
+        let measure = format!("neighbour's p99 beside {}, of p99 {of}", nuisance.name);
+        report.measure(&measure, Target::AtMost(most), "", Spread::of(ratios));
+        for (what, times) in [(of, &control), ("beside", &beside)] {
             let spread = |figure: fn(&Vec<f64>) -> f64| Spread::of(times.iter().map(figure));
             report.load(
                 &format!("neighbour {what}: {}", nuisance.name),
