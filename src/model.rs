@@ -16,7 +16,9 @@ use std::num::NonZeroU64;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use self::event::{Event, EventId, EventKind, MessageChange, ModerationAction};
+pub use self::event::{
+    Event, EventId, EventKind, MessageChange, ModerationAction, ModerationEvent,
+};
 pub use self::password_hash::{
     HASH_LANES, HASH_MEMORY_KIB, HASH_PASSES, MAX_PASSWORD_HASH_LEN, asks_too_much,
     check_password_hash,

@@ -86,6 +86,37 @@ pub enum ModerationAction {
     OpenRegistration,
 }
 
+/// That an operator acted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModerationEvent {
+    /// Its number.
+    pub event: EventId,
+    /// Who did it.
+    pub by: UserId,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub act: ModerationAction,
+}
+
+impl ModerationEvent {
+    /// Who acted, and on whom: they must exist.
+    pub(crate) fn users(&self) -> [Option<UserId>; 2] {
+        let on = match self.act {
+            ModerationAction::Block(user) | ModerationAction::Unblock(user) => Some(user),
+            ModerationAction::CloseRegistration | ModerationAction::OpenRegistration => None,
+        };
+        [Some(self.by), on]
+    }
+}
+
+impl From<ModerationEvent> for Event<'_> {
+    fn from(acted: ModerationEvent) -> Self {
+        let ModerationEvent { event: id, by, at, act } = acted;
+        Event { id, by, at, what: EventKind::Act(act) }
+    }
+}
+
 impl<'a> Event<'a> {
     /// That a message was posted.
     #[must_use]

@@ -29,22 +29,23 @@ mod rules;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::account::AccountValue;
-use super::fact::Entry;
-use super::record::{ModerationEvent, Record};
-use super::retry::MAX_RETRIES;
-use super::{IdAllocator, Lineage, MAX_PAST_EPOCHS, PastStoreIdValue};
+use super::id_allocator::IdAllocator;
+use super::record::Record;
 use crate::model::{
-    MAX_ID, MAX_SESSIONS, Message, MessageId, MessageText, Revision, SessionId, StoreId, UserId,
+    MAX_ID, MAX_SESSIONS, Message, MessageId, MessageText, ModerationEvent, Revision, SessionId,
+    StoreId, UserId,
 };
+use crate::store::audit::rules::Why;
+use crate::store::entries::account::AccountValue;
+use crate::store::entries::keyspaces::Entry;
+use crate::store::entries::past_store_id::PastStoreIdValue;
+use crate::store::rules::lineage::{Lineage, MAX_PAST_EPOCHS};
+use crate::store::rules::retry::MAX_RETRIES;
 
 /// So many facts are joined to one record at most. What remembers a key takes six; what changes a
 /// password or blocks an account takes the most, [`MAX_SESSIONS`] and two.
 pub(super) const MAX_JOINED: usize = 64;
 const _: () = assert!(MAX_SESSIONS + 2 <= MAX_JOINED);
-
-/// Why a record is refused.
-type Why = &'static str;
 
 /// How much there is of everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,8 +4,6 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::LogDamage;
-
 /// Why a store cannot do what it was asked. The message is the operator's; clients see a 500, or
 /// a 507 where there is no room.
 #[derive(Debug)]
@@ -97,3 +95,49 @@ impl std::error::Error for StoreError {
         }
     }
 }
+
+/// A place in the log where it is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDamage {
+    /// The segment file.
+    pub file: PathBuf,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+impl fmt::Display for LogDamage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is damaged at offset {}: {}", self.file.display(), self.offset, self.what)
+    }
+}
+
+/// Why an import was refused.
+#[derive(Debug)]
+pub enum RestoreError {
+    /// The store already holds something.
+    NotEmpty,
+    /// An id or name that is taken, or an id lower than its predecessor's.
+    Conflict(String),
+    /// The store itself failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for RestoreError {
+    fn from(error: StoreError) -> Self {
+        RestoreError::Store(error)
+    }
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RestoreError::NotEmpty => f.write_str("the store is not empty"),
+            RestoreError::Conflict(what) => f.write_str(what),
+            RestoreError::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}

@@ -4,10 +4,11 @@
 //! For `fuzz/` and `tests/corpus`, which hold that the two are the same. What is read stays private,
 //! so this is all that they have to know; no part of the program calls it.
 
-use super::log::frame::{self, FRAME_HEADER_BYTES};
-use super::log::segment::Header;
+use super::log::frame;
 use super::record::Record;
-use super::snapshot::Trailer;
+use crate::store::log::frame::FRAME_HEADER_BYTES;
+use crate::store::log::segment::Header;
+use crate::store::transfer::snapshot::Trailer;
 
 /// All of `bytes` as a record.
 #[must_use]

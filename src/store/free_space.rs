@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::StoreError;
+use super::error::StoreError;
 
 /// How long what the file system said of its free space is taken for true.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -2,12 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::ModerationEvent;
-use super::{NewMessage, NewRevision, NewUser, RestoreError, StoreError};
-use crate::model::{
-    EventId, MAX_ID, Message, MessageContent, MessageId, ModerationAction, Revision, Timestamp,
-    User, UserId,
-};
+use super::error::{RestoreError, StoreError};
+use crate::model::{EventId, MAX_ID, MessageId, UserId};
 
 /// The ids a store gives out next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,46 +22,25 @@ impl Default for IdAllocator {
 }
 
 impl IdAllocator {
-    /// Gives `new` the next id.
-    pub(super) fn user(&mut self, new: NewUser) -> Result<User, StoreError> {
+    /// Gives out the next account's id.
+    pub(super) fn user(&mut self) -> Result<UserId, StoreError> {
         let id = UserId::new(self.next_user).ok_or(StoreError::OutOfIds)?;
         self.next_user += 1;
-        let NewUser { name, password_hash, created_at } = new;
-        Ok(User { id, name, password_hash, created_at, ended_at: None })
+        Ok(id)
     }
 
-    /// Gives `new` the next id.
-    pub(super) fn message(&mut self, new: NewMessage) -> Result<Message, StoreError> {
+    /// Gives out the next message's id.
+    pub(super) fn message(&mut self) -> Result<MessageId, StoreError> {
         let id = MessageId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
         self.next_event += 1;
-        let NewMessage { from, to, text, sent_at } = new;
-        Ok(Message { id, from, to, content: MessageContent::Original(text), sent_at })
+        Ok(id)
     }
 
-    /// Gives `new` the next number: what it makes of `message`.
-    pub(super) fn revision(
-        &mut self,
-        message: &Message,
-        new: NewRevision,
-    ) -> Result<Message, StoreError> {
+    /// Gives out the next number of an event other than a new message.
+    pub(super) fn event(&mut self) -> Result<EventId, StoreError> {
         let event = EventId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
         self.next_event += 1;
-        let NewRevision { by, at, text } = new;
-        let content = MessageContent::Revised(Box::new(Revision { event, by, at, text }));
-        let &Message { id, from, to, sent_at, .. } = message;
-        Ok(Message { id, from, to, content, sent_at })
-    }
-
-    /// Gives what an operator does the next number.
-    pub(super) fn act(
-        &mut self,
-        by: UserId,
-        at: Timestamp,
-        act: ModerationAction,
-    ) -> Result<ModerationEvent, StoreError> {
-        let event = EventId::new(self.next_event).ok_or(StoreError::OutOfIds)?;
-        self.next_event += 1;
-        Ok(ModerationEvent { event, by, at, act })
+        Ok(event)
     }
 
     /// Moves on past a record that brings its own id, which must not be given out yet.
@@ -107,4 +82,24 @@ pub(super) enum IdAdvance {
     To(IdAllocator),
     /// It brings none.
     Nowhere,
+}
+
+/// One of the two sequences that a store numbers things by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdKind {
+    /// Accounts.
+    Users,
+    /// Events, and so messages.
+    Events,
+}
+
+impl IdKind {
+    /// The number that is given out next.
+    #[must_use]
+    pub fn of(self, counters: IdAllocator) -> u64 {
+        match self {
+            IdKind::Users => counters.next_user,
+            IdKind::Events => counters.next_event,
+        }
+    }
 }

@@ -15,24 +15,20 @@
 pub(super) mod frame;
 pub(super) mod repair;
 pub(super) mod segment;
-mod sequence;
-mod stream;
+pub(super) mod sequence;
+pub(super) mod stream;
 
-use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{StoreError, private};
+use super::dirs;
+use super::error::StoreError;
 use crate::model::StoreId;
-
-use frame::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, u64_at};
-pub(super) use frame::{Frame, Stamp};
-use segment::{HEADER_BYTES, Segment};
-pub(super) use sequence::Sequence;
-pub(super) use stream::LogStream;
+use crate::store::log::frame::{FRAME_HEADER_BYTES, Frame, MAX_FRAME_BYTES, Stamp, u64_at};
+use crate::store::log::segment::{HEADER_BYTES, Segment};
 
 /// A segment that has reached this length is followed by a new one.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -46,23 +42,6 @@ const SCAN_BYTES_MAX: usize = 1024 * 1024;
 const READ_GAP_BYTES: u64 = 16 * 1024;
 /// How much behind a run's last record is read along with it, its length being unknown.
 const READ_AHEAD_BYTES: u64 = 512;
-
-/// A place in the log where it is not what was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogDamage {
-    /// The segment file.
-    pub file: PathBuf,
-    /// Bytes from the start of the file.
-    pub offset: u64,
-    /// What is wrong there.
-    pub what: &'static str,
-}
-
-impl fmt::Display for LogDamage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is damaged at offset {}: {}", self.file.display(), self.offset, self.what)
-    }
-}
 
 /// Where a scan ended. Unless its visitor stopped it, bytes behind `position` are no frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +73,7 @@ impl Log {
 
     /// Begins a log in `dir`, which is made.
     pub(super) fn create(dir: &Path, epoch: StoreId) -> Result<Log, StoreError> {
-        create_dir_synced(dir)?;
+        dirs::create_dir_synced(dir)?;
         let first = Segment::create(dir, epoch, 0, 0)?;
         Ok(Log::over(dir, epoch, vec![first]))
     }
@@ -115,7 +94,7 @@ impl Log {
             let Some((segment, its_epoch)) = Segment::open(*base, path, last)? else {
                 // A crash between creating the file and syncing its header: nothing was in it.
                 fs::remove_file(path).map_err(|e| StoreError::failed("removing", path, e))?;
-                sync_dir(dir)?;
+                dirs::sync_dir(dir)?;
                 continue;
             };
             if *epoch.get_or_insert(its_epoch) != its_epoch {
@@ -164,8 +143,8 @@ impl Log {
         }
         tail.file.sync_data().map_err(|e| StoreError::failed("syncing", &tail.path, e))?;
         // The same goes for the names of the segment and of the log itself.
-        sync_dir(&self.dir)?;
-        sync_dir(parent(&self.dir))
+        dirs::sync_dir(&self.dir)?;
+        dirs::sync_dir(dirs::parent(&self.dir))
     }
 
     fn over(dir: &Path, epoch: StoreId, segments: Vec<Segment>) -> Log {
@@ -447,30 +426,6 @@ fn later_group_follows(segment: &Segment, position: u64, lsn: u64) -> Result<boo
             && frame::parse(&rest[at..], position + at as u64)
                 .is_some_and(|frame| frame.group_start > lsn)
     }))
-}
-
-/// Makes a directory, and those it lies in, that are still there after a power cut.
-pub(super) fn create_dir_synced(dir: &Path) -> Result<(), StoreError> {
-    let parent = parent(dir);
-    if !parent.exists() {
-        create_dir_synced(parent)?;
-    }
-    private::create_dir_all(dir).map_err(|e| StoreError::failed("creating", dir, e))?;
-    sync_dir(parent)
-}
-
-fn parent(dir: &Path) -> &Path {
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Makes the entries of a directory survive a power cut.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|e| StoreError::failed("syncing", dir, e))
 }
 
 #[cfg(test)]

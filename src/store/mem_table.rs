@@ -4,14 +4,12 @@
 //! Knows nothing of durability. Ids only ever grow, so every list is kept sorted by appending.
 
 use std::borrow::Cow;
-use std::collections::hash_map;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque, hash_map};
 use std::ops::{Bound, Range};
 
-use super::record::ModerationEvent;
 use crate::model::{
     Cursor, Event, EventId, EventKind, Mailbox, Message, MessageChange, MessageId,
-    ModerationAction, Page, Timestamp, User, UserId, Username, Window,
+    ModerationAction, ModerationEvent, Page, Timestamp, User, UserId, Username, Window,
 };
 
 /// Ordered accounts and messages, with the mailboxes they lie in.

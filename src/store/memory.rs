@@ -2,20 +2,29 @@
 
 use std::borrow::Cow;
 
-use super::conversation::{self, ConversationReader, Counterparts, UNREAD_LOOK, Unread};
-use super::events::merged;
-use super::facts::{self, EntryMap};
+use super::backend::{
+    Backend, Conversation, IdempotencyKey, MarkOutcome, NewMessage, NewRevision, NewUser,
+    PostOutcome, UNREAD_LOOK, Unread,
+};
+use super::counterparts::Counterparts;
+use super::entries::{keyspaces, reader};
+use super::error::{RestoreError, StoreError};
+use super::id_allocator::IdAllocator;
 use super::mem_table::{Activity, HistoryItem, MemTable};
-use super::{
-    Backend, Conversation, Entry, FirstAnswer, IdAllocator, IdempotencyKey, MarkOutcome,
-    NewMessage, NewRevision, NewUser, PastStoreIdValue, PostOutcome, ReadMarkKey, ReadMarkValue,
-    RestoreError, Restored, RetryKey, Snapshot, StoreError, account, act, block, lineage, retry,
-    session,
-};
+use super::record::Restored;
+use super::rules::{account, block, conversation, lineage, moderation, restore, retry, session};
 use crate::model::{
-    Block, Cursor, Event, EventId, Mailbox, Message, MessageId, ModerationAction, Page, Session,
-    SessionId, StoreId, Timestamp, User, UserId, Username, Window,
+    Block, Cursor, Event, EventId, Mailbox, Message, MessageId, ModerationAction, ModerationEvent,
+    Page, Session, SessionId, StoreId, Timestamp, User, UserId, Username, Window,
 };
+use crate::store::entries::entry_map::EntryMap;
+use crate::store::entries::keyspaces::Entry;
+use crate::store::entries::past_store_id::PastStoreIdValue;
+use crate::store::entries::read_mark::{ReadMarkKey, ReadMarkValue};
+use crate::store::entries::retry::{FirstAnswer, RetryKey};
+use crate::store::rules::conversation::ConversationReader;
+use crate::store::rules::events::merged;
+use crate::store::transfer::snapshot::Snapshot;
 
 /// Everything in memory, nothing on disk. `sync` has nothing to do.
 #[derive(Debug)]
@@ -54,7 +63,7 @@ impl MemoryStore {
 
 impl ConversationReader for MemoryStore {
     fn mark(&self, of: &ReadMarkKey) -> Result<Option<ReadMarkValue>, StoreError> {
-        facts::get(&self.facts, of)
+        reader::get(&self.facts, of)
     }
 
     fn newest(&self, mailbox: Mailbox) -> Result<Option<Cow<'_, Message>>, StoreError> {
@@ -90,7 +99,7 @@ impl Backend for MemoryStore {
         if self.table.user_named(&new.name).is_some() {
             return Ok(None);
         }
-        let user = self.counters.user(new)?;
+        let user = new.with_id(self.counters.user()?);
         let id = user.id;
         self.table.insert_user(user);
         Ok(Some(id))
@@ -173,10 +182,10 @@ impl Backend for MemoryStore {
         act: ModerationAction,
     ) -> Result<Option<EventId>, StoreError> {
         let is_open = |user| self.is_open(user);
-        let Some(facts) = act::consequences(&self.facts, by, at, act, is_open)? else {
+        let Some(facts) = moderation::consequences(&self.facts, by, at, act, is_open)? else {
             return Ok(None);
         };
-        let acted = self.counters.act(by, at, act)?;
+        let acted = ModerationEvent { event: self.counters.event()?, by, at, act };
         self.take(&facts);
         self.table.note(Activity::act(&acted));
         Ok(Some(acted.event))
@@ -191,7 +200,7 @@ impl Backend for MemoryStore {
     }
 
     fn registration_is_closed(&mut self) -> Result<bool, StoreError> {
-        act::is_closed(&self.facts)
+        moderation::is_closed(&self.facts)
     }
 
     fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError> {
@@ -214,7 +223,7 @@ impl Backend for MemoryStore {
         {
             return Ok(None);
         }
-        let message = self.counters.message(new)?;
+        let message = new.with_id(self.counters.message()?);
         let id = message.id;
         self.push(message);
         Ok(Some(id))
@@ -229,7 +238,7 @@ impl Backend for MemoryStore {
         let Some(message) = self.table.message(id).filter(|message| message.event() == seen) else {
             return Ok(None);
         };
-        let revised = self.counters.revision(message, new)?;
+        let revised = new.of(message, self.counters.event()?);
         self.table.revise(&revised);
         Ok(Some(revised.event()))
     }
@@ -327,7 +336,7 @@ impl Backend for MemoryStore {
     }
 
     fn facts(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        facts::page(&self.facts, after, limit)
+        keyspaces::page(&self.facts, after, limit)
     }
 
     fn counters(&self) -> IdAllocator {
@@ -358,12 +367,12 @@ impl Backend for MemoryStore {
         if let Restored::User(user) = &record
             && self.table.user_named(&user.name).is_some()
         {
-            return Err(RestoreError::name_taken(user));
+            return Err(restore::name_taken(user));
         }
         if let Restored::Revision(revised) = &record {
-            RestoreError::expect_revision_of(self.table.message(revised.id), revised)?;
+            restore::expect_revision_of(self.table.message(revised.id), revised)?;
         }
-        RestoreError::expect_users(&record, |user| Ok(self.table.user(user).is_some()))?;
+        restore::expect_users(&record, |user| Ok(self.table.user(user).is_some()))?;
         if let Restored::Fact(fact) = &record {
             session::expect_room(&self.facts, fact)?;
             lineage::expect_room(&self.facts, fact)?;

@@ -1,4 +1,4 @@
-//! What the chat keeps: the [`Backend`] trait and the two stores behind it.
+//! The chat's state: the [`Backend`] trait and the two stores that implement it.
 //!
 //! * [`MemoryStore`] forgets everything when the process ends.
 //! * [`LogStore`] keeps a write-ahead log, which is the truth, and a sled index over it, which
@@ -7,349 +7,61 @@
 //! Both hold their newest messages in the same in-memory table, so a hot page costs the same on
 //! both. Nothing here knows HTTP, tokens or JSON replies.
 
-mod account;
-mod act;
 mod audit;
-mod backup;
-mod block;
-mod conversation;
+mod backend;
+mod codec;
+mod counterparts;
+mod dirs;
+mod entries;
 mod error;
-mod events;
-mod export;
-mod fact;
-mod facts;
 #[doc(hidden)]
 pub mod formats;
 mod free_space;
 mod id_allocator;
-mod import;
 mod index;
-mod lineage;
 mod log;
+mod log_store;
 mod mem_table;
 mod memory;
-mod private;
+mod progress;
 mod record;
-mod restored;
-mod retry;
-mod session;
-mod sled;
-mod snapshot;
+mod rules;
 mod transfer;
+mod versions;
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
-
-pub use self::account::{AccountKey, AccountValue};
-pub use self::act::RegistrationKey;
 pub use self::audit::Counts;
-pub use self::backup::verify;
-pub use self::block::{AccountBlockKey, ModerationValue, SenderBlockKey, SenderBlockValue};
-pub use self::conversation::{Conversation, MarkOutcome, UNREAD_LOOK, Unread};
-pub use self::error::StoreError;
-pub use self::export::{export, export_as};
-pub use self::fact::{
-    Entry, FirstAnswer, Hash, ReadMarkKey, ReadMarkValue, RetryKey, RetryOrderKey, RetryOrderValue,
+pub use self::backend::{
+    Backend, Conversation, IdempotencyKey, MarkOutcome, NewMessage, NewRevision, NewUser,
+    PostOutcome, UNREAD_LOOK, Unread,
 };
-pub use self::id_allocator::IdAllocator;
-pub use self::import::{Imported, import, restore};
-pub use self::lineage::{
-    IdKind, Lineage, LostRange, MAX_PAST_EPOCHS, MIN_JUMP, PastStoreIdKey, PastStoreIdValue,
-    StoreIdChange,
+pub use self::entries::account::{AccountKey, AccountValue};
+pub use self::entries::block::{
+    AccountBlockKey, ModerationValue, SenderBlockKey, SenderBlockValue,
 };
-pub use self::log::LogDamage;
+pub use self::entries::keyspaces::Entry;
+pub use self::entries::past_store_id::{PastStoreIdKey, PastStoreIdValue};
+pub use self::entries::read_mark::{ReadMarkKey, ReadMarkValue};
+pub use self::entries::registration::RegistrationKey;
+pub use self::entries::retry::{
+    FirstAnswer, Hash, KeyedRetryKey, KeyedRetryValue, RetryKey, RetryOrderKey, RetryOrderValue,
+};
+pub use self::entries::session::{SessionKey, SessionValue, StrayTokensKey, StrayTokensValue};
+pub use self::error::{LogDamage, RestoreError, StoreError};
+pub use self::id_allocator::{IdAllocator, IdKind};
+pub use self::log_store::check::{CheckReport, IndexState, check};
+pub use self::log_store::compact::{Compaction, compact};
+pub use self::log_store::store::LogStore;
 pub use self::memory::MemoryStore;
-pub use self::record::ModerationEvent;
-pub use self::restored::{RestoreError, Restored};
-pub use self::retry::{
-    IdempotencyKey, KeyedRetryKey, KeyedRetryValue, MAX_RETRIES, PostOutcome, RETRY_LIFETIME,
-    sent_under_other_secrets, settled_at_start,
+pub use self::progress::Progress;
+pub use self::record::Restored;
+pub use self::rules::lineage::{Lineage, LostRange, MAX_PAST_EPOCHS, MIN_JUMP, StoreIdChange};
+pub use self::rules::retry::{
+    MAX_RETRIES, RETRY_LIFETIME, sent_under_other_secrets, settled_at_start,
 };
-pub use self::session::{SessionKey, SessionValue, StrayTokensKey, StrayTokensValue, standing};
-pub use self::sled::LogStore;
-pub use self::sled::check::{CheckReport, IndexState, check};
-pub use self::sled::compact::{Compaction, compact};
-pub use self::snapshot::Snapshot;
-pub use self::transfer::{ExportOrigin, Purpose, Summary, TransferError};
-
-/// What this build reads of what was written before, and the versions of each. An index of another
-/// version is made anew.
-pub const FORMATS: &[(&str, RangeInclusive<u32>)] = &[
-    ("log", log::segment::FORMAT_VERSION..=log::segment::FORMAT_VERSION),
-    ("index", index::layout::FORMAT_VERSION..=index::layout::FORMAT_VERSION),
-    ("backup", snapshot::FORMAT_VERSION..=snapshot::FORMAT_VERSION),
-    ("export", export::OLDEST_FORMAT_VERSION..=export::FORMAT_VERSION),
-];
-
-use crate::model::{
-    Block, Event, EventId, Mailbox, Message, MessageId, MessageText, ModerationAction, Page,
-    Session, SessionId, StoreId, Timestamp, User, UserId, Username, Window,
-};
-
-/// The state of the chat, owned by one thread.
-///
-/// The contract, which `tests/conformance` holds every implementation to:
-///
-/// * **Ids are the store's.** Users count from 1, all that happens from 0, each one higher
-///   than any before it; neither is ever given out twice, not after a crash either, nor by what is
-///   restored from a backup. A message's id is the number of the event that it was posted.
-/// * **Uniqueness is the store's.** Whether a name is free and whether a receiver exists is
-///   decided in the call that writes, so that several servers can share a store.
-/// * **Read your turn.** What a call applied, every later call sees.
-/// * **No gaps to come.** Once a reader has seen an id, nothing below it will appear any more.
-/// * **`sync` is durability.** When it returns, everything applied before it survives a power
-///   cut. Nobody may be told of a write, or shown one, before that.
-/// * **Failure is final.** After an [`StoreError::Failed`] the store must not be used again, and
-///   what was applied since the last `sync` may or may not be there after a restart.
-pub trait Backend: Send {
-    /// The store's identity.
-    fn epoch(&self) -> StoreId;
-
-    /// Registers an account; `None` when the name is taken.
-    fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError>;
-
-    /// The account with this id, as it is; also one that has ended.
-    fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError>;
-
-    /// The account with this name, whatever its case; also one that has ended.
-    fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError>;
-
-    /// By what names these users are [shown](User::shown_name); of who does not exist, none.
-    fn usernames(
-        &mut self,
-        of: &BTreeSet<UserId>,
-    ) -> Result<BTreeMap<UserId, Box<str>>, StoreError> {
-        let mut names = BTreeMap::new();
-        for &id in of {
-            names.extend(self.user(id)?.map(|user| (id, user.shown_name().into())));
-        }
-        Ok(names)
-    }
-
-    /// A page of all accounts.
-    fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
-
-    /// Begins a session of an account that is not blocked and whose password hash still is `seen`,
-    /// and says which ones of it end for that: of more than
-    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS) one that has expired when it begins, or else the
-    /// oldest. `None` if the hash is another by now, or the account blocked.
-    fn begin_session(
-        &mut self,
-        new: Session,
-        seen: &str,
-    ) -> Result<Option<Vec<SessionId>>, StoreError>;
-
-    /// A user's sessions, the oldest first; also such as have expired.
-    fn sessions(&mut self, user: UserId) -> Result<Vec<Session>, StoreError>;
-
-    /// Ends a session of a user; `false` if there is none.
-    fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError>;
-
-    /// Ends all sessions of a user. After a crash either all have ended or none.
-    fn end_sessions(&mut self, user: UserId) -> Result<(), StoreError>;
-
-    /// Gives the user of a session that is to begin another password, unless the hash is not
-    /// `seen` any more, or the account is blocked: then `false`. All their other sessions end, as one with it.
-    fn change_password(
-        &mut self,
-        fresh: Session,
-        seen: &str,
-        hash: Box<str>,
-    ) -> Result<bool, StoreError>;
-
-    /// Ends an account, and all its sessions as one with it, unless its password hash is not `seen`
-    /// any more, or it is blocked: then `false`. Its name stays taken, and messages to it are not taken any more.
-    fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError>;
-
-    /// Does what an operator wants, and says by which event; `None` if it is so already, or is to be
-    /// done to an account that is not there or has ended. With a block all sessions of the account
-    /// end. After a crash all of it is so, or nothing.
-    fn act(
-        &mut self,
-        by: UserId,
-        at: Timestamp,
-        act: ModerationAction,
-    ) -> Result<Option<EventId>, StoreError>;
-
-    /// The block of an account, if it is blocked.
-    fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError>;
-
-    /// A page of the accounts that are blocked, in order of id.
-    fn blocked_accounts(&mut self, window: Window) -> Result<Page<Block>, StoreError>;
-
-    /// Whether an operator has closed registration. Accounts can be created all the same: that is
-    /// for who asks to decide.
-    fn registration_is_closed(&mut self) -> Result<bool, StoreError>;
-
-    /// Has a user's private messages to another refused, or taken again, and says whether that is
-    /// new. They are [posted](Backend::post) all the same: that is for who asks to decide.
-    fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError>;
-
-    /// Whether `by` refuses private messages of `user`.
-    fn refuses(&mut self, by: UserId, user: UserId) -> Result<bool, StoreError>;
-
-    /// A page of those whose messages `by` refuses, in order of id.
-    fn refused_senders(&mut self, by: UserId, window: Window) -> Result<Page<Block>, StoreError>;
-
-    /// Posts a message; `None` when its receiver does not exist, or has ended.
-    fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError>;
-
-    /// Edits or deletes a message, and says by which event. `None` if it is not any more what
-    /// `seen` made it: whoever decides by what it was has to look again.
-    fn revise(
-        &mut self,
-        id: MessageId,
-        seen: EventId,
-        new: NewRevision,
-    ) -> Result<Option<EventId>, StoreError>;
-
-    /// Posts a message unless its author has sent something under the same key within
-    /// [`RETRY_LIFETIME`] before its time, and remembers it under the key; `None` when its receiver
-    /// does not exist. After a crash either both are there or neither. Of each user the last
-    /// [`MAX_RETRIES`] keys are remembered.
-    fn post_once(
-        &mut self,
-        new: NewMessage,
-        once: IdempotencyKey,
-    ) -> Result<Option<PostOutcome>, StoreError>;
-
-    /// What a user has sent under a key within [`RETRY_LIFETIME`] before `now`.
-    fn first_answer(
-        &mut self,
-        of: RetryKey,
-        now: Timestamp,
-    ) -> Result<Option<FirstAnswer>, StoreError>;
-
-    /// The message with this id, whoever may read it, as its last revision left it.
-    fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError>;
-
-    /// A page of a mailbox.
-    fn messages(
-        &mut self,
-        mailbox: Mailbox,
-        window: Window,
-    ) -> Result<Page<Cow<'_, Message>>, StoreError>;
-
-    /// A page of what happened in the general chat and to `reader`'s private messages.
-    fn events(&mut self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError>;
-
-    /// A page of a user's conversations, in descending order of their last messages' ids: those
-    /// whose last message lies below `before`, if it is given. The general chat is one, once
-    /// something was said in it.
-    fn conversations(
-        &mut self,
-        of: UserId,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Page<Conversation<'_>>, StoreError>;
-
-    /// A conversation as it stands for a user, with another or, for `None`, in the general chat;
-    /// `None` if nothing was said in it.
-    fn conversation(
-        &mut self,
-        of: UserId,
-        with: Option<UserId>,
-    ) -> Result<Option<Conversation<'_>>, StoreError>;
-
-    /// Marks a conversation as read up to a message or, if that is beyond it, up to its last; what
-    /// is read stays so. `None` if nothing was said in it.
-    fn mark_read(
-        &mut self,
-        of: UserId,
-        with: Option<UserId>,
-        up_to: MessageId,
-        at: Timestamp,
-    ) -> Result<Option<MarkOutcome>, StoreError>;
-
-    /// Up to `limit` events of all mailboxes, in order, from `from` on.
-    fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
-
-    /// Up to `limit` facts behind `after`, in order of their subjects, also such as are over: for who
-    /// needs all of a family, or of the store, as an export and a start do.
-    fn facts(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError>;
-
-    /// The ids that will be given out next.
-    fn counters(&self) -> IdAllocator;
-
-    /// The epochs that ended when a backup of them was restored, up to [`MAX_PAST_EPOCHS`], and
-    /// where each did: for [`Lineage`], which says what that means.
-    fn past_epochs(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError>;
-
-    /// Bytes of the log; 0 if the store has none.
-    fn log_bytes(&self) -> u64;
-
-    /// Whether a write would be taken now, or refused with [`StoreError::Full`].
-    fn takes_writes(&mut self) -> bool;
-
-    /// Takes over the identity of the store that an import comes from. Only while empty.
-    fn adopt(&mut self, epoch: StoreId) -> Result<(), RestoreError>;
-
-    /// Puts a record of another store back, ids included. Ids must ascend, users whom a fact or an act
-    /// is about must be there, and nobody has more sessions than there can be.
-    fn restore(&mut self, record: Restored) -> Result<(), RestoreError>;
-
-    /// Makes everything applied so far survive a power cut.
-    fn sync(&mut self) -> Result<(), StoreError>;
-
-    /// A copy of what the last `sync` made durable, neither more nor less. It costs the caller no
-    /// more than opening files, is read elsewhere, at any time and at any pace, and stays the same
-    /// while the store goes on.
-    ///
-    /// `None` from a store without a log of its own: one in memory has nothing that is durable,
-    /// and one over a database leaves it to that. `PostgreSQL` has `pg_dump`, which reads in one
-    /// transaction what it sees at its beginning; a server beside it could do it no better.
-    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError>;
-}
-
-/// Somebody who watches a long task.
-pub trait Progress {
-    /// A task begins that will count to `total`.
-    fn begin(&mut self, task: &'static str, total: u64);
-    /// It has counted to `done`.
-    fn advance(&mut self, done: u64);
-    /// It is over.
-    fn end(&mut self);
-}
-
-/// Nobody.
-impl Progress for () {
-    fn begin(&mut self, _: &'static str, _: u64) {}
-    fn advance(&mut self, _: u64) {}
-    fn end(&mut self) {}
-}
-
-/// An account to be.
-#[derive(Debug, Clone)]
-pub struct NewUser {
-    /// As its owner writes it.
-    pub name: Username,
-    /// In the PHC string format.
-    pub password_hash: Box<str>,
-    /// The time of registration.
-    pub created_at: Timestamp,
-}
-
-/// A message to be.
-#[derive(Debug, Clone)]
-pub struct NewMessage {
-    /// The author; must exist.
-    pub from: UserId,
-    /// The receiver; `None` is the general chat.
-    pub to: Option<UserId>,
-    /// What is said.
-    pub text: MessageText,
-    /// The time of sending.
-    pub sent_at: Timestamp,
-}
-
-/// What is to become of a message.
-#[derive(Debug, Clone)]
-pub struct NewRevision {
-    /// Who does it; must exist.
-    pub by: UserId,
-    /// When.
-    pub at: Timestamp,
-    /// The new text; `None` deletes the message.
-    pub text: Option<MessageText>,
-}
+pub use self::rules::session::standing;
+pub use self::transfer::backup::verify;
+pub use self::transfer::export::{export, export_as};
+pub use self::transfer::import::{Imported, import, restore};
+pub use self::transfer::outcome::{ExportOrigin, Purpose, Summary, TransferError};
+pub use self::transfer::snapshot::Snapshot;
+pub use self::versions::FORMATS;

@@ -4,13 +4,14 @@
 //! rest. A kind's layout never changes: a new layout is a new kind, and a kind this version does
 //! not know means that a newer version wrote the store.
 
-use super::fact::Entry;
-use super::id_allocator::IdAdvance;
-use super::{IdAllocator, Restored};
+use super::codec;
+use super::codec::{DecodeError, Fields};
+use super::id_allocator::{IdAdvance, IdAllocator};
 use crate::model::{
-    Event, EventId, EventKind, Message, MessageContent, MessageId, MessageText, ModerationAction,
+    EventId, Message, MessageContent, MessageId, MessageText, ModerationAction, ModerationEvent,
     Revision, Timestamp, User, UserId, Username,
 };
+use crate::store::entries::keyspaces::Entry;
 
 const USER: u8 = 1;
 const MESSAGE: u8 = 2;
@@ -18,7 +19,6 @@ const COUNTERS: u8 = 3;
 const REVISION: u8 = 4;
 const ACT: u8 = 5;
 const FACT: u8 = 6;
-
 /// Of a fact: that something is so.
 const SOMETHING: u8 = 1;
 /// Of a fact: that it is one with the record behind it.
@@ -45,72 +45,6 @@ pub(super) enum Record {
         /// one and not that, nothing is to be seen. What is joined is always in one group.
         joined: bool,
     },
-}
-
-impl From<Record> for Restored {
-    fn from(record: Record) -> Restored {
-        match record {
-            Record::User(user) => Restored::User(user),
-            Record::Message(message) => Restored::Message(message),
-            Record::Counters(counters) => Restored::Counters(counters),
-            Record::Revision(message) => Restored::Revision(message),
-            Record::Act(acted) => Restored::Act(acted),
-            Record::Fact { fact, .. } => Restored::Fact(fact),
-        }
-    }
-}
-
-/// That an operator acted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ModerationEvent {
-    /// Its number.
-    pub event: EventId,
-    /// Who did it.
-    pub by: UserId,
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub act: ModerationAction,
-}
-
-impl ModerationEvent {
-    /// Who acted, and on whom: they must exist.
-    pub(super) fn users(&self) -> [Option<UserId>; 2] {
-        let on = match self.act {
-            ModerationAction::Block(user) | ModerationAction::Unblock(user) => Some(user),
-            ModerationAction::CloseRegistration | ModerationAction::OpenRegistration => None,
-        };
-        [Some(self.by), on]
-    }
-}
-
-impl From<ModerationEvent> for Event<'_> {
-    fn from(acted: ModerationEvent) -> Self {
-        let ModerationEvent { event: id, by, at, act } = acted;
-        Event { id, by, at, what: EventKind::Act(act) }
-    }
-}
-
-/// Why bytes with a good checksum are no record.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum DecodeError {
-    /// A kind of a newer version.
-    UnknownKind(u8),
-    /// A fact of a family of a newer version.
-    UnknownFamily(u8),
-    /// Not what [`Record::encode`] writes.
-    Malformed,
-}
-
-impl DecodeError {
-    /// What it was that only a newer version can have written, if that is the reason.
-    pub(super) fn newer(&self) -> Option<String> {
-        match self {
-            DecodeError::UnknownKind(kind) => Some(format!("a record of kind {kind}")),
-            DecodeError::UnknownFamily(family) => Some(format!("a fact of family {family}")),
-            DecodeError::Malformed => None,
-        }
-    }
 }
 
 impl Record {
@@ -185,11 +119,11 @@ fn decode_user(mut fields: Fields<'_>) -> Result<User, DecodeError> {
     let id = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
     let created_at = fields.timestamp()?;
     let name_len = usize::from(fields.u8()?);
-    let name = text(fields.take(name_len)?)?;
+    let name = codec::text(fields.take(name_len)?)?;
     Ok(User {
         id,
         name: Username::from_store(name),
-        password_hash: text(fields.0)?.into(),
+        password_hash: codec::text(fields.0)?.into(),
         created_at,
         ended_at: None,
     })
@@ -205,7 +139,7 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
 
 fn decode_message(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
     let fixed = MessageHead::decode(&mut fields)?;
-    let text = MessageText::from_store(text(fields.0)?);
+    let text = MessageText::from_store(codec::text(fields.0)?);
     Ok(fixed.with(MessageContent::Original(text)))
 }
 
@@ -228,7 +162,7 @@ fn decode_revision(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
     let by = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
     let at = fields.timestamp()?;
     let text = match fields.u8()? {
-        0 => Some(MessageText::from_store(text(fields.0)?)),
+        0 => Some(MessageText::from_store(codec::text(fields.0)?)),
         1 => fields.end().map(|()| None)?,
         _ => return Err(DecodeError::Malformed),
     };
@@ -331,56 +265,53 @@ fn decode_fact(mut fields: Fields<'_>) -> Result<Record, DecodeError> {
     fields.end().map(|()| Record::Fact { fact, joined })
 }
 
-/// The bytes of a record that are still to be read.
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+/// What an import puts back.
+#[derive(Debug, Clone)]
+pub enum Restored {
+    /// An account with its id and hash.
+    User(User),
+    /// A message with its id.
+    Message(Message),
+    /// A message that was there before, as a revision left it.
+    Revision(Message),
+    /// The ids to go on with: never lower than what the store already reached.
+    Counters(IdAllocator),
+    /// What an operator did, with its number.
+    Act(ModerationEvent),
+    /// What is so about a subject, whatever was before.
+    Fact(Entry),
+}
 
-impl<'a> Fields<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let (head, rest) = self.0.split_at_checked(len).ok_or(DecodeError::Malformed)?;
-        self.0 = rest;
-        Ok(head)
-    }
-
-    pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
-        self.array().map(|[byte]| byte)
-    }
-
-    pub(super) fn u64(&mut self) -> Result<u64, DecodeError> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, rest) = self.0.split_first_chunk().ok_or(DecodeError::Malformed)?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    pub(super) fn timestamp(&mut self) -> Result<Timestamp, DecodeError> {
-        let millis = self.u64()?;
-        // A clock beyond the last is taken for it, so nothing beyond was written.
-        let timestamp = Timestamp::from_millis(millis);
-        if timestamp.millis() == millis { Ok(timestamp) } else { Err(DecodeError::Malformed) }
-    }
-
-    /// All that is left, as a text.
-    pub(super) fn rest(&mut self) -> Result<&'a str, DecodeError> {
-        let len = self.0.len();
-        text(self.take(len)?)
-    }
-
-    pub(super) fn end(self) -> Result<(), DecodeError> {
-        if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Malformed) }
+impl Restored {
+    pub(super) fn step(&self) -> IdAdvance {
+        match self {
+            Restored::User(user) => IdAdvance::User(user.id),
+            Restored::Message(message) => IdAdvance::Message(message.id),
+            Restored::Revision(message) => IdAdvance::Event(message.event()),
+            Restored::Act(acted) => IdAdvance::Event(acted.event),
+            Restored::Counters(counters) => IdAdvance::To(*counters),
+            Restored::Fact(_) => IdAdvance::Nowhere,
+        }
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
-    std::str::from_utf8(bytes).map_err(|_| DecodeError::Malformed)
+impl From<Record> for Restored {
+    fn from(record: Record) -> Restored {
+        match record {
+            Record::User(user) => Restored::User(user),
+            Record::Message(message) => Restored::Message(message),
+            Record::Counters(counters) => Restored::Counters(counters),
+            Record::Revision(message) => Restored::Revision(message),
+            Record::Act(acted) => Restored::Act(acted),
+            Record::Fact { fact, .. } => Restored::Fact(fact),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::fact::{Hash, RetryOrderKey, RetryOrderValue};
+    use crate::store::{Hash, RetryOrderKey, RetryOrderValue};
 
     fn user() -> Record {
         Record::User(User {

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use veche::model::{
     Block, Cursor, Event, EventId, EventKind, MAX_ID, MAX_SESSIONS, Mailbox, Message,
-    MessageChange, MessageContent, MessageId, ModerationAction, Page, Revision, Session, SessionId,
-    Timestamp, User, UserId, Username, Window,
+    MessageChange, MessageContent, MessageId, ModerationAction, ModerationEvent, Page, Revision,
+    Session, SessionId, Timestamp, User, UserId, Username, Window,
 };
 use veche::store::{
     Backend, Conversation, FirstAnswer, IdAllocator, IdempotencyKey, MAX_RETRIES, MarkOutcome,
-    ModerationEvent, NewMessage, NewRevision, NewUser, PostOutcome, RETRY_LIFETIME, Restored,
-    RetryKey, UNREAD_LOOK, Unread,
+    NewMessage, NewRevision, NewUser, PostOutcome, RETRY_LIFETIME, Restored, RetryKey, UNREAD_LOOK,
+    Unread,
 };
 
 /// What a store should answer. Ids ascend, so that the lists are sorted.

@@ -2,13 +2,14 @@
 
 use veche::model::{
     Cursor, EventId, EventKind, MAX_ID, MAX_SESSIONS, MAX_TEXT_BYTES, Mailbox, Message,
-    MessageChange, MessageId, ModerationAction, Page, SessionId, StoreId, Timestamp, Window,
+    MessageChange, MessageId, ModerationAction, ModerationEvent, Page, SessionId, StoreId,
+    Timestamp, Window,
 };
 use veche::store::{
     AccountBlockKey, AccountKey, AccountValue, Entry, FirstAnswer, Hash, IdAllocator,
-    ModerationEvent, ModerationValue, NewMessage, NewUser, ReadMarkKey, ReadMarkValue,
-    RegistrationKey, RestoreError, Restored, RetryKey, RetryOrderKey, SenderBlockKey, SessionKey,
-    SessionValue, StoreError, StrayTokensKey,
+    ModerationValue, NewMessage, NewUser, ReadMarkKey, ReadMarkValue, RegistrationKey,
+    RestoreError, Restored, RetryKey, RetryOrderKey, SenderBlockKey, SessionKey, SessionValue,
+    StoreError, StrayTokensKey,
 };
 
 use crate::pair::{

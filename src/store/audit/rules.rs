@@ -3,10 +3,11 @@
 use crate::model::{
     MAX_TEXT_BYTES, MAX_USER_AGENT_LEN, TOMBSTONE_PREFIX, User, check_password_hash,
 };
-use crate::store::account::AccountValue;
-use crate::store::fact::Entry;
+use crate::store::entries::account::AccountValue;
+use crate::store::entries::keyspaces::Entry;
 
-use super::Why;
+/// The reason for which a record is refused.
+pub(super) type Why = &'static str;
 
 /// Longest name, in bytes: what the length of one in a record can say.
 pub(super) const MAX_NAME_BYTES: usize = 255;

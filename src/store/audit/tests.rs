@@ -4,9 +4,7 @@ use super::*;
 use crate::model::{
     EventId, MessageContent, MessageId, MessageText, ModerationAction, Timestamp, User, Username,
 };
-use crate::store::{
-    AccountKey, Hash, ModerationEvent, RetryOrderKey, RetryOrderValue, SessionKey, SessionValue,
-};
+use crate::store::{AccountKey, Hash, RetryOrderKey, RetryOrderValue, SessionKey, SessionValue};
 
 fn user(id: u64, name: &str) -> Record {
     Record::User(User {

@@ -6,15 +6,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::conversations::conversation;
-use super::layout::{CONVERSATION, FACT};
-use super::{
-    Applied, Index, List, META, Mailbox, Posting, decode_chunk, is_marked, mark_key, number,
-    subject, user_key,
+use super::entries::subject;
+use super::layout::{
+    Applied, CONVERSATION, FACT, List, META, Posting, decode_chunk, mark_key, number, user_key,
 };
-use crate::model::{Message, MessageId, User, UserId};
-use crate::store::StoreError;
-use crate::store::fact::Entry;
-use crate::store::log::Stamp;
+use super::tree::{Index, is_marked};
+use crate::model::{Mailbox, Message, MessageId, User, UserId};
+use crate::store::entries::keyspaces::Entry;
+use crate::store::error::StoreError;
+use crate::store::log::frame::Stamp;
 use crate::store::record::Record;
 
 /// What an index must hold, as far as the log has been read.

@@ -1,10 +1,10 @@
 //! Conversations in the index: who has which, in order of their last messages, and what of each is
 //! above an id.
 
-use super::layout::{CONVERSATION, conversation_key, number};
-use super::{Index, List, Writes};
+use super::layout::{CONVERSATION, List, conversation_key, number};
+use super::tree::{Index, Writes};
 use crate::model::{MessageId, UserId};
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 impl List {
     /// The list of what its receiver did not write in which a message lies, if it is in one.

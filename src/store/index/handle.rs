@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ::sled::Db;
 use rustix::event::{Timespec, poll};
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// How long sled's threads may hold its file beyond its handle's life.
 const HANDLE_PATIENCE: Duration = Duration::from_secs(5);

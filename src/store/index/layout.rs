@@ -1,11 +1,40 @@
 //! How the entries of the index look as bytes: keys that sort as what they name, and values.
 
 use super::digest::Digest;
-use super::postings::CHUNK_POSTINGS;
-use super::{Applied, List, Posting};
-use crate::model::{Mailbox, StoreId, Username};
-use crate::store::IdAllocator;
-use crate::store::log::Stamp;
+use crate::model::{Mailbox, StoreId, UserId, Username};
+use crate::store::id_allocator::IdAllocator;
+use crate::store::log::frame::Stamp;
+
+/// Postings in one value. A chunk is read and written as a whole whenever it grows.
+pub(super) const CHUNK_POSTINGS: usize = 128;
+
+/// A list of postings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::store) enum List {
+    /// The messages of a mailbox.
+    Messages(Mailbox),
+    /// What was done that a feed's readers may see, other than posting.
+    Deeds(Mailbox),
+    /// The messages of a conversation that one of the two did not write.
+    Received { by: UserId, from: UserId },
+}
+
+/// An entry of a list and where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct Posting {
+    pub(in crate::store) id: u64,
+    pub(in crate::store) position: u64,
+}
+
+/// Up to where the log is indexed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct Applied {
+    pub(in crate::store) epoch: StoreId,
+    /// The last frame that is.
+    pub(in crate::store) stamp: Stamp,
+    /// The store's counters behind it.
+    pub(in crate::store) counters: IdAllocator,
+}
 
 /// The version of this layout. Another one is rebuilt, not converted.
 pub(in crate::store) const FORMAT_VERSION: u32 = 4;

@@ -7,9 +7,18 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::Words;
-use super::{IndexChange, List, Posting};
-use crate::model::{Mailbox, UserId, Username};
+use super::layout::{List, Posting};
+use crate::model::{EventId, Mailbox, MessageId, UserId, Username};
+
+/// What the index has to know of a record.
+#[derive(Debug, Clone)]
+pub(in crate::store) enum IndexChange {
+    User { id: UserId, name: Username, position: u64 },
+    Message { id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
+    Revision { event: EventId, id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
+    Act { event: EventId, position: u64 },
+    Fact { subject: Box<[u8]>, value: Option<Box<[u8]>> },
+}
 
 /// Entries that are written as one, about: until they are, sled keeps each of the pages that they
 /// took the place of, of some kilobytes.
@@ -20,6 +29,9 @@ const MAX_PART_ENTRIES: usize = 1024;
 const ENTRIES_OF_LIST: usize = 2;
 /// Steps in which replaced pages are freed, some 500 at each: about as many as a part leaves.
 const FREEING_STEPS: usize = 16;
+
+/// The last word on each of some subjects.
+pub(super) type Words = BTreeMap<Box<[u8]>, Option<Box<[u8]>>>;
 
 /// Changes that are written as one.
 #[derive(Default)]

@@ -4,31 +4,9 @@
 
 use ::sled::IVec;
 
-use super::layout::{decode_chunk, encode_chunk, posting_key};
-use super::{Entries, Index, Writes};
-use crate::model::{Mailbox, UserId};
-use crate::store::StoreError;
-
-/// Postings in one value. A chunk is read and written as a whole whenever it grows.
-pub(super) const CHUNK_POSTINGS: usize = 128;
-
-/// A list of postings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::store) enum List {
-    /// The messages of a mailbox.
-    Messages(Mailbox),
-    /// What was done that a feed's readers may see, other than posting.
-    Deeds(Mailbox),
-    /// The messages of a conversation that one of the two did not write.
-    Received { by: UserId, from: UserId },
-}
-
-/// An entry of a list and where it lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Posting {
-    pub(in crate::store) id: u64,
-    pub(in crate::store) position: u64,
-}
+use super::layout::{CHUNK_POSTINGS, List, Posting, decode_chunk, encode_chunk, posting_key};
+use super::tree::{Entries, Index, Writes};
+use crate::store::error::StoreError;
 
 impl Index {
     /// Returns the last id that the list had before.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::revision_key;
-use super::{Index, Posting, Writes};
+use super::layout::{Posting, revision_key};
+use super::tree::{Index, Writes};
 use crate::model::MessageId;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 impl Index {
     /// Puts the last revisions, by message, in the place of those before.

@@ -12,12 +12,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::digest::Digest;
-use crate::store::private;
+use crate::store::dirs;
 
 /// The version of this layout. Another one does not match.
 const FORMAT_VERSION: u32 = 1;
@@ -48,7 +49,7 @@ pub(super) fn path(dir: &Path) -> PathBuf {
 /// Seals the index in `dir`, which nobody has open.
 pub(super) fn write(dir: &Path, digest: Digest) -> io::Result<()> {
     let bytes = encode(digest, &files(dir)?);
-    private::new_file().open(path(dir))?.write_all(&bytes)
+    dirs::new_file().open(path(dir))?.write_all(&bytes)
 }
 
 /// Removes the seal of the index in `dir`, and says of what digest it was if it matches. One that

@@ -8,7 +8,8 @@
 //! nobody wrote, happens once in some two million torn frames: a message of 200 bytes has 1,600
 //! bits, and the checksum 2^32 values.
 
-use super::frame::{self, FRAME_HEADER_BYTES, MAX_PAYLOAD_BYTES, u32_at};
+use super::frame;
+use super::frame::{FRAME_HEADER_BYTES, MAX_PAYLOAD_BYTES, u32_at};
 
 /// CRC32C's polynomial, lowest bit first.
 const POLYNOMIAL: u32 = 0x82f6_3b78;

@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::frame::{u32_at, u64_at};
-use super::{LogDamage, sync_dir};
 use crate::model::StoreId;
-use crate::store::{StoreError, private};
+use crate::store::dirs;
+use crate::store::error::{LogDamage, StoreError};
 
 /// The version of the layout of segments, frames and records. A higher one is refused.
 pub(in crate::store) const FORMAT_VERSION: u32 = 1;
@@ -128,7 +128,7 @@ impl Segment {
     ) -> Result<Segment, StoreError> {
         let path = dir.join(format!("{base:020}.log"));
         let header = Header { epoch, base, first_lsn }.encode();
-        let file = private::new_file()
+        let file = dirs::new_file()
             .read(true)
             .open(&path)
             .and_then(|file| {
@@ -137,7 +137,7 @@ impl Segment {
                 Ok(file)
             })
             .map_err(|e| StoreError::failed("creating", &path, e))?;
-        sync_dir(dir)?;
+        dirs::sync_dir(dir)?;
         Ok(Segment { base, first_lsn, len: HEADER_BYTES as u64, path, file })
     }
 

@@ -1,11 +1,12 @@
 //! What a log holds after everything that can happen to its files.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 
 use tempfile::TempDir;
 
 use super::frame::MAX_PAYLOAD_BYTES;
 use super::*;
+use crate::store::error::LogDamage;
 
 const EPOCH: StoreId = StoreId(0x0123_4567_89ab_cdef);
 /// Length of a frame with a payload of five bytes.

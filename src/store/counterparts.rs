@@ -1,0 +1,56 @@
+//! The users that each user has talked with.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::{MAX_ID, Message, MessageId, UserId};
+
+/// Who talked with whom, and when last: all there is in the memory store, and in the sled store what
+/// the index does not know yet.
+#[derive(Debug, Default)]
+pub(super) struct Counterparts {
+    /// By user and counterpart.
+    last: HashMap<(UserId, UserId), MessageId>,
+    /// The same by user and message.
+    order: BTreeMap<(UserId, MessageId), UserId>,
+}
+
+impl Counterparts {
+    /// Takes in a message, which must be newer than any before it.
+    pub(super) fn note(&mut self, message: &Message) {
+        let Some(to) = message.to else { return };
+        self.note_of(message.from, to, message.id);
+        if message.from != to {
+            self.note_of(to, message.from, message.id);
+        }
+    }
+
+    fn note_of(&mut self, user: UserId, with: UserId, id: MessageId) {
+        if let Some(before) = self.last.insert((user, with), id) {
+            self.order.remove(&(user, before));
+        }
+        self.order.insert((user, id), with);
+    }
+
+    /// Whether there is a message between the two.
+    pub(super) fn has(&self, user: UserId, with: UserId) -> bool {
+        self.last.contains_key(&(user, with))
+    }
+
+    /// A user's last messages with each, below an id, descending.
+    pub(super) fn below(
+        &self,
+        user: UserId,
+        end: u64,
+    ) -> impl Iterator<Item = (MessageId, UserId)> {
+        // An id there cannot be lies above all there are.
+        let last = end.checked_sub(1).map(|id| MessageId::new(id.min(MAX_ID)));
+        let range =
+            last.flatten().map(|last| self.order.range((user, MessageId::FIRST)..=(user, last)));
+        range.into_iter().flat_map(Iterator::rev).map(|((_, id), with)| (*id, *with))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.last.clear();
+        self.order.clear();
+    }
+}

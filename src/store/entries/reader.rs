@@ -1,0 +1,82 @@
+//! Typed reads of entries, over whatever a store keeps them in.
+
+use std::ops::Range;
+
+use crate::model::UserId;
+use crate::store::codec::{Fields, Layout};
+use crate::store::error::StoreError;
+
+/// What something can be so about.
+pub(in crate::store) trait Key: Layout {
+    /// The number of its family.
+    const KEYSPACE: u8;
+    /// What can be so about it.
+    type Value: Layout;
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![Self::KEYSPACE];
+        self.put(&mut bytes);
+        bytes
+    }
+}
+
+/// The bytes of a subject, and of what is so about it.
+pub(in crate::store) type RawEntry = (Box<[u8]>, Box<[u8]>);
+
+/// From which end a range is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum RangeEnd {
+    First,
+    Last,
+}
+
+/// All that is so, wherever it is kept.
+pub(in crate::store) trait EntryReader {
+    /// What is so about a subject.
+    fn value(&self, subject: &[u8]) -> Result<Option<Box<[u8]>>, StoreError>;
+
+    /// What is so about the subjects in a range, `limit` at most, beginning at one of its ends.
+    fn entries(
+        &self,
+        range: Range<&[u8]>,
+        end: RangeEnd,
+        limit: usize,
+    ) -> Result<Vec<RawEntry>, StoreError>;
+
+    /// The error for bytes that nobody has written.
+    fn malformed(&self) -> StoreError;
+}
+
+/// What is so about a subject.
+pub(in crate::store) fn get<S: Key>(
+    state: &impl EntryReader,
+    of: &S,
+) -> Result<Option<S::Value>, StoreError> {
+    let Some(value) = state.value(&of.bytes())? else { return Ok(None) };
+    read(&value).map(Some).ok_or_else(|| state.malformed())
+}
+
+/// What is so about a user's subjects of a family, in order from one end.
+pub(in crate::store) fn of_user<S: Key>(
+    state: &impl EntryReader,
+    user: UserId,
+    end: RangeEnd,
+    limit: usize,
+) -> Result<Vec<(S, S::Value)>, StoreError> {
+    let from = |user: u64| [&[S::KEYSPACE], &user.to_be_bytes()[..]].concat();
+    // Ids end long before u64 does.
+    let (start, behind) = (from(user.get()), from(user.get() + 1));
+    let entries = state.entries(&start[..]..&behind[..], end, limit)?;
+    let typed = entries.iter().map(|(subject, value)| {
+        let subject = subject.split_first().and_then(|(_, fields)| read(fields));
+        subject.zip(read(value)).ok_or_else(|| state.malformed())
+    });
+    typed.collect()
+}
+
+/// All of `bytes` as what was laid out there.
+pub(in crate::store) fn read<T: Layout>(bytes: &[u8]) -> Option<T> {
+    let mut fields = Fields(bytes);
+    let read = T::take(&mut fields).ok()?;
+    fields.end().ok().map(|()| read)
+}

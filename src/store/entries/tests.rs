@@ -1,0 +1,275 @@
+//! The bytes and the JSON of entries, which never change.
+
+use super::account::{AccountKey, AccountValue};
+use super::block::{AccountBlockKey, ModerationValue, SenderBlockKey, SenderBlockValue};
+use super::keyspaces::Entry;
+use super::past_store_id::{PastStoreIdKey, PastStoreIdValue};
+use super::read_mark::{ReadMarkKey, ReadMarkValue};
+use super::reader::Key as _;
+use super::registration::RegistrationKey;
+use super::retry::{
+    FirstAnswer, Hash, KeyedRetryKey, KeyedRetryValue, RetryKey, RetryOrderKey, RetryOrderValue,
+};
+use super::session::{SessionKey, SessionValue, StrayTokensKey, StrayTokensValue};
+use crate::model::{MAX_ID, MessageId, SessionId, StoreId, Timestamp, UserId};
+use crate::store::codec::DecodeError;
+use crate::store::id_allocator::IdAllocator;
+
+fn user(id: u64) -> UserId {
+    UserId::new(id).unwrap()
+}
+
+fn facts() -> [Entry; 5] {
+    let at = Timestamp::from_millis(1_700_000_000_123);
+    let (key, fingerprint) = (Hash([0xab; 16]), Hash([0x01; 16]));
+    let message = MessageId::new(0x0403_0201).unwrap();
+    [
+        Entry::Retry {
+            of: RetryKey { user: user(0x0a0b), key },
+            is: Some(FirstAnswer { fingerprint, message, at }),
+        },
+        Entry::RetryOrder {
+            of: RetryOrderKey { user: user(0x0a0b), number: 0x0102 },
+            is: Some(RetryOrderValue { key, at }),
+        },
+        Entry::ReadMark {
+            of: ReadMarkKey { user: user(0x0a0b), with: Some(user(0x0c0d)) },
+            is: Some(ReadMarkValue { up_to: message, at }),
+        },
+        Entry::ReadMark {
+            of: ReadMarkKey { user: user(0x0a0b), with: None },
+            is: Some(ReadMarkValue { up_to: message, at }),
+        },
+        Entry::KeyedRetry {
+            of: KeyedRetryKey { user: user(0x0a0b), key },
+            is: Some(KeyedRetryValue { secret: Hash([0xcd; 16]), fingerprint, message, at }),
+        },
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// The bytes on every disk out there: these literals never change.
+#[test]
+fn golden_retries_and_read_marks() {
+    let golden = [
+        (
+            "010000000000000a0babababababababababababababababab",
+            "01010101010101010101010101010101\
+             01020304000000007b68e5cf8b010000",
+        ),
+        ("020000000000000a0b0000000000000102", "abababababababababababababababab7b68e5cf8b010000"),
+        ("080000000000000a0b0000000000000c0d", "01020304000000007b68e5cf8b010000"),
+        ("080000000000000a0b0000000000000000", "01020304000000007b68e5cf8b010000"),
+        (
+            "0a0000000000000a0babababababababababababababababab",
+            "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd01010101010101010101010101010101\
+             01020304000000007b68e5cf8b010000",
+        ),
+    ];
+    for (fact, (subject, value)) in facts().into_iter().zip(golden) {
+        assert_eq!(hex(&fact.subject()), subject);
+        assert_eq!(hex(&fact.value().unwrap()), value);
+    }
+}
+
+#[test]
+fn what_was_written_is_read_and_nothing_else() {
+    for fact in facts() {
+        let (subject, value) = (fact.subject(), fact.value().unwrap());
+        assert_eq!(Entry::decode(&subject, &value), Ok(fact.clone()));
+        assert_eq!(fact.clone().checked(), Some(fact));
+        let whole = [&subject[..], &value].concat();
+        for len in 1..whole.len() {
+            assert_eq!(Entry::decode(&whole[..len], &[]), Err(DecodeError::Malformed), "{len}");
+        }
+        assert_eq!(Entry::decode(&whole, &[0]), Err(DecodeError::Malformed));
+        let mut nobody = whole.clone();
+        nobody[1..9].fill(0);
+        assert_eq!(Entry::decode(&nobody, &[]), Err(DecodeError::Malformed));
+        let mut far = whole.clone();
+        let millis = far.len() - 8;
+        far[millis..].copy_from_slice(&(Timestamp::MAX.millis() + 1).to_le_bytes());
+        assert_eq!(Entry::decode(&far, &[]), Err(DecodeError::Malformed));
+        let mut unknown = whole;
+        unknown[0] = 200;
+        assert_eq!(Entry::decode(&unknown, &[]), Err(DecodeError::UnknownFamily(200)));
+    }
+}
+
+#[test]
+fn the_subjects_of_a_user_are_one_range_in_order() {
+    let turn = |user_id, number| RetryOrderKey { user: user(user_id), number }.bytes();
+    let subjects =
+        [turn(1, u64::MAX), turn(2, 0), turn(2, 1), turn(2, 256), turn(2, 1 << 40), turn(3, 0)];
+    assert!(subjects.is_sorted_by(|a, b| a < b));
+}
+
+#[test]
+fn facts_are_json() {
+    let [retry, order, read, read_general, keyed] = facts();
+    let lines = [
+        r#"{"retry":{"of":{"user":2571,"key":"abababababababababababababababab"},"is":{"fingerprint":"01010101010101010101010101010101","message":67305985,"at":"2023-11-14T22:13:20.123Z"}}}"#,
+        r#"{"retry_order":{"of":{"user":2571,"number":258},"is":{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.123Z"}}}"#,
+        r#"{"read_mark":{"of":{"user":2571,"with":3085},"is":{"up_to":67305985,"at":"2023-11-14T22:13:20.123Z"}}}"#,
+        r#"{"read_mark":{"of":{"user":2571,"with":null},"is":{"up_to":67305985,"at":"2023-11-14T22:13:20.123Z"}}}"#,
+        r#"{"keyed_retry":{"of":{"user":2571,"key":"abababababababababababababababab"},"is":{"secret":"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd","fingerprint":"01010101010101010101010101010101","message":67305985,"at":"2023-11-14T22:13:20.123Z"}}}"#,
+    ];
+    for (fact, line) in [retry, order, read, read_general, keyed].into_iter().zip(lines) {
+        assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+        assert_eq!(serde_json::from_str::<Entry>(line).unwrap(), fact);
+        for (from, to) in [("ab\"", "AB\""), ("ab\"", "a\""), ("ab\"", "g\""), ("\"of", "\"x")] {
+            if !line.contains(from) {
+                continue;
+            }
+            let other = line.replacen(from, to, 1);
+            assert!(serde_json::from_str::<Entry>(&other).is_err(), "{other}");
+        }
+    }
+    let far = lines[1].replace("2571", &(MAX_ID + 1).to_string());
+    assert_eq!(serde_json::from_str::<Entry>(&far).unwrap().checked(), None);
+    let nothing = Entry::RetryOrder { of: RetryOrderKey { user: user(1), number: 0 }, is: None };
+    assert_eq!(nothing.checked(), None);
+}
+
+/// The bytes on every disk out there, and the lines of every export: these literals never
+/// change.
+#[test]
+fn golden_sessions_and_accounts() {
+    let user = UserId::new(0x0a0b).unwrap();
+    let at = Timestamp::from_millis(1_700_000_000_123);
+    let is = SessionValue { at, expires_at: at, user_agent: "curl".into() };
+    let of = SessionKey { user, id: SessionId([0xab; 16]) };
+    let hash = "$x".into();
+    let account = AccountKey { user };
+    for (fact, subject, value, line) in [
+        (
+            Entry::Session { of, is: Some(is) },
+            "030000000000000a0babababababababababababababababab",
+            "7b68e5cf8b0100007b68e5cf8b0100006375726c",
+            r#"{"session":{"of":{"user":2571,"id":"abababababababababababababababab"},"is":{"at":"2023-11-14T22:13:20.123Z","expires_at":"2023-11-14T22:13:20.123Z","user_agent":"curl"}}}"#,
+        ),
+        (
+            Entry::Account { of: account, is: Some(AccountValue::Password { hash, at }) },
+            "040000000000000a0b",
+            "017b68e5cf8b0100002478",
+            r#"{"account":{"of":{"user":2571},"is":{"password":{"hash":"$x","at":"2023-11-14T22:13:20.123Z"}}}}"#,
+        ),
+        (
+            Entry::Account { of: account, is: Some(AccountValue::Ended { at }) },
+            "040000000000000a0b",
+            "027b68e5cf8b010000",
+            r#"{"account":{"of":{"user":2571},"is":{"ended":{"at":"2023-11-14T22:13:20.123Z"}}}}"#,
+        ),
+        (
+            Entry::StrayTokens { of: StrayTokensKey { user }, is: Some(StrayTokensValue { at }) },
+            "050000000000000a0b",
+            "7b68e5cf8b010000",
+            r#"{"stray_tokens":{"of":{"user":2571},"is":{"at":"2023-11-14T22:13:20.123Z"}}}"#,
+        ),
+    ] {
+        assert_eq!(hex(&fact.subject()), subject);
+        assert_eq!(hex(&fact.value().unwrap()), value);
+        assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+        assert_eq!(serde_json::from_str::<Entry>(line).unwrap().checked(), Some(fact.clone()));
+        let value = fact.value().unwrap();
+        assert_eq!(Entry::decode(&fact.subject(), &value), Ok(fact.clone()));
+        for len in 0..8 {
+            assert!(Entry::decode(&fact.subject(), &value[..len]).is_err(), "{len}");
+        }
+    }
+}
+
+/// The bytes on every disk out there: these literals never change.
+#[test]
+fn golden_blocks() {
+    let at = Timestamp::from_millis(1_700_000_000_123);
+    for (fact, subject, value, line) in [
+        (
+            Entry::AccountBlock {
+                of: AccountBlockKey { user: user(0x0a0b) },
+                is: Some(ModerationValue { by: user(3), at }),
+            },
+            "060000000000000a0b",
+            "03000000000000007b68e5cf8b010000",
+            r#"{"account_block":{"of":{"user":2571},"is":{"by":3,"at":"2023-11-14T22:13:20.123Z"}}}"#,
+        ),
+        (
+            Entry::SenderBlock {
+                of: SenderBlockKey { by: user(3), user: user(0x0a0b) },
+                is: Some(SenderBlockValue { at }),
+            },
+            "0700000000000000030000000000000a0b",
+            "7b68e5cf8b010000",
+            r#"{"sender_block":{"of":{"by":3,"user":2571},"is":{"at":"2023-11-14T22:13:20.123Z"}}}"#,
+        ),
+    ] {
+        assert_eq!(hex(&fact.subject()), subject);
+        assert_eq!(hex(&fact.value().unwrap()), value);
+        assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+        assert_eq!(serde_json::from_str::<Entry>(line).unwrap().checked(), Some(fact.clone()));
+        let value = fact.value().unwrap();
+        for len in 0..value.len() {
+            assert!(Entry::decode(&fact.subject(), &value[..len]).is_err(), "{len}");
+        }
+    }
+}
+
+/// The bytes on every disk out there: these literals never change.
+#[test]
+fn golden_registration() {
+    let at = Timestamp::from_millis(1_700_000_000_123);
+    let closed = ModerationValue { by: UserId::new(3).unwrap(), at };
+    let fact = Entry::Registration { of: RegistrationKey {}, is: Some(closed) };
+    let value = [3, 0, 0, 0, 0, 0, 0, 0, 0x7b, 0x68, 0xe5, 0xcf, 0x8b, 1, 0, 0];
+    assert_eq!((fact.subject(), fact.value()), (vec![9], Some(value.to_vec())));
+    let line = r#"{"registration":{"of":{},"is":{"by":3,"at":"2023-11-14T22:13:20.123Z"}}}"#;
+    assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+    assert_eq!(serde_json::from_str::<Entry>(line).unwrap().checked(), Some(fact));
+}
+
+fn counters(next_user: u64, next_event: u64) -> IdAllocator {
+    IdAllocator { next_user, next_event }
+}
+
+fn past_store_id(reached: IdAllocator, resumed: IdAllocator) -> Entry {
+    let of = PastStoreIdKey { epoch: StoreId(0x0102_0304_0506_0708) };
+    Entry::PastEpoch { of, is: Some(PastStoreIdValue { reached, resumed }) }
+}
+
+/// The bytes on every disk out there: these literals never change.
+#[test]
+fn golden_past_store_id() {
+    let fact = past_store_id(counters(3, 4), counters(0x0a0b, 0x0c0d));
+    let subject = [12, 1, 2, 3, 4, 5, 6, 7, 8];
+    let value = [[3, 0], [4, 0], [0x0b, 0x0a], [0x0d, 0x0c]];
+    let value = value.map(|[low, high]| [low, high, 0, 0, 0, 0, 0, 0]).concat();
+    assert_eq!((fact.subject(), fact.value()), (subject.to_vec(), Some(value)));
+    let line = r#"{"past_epoch":{"of":{"epoch":"0102030405060708"},"is":{"reached":{"next_user":3,"next_event":4},"resumed":{"next_user":2571,"next_event":3085}}}}"#;
+    assert_eq!(serde_json::to_string(&fact).unwrap(), line);
+    assert_eq!(serde_json::from_str::<Entry>(line).unwrap().checked(), Some(fact));
+    for (from, to) in [("0102030405060708", "0102"), ("0102030405060708", "010203040506070G")] {
+        assert!(serde_json::from_str::<Entry>(&line.replace(from, to)).is_err(), "{to}");
+    }
+}
+
+#[test]
+fn an_epoch_ends_before_the_next_one_begins() {
+    let good = (counters(1, 0), counters(2, 1));
+    let most = (counters(MAX_ID - 1, MAX_ID - 1), counters(MAX_ID, MAX_ID));
+    for (reached, resumed) in [good, most] {
+        assert!(past_store_id(reached, resumed).checked().is_some());
+    }
+    for (reached, resumed) in [
+        (counters(0, 0), counters(2, 1)),
+        (counters(2, 0), counters(2, 1)),
+        (counters(1, 1), counters(2, 1)),
+        (counters(1, 1), counters(2, 0)),
+        (counters(1, 0), counters(MAX_ID + 1, 1)),
+        (counters(1, 0), counters(2, MAX_ID + 1)),
+    ] {
+        assert_eq!(past_store_id(reached, resumed).checked(), None, "{reached:?} {resumed:?}");
+    }
+}

@@ -1,0 +1,259 @@
+//! What is older than memory: looked up in the index, read from the log, and shown as it is now.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use super::store::{LogStore, decode};
+use super::view::View;
+use crate::model::{
+    Cursor, Event, EventId, EventKind, Mailbox, Message, MessageChange, MessageId, Page, User,
+    UserId, Window,
+};
+use crate::store::error::StoreError;
+use crate::store::index::layout::{List, Posting};
+use crate::store::log::Log;
+use crate::store::mem_table::{Activity, HistoryItem, MemPart};
+use crate::store::record::Record;
+use crate::store::rules::account;
+
+impl LogStore {
+    pub(super) fn read_users(&self, positions: &[u64]) -> Result<Vec<Cow<'_, User>>, StoreError> {
+        let mut users = Vec::with_capacity(positions.len());
+        self.log.read(positions, |frame| match decode(&self.log, &frame)? {
+            Record::User(user) => {
+                users.push(Cow::Owned(user));
+                Ok(())
+            }
+            _ => Err(self.view.index.broken("an account's position holds something else")),
+        })?;
+        Ok(users)
+    }
+
+    /// These accounts as they are, in order of id; of who does not exist, none. What is not in
+    /// memory is read from the log in one go, and what has become of all of them likewise.
+    pub(super) fn accounts(&self, of: &BTreeSet<UserId>) -> Result<Vec<Cow<'_, User>>, StoreError> {
+        let (mut newer, mut positions) = (Vec::new(), Vec::new());
+        for &id in of {
+            match self.view.table.user(id) {
+                Some(user) => newer.push(Cow::Borrowed(user)),
+                None => positions.extend(self.view.index.user(id)?),
+            }
+        }
+        let mut users = self.read_users(&positions)?;
+        users.append(&mut newer);
+        account::present_all(&self.view, &mut users)?;
+        Ok(users)
+    }
+
+    /// The messages of a list's postings, as they are now.
+    pub(super) fn read_messages(
+        &self,
+        mut postings: Vec<Posting>,
+    ) -> Result<Vec<Cow<'_, Message>>, StoreError> {
+        self.view.index.redirect(&mut postings)?;
+        // A message that was revised lies behind those that follow it.
+        postings.sort_unstable_by_key(|posting| posting.position);
+        let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
+        let mut messages: Vec<Cow<'_, Message>> = Vec::with_capacity(postings.len());
+        self.log.read(&positions, |frame| match decode(&self.log, &frame)? {
+            Record::Message(message) | Record::Revision(message)
+                if message.id.get() == postings[messages.len()].id =>
+            {
+                messages.push(Cow::Owned(message));
+                Ok(())
+            }
+            _ => Err(self.view.index.broken("a message's position holds something else")),
+        })?;
+        messages.sort_unstable_by_key(|message| message.id);
+        if !self.view.revised.is_empty() {
+            for message in &mut messages {
+                if let Some(newest) = self.view.revised.get(&message.id) {
+                    *message = Cow::Borrowed(newest);
+                }
+            }
+        }
+        Ok(messages)
+    }
+
+    pub(super) fn find_message(
+        &self,
+        id: MessageId,
+    ) -> Result<Option<Cow<'_, Message>>, StoreError> {
+        if let Some(message) = self.view.newest(id) {
+            return Ok(Some(Cow::Borrowed(message)));
+        }
+        if id.get() >= self.view.table_start() {
+            return Ok(None);
+        }
+        if let Some(position) = self.view.index.revision(id)? {
+            return Ok(self.read_messages(vec![Posting { id: id.get(), position }])?.pop());
+        }
+        let Some(Event { what: EventKind::Message(_, message), .. }) =
+            self.scan(id.into(), 1)?.pop()
+        else {
+            return Ok(None);
+        };
+        // A number that is an event's other than a posting is nobody's id.
+        Ok(Some(message).filter(|message| message.id == id))
+    }
+
+    pub(super) fn mailbox(
+        &self,
+        mailbox: Mailbox,
+        window: Window,
+    ) -> Result<Page<Cow<'_, Message>>, StoreError> {
+        let View { table, .. } = &self.view;
+        let (list, held) = (List::Messages(mailbox), table.mailbox_held(mailbox, window));
+        let (postings, older) = self.older(list, window, self.view.table_start(), held)?;
+        let mut items = self.read_messages(postings)?;
+        let rest = Window { limit: window.limit - items.len(), ..window };
+        items.extend(table.mailbox(mailbox, rest).items);
+        Ok(Page { items, older })
+    }
+
+    /// What was done that a feed's readers may see.
+    pub(super) fn deeds(
+        &self,
+        feed: Mailbox,
+        window: Window,
+    ) -> Result<Page<Event<'_>>, StoreError> {
+        let View { table, .. } = &self.view;
+        let (list, held) = (List::Deeds(feed), table.deeds_held(feed, window));
+        let (postings, older) = self.older(list, window, self.view.deeds_start(), held)?;
+        let mut deeds = self.read_deeds(&postings)?;
+        let rest = Window { limit: window.limit - deeds.len(), ..window };
+        deeds.extend(table.deeds(feed, rest).items);
+        let events: Result<_, _> = deeds.into_iter().map(|it| self.event_of(it)).collect();
+        Ok(Page { items: events?, older })
+    }
+
+    fn event_of(&self, deed: Activity) -> Result<Event<'_>, StoreError> {
+        deed.event(|id| self.revised_message(id))
+    }
+
+    fn revised_message(&self, id: MessageId) -> Result<Cow<'_, Message>, StoreError> {
+        let missing = || self.view.index.broken("what was revised is not there");
+        self.find_message(id)?.ok_or_else(missing)
+    }
+
+    fn read_deeds(&self, postings: &[Posting]) -> Result<Vec<Activity>, StoreError> {
+        let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
+        let mut deeds = Vec::with_capacity(postings.len());
+        self.log.read(&positions, |frame| {
+            let deed = match decode(&self.log, &frame)? {
+                Record::Revision(message) => Activity::revision(&message),
+                Record::Act(acted) => Some(Activity::act(&acted)),
+                _ => None,
+            };
+            let wanted = postings[deeds.len()].id;
+            let deed = deed.filter(|deed| deed.event.get() == wanted);
+            let broken = || self.view.index.broken("an event's position holds something else");
+            deeds.push(deed.ok_or_else(broken)?);
+            Ok(())
+        })?;
+        Ok(deeds)
+    }
+
+    /// The part of a window of a list that lies below `boundary`, where memory begins, and whether
+    /// there is something older than the window. `held` is what memory has of it.
+    fn older(
+        &self,
+        list: List,
+        window: Window,
+        boundary: u64,
+        held: MemPart,
+    ) -> Result<(Vec<Posting>, bool), StoreError> {
+        let index = &self.view.index;
+        if let Cursor::From(start) = window.cursor {
+            let postings = index.postings_from(list, start, boundary, window.limit)?;
+            let older = held.older || index.any_below(list, start.min(boundary))?;
+            return Ok((postings, older));
+        }
+        if held.older {
+            return Ok((Vec::new(), true));
+        }
+        // One more than wanted tells whether the page is the first.
+        let missing = window.limit - held.len;
+        let end = boundary.min(window.start(None));
+        let mut postings = index.last_postings(list, (0, end), missing + 1)?;
+        let older = postings.len() > missing;
+        postings.drain(..postings.len().saturating_sub(missing));
+        Ok((postings, older))
+    }
+
+    /// Up to `limit` events of all mailboxes from `from` on.
+    pub(super) fn events_from(
+        &self,
+        from: EventId,
+        limit: usize,
+    ) -> Result<Vec<Event<'_>>, StoreError> {
+        let view = &self.view;
+        let mut found = Vec::new();
+        if from.get() < view.table_start().max(view.deeds_start()) {
+            for event in self.scan(from, limit)? {
+                found.push(self.present(event)?);
+            }
+        }
+        // Behind what the log has synced, the table goes on.
+        let behind = found.last().map_or(from.get(), |last| last.id.get() + 1);
+        for entry in view.table.history(behind).take(limit - found.len()) {
+            found.push(match entry {
+                HistoryItem::Posted(message) => Event::created(Cow::Borrowed(message)),
+                HistoryItem::Done(deed) => self.event_of(deed)?,
+            });
+        }
+        Ok(found)
+    }
+
+    /// An event as it was recorded, with the message as it is now.
+    fn present<'a>(&'a self, event: Event<'a>) -> Result<Event<'a>, StoreError> {
+        let EventKind::Message(change, message) = &event.what else { return Ok(event) };
+        let (change, id) = (*change, message.id);
+        let untouched = || Ok::<_, StoreError>(self.view.index.revision(id)?.is_none());
+        let message = match self.view.newest(id) {
+            Some(newest) => Cow::Borrowed(newest),
+            None if change == MessageChange::Created && untouched()? => return Ok(event),
+            None => self.revised_message(id)?,
+        };
+        Ok(Event { what: EventKind::Message(change, message), ..event })
+    }
+
+    /// Up to `limit` events from `from` on as the log has them, with their messages as they were
+    /// then.
+    fn scan(&self, from: EventId, limit: usize) -> Result<Vec<Event<'static>>, StoreError> {
+        let start = match self.view.index.mark_below(from.get())? {
+            Some(mark) => mark.position,
+            None => Log::START,
+        };
+        let mut found = Vec::new();
+        let end = self.log.scan(start, |frame| {
+            let event = match decode(&self.log, &frame)? {
+                Record::Message(message) | Record::Revision(message) => {
+                    Some(Event::latest(Cow::Owned(message)))
+                }
+                Record::Act(acted) => Some(acted.into()),
+                Record::User(_) | Record::Counters(_) | Record::Fact { .. } => None,
+            };
+            found.extend(event.filter(|event| event.id >= from && found.len() < limit));
+            let done = found.len() >= limit;
+            Ok(if done { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        if found.len() < limit && end.position != self.log.end() {
+            return Err(self.log.damage_at(end.position, "a record is unreadable"));
+        }
+        Ok(found)
+    }
+
+    /// Whether a later revision has taken the place of what is recorded of a message.
+    pub(super) fn is_superseded(&self, recorded: &Message) -> Result<bool, StoreError> {
+        if let Some(newest) = self.view.newest(recorded.id) {
+            return Ok(newest.event() != recorded.event());
+        }
+        if recorded.revision().is_none() {
+            return Ok(self.view.index.revision(recorded.id)?.is_some());
+        }
+        let newest = self.find_message(recorded.id)?;
+        Ok(newest.is_none_or(|newest| newest.event() != recorded.event()))
+    }
+}

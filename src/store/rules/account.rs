@@ -1,0 +1,120 @@
+//! What has become of an account since it was registered: another password, or its end.
+//!
+//! One fact a user, laid over the record wherever an account is read. A compaction leaves out the
+//! record's own password hash where there is a fact.
+
+use std::borrow::Cow;
+
+use super::session;
+use crate::model::{Session, Timestamp, User, UserId};
+use crate::store::backend::Backend;
+use crate::store::entries::account::{AccountKey, AccountValue};
+use crate::store::entries::keyspaces::Entry;
+use crate::store::entries::reader;
+use crate::store::entries::reader::{EntryReader, Key, RangeEnd};
+use crate::store::error::StoreError;
+
+/// Lays what has become of an account over its record.
+fn lay_over(user: &mut User, state: AccountValue) {
+    match state {
+        AccountValue::Password { hash, .. } => user.password_hash = hash,
+        AccountValue::Ended { at } => {
+            user.password_hash = "".into();
+            user.ended_at = Some(at);
+        }
+    }
+}
+
+/// An account as it is, by its record.
+pub(in crate::store) fn present<'a>(
+    state: &impl EntryReader,
+    user: Cow<'a, User>,
+) -> Result<Cow<'a, User>, StoreError> {
+    let Some(is) = reader::get(state, &AccountKey { user: user.id })? else { return Ok(user) };
+    let mut user = user.into_owned();
+    lay_over(&mut user, is);
+    Ok(Cow::Owned(user))
+}
+
+/// Some accounts as they are, by their records, which ascend. One read for all of them, unless more
+/// has become of others between them.
+pub(in crate::store) fn present_all(
+    state: &impl EntryReader,
+    users: &mut [Cow<'_, User>],
+) -> Result<(), StoreError> {
+    let (Some(first), Some(last)) = (users.first(), users.last()) else { return Ok(()) };
+    let start = AccountKey { user: first.id }.bytes();
+    let behind = [AccountKey { user: last.id }.bytes(), vec![0]].concat();
+    let entries =
+        state.entries(&start[..]..&behind[..], RangeEnd::First, users.len().saturating_add(1))?;
+    if entries.len() > users.len() {
+        for user in users {
+            if let Some(is) = reader::get(state, &AccountKey { user: user.id })? {
+                lay_over(user.to_mut(), is);
+            }
+        }
+        return Ok(());
+    }
+    for (subject, value) in entries {
+        let decoded = Entry::decode(&subject, &value).map_err(|_| state.malformed())?;
+        let Entry::Account { of, is: Some(is) } = decoded else { return Err(state.malformed()) };
+        let Ok(place) = users.binary_search_by_key(&of.user, |user| user.id) else { continue };
+        lay_over(users[place].to_mut(), is);
+    }
+    Ok(())
+}
+
+/// What is to be written to change the password of the user of a session that is to begin, and to
+/// end all others. The password comes last: all of it is only so if that is.
+pub(in crate::store) fn change_password(
+    state: &impl EntryReader,
+    fresh: Session,
+    hash: Box<str>,
+) -> Result<Vec<Entry>, StoreError> {
+    let (user, at) = (fresh.user, fresh.created_at);
+    let mut facts = session::end_all(state, user, Some(fresh))?;
+    let of = AccountKey { user };
+    facts.push(Entry::Account { of, is: Some(AccountValue::Password { hash, at }) });
+    Ok(facts)
+}
+
+/// What is to be written to end an account, likewise.
+pub(in crate::store) fn end(
+    state: &impl EntryReader,
+    user: UserId,
+    at: Timestamp,
+) -> Result<Vec<Entry>, StoreError> {
+    let mut facts = session::end_all(state, user, None)?;
+    facts.push(Entry::Account { of: AccountKey { user }, is: Some(AccountValue::Ended { at }) });
+    Ok(facts)
+}
+
+/// Whether an account is there, has neither ended nor been blocked, and its password hash is this
+/// one.
+pub(in crate::store) fn has_hash(
+    store: &mut impl Backend,
+    user: UserId,
+    seen: &str,
+) -> Result<bool, StoreError> {
+    let is_blocked = store.account_block(user)?.is_some();
+    let is_open_with =
+        |user: Cow<'_, User>| user.ended_at.is_none() && *user.password_hash == *seen;
+    Ok(store.user(user)?.is_some_and(is_open_with) && !is_blocked)
+}
+
+/// Whether an account has ended.
+pub(in crate::store) fn has_ended(
+    state: &impl EntryReader,
+    user: UserId,
+) -> Result<bool, StoreError> {
+    let is = reader::get(state, &AccountKey { user })?;
+    Ok(matches!(is, Some(AccountValue::Ended { .. })))
+}
+
+/// Whether something has become of an account, so that its record's own hash means nothing.
+pub(in crate::store) fn is_overlaid(
+    state: &impl EntryReader,
+    user: UserId,
+) -> Result<bool, StoreError> {
+    Ok(reader::get(state, &AccountKey { user })?.is_some())
+}

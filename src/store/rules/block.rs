@@ -1,0 +1,101 @@
+//! Who is blocked: by an operator, from the whole house, or by a user, from writing to them.
+//!
+//! A fact for each, of which nothing is kept once it is taken back. That an account is blocked is
+//! looked up when somebody logs in to it, and no more often: all its sessions end with the block.
+
+use crate::model::{Block, Cursor, Page, UserId, Window};
+use crate::store::entries::block::{
+    AccountBlockKey, ModerationValue, SenderBlockKey, SenderBlockValue,
+};
+use crate::store::entries::keyspaces::Entry;
+use crate::store::entries::reader;
+use crate::store::entries::reader::{EntryReader, Key, RangeEnd};
+use crate::store::error::StoreError;
+
+/// That an account is blocked, or is not.
+pub(in crate::store) fn of_account(user: UserId, is: Option<ModerationValue>) -> Entry {
+    Entry::AccountBlock { of: AccountBlockKey { user }, is }
+}
+
+/// The block of an account, if there is one.
+pub(in crate::store) fn account(
+    state: &impl EntryReader,
+    user: UserId,
+) -> Result<Option<Block>, StoreError> {
+    let is = reader::get(state, &AccountBlockKey { user })?;
+    Ok(is.map(|ModerationValue { by, at }| Block { user, by, at }))
+}
+
+/// A page of the accounts that are blocked, in order of id.
+pub(in crate::store) fn accounts(
+    state: &impl EntryReader,
+    window: Window,
+) -> Result<Page<Block>, StoreError> {
+    page(state, &[AccountBlockKey::KEYSPACE], window, |fact| match fact {
+        Entry::AccountBlock { of, is: Some(ModerationValue { by, at }) } => {
+            Some(Block { user: of.user, by, at })
+        }
+        _ => None,
+    })
+}
+
+/// Whether one user's private messages are refused by another.
+pub(in crate::store) fn is_refused(
+    state: &impl EntryReader,
+    by: UserId,
+    user: UserId,
+) -> Result<bool, StoreError> {
+    Ok(reader::get(state, &SenderBlockKey { by, user })?.is_some())
+}
+
+/// What is to be written so that they are, or are no longer; `None` if it is so.
+pub(in crate::store) fn refuse(
+    state: &impl EntryReader,
+    Block { user, by, at }: Block,
+    refused: bool,
+) -> Result<Option<Entry>, StoreError> {
+    let is = refused.then_some(SenderBlockValue { at });
+    let changes = is_refused(state, by, user)? != refused;
+    Ok(changes.then_some(Entry::SenderBlock { of: SenderBlockKey { by, user }, is }))
+}
+
+/// A page of those whose messages a user refuses, in order of id.
+pub(in crate::store) fn senders(
+    state: &impl EntryReader,
+    by: UserId,
+    window: Window,
+) -> Result<Page<Block>, StoreError> {
+    let prefix = [&[SenderBlockKey::KEYSPACE], &by.get().to_be_bytes()[..]].concat();
+    page(state, &prefix, window, |fact| match fact {
+        Entry::SenderBlock {
+            of: SenderBlockKey { by, user },
+            is: Some(SenderBlockValue { at }),
+        } => Some(Block { user, by, at }),
+        _ => None,
+    })
+}
+
+/// A page of the facts whose subjects are a prefix and a user.
+fn page(
+    state: &impl EntryReader,
+    prefix: &[u8],
+    window: Window,
+    block: impl Fn(Entry) -> Option<Block>,
+) -> Result<Page<Block>, StoreError> {
+    let key = |user: u64| [prefix, &user.to_be_bytes()[..]].concat();
+    let (start, end, from_end) = match window.cursor {
+        Cursor::Newest => (0, u64::MAX, RangeEnd::Last),
+        Cursor::Before(end) => (0, end, RangeEnd::Last),
+        Cursor::From(start) => (start, u64::MAX, RangeEnd::First),
+    };
+    let entries = state.entries(&key(start)[..]..&key(end)[..], from_end, window.limit)?;
+    let decoded = entries.iter().map(|(subject, value)| {
+        let fact = Entry::decode(subject, value).ok();
+        fact.and_then(&block).ok_or_else(|| state.malformed())
+    });
+    let mut items = decoded.collect::<Result<Vec<_>, _>>()?;
+    items.sort_unstable_by_key(|block| block.user);
+    let first = window.start(items.first().map(|block| block.user.get()));
+    let below = state.entries(&key(0)[..]..&key(first)[..], RangeEnd::Last, 1)?;
+    Ok(Page { items, older: !below.is_empty() })
+}

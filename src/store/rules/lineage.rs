@@ -1,0 +1,242 @@
+//! Epochs: a store's identity, and what becomes of it when a backup is restored.
+//!
+//! A backup is behind the store that it is of: ids that were given out after it are not in it. So
+//! what is restored from one is a store of its own. It has a new epoch, and its ids go on so far
+//! above those of the backup that none is given out again: neither one of the time that was lost,
+//! nor one of another restore of the same file. The epoch that ended is remembered as a fact, with
+//! how far it went in the backup and where the next one began, so that its cursors can be told
+//! apart: those up to the backup are as good as ever, those above it are of a time that was lost.
+
+use std::fmt;
+
+use super::session;
+use crate::model::{Cursor, MAX_ID, StoreId};
+use crate::store::backend::Backend;
+use crate::store::entries::keyspaces::Entry;
+use crate::store::entries::past_store_id::{PastStoreIdKey, PastStoreIdValue};
+use crate::store::entries::reader;
+use crate::store::entries::reader::{EntryReader, Key, RangeEnd};
+use crate::store::error::{RestoreError, StoreError};
+use crate::store::id_allocator::{IdAllocator, IdKind};
+use crate::store::record::Restored;
+
+/// How far the ids of a new epoch begin above those of a backup, at least: no server gives out so
+/// many in the time between two backups.
+pub const MIN_JUMP: u64 = 1 << 20;
+/// How much farther they may begin, at random, so that two restores of one file do not meet. Ids
+/// last for some 16,000 restores.
+const JUMP_SPREAD: u64 = 1 << 40;
+/// So many epochs of the past are remembered; for another one the oldest is forgotten, and its
+/// cursors are those of another store.
+pub const MAX_PAST_EPOCHS: usize = 256;
+
+/// Why a cursor leads nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostRange {
+    /// It is of another store.
+    OtherStore,
+    /// It is of what came after the backup from which the store was restored.
+    Undone,
+    /// It is above everything that was ever given out.
+    Ahead,
+}
+
+/// What is remembered of a store's epochs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lineage {
+    /// In the order in which they ended.
+    past: Vec<(StoreId, PastStoreIdValue)>,
+}
+
+impl Lineage {
+    /// Those of a store.
+    pub fn of(store: &mut dyn Backend) -> Result<Lineage, StoreError> {
+        store.past_epochs().map(Lineage::new)
+    }
+
+    pub(in crate::store) fn new(mut past: Vec<(StoreId, PastStoreIdValue)>) -> Lineage {
+        past.sort_by_key(|(_, ended)| ended.resumed.next_event);
+        Lineage { past }
+    }
+
+    /// Judges a cursor in a list whose items are numbered by `sequence`, in a store of epoch
+    /// `current` that gives out `next` next. `epoch` is the one that the cursor says it is of.
+    ///
+    /// Every list, every wait and every stream is decided here.
+    pub fn judge(
+        &self,
+        (sequence, cursor): (IdKind, Cursor),
+        epoch: Option<StoreId>,
+        current: StoreId,
+        next: IdAllocator,
+    ) -> Result<(), LostRange> {
+        let is_lost = |place: u64| {
+            self.past.iter().any(|(_, PastStoreIdValue { reached, resumed })| {
+                sequence.of(*reached) < place && place < sequence.of(*resumed)
+            })
+        };
+        // In the end it is between two ids that a cursor stands: at the one that follows it.
+        let end = match epoch.filter(|epoch| *epoch != current) {
+            None => sequence.of(next),
+            Some(epoch) => {
+                let past = self.past.iter().find(|(past, _)| *past == epoch);
+                let (_, ended) = past.ok_or(LostRange::OtherStore)?;
+                let end = sequence.of(ended.reached);
+                if matches!(cursor, Cursor::Before(place) | Cursor::From(place) if place > end) {
+                    return Err(LostRange::Undone);
+                }
+                end
+            }
+        };
+        let Cursor::From(place) = cursor else { return Ok(()) };
+        if is_lost(place) {
+            return Err(LostRange::Undone);
+        }
+        // An empty store is asked for what is behind 0, too: that is how a client begins to which
+        // nobody has said that messages are counted from there.
+        if place > end.max(1) { Err(LostRange::Ahead) } else { Ok(()) }
+    }
+
+    /// What an id would be if none below it had been passed over: for who counts.
+    #[must_use]
+    pub fn dense(&self, sequence: IdKind, id: u64) -> u64 {
+        let gaps = self.past.iter().map(|(_, PastStoreIdValue { reached, resumed })| {
+            id.min(sequence.of(*resumed)).saturating_sub(sequence.of(*reached))
+        });
+        gaps.fold(id, u64::saturating_sub)
+    }
+
+    /// Refuses what no chain of restores leaves behind, in a store of epoch `current` that gives
+    /// out `next` next.
+    pub(in crate::store) fn expect_sense(
+        &self,
+        current: StoreId,
+        next: IdAllocator,
+    ) -> Result<(), &'static str> {
+        let ends = self.past.iter().map(|(_, ended)| *ended);
+        let last = PastStoreIdValue { reached: next, resumed: next };
+        let follows = |earlier: PastStoreIdValue, later: PastStoreIdValue| {
+            [IdKind::Users, IdKind::Events]
+                .iter()
+                .all(|sequence| sequence.of(earlier.resumed) <= sequence.of(later.reached))
+        };
+        let ends: Vec<PastStoreIdValue> = ends.chain([last]).collect();
+        if !ends.windows(2).all(|pair| follows(pair[0], pair[1])) {
+            return Err("an epoch of the past ends where it cannot");
+        }
+        if self.past.iter().any(|(epoch, _)| *epoch == current) {
+            return Err("the store's epoch is one of the past");
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a store that was filled from a file of epoch `current`, if it remembers epochs that no
+/// chain of restores leaves behind.
+pub(in crate::store) fn expect_sense(
+    store: &mut dyn Backend,
+    current: StoreId,
+) -> Result<(), RestoreError> {
+    let (epochs, next) = (Lineage::of(store)?, store.counters());
+    let sense = epochs.expect_sense(current, next);
+    sense.map_err(|why| RestoreError::Conflict(why.to_owned()))
+}
+
+/// All epochs of the past, in no order that means anything.
+pub(in crate::store) fn past(
+    state: &impl EntryReader,
+) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
+    let range = [PastStoreIdKey::KEYSPACE]..[PastStoreIdKey::KEYSPACE + 1];
+    let entries =
+        state.entries(&range.start[..]..&range.end[..], RangeEnd::First, MAX_PAST_EPOCHS + 1)?;
+    let typed = entries.iter().map(|(subject, value)| {
+        let of: Option<PastStoreIdKey> =
+            subject.split_first().and_then(|(_, fields)| reader::read(fields));
+        of.map(|of| of.epoch).zip(reader::read(value)).ok_or_else(|| state.malformed())
+    });
+    typed.collect()
+}
+
+/// Refuses an epoch of an import that would be one more than can be remembered.
+pub(in crate::store) fn expect_room(
+    state: &impl EntryReader,
+    fact: &Entry,
+) -> Result<(), RestoreError> {
+    let Entry::PastEpoch { of, is: Some(_) } = fact else { return Ok(()) };
+    let there = past(state)?;
+    if there.len() < MAX_PAST_EPOCHS || there.iter().any(|(epoch, _)| *epoch == of.epoch) {
+        return Ok(());
+    }
+    Err(RestoreError::Conflict(format!("there are more than {MAX_PAST_EPOCHS} epochs of the past")))
+}
+
+/// A new epoch of a store that was restored from a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreIdChange {
+    /// The new epoch.
+    pub epoch: StoreId,
+    /// The one of the backup.
+    pub past: StoreId,
+    /// Where that ended.
+    pub ended: PastStoreIdValue,
+    /// How many sessions have ended with it.
+    pub sessions: u64,
+}
+
+impl fmt::Display for StoreIdChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StoreIdChange { epoch, past, ended: PastStoreIdValue { resumed, .. }, sessions } = self;
+        let IdAllocator { next_user, next_event } = resumed;
+        write!(
+            f,
+            "epoch {epoch} begins where {past} ended: ids go on from {next_user} for users "
+        )?;
+        write!(f, "and {next_event} for messages; sessions that ended: {sessions}")
+    }
+}
+
+/// Makes a store that was filled from a backup of epoch `past`, and has a new one by now, go on in
+/// it. `draw` gives random numbers. All is synced but the last of it.
+pub(in crate::store) fn renew(
+    store: &mut dyn Backend,
+    past: StoreId,
+    draw: &mut dyn FnMut() -> u64,
+) -> Result<StoreIdChange, RestoreError> {
+    let reached = store.counters();
+    let resumed = jump(reached, draw)?;
+    // Else one that has ended since the backup would be back.
+    let sessions = session::end_everybodys(store)?;
+    let Lineage { past: there } = Lineage::of(store)?;
+    let too_many = (there.len() + 1).saturating_sub(MAX_PAST_EPOCHS);
+    for (epoch, _) in &there[..too_many] {
+        let of = PastStoreIdKey { epoch: *epoch };
+        store.restore(Restored::Fact(Entry::PastEpoch { of, is: None }))?;
+    }
+    let ended = PastStoreIdValue { reached, resumed };
+    let of = PastStoreIdKey { epoch: past };
+    store.restore(Restored::Fact(Entry::PastEpoch { of, is: Some(ended) }))?;
+    store.restore(Restored::Counters(resumed))?;
+    Ok(StoreIdChange { epoch: store.epoch(), past, ended, sessions })
+}
+
+/// The ids from which on those of a new epoch begin. Each sequence jumps by itself: from what a
+/// user knows of one, nothing follows for the other.
+fn jump(reached: IdAllocator, draw: &mut dyn FnMut() -> u64) -> Result<IdAllocator, StoreError> {
+    let mut above = |reached: u64| {
+        // Half of what is left stays to be given out.
+        let room = MAX_ID.saturating_sub(reached).saturating_sub(MIN_JUMP) / 2;
+        let spread = JUMP_SPREAD.min(room);
+        if spread < MIN_JUMP {
+            return Err(StoreError::Refused(format!(
+                "the backup cannot be restored: its ids have reached {reached}, and too few are \
+                 left up to {MAX_ID} to go on above what was lost; an import that is a move \
+                 keeps them"
+            )));
+        }
+        Ok(reached + MIN_JUMP + draw() % spread)
+    };
+    Ok(IdAllocator { next_user: above(reached.next_user)?, next_event: above(reached.next_event)? })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! What operators do, and what comes of it: accounts that are blocked, and registration that is
+//! closed.
+//!
+//! An act is an event with its actor, and one with the facts that it makes so.
+
+use super::{block, session};
+use crate::model::{ModerationAction, Timestamp, UserId};
+use crate::store::entries::block::ModerationValue;
+use crate::store::entries::keyspaces::Entry;
+use crate::store::entries::reader;
+use crate::store::entries::reader::EntryReader;
+use crate::store::entries::registration::RegistrationKey;
+use crate::store::error::StoreError;
+
+/// Whether an operator has closed registration.
+pub(in crate::store) fn is_closed(state: &impl EntryReader) -> Result<bool, StoreError> {
+    Ok(reader::get(state, &RegistrationKey {})?.is_some())
+}
+
+/// What is to be written before an act of `by`, all of which is only so if the act is there; `None`
+/// if it is so already. `exists` says whether there is an
+/// account that has not ended.
+pub(in crate::store) fn consequences(
+    state: &impl EntryReader,
+    by: UserId,
+    at: Timestamp,
+    act: ModerationAction,
+    exists: impl FnOnce(UserId) -> Result<bool, StoreError>,
+) -> Result<Option<Vec<Entry>>, StoreError> {
+    let made = ModerationValue { by, at };
+    let registration = |is| vec![Entry::Registration { of: RegistrationKey {}, is }];
+    Ok(match act {
+        ModerationAction::Block(user)
+            if block::account(state, user)?.is_none() && exists(user)? =>
+        {
+            let mut facts = session::end_all(state, user, None)?;
+            facts.push(block::of_account(user, Some(made)));
+            Some(facts)
+        }
+        ModerationAction::Unblock(user) if block::account(state, user)?.is_some() => {
+            Some(vec![block::of_account(user, None)])
+        }
+        ModerationAction::CloseRegistration if !is_closed(state)? => Some(registration(Some(made))),
+        ModerationAction::OpenRegistration if is_closed(state)? => Some(registration(None)),
+        _ => None,
+    })
+}

@@ -1,0 +1,43 @@
+//! The checks of a record that another store gave out.
+
+use crate::model::{Message, User, UserId};
+use crate::store::error::{RestoreError, StoreError};
+use crate::store::record::Restored;
+
+pub(in crate::store) fn name_taken(user: &User) -> RestoreError {
+    RestoreError::Conflict(format!("the name of user {} is taken", user.id))
+}
+
+/// Refuses what is about users who are not there. Messages are taken from whomever they are:
+/// nothing is looked up by their authors.
+pub(in crate::store) fn expect_users(
+    record: &Restored,
+    mut exists: impl FnMut(UserId) -> Result<bool, StoreError>,
+) -> Result<(), RestoreError> {
+    let users = match record {
+        Restored::Fact(fact) => fact.users(),
+        Restored::Act(acted) => acted.users(),
+        _ => return Ok(()),
+    };
+    for user in users.into_iter().flatten() {
+        if !exists(user)? {
+            return Err(RestoreError::Conflict(format!("there is no user {user}")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be made of the message that is there.
+pub(in crate::store) fn expect_revision_of(
+    there: Option<&Message>,
+    revised: &Message,
+) -> Result<(), RestoreError> {
+    let unchanged = |message: &&Message| {
+        (message.from, message.to, message.sent_at) == (revised.from, revised.to, revised.sent_at)
+    };
+    if there.as_ref().is_some_and(unchanged) && revised.revision().is_some() {
+        return Ok(());
+    }
+    let what = format!("event {} is of another message", revised.event());
+    Err(RestoreError::Conflict(what))
+}

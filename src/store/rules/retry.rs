@@ -1,0 +1,276 @@
+//! What is remembered of messages that were sent under an idempotency key, so that who never saw the
+//! answer can ask again (draft-ietf-httpapi-idempotency-key-header-07).
+//!
+//! Of key and message only hashes are kept, made with a secret that no store has: see
+//! [`IdempotencyKey::secret`]. Versions before this one made them without, in [`Entry::Retry`]; those are still
+//! found until they are over.
+//!
+//! Two facts each: what the first answer was, by its key, and in which order a user's keys came, so
+//! that the oldest is found when it has to give way. Both are written with the message, as one with
+//! it. What is over is forgotten when its user sends under a key again, a few at a time, so that nobody
+//! waits for a scan. Who never does leaves [`MAX_RETRIES`] behind at most, until the next compaction:
+//! neither that nor an export keeps what a [`RetentionFilter`] holds back.
+
+use std::time::Duration;
+
+use crate::model::{EventId, MessageId, Timestamp, UserId};
+use crate::store::backend::{Backend, IdempotencyKey};
+use crate::store::entries::keyspaces::Entry;
+use crate::store::entries::reader;
+use crate::store::entries::reader::{EntryReader, RangeEnd};
+use crate::store::entries::retry::{
+    FirstAnswer, Hash, KeyedRetryKey, KeyedRetryValue, RetryKey, RetryOrderKey, RetryOrderValue,
+};
+use crate::store::error::StoreError;
+
+/// For how long a first answer is given again.
+pub const RETRY_LIFETIME: Duration = Duration::from_hours(24);
+/// How many keys of a user are remembered; then the oldest gives way.
+pub const MAX_RETRIES: u64 = 1000;
+/// How many are forgotten at most when one is added: with more than one, what is over becomes less.
+const FORGOTTEN_AT_ONCE: usize = 2;
+/// How many facts are read at once.
+const KEYS_AT_ONCE: usize = 100;
+
+/// What was sent first under a key, if that is not over at `now`.
+pub(in crate::store) fn find(
+    state: &impl EntryReader,
+    of: &RetryKey,
+    now: Timestamp,
+) -> Result<Option<FirstAnswer>, StoreError> {
+    let keyed = reader::get(state, &KeyedRetryKey::from(*of))?.map(FirstAnswer::from);
+    let found = match keyed {
+        Some(first) => Some(first),
+        None => reader::get(state, of)?,
+    };
+    Ok(found.filter(|first| !is_over(first.at, now)))
+}
+
+/// What is to be written to remember that a message was posted under a key of its author's, of which
+/// nothing is remembered at that time. Of what is over by then a few are forgotten, if they are over
+/// at [`IdempotencyKey::settled`] as well.
+pub(in crate::store) fn remember(
+    state: &impl EntryReader,
+    user: UserId,
+    once: IdempotencyKey,
+    message: MessageId,
+    now: Timestamp,
+) -> Result<Vec<Entry>, StoreError> {
+    let IdempotencyKey { key, fingerprint, secret, settled } = once;
+    let of = RetryKey { user, key };
+    let order = |end, limit| reader::of_user::<RetryOrderKey>(state, user, end, limit);
+    let last = order(RangeEnd::Last, 1)?.pop().map(|(turn, _)| turn.number);
+    let number = match last {
+        Some(last) => last.checked_add(1).ok_or(StoreError::OutOfIds)?,
+        None => 0,
+    };
+    let mut facts = Vec::with_capacity(2 + 2 * FORGOTTEN_AT_ONCE);
+    let oldest =
+        if last.is_some() { order(RangeEnd::First, FORGOTTEN_AT_ONCE)? } else { Vec::new() };
+    for (turn, RetryOrderValue { key: old, at }) in oldest {
+        if number - turn.number < MAX_RETRIES && !is_over(at, settled.min(now)) {
+            break;
+        }
+        facts.push(Entry::RetryOrder { of: turn, is: None });
+        // One that was used again since it was over has a later turn, too, and is kept for that.
+        let old = RetryKey { user, key: old };
+        if old == of {
+            continue;
+        }
+        let keyed = KeyedRetryKey::from(old);
+        if reader::get(state, &keyed)?.is_some_and(|first| first.at == at) {
+            facts.push(Entry::KeyedRetry { of: keyed, is: None });
+        } else if reader::get(state, &old)?.is_some_and(|first| first.at == at) {
+            facts.push(Entry::Retry { of: old, is: None });
+        }
+    }
+    let remembered = RetryOrderValue { key, at: now };
+    facts.push(Entry::RetryOrder { of: RetryOrderKey { user, number }, is: Some(remembered) });
+    let first = KeyedRetryValue { secret, fingerprint, message, at: now };
+    facts.push(Entry::KeyedRetry { of: of.into(), is: Some(first) });
+    Ok(facts)
+}
+
+/// What a user has sent under keys that were hashed with another secret than this one, and that are
+/// not over: whether they are the keys of today nobody can say.
+pub fn sent_under_other_secrets(
+    store: &mut dyn Backend,
+    user: UserId,
+    secret: Hash,
+    now: Timestamp,
+) -> Result<Vec<FirstAnswer>, StoreError> {
+    let mut found = Vec::new();
+    // No hash is lower.
+    let before = KeyedRetryKey { user, key: Hash([0; 16]) };
+    let mut last = Entry::KeyedRetry { of: before, is: None };
+    loop {
+        let page = store.facts(Some(&last), KEYS_AT_ONCE)?;
+        for fact in &page {
+            let Entry::KeyedRetry { of, is: Some(is) } = fact else { return Ok(found) };
+            if of.user != user {
+                return Ok(found);
+            }
+            if is.secret != secret && !is_over(is.at, now) {
+                found.push(FirstAnswer::from(*is));
+            }
+        }
+        match page.into_iter().last() {
+            Some(fact) => last = fact,
+            None => return Ok(found),
+        }
+    }
+}
+
+/// The time by which a process that has just begun can say what is over: the present, or the time of
+/// the last event where that is earlier, as the clock may be ahead. `None` of a store that does not
+/// know its last event: it has none, or was restored and gave out nothing since.
+pub fn settled_at_start(
+    store: &mut dyn Backend,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let last = store.counters().next_event.checked_sub(1).and_then(EventId::new);
+    let Some(last) = last else { return Ok(None) };
+    Ok(store.history(last, 1)?.first().map(|event| event.at.min(now)))
+}
+
+/// Holds back what need not be kept any longer when all of a store is written anew.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct RetentionFilter {
+    now: Timestamp,
+}
+
+impl RetentionFilter {
+    /// For what is over at `now`.
+    pub(in crate::store) fn new(now: Timestamp) -> RetentionFilter {
+        RetentionFilter { now }
+    }
+
+    /// Whether a fact is to be kept: any but those of keys that are over, or of accounts that have
+    /// ended. A key of a message that is deleted stays for its day, so that nothing that was deleted is
+    /// posted again by who sends it again.
+    pub(in crate::store) fn keeps(
+        self,
+        fact: &Entry,
+        has_ended: impl FnOnce(UserId) -> Result<bool, StoreError>,
+    ) -> Result<bool, StoreError> {
+        let (user, at) = match fact {
+            Entry::Retry { of, is: Some(is) } => (of.user, is.at),
+            Entry::RetryOrder { of, is: Some(is) } => (of.user, is.at),
+            Entry::KeyedRetry { of, is: Some(is) } => (of.user, is.at),
+            _ => return Ok(true),
+        };
+        Ok(!is_over(at, self.now) && !has_ended(user)?)
+    }
+}
+
+/// Whether a fact is about a key, and so is gone after a day.
+pub(in crate::store) fn is_passing(fact: &Entry) -> bool {
+    matches!(fact, Entry::Retry { .. } | Entry::RetryOrder { .. } | Entry::KeyedRetry { .. })
+}
+
+/// Of a clock that was set back, nothing is over sooner.
+fn is_over(at: Timestamp, now: Timestamp) -> bool {
+    u128::from(now.millis().saturating_sub(at.millis())) >= RETRY_LIFETIME.as_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::entries::entry_map::EntryMap;
+    use crate::store::entries::keyspaces;
+
+    const HOUR: u64 = 60 * 60 * 1000;
+
+    fn of(user: u64, key: u64) -> RetryKey {
+        let mut hash = [0; 16];
+        hash[..8].copy_from_slice(&key.to_le_bytes());
+        RetryKey { user: UserId::new(user).unwrap(), key: Hash(hash) }
+    }
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn add(facts: &mut EntryMap, of: RetryKey, message: u64, millis: u64) -> usize {
+        let message = MessageId::new(message).unwrap();
+        let once = IdempotencyKey::for_tests(of.key.0, [1; 16]);
+        let new = remember(facts, of.user, once, message, at(millis)).unwrap();
+        for fact in &new {
+            facts.take(fact);
+        }
+        new.len()
+    }
+
+    fn found(facts: &EntryMap, of: RetryKey, millis: u64) -> Option<u64> {
+        find(facts, &of, at(millis)).unwrap().map(|first| first.message.get())
+    }
+
+    fn count(facts: &EntryMap) -> usize {
+        keyspaces::page(facts, None, usize::MAX).unwrap().len()
+    }
+
+    #[test]
+    fn an_answer_is_found_for_a_day() {
+        let mut facts = EntryMap::default();
+        add(&mut facts, of(1, 7), 3, 1000);
+        assert_eq!(found(&facts, of(1, 7), 0), Some(3), "a clock that was set back");
+        assert_eq!(found(&facts, of(1, 7), 1000 + 24 * HOUR - 1), Some(3));
+        assert_eq!(found(&facts, of(1, 7), 1000 + 24 * HOUR), None);
+        assert_eq!(found(&facts, of(1, 8), 1000), None);
+        assert_eq!(found(&facts, of(2, 7), 1000), None, "another user's");
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_gives_way() {
+        let mut facts = EntryMap::default();
+        add(&mut facts, of(1, 5), 0, 5);
+        add(&mut facts, of(3, 5), 0, 5);
+        for key in 0..MAX_RETRIES + 50 {
+            add(&mut facts, of(2, key), key, key);
+            assert_eq!(found(&facts, of(2, key), key), Some(key));
+            let given_way = key.checked_sub(MAX_RETRIES);
+            assert_eq!(given_way.and_then(|old| found(&facts, of(2, old), key)), None);
+            let oldest = (key + 1).saturating_sub(MAX_RETRIES);
+            assert_eq!(found(&facts, of(2, oldest), key), Some(oldest));
+        }
+        assert_eq!(count(&facts), 2 * (2 + usize::try_from(MAX_RETRIES).unwrap()));
+        assert_eq!(found(&facts, of(1, 5), 5), Some(0));
+        assert_eq!(found(&facts, of(3, 5), 5), Some(0));
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten_a_few_at_a_time() {
+        let mut facts = EntryMap::default();
+        for key in 0..100 {
+            assert_eq!(add(&mut facts, of(1, key), key, key), 2);
+        }
+        for key in 100..200 {
+            assert_eq!(add(&mut facts, of(1, key), key, 30 * HOUR), 6, "two are forgotten");
+            if key == 149 {
+                assert_eq!(count(&facts), 100, "all of the first are");
+                break;
+            }
+        }
+        assert_eq!(add(&mut facts, of(1, 200), 200, 30 * HOUR), 2);
+        assert_eq!(found(&facts, of(1, 149), 30 * HOUR), Some(149));
+    }
+
+    #[test]
+    fn a_key_that_is_used_again_is_not_forgotten_with_its_first_use() {
+        let mut facts = EntryMap::default();
+        // Three are over, of which two are forgotten at once; the third is used again first.
+        for key in [0, 1, 2, 3] {
+            add(&mut facts, of(1, key), key, key);
+        }
+        add(&mut facts, of(1, 2), 10, 25 * HOUR);
+        assert_eq!(found(&facts, of(1, 2), 25 * HOUR), Some(10));
+        add(&mut facts, of(1, 9), 11, 25 * HOUR);
+        assert_eq!(found(&facts, of(1, 2), 25 * HOUR), Some(10), "only its first turn is gone");
+        // The one that is added is itself the oldest.
+        let mut facts = EntryMap::default();
+        add(&mut facts, of(1, 2), 0, 0);
+        add(&mut facts, of(1, 2), 1, 25 * HOUR);
+        assert_eq!(found(&facts, of(1, 2), 25 * HOUR), Some(1));
+        assert_eq!(count(&facts), 2);
+    }
+}

@@ -1,0 +1,145 @@
+//! Sessions: a fact each, from a login until they end.
+//!
+//! A token is good while its session is here, so that there is nothing to remember of those that
+//! have ended. None ends here because of the time, as the clock may be ahead: who has seen enough of
+//! it pass ends them, and there are [`MAX_SESSIONS`] of a user at most.
+//!
+//! Facts about tokens of no session are read and kept, but say nothing any more: an earlier version
+//! wrote them when it ended all of a user's, and no token of that kind is accepted.
+
+use crate::model::{MAX_ID, MAX_SESSIONS, Session, SessionId, UserId};
+use crate::store::backend::Backend;
+use crate::store::entries::keyspaces::Entry;
+use crate::store::entries::reader;
+use crate::store::entries::reader::{EntryReader, RangeEnd};
+use crate::store::entries::retry::RetryOrderKey;
+use crate::store::entries::session::{SessionKey, SessionValue};
+use crate::store::error::{RestoreError, StoreError};
+use crate::store::record::Restored;
+
+/// How many facts are read at once at a start.
+const PAGE: usize = 1000;
+
+fn session(of: SessionKey, is: SessionValue) -> Session {
+    let SessionValue { at: created_at, expires_at, user_agent } = is;
+    Session { user: of.user, id: of.id, created_at, expires_at, user_agent }
+}
+
+/// That a session is there.
+fn begun(session: Session) -> Entry {
+    let Session { user, id, created_at: at, expires_at, user_agent } = session;
+    Entry::Session {
+        of: SessionKey { user, id },
+        is: Some(SessionValue { at, expires_at, user_agent }),
+    }
+}
+
+fn ended(user: UserId, id: SessionId) -> Entry {
+    Entry::Session { of: SessionKey { user, id }, is: None }
+}
+
+/// A user's sessions, the oldest first; also such as have expired.
+pub(in crate::store) fn all(
+    state: &impl EntryReader,
+    user: UserId,
+) -> Result<Vec<Session>, StoreError> {
+    let found = reader::of_user::<SessionKey>(state, user, RangeEnd::First, MAX_SESSIONS)?;
+    let mut sessions: Vec<Session> = found.into_iter().map(|(of, is)| session(of, is)).collect();
+    sessions.sort_by_key(|session| (session.created_at, session.id));
+    Ok(sessions)
+}
+
+/// What is to be written to begin a session, and which ones end for it, if there are too many: first
+/// those that look expired, then the oldest.
+pub(in crate::store) fn begin(
+    state: &impl EntryReader,
+    new: Session,
+) -> Result<(Vec<Entry>, Vec<SessionId>), StoreError> {
+    let mut there = all(state, new.user)?;
+    there.sort_by_key(|session| session.expires_at > new.created_at);
+    let too_many = (there.len() + 1).saturating_sub(MAX_SESSIONS);
+    let ending: Vec<_> = there.iter().take(too_many).map(|session| session.id).collect();
+    let mut facts: Vec<Entry> = ending.iter().map(|id| ended(new.user, *id)).collect();
+    facts.push(begun(new));
+    Ok((facts, ending))
+}
+
+/// Refuses a session of an import that would be one more than its user can have.
+pub(in crate::store) fn expect_room(
+    state: &impl EntryReader,
+    fact: &Entry,
+) -> Result<(), RestoreError> {
+    let Entry::Session { of, is: Some(_) } = fact else { return Ok(()) };
+    let there = reader::of_user::<SessionKey>(state, of.user, RangeEnd::First, MAX_SESSIONS)?;
+    if there.len() < MAX_SESSIONS || there.iter().any(|(other, _)| other == of) {
+        return Ok(());
+    }
+    let what = format!("user {} has more than {MAX_SESSIONS} sessions", of.user);
+    Err(RestoreError::Conflict(what))
+}
+
+/// What is to be written to end one; `None` if it is not there.
+pub(in crate::store) fn end(
+    state: &impl EntryReader,
+    user: UserId,
+    id: SessionId,
+) -> Result<Option<Entry>, StoreError> {
+    let there = reader::get(state, &SessionKey { user, id })?;
+    Ok(there.map(|_| ended(user, id)))
+}
+
+/// What is to be written to end all of a user's, but to begin `fresh`.
+pub(in crate::store) fn end_all(
+    state: &impl EntryReader,
+    user: UserId,
+    fresh: Option<Session>,
+) -> Result<Vec<Entry>, StoreError> {
+    let there = all(state, user)?;
+    let mut facts: Vec<Entry> = there.iter().map(|session| ended(user, session.id)).collect();
+    facts.extend(fresh.map(begun));
+    Ok(facts)
+}
+
+/// Ends every session there is, and says how many there were. Synced but for the last of them.
+pub(in crate::store) fn end_everybodys(store: &mut dyn Backend) -> Result<u64, RestoreError> {
+    let Some(before) = before_all() else { return Ok(0) };
+    let mut count = 0;
+    loop {
+        let facts = store.facts(Some(&before), PAGE)?;
+        let ids = facts.iter().map_while(|fact| match fact {
+            Entry::Session { of, .. } => Some(*of),
+            _ => None,
+        });
+        let before = count;
+        for SessionKey { user, id } in ids {
+            store.restore(Restored::Fact(ended(user, id)))?;
+            count += 1;
+        }
+        if count == before {
+            return Ok(count);
+        }
+        store.sync()?;
+    }
+}
+
+/// What comes before the first session in the order of facts: families are in order of their
+/// numbers, and this is the last that there could be of the one before.
+fn before_all() -> Option<Entry> {
+    let of = RetryOrderKey { user: UserId::new(MAX_ID)?, number: u64::MAX };
+    Some(Entry::RetryOrder { of, is: None })
+}
+
+/// Tells of all sessions in a store, a page at a time; also of such as have expired.
+pub fn standing(store: &mut dyn Backend, mut tell: impl FnMut(Session)) -> Result<(), StoreError> {
+    let mut after = before_all();
+    while let Some(last) = after.take() {
+        let facts = store.facts(Some(&last), PAGE)?;
+        let whole = facts.len() == PAGE;
+        for fact in facts {
+            let Entry::Session { of, is: Some(is) } = &fact else { return Ok(()) };
+            tell(session(*of, is.clone()));
+            after = whole.then_some(fact);
+        }
+    }
+    Ok(())
+}

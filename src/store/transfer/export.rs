@@ -1,0 +1,221 @@
+//! A store as JSON lines, ids and hashes kept.
+//!
+//! The first line says what follows, then come all accounts in order of id, then all that happened,
+//! to messages and in the house, in order, then all facts in order of subject, and at last a line with
+//! the counts and two digests. One is of every byte before it: a file that was cut short or changed is
+//! refused. The other says what is in the store, and so leaves out what passes by itself: the time of
+//! the export, which is in the first line, and the keys under which messages were sent, of which an
+//! export has those that are not over at that time. So a store has one digest, whenever it is
+//! exported, imported and exported again.
+//!
+//! A text that was replaced or deleted is not in an export: of a message's lines only the last has
+//! its text, those before it an empty one.
+
+use std::io::{self, Write};
+
+use super::export_format::{
+    BATCH, FORMAT_VERSION, Line, LineCounts, LineHashers, hex, with_counters,
+};
+use super::outcome::{ExportOrigin, Purpose, Summary, TransferError};
+use crate::model::{
+    Cursor, Event, EventId, EventKind, MessageChange, MessageId, Timestamp, User, UserId, Window,
+};
+use crate::store::backend::Backend;
+use crate::store::entries::keyspaces::Entry;
+use crate::store::id_allocator::{IdAllocator, IdKind};
+use crate::store::progress::Progress;
+use crate::store::rules::lineage::Lineage;
+use crate::store::rules::retry::RetentionFilter;
+
+/// Writes all of a store, to move it; see [`export_as`].
+pub fn export(
+    store: &mut dyn Backend,
+    out: &mut dyn Write,
+    cut: Timestamp,
+    progress: &mut dyn Progress,
+) -> Result<Summary, TransferError> {
+    let origin = ExportOrigin { epoch: store.epoch(), purpose: Purpose::Move };
+    export_as(origin, store, out, cut, progress)
+}
+
+/// Writes all of a store, which says of itself what `origin` says, but of keys under which messages
+/// were sent only those that are not over at `cut`, and whose accounts have not ended.
+pub fn export_as(
+    origin: ExportOrigin,
+    store: &mut dyn Backend,
+    out: &mut dyn Write,
+    cut: Timestamp,
+    progress: &mut dyn Progress,
+) -> Result<Summary, TransferError> {
+    let (counters, epochs) = (store.counters(), Lineage::of(store)?);
+    let mut writer = Writer::begin(out, origin, cut)?;
+    let users = epochs.dense(IdKind::Users, counters.next_user);
+    let events = epochs.dense(IdKind::Events, counters.next_event);
+    progress.begin("exporting", users + events);
+    export_users(store, &mut writer, &epochs, progress)?;
+    export_events(store, &mut writer, &epochs, progress, users)?;
+    export_facts(store, &mut writer, cut)?;
+    progress.end();
+    writer.end(counters)
+}
+
+fn export_users(
+    store: &mut dyn Backend,
+    writer: &mut Writer<impl Write>,
+    epochs: &Lineage,
+    progress: &mut dyn Progress,
+) -> Result<(), TransferError> {
+    let mut next = 0;
+    loop {
+        let page = store.users(Window { cursor: Cursor::From(next), limit: BATCH })?;
+        let Some(last) = page.items.last() else { return Ok(()) };
+        next = last.id.get() + 1;
+        for user in &page.items {
+            writer.user(user)?;
+        }
+        progress.advance(epochs.dense(IdKind::Users, next));
+    }
+}
+
+fn export_events(
+    store: &mut dyn Backend,
+    writer: &mut Writer<impl Write>,
+    epochs: &Lineage,
+    progress: &mut dyn Progress,
+    done_before: u64,
+) -> Result<(), TransferError> {
+    let mut next = Some(EventId::from(MessageId::FIRST));
+    while let Some(from) = next {
+        let page = store.history(from, BATCH)?;
+        let Some(last) = page.last() else { break };
+        next = EventId::new(last.id.get() + 1);
+        progress.advance(done_before + epochs.dense(IdKind::Events, last.id.get()));
+        for event in &page {
+            writer.event(event)?;
+        }
+    }
+    Ok(())
+}
+
+fn export_facts(
+    store: &mut dyn Backend,
+    writer: &mut Writer<impl Write>,
+    cut: Timestamp,
+) -> Result<(), TransferError> {
+    let sieve = RetentionFilter::new(cut);
+    let mut last = None;
+    loop {
+        let mut page = store.facts(last.as_ref(), BATCH)?;
+        for fact in &page {
+            let kept = sieve.keeps(fact, |user| {
+                Ok(store.user(user)?.is_some_and(|user| user.ended_at.is_some()))
+            });
+            if kept? {
+                writer.fact(fact)?;
+            }
+        }
+        last = page.pop();
+        if last.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes an export, accounts before messages.
+pub(in crate::store) struct Writer<W> {
+    out: W,
+    hashers: LineHashers,
+    line: Vec<u8>,
+    counts: LineCounts,
+}
+
+impl<W: Write> Writer<W> {
+    pub(in crate::store) fn begin(
+        out: W,
+        origin: ExportOrigin,
+        cut: Timestamp,
+    ) -> Result<Writer<W>, TransferError> {
+        let (hashers, counts) = (LineHashers::default(), LineCounts::default());
+        let mut writer = Writer { out, hashers, line: Vec::new(), counts };
+        let (epoch, purpose) = (origin.epoch.to_string().into(), Some(origin.purpose));
+        let version = FORMAT_VERSION;
+        writer.write(&Line::VecheExport { version, epoch, purpose, cut: Some(cut) })?;
+        Ok(writer)
+    }
+
+    pub(in crate::store) fn user(&mut self, user: &User) -> Result<(), TransferError> {
+        self.counts.users += 1;
+        self.write(&Line::User {
+            id: user.id,
+            username: user.name.as_str().into(),
+            password_hash: (&*user.password_hash).into(),
+            created_at: user.created_at,
+        })
+    }
+
+    pub(in crate::store) fn event(&mut self, event: &Event<'_>) -> Result<(), TransferError> {
+        let (change, message) = match &event.what {
+            EventKind::Message(change, message) => (*change, message),
+            &EventKind::Act(what) => {
+                self.counts.acts += 1;
+                let &Event { id: event, by: by_user, at, .. } = event;
+                return self.write(&Line::Act { event, by_user, at, what });
+            }
+        };
+        // What something later has taken the place of has no text any more.
+        let text = if message.event() == event.id { message.text() } else { "" };
+        if change == MessageChange::Created {
+            self.counts.messages += 1;
+            return self.write(&Line::Message {
+                id: message.id,
+                from_user: message.from,
+                to_user: message.to.map_or(0, UserId::get),
+                text: text.into(),
+                sent_at: message.sent_at,
+            });
+        }
+        self.counts.revisions += 1;
+        self.write(&Line::Revision {
+            event: event.id,
+            message: message.id,
+            by_user: event.by,
+            at: event.at,
+            text: (change == MessageChange::Edited).then(|| text.into()),
+        })
+    }
+
+    /// Facts come in order of subject.
+    pub(in crate::store) fn fact(&mut self, fact: &Entry) -> Result<(), TransferError> {
+        self.write(&Line::Fact(fact.clone()))
+    }
+
+    pub(in crate::store) fn end(mut self, counters: IdAllocator) -> Result<Summary, TransferError> {
+        let LineCounts { users, messages, revisions, acts, facts: _ } = self.counts;
+        let IdAllocator { next_user, next_event: next_message } = counters;
+        let LineHashers { content, bytes } = self.hashers.clone();
+        let digest = hex(with_counters(content, counters));
+        self.write(&Line::End {
+            users,
+            messages,
+            revisions,
+            acts,
+            next_user,
+            next_message,
+            sha256: digest.as_str().into(),
+            bytes_sha256: Some(hex(bytes).into()),
+        })?;
+        self.out.flush()?;
+        Ok(self.counts.summary(digest))
+    }
+
+    fn write(&mut self, line: &Line<'_>) -> Result<(), TransferError> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, line).map_err(io::Error::from)?;
+        self.line.push(b'\n');
+        self.hashers.take(line, &self.line)?;
+        Ok(self.out.write_all(&self.line)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

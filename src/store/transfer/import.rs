@@ -1,0 +1,83 @@
+//! Import: what it is given is an export or a backup, and either moves a store or restores one.
+
+use std::io::BufRead;
+
+use super::outcome::{ExportOrigin, Purpose, Summary, TransferError};
+use super::{backup, export_reader};
+use crate::model::StoreId;
+use crate::store::backend::Backend;
+use crate::store::error::{RestoreError, StoreError};
+use crate::store::log::segment::MAGIC;
+use crate::store::progress::Progress;
+use crate::store::rules::lineage::{StoreIdChange, renew};
+
+/// What was imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// What was in the file.
+    pub summary: Summary,
+    /// What the file says of itself.
+    pub origin: ExportOrigin,
+    /// The epoch that begins, if it was restored.
+    pub renewal: Option<StoreIdChange>,
+}
+
+/// Reads an export or a backup, whichever it is, into an empty store, as what it is taken for or,
+/// if that is not said, as what it was written for. What is restored begins a new epoch, for which
+/// `draw` gives random numbers. `len` is
+/// the source's length in bytes, where known. After an error the store holds a part and must be
+/// thrown away.
+pub fn restore(
+    source: impl BufRead,
+    len: Option<u64>,
+    store: &mut dyn Backend,
+    taken_for: Option<Purpose>,
+    draw: &mut dyn FnMut() -> u64,
+    progress: &mut dyn Progress,
+) -> Result<Imported, TransferError> {
+    let fresh = StoreId(draw());
+    let is_restored = |origin: ExportOrigin| taken_for.unwrap_or(origin.purpose) == Purpose::Backup;
+    let epoch_for = |origin: ExportOrigin| if is_restored(origin) { fresh } else { origin.epoch };
+    let (summary, origin) = read(source, len, store, &epoch_for, progress)?;
+    let mut renewal = None;
+    if is_restored(origin) {
+        renewal = Some(renew(store, origin.epoch, draw).map_err(refused)?);
+        store.sync()?;
+    }
+    Ok(Imported { summary, origin, renewal })
+}
+
+/// Reads an export or a backup as it is, whatever it was written for: for who looks at what is in
+/// it. A store that is to be served from a backup is [restored](restore).
+pub fn import(
+    source: impl BufRead,
+    len: Option<u64>,
+    store: &mut dyn Backend,
+    progress: &mut dyn Progress,
+) -> Result<Summary, TransferError> {
+    read(source, len, store, &|origin| origin.epoch, progress).map(|(summary, _)| summary)
+}
+
+/// What [`import`] does, in a store that is given the epoch that `epoch_for` says.
+fn read(
+    mut source: impl BufRead,
+    len: Option<u64>,
+    store: &mut dyn Backend,
+    epoch_for: &dyn Fn(ExportOrigin) -> StoreId,
+    progress: &mut dyn Progress,
+) -> Result<(Summary, ExportOrigin), TransferError> {
+    // A pipe may have given one byte only, which is enough: an export begins with a brace.
+    if source.fill_buf()?.first() == MAGIC.first() {
+        backup::restore(source, len, store, epoch_for, progress)
+    } else {
+        export_reader::restore(source, len, store, epoch_for, progress)
+    }
+}
+
+/// What is refused of a file of which every part is good.
+fn refused(error: RestoreError) -> TransferError {
+    TransferError::Store(match error {
+        RestoreError::Store(error) => error,
+        other => StoreError::Refused(format!("the file cannot be imported: {other}")),
+    })
+}

@@ -1,0 +1,111 @@
+//! The outcome of an export, an import or a backup: what it moved, what for, and why one failed.
+
+use std::fmt;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::StoreId;
+use crate::store::error::{RestoreError, StoreError};
+
+/// What an export or import moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// How many accounts.
+    pub users: u64,
+    /// How many messages.
+    pub messages: u64,
+    /// How many edits and deletions.
+    pub revisions: u64,
+    /// How many acts of operators.
+    pub acts: u64,
+    /// SHA-256, in hexadecimal, of everything but the last line, and of the counters in that.
+    pub digest: String,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { users, messages, revisions, acts, digest } = self;
+        write!(f, "{users} users, {messages} messages, ")?;
+        if *revisions > 0 {
+            write!(f, "{revisions} edits and deletions, ")?;
+        }
+        if *acts > 0 {
+            write!(f, "{acts} acts of operators, ")?;
+        }
+        write!(f, "sha256 {digest}")
+    }
+}
+
+/// Why an export or import did not come to its end.
+#[derive(Debug)]
+pub enum TransferError {
+    /// The file could not be read or written.
+    Io(io::Error),
+    /// A line is not what an export holds.
+    Line(u64, String),
+    /// The store refused a record.
+    Restore(u64, RestoreError),
+    /// What is at an offset of the file is not what a backup holds there.
+    Offset(u64, String),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TransferError::Io(error) => error.fmt(f),
+            TransferError::Line(line, why) => write!(f, "line {line}: {why}"),
+            TransferError::Restore(line, why) => write!(f, "line {line}: {why}"),
+            TransferError::Offset(offset, why) => write!(f, "offset {offset}: {why}"),
+            TransferError::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TransferError {}
+
+impl From<io::Error> for TransferError {
+    fn from(error: io::Error) -> Self {
+        TransferError::Io(error)
+    }
+}
+
+impl From<StoreError> for TransferError {
+    fn from(error: StoreError) -> Self {
+        TransferError::Store(error)
+    }
+}
+
+/// What has become of a store since a file of it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Nothing: it goes on where the file is imported, and nowhere else, with the same epoch and
+    /// the next ids.
+    Move,
+    /// It went on. What it gave out since is lost with a restore, and must not be given out again.
+    Backup,
+}
+
+impl Purpose {
+    /// As an article and a noun.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Purpose::Move => "a move",
+            Purpose::Backup => "a backup",
+        }
+    }
+}
+
+/// What a file says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExportOrigin {
+    /// The epoch of the store that it is of.
+    pub epoch: StoreId,
+    /// What it was written for. A backup says so by what it is; an export in its first line, and
+    /// those that do not say it are from when an export always was a move.
+    pub purpose: Purpose,
+}
