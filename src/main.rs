@@ -25,7 +25,7 @@ use veche::cli::{Cli, Command, ServeArgs, StoreArgs, StoreKind};
 use veche::docs::address::Address;
 use veche::docs::check::{self, DocsCheck, Report as _};
 use veche::docs::plan::Plan;
-use veche::http::{self, Destination, Keeper, Server};
+use veche::http::{self, Destination, Server, Supervisor};
 use veche::model::{StoreId, Username};
 use veche::printable::{self, Printable};
 use veche::progress::{Display, Lines};
@@ -114,7 +114,7 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
         admin: serve.admin_listen.as_ref().map(resolve).transpose()?,
         access_log: serve.access_log.clone().map(Destination::from),
     };
-    let server = Server::bind(resolve(&serve.listen)?, settings)?.kept_by(Process::default());
+    let server = Server::bind(resolve(&serve.listen)?, settings)?.supervised_by(Process::default());
     let mut store = open(args, serve, &mut entropy)?;
     let secret = match (&serve.jwt_secret_file, args.store) {
         (Some(file), _) => secret::read(file)?,
@@ -182,15 +182,15 @@ struct Process {
     told: Option<Instant>,
 }
 
-impl Keeper for Process {
-    fn beat(&mut self) {
+impl Supervisor for Process {
+    fn report_alive(&mut self) {
         if self.told.is_none_or(|told| told.elapsed() >= WATCHDOG_INTERVAL) {
             self.told = Some(Instant::now());
             tell_manager(NotifyState::Watchdog);
         }
     }
 
-    fn give_up(&mut self) {
+    fn abort(&mut self) {
         printable::say("veche: the server hangs, and does not stop by itself: ending it");
         exit(1);
     }

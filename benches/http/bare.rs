@@ -41,18 +41,18 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let listener = listen()?;
     let address = listener.local_addr()?;
     let server = tiny_http::Server::from_listener(listener, None)?;
-    let pulse = SelfProbe::start(address, ())?;
+    let probe = SelfProbe::start(address, ())?;
     println!("http://{address}");
     io::stdout().flush()?;
 
     loop {
         let mut next = Some(server.recv()?);
         while let Some(request) = next {
-            if pulse.is_beat(request.url()) {
-                // A beat is not waited for by anybody.
+            if probe.is_probe(request.url()) {
+                // Nobody waits for a probe.
                 let _ = request.respond(Response::empty(204));
             } else {
-                pulse.quicken();
+                probe.report_activity();
                 answer(request, &page, &receipt)?;
             }
             next = server.try_recv()?;

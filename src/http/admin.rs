@@ -16,17 +16,17 @@ use tiny_http::{Header, Method, Response};
 
 mod backup;
 
-use super::acceptor::{Acceptor, Arrival};
-use super::connections::Connections;
-use super::content::MAX_DROPPED_BYTES;
-use super::deadlines::Deadlines;
-use super::exchange::{Exchange, Framing};
-use super::loop_message::{self, LoopMessage, Sender};
-use super::metrics::Metrics;
-use super::reaper::Reaper;
-use super::self_probe::SelfProbe;
-use super::socket::listen;
-use super::watchdog::Watchdog;
+use crate::http::connections::acceptor::{Acceptor, Arrival};
+use crate::http::connections::deadlines::Deadlines;
+use crate::http::connections::descriptors::Connections;
+use crate::http::connections::reaper::Reaper;
+use crate::http::connections::self_probe::SelfProbe;
+use crate::http::connections::socket::listen;
+use crate::http::connections::watchdog::Watchdog;
+use crate::http::loop_message::{self, LoopMessage, Sender};
+use crate::http::monitoring::metrics::Metrics;
+use crate::http::requests::body::MAX_DROPPED_BYTES;
+use crate::http::requests::exchange::{Exchange, Framing};
 use backup::Backups;
 
 /// After how long an idle connection ends: longer than figures are usually asked for again.
@@ -45,7 +45,7 @@ pub(super) struct Admin {
 struct AdminLoop {
     acceptor: Acceptor,
     connections: Connections,
-    pulse: SelfProbe,
+    self_probe: SelfProbe,
     events: Receiver<LoopMessage>,
     metrics: Arc<Metrics>,
     backups: Backups,
@@ -79,13 +79,15 @@ impl Admin {
         let deadlines = Deadlines::new(connections);
         let backups = Backups::start(server, sender.clone(), deadlines.clone(), connections)?;
         let watched = vec![deadlines];
-        let warden = Watchdog::new(watched, reaper, acceptor.door(), sender, Box::new(()));
-        let pulse = SelfProbe::start(local_addr, warden)?;
+        let watchdog =
+            Watchdog::new(watched, reaper, acceptor.listen_state(), sender, Box::new(()));
+        let self_probe = SelfProbe::start(local_addr, watchdog)?;
         let busy = HashSet::new();
-        let mut desk = AdminLoop { acceptor, connections, pulse, events, metrics, backups, busy };
+        let mut admin_loop =
+            AdminLoop { acceptor, connections, self_probe, events, metrics, backups, busy };
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
             loop {
-                desk.turn();
+                admin_loop.turn();
             }
         })?;
         Ok(())
@@ -100,7 +102,7 @@ impl AdminLoop {
                 Arrival::Request(request, _) => self.take(request),
                 Arrival::Dead(error) => {
                     log::warn!("cannot accept the operator's connections at the moment: {error}");
-                    self.pulse.quicken();
+                    self.self_probe.report_activity();
                 }
             }
             arrival = self.acceptor.next();
@@ -113,13 +115,13 @@ impl AdminLoop {
                         descriptor.shut_down();
                     }
                 }
-                LoopMessage::Unattended { shed } => {
+                LoopMessage::NotAccepting { shed } => {
                     if let Err(error) = self.acceptor.renew(shed) {
                         log::warn!("still cannot accept the operator's connections: {error}");
                     }
                 }
-                LoopMessage::Ended(lane) => {
-                    self.busy.remove(&lane.peer);
+                LoopMessage::Ended(pipeline) => {
+                    self.busy.remove(&pipeline.peer);
                 }
                 _ => {}
             }
@@ -127,12 +129,12 @@ impl AdminLoop {
     }
 
     fn take(&mut self, request: tiny_http::Request) {
-        if self.pulse.is_beat(request.url()) {
+        if self.self_probe.is_probe(request.url()) {
             let _ = request.respond(Response::empty(204));
             return;
         }
-        self.pulse.quicken();
-        // Who has a request in flight gets no other, so that there are no lanes.
+        self.self_probe.report_activity();
+        // Who has a request in flight gets no other, so that there are no pipelines.
         let exchange = Exchange::new(request, 0);
         let peer = exchange.peer();
         let takes_no_wait = matches!(exchange.framing, Framing::None | Framing::Buffered);
@@ -153,13 +155,13 @@ impl AdminLoop {
         };
         // One that does not read as much as fits into its socket is not waited for.
         if exchange.request.respond(response).is_err() {
-            self.connections.sever_all(peer);
+            self.connections.shut_down_all(peer);
         }
     }
 
     /// Nothing here takes a body that has to be waited for, nor a request behind another.
     fn refuse(&self, exchange: Exchange) {
-        self.connections.sever_all(exchange.peer());
+        self.connections.shut_down_all(exchange.peer());
         let unread = exchange.request.body_length().unwrap_or(0) as u64;
         if unread > MAX_DROPPED_BYTES {
             // To drop it would allocate as much.

@@ -2,12 +2,12 @@
 
 use std::sync::mpsc::{self, Receiver};
 
-use super::broadcast::StreamMessage;
-use super::exchange::Exchange;
-use super::in_flight::{PipelineId, Verdict};
-use super::reaper::Sweep;
-use super::waker::Waker;
 use crate::api::Resume;
+use crate::http::connections::reaper::Sweep;
+use crate::http::requests::exchange::{Exchange, PipelineId};
+use crate::http::requests::in_flight::Verdict;
+use crate::http::streams::protocol::StreamMessage;
+use crate::http::waker::Waker;
 use crate::store::{Snapshot, StoreError};
 
 /// Something that a worker has finished.
@@ -25,11 +25,11 @@ pub(super) enum LoopMessage {
     /// It is known on which connections requests came, as far as that can be.
     Settled(PipelineId, Vec<(Verdict, tiny_http::Request)>),
     /// A body cannot be read: which connection it comes on is not known.
-    Unknown(Exchange),
+    UnknownConnection(Exchange),
     /// The connections were looked at.
     Swept(Sweep),
     /// Nobody accepts connections any more. So many give way to those that wait.
-    Unattended { shed: usize },
+    NotAccepting { shed: usize },
     /// The server's own requests have not been answered for too long.
     Silent,
     /// The operator wants a copy of the store.
@@ -39,22 +39,22 @@ pub(super) enum LoopMessage {
 /// The workers' end of the loop's queue: an event, and waking the loop.
 #[derive(Clone)]
 pub(super) struct Sender {
-    events: mpsc::Sender<LoopMessage>,
+    messages: mpsc::Sender<LoopMessage>,
     waker: Waker,
 }
 
 impl Sender {
     pub(super) fn send(&self, event: LoopMessage) {
         // When the loop is gone, so is everybody who waits for the event.
-        if self.events.send(event).is_ok() {
+        if self.messages.send(event).is_ok() {
             self.waker.wake();
         }
     }
 }
 
-/// The two ends of the loop's queue for events. There are never more in it than the pools have
-/// jobs, one for each lane and two for each stream, and what the pulse's thread has to say, which waits for the answer of the loop between.
+/// The two ends of the loop's queue for messages. There are never more in it than the pools have
+/// jobs, one for each pipeline and two for each stream, and what the self-probe's thread has to say, which waits for the answer of the loop between.
 pub(super) fn channel(waker: Waker) -> (Sender, Receiver<LoopMessage>) {
-    let (events, receiver) = mpsc::channel();
-    (Sender { events, waker }, receiver)
+    let (messages, receiver) = mpsc::channel();
+    (Sender { messages, waker }, receiver)
 }

@@ -1,4 +1,4 @@
-//! `GET /backup`: a copy of the store on its way to the operator, beside everything else.
+//! `GET /backup`: a copy of the store on its context to the operator, beside everything else.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use tiny_http::Response;
 
-use crate::http::connections::Connections;
-use crate::http::deadlines::Deadlines;
-use crate::http::exchange::Exchange;
+use crate::http::connections::deadlines::Deadlines;
+use crate::http::connections::descriptors::Connections;
 use crate::http::loop_message::{LoopMessage, Sender};
-use crate::http::pool::{Pool, Priority, Slot};
-use crate::http::reply::{ResponseWriter, write_all};
+use crate::http::replies::writing::{ResponseWriter, write_all};
+use crate::http::requests::exchange::Exchange;
+use crate::http::workers::pool::{Pool, Priority, Slot};
 use crate::store::Snapshot;
 
 pub(super) const CONTENT_TYPE: &str = "application/octet-stream";
@@ -31,16 +31,16 @@ const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(30);
 /// Sends backups, one at a time: each holds a descriptor for every file of the log.
 pub(super) struct Backups {
     pool: Pool,
-    way: BackupContext,
+    context: BackupContext,
 }
 
-/// What a backup needs on its way.
+/// What a backup needs on its context.
 #[derive(Clone)]
 struct BackupContext {
     /// Who has the store.
-    server: Sender,
+    main_loop: Sender,
     /// Who waits for the connection to be free.
-    desk: Sender,
+    admin: Sender,
     deadlines: Deadlines,
     connections: Connections,
 }
@@ -50,33 +50,33 @@ pub(super) struct BackupSlot<'a>(Slot<'a>, BackupContext);
 
 impl Backups {
     pub(super) fn start(
-        server: Sender,
-        desk: Sender,
+        main_loop: Sender,
+        admin: Sender,
         deadlines: Deadlines,
         connections: Connections,
     ) -> io::Result<Backups> {
         let pool = Pool::start("backup", 1, 0, Priority::Low)?;
-        Ok(Backups { pool, way: BackupContext { server, desk, deadlines, connections } })
+        Ok(Backups { pool, context: BackupContext { main_loop, admin, deadlines, connections } })
     }
 
-    /// `None` while another one is on its way.
+    /// `None` while another one is on its context.
     pub(super) fn slot(&self) -> Option<BackupSlot<'_>> {
-        self.pool.slot().map(|slot| BackupSlot(slot, self.way.clone()))
+        self.pool.slot().map(|slot| BackupSlot(slot, self.context.clone()))
     }
 }
 
 impl BackupSlot<'_> {
     /// Answers with a backup, however long it takes, and ends the connection.
     pub(super) fn send(self, exchange: Exchange) {
-        let BackupSlot(slot, way) = self;
-        let (lane, request) = (exchange.lane(), exchange.request);
-        let peer = lane.peer;
+        let BackupSlot(slot, context) = self;
+        let (pipeline, request) = (exchange.pipeline(), exchange.request);
+        let peer = pipeline.peer;
         slot.submit(move || {
-            match way.snapshot() {
+            match context.snapshot() {
                 Ok(Some(snapshot)) => {
                     let length = snapshot.length();
                     log::info!("sending a backup of {length} bytes to {peer}");
-                    match way.copy(snapshot, request.into_writer(), peer) {
+                    match context.copy(snapshot, request.into_writer(), peer) {
                         Ok(()) => log::info!("the backup is sent"),
                         Err(error) => log::warn!("sending the backup failed: {error}"),
                     }
@@ -88,8 +88,8 @@ impl BackupSlot<'_> {
                 }
             }
             // Whether all was sent, its length has said.
-            way.connections.sever_all(peer);
-            way.desk.send(LoopMessage::Ended(lane));
+            context.connections.shut_down_all(peer);
+            context.admin.send(LoopMessage::Ended(pipeline));
         });
     }
 }
@@ -97,7 +97,7 @@ impl BackupSlot<'_> {
 impl BackupContext {
     fn snapshot(&self) -> Result<Option<Snapshot>, String> {
         let (wanted, made) = mpsc::channel();
-        self.server.send(LoopMessage::Snapshot(wanted));
+        self.main_loop.send(LoopMessage::Snapshot(wanted));
         let made = made.recv_timeout(SNAPSHOT_DEADLINE).map_err(|e| e.to_string())?;
         made.map_err(|e| e.to_string())
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::api::App;
-use crate::http::reply::MAX_LEAKED;
+use crate::http::replies::outbox::MAX_LEAKED;
 use crate::http::{Server, ServerSettings};
 use crate::model::StoreId;
 use crate::store::MemoryStore;
@@ -18,13 +18,13 @@ fn begun() -> Loop {
 #[test]
 fn as_many_as_may_be_lost_are_enough() {
     let mut begun = begun();
-    begun.outbox.set_stranded(MAX_LEAKED - 1);
-    begun.outbox.lose(MAX_LEAKED - 1);
+    begun.outbox.set_stuck(MAX_LEAKED - 1);
+    begun.outbox.abandon_for_tests(MAX_LEAKED - 1);
     assert!(!begun.outbox.is_exhausted(), "those that were abandoned are among the stranded");
-    begun.outbox.set_stranded(MAX_LEAKED);
+    begun.outbox.set_stuck(MAX_LEAKED);
     assert!(begun.outbox.is_exhausted());
-    begun.outbox.set_stranded(0);
-    begun.outbox.lose(1);
+    begun.outbox.set_stuck(0);
+    begun.outbox.abandon_for_tests(1);
     assert!(begun.outbox.is_exhausted());
 }
 
@@ -32,6 +32,6 @@ fn as_many_as_may_be_lost_are_enough() {
 #[test]
 fn a_server_that_has_lost_too_many_stops() {
     let begun = begun();
-    begun.outbox.lose(MAX_LEAKED);
+    begun.outbox.abandon_for_tests(MAX_LEAKED);
     assert!(matches!(begun.run(), Err(ServeError::Abandoned)));
 }

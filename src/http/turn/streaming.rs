@@ -1,19 +1,19 @@
 //! What the loop does for streams: behind each turn's sync it tells them what has happened, and
 //! gives pages to those who are not as far. Why that is exactly once is said in
-//! [`streams`](crate::http::streams).
+//! [`streams`](crate::http::streams::registry).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Loop;
 use crate::api::stream::{self, MAX_PAGE_BYTES, StreamPage, Subscription};
-use crate::http::access_log::AccessRecord;
-use crate::http::broadcast::{
+use crate::http::monitoring::access_log::AccessRecord;
+use crate::http::requests::exchange::Exchange;
+use crate::http::requests::parking::ParkingFull;
+use crate::http::streams::protocol::{
     EndedStream, StreamCommand, StreamEnd, StreamId, StreamMessage, StreamOpening, StreamSegment,
 };
-use crate::http::exchange::Exchange;
-use crate::http::parking::ParkingFull;
-use crate::http::streams::{DESCRIPTORS, Opened};
+use crate::http::streams::registry::{DESCRIPTORS, PendingStream};
 use crate::problem::Problem;
 
 /// Pages that are read in a turn at most, so that other requests do not wait for all who catch up.
@@ -26,10 +26,10 @@ const MAX_PAGES_BYTES: usize = 512 * 1024;
 const LONGEST_PAGE_BYTES: usize = 2 * MAX_PAGE_BYTES;
 /// How often a turn looks for news at most: a few hundred events at a time, of which those that
 /// nobody who listens may see are not held up by what the broadcaster takes.
-const MAX_NEWS: usize = 16;
+const MAX_EVENT_BATCHES: usize = 16;
 /// After how many seconds who finds no room may ask again.
 const RETRY_AFTER_SECONDS: u64 = 5;
-/// How often it is looked whether listeners, who have not kept up, can be told more.
+/// How often it is looked whether listeners, who have not kept up, can be message more.
 pub(super) const CATCH_UP_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Loop {
@@ -42,7 +42,7 @@ impl Loop {
         match self.streams.admit(exchange.peer(), &subscription, free) {
             Ok(id) => {
                 self.count_streams();
-                self.streams.open(Opened { id, exchange, subscription });
+                self.streams.open(PendingStream { id, exchange, subscription });
             }
             Err(full) => {
                 self.metrics.refuse("streams");
@@ -73,7 +73,7 @@ impl Loop {
     }
 
     /// Tells listeners what has happened.
-    pub(super) fn tell(&mut self) {
+    pub(super) fn update_streams(&mut self) {
         if self.streams.is_empty() {
             // Kept, they would become ever more.
             drop(self.app.read_marks());
@@ -83,13 +83,13 @@ impl Loop {
             self.begin_stream(opened);
         }
         self.publish();
-        self.tell_marks();
-        self.give_pages();
-        self.broadcaster.ring();
+        self.send_read_marks();
+        self.send_pages();
+        self.broadcaster.notify();
     }
 
     /// Gives pages to those who are not live, in turn, as far as the turn has room for them.
-    fn give_pages(&mut self) {
+    fn send_pages(&mut self) {
         let max_pages = if self.has_tasks() { MAX_PAGES_BESIDE } else { MAX_PAGES };
         let mut bytes = 0;
         for _ in 0..max_pages {
@@ -97,23 +97,23 @@ impl Loop {
                 break;
             }
             let Some(id) = self.streams.next_due() else { break };
-            bytes += self.give_page(id);
+            bytes += self.send_page(id);
         }
     }
 
-    fn begin_stream(&mut self, opened: Opened) {
-        let Opened { id, mut exchange, subscription } = opened;
+    fn begin_stream(&mut self, opened: PendingStream) {
+        let PendingStream { id, mut exchange, subscription } = opened;
         let Subscription { mut reply, user, time_left, .. } = *subscription;
         let peer = exchange.peer();
         self.app.cors().share(|| exchange.origin(), &mut reply);
         let request = self.ids.of(&exchange);
         let now = self.app.clock().now();
         let head = self.outbox.head_of_stream(&mut exchange, &reply, &request, now);
-        self.tally.count(exchange.trace.route, reply.status, exchange.begun.elapsed());
-        let mut is_over = self.draining || self.lanes.has_next(peer);
+        self.request_metrics.count(exchange.trace.route, reply.status, exchange.begun.elapsed());
+        let mut ends_at_once = self.draining || self.in_flight.has_next(peer);
         if let Some(stream) = self.streams.get_mut(id) {
             stream.request = Some(request);
-            is_over |= stream.is_over;
+            ends_at_once |= stream.ends_at_once;
         }
         self.broadcaster.send(StreamCommand::Open(Box::new(StreamOpening {
             id,
@@ -127,26 +127,26 @@ impl Loop {
             expires: Instant::now() + time_left,
         })));
         // Whoever has asked for something else already does not listen.
-        if is_over {
+        if ends_at_once {
             self.end_stream(id);
         } else {
-            self.streams.is_ready(id);
+            self.streams.queue_for_page(id);
         }
     }
 
-    /// Tells the live ones what has happened since they were told last, as far as there is room.
+    /// Tells the live ones what has happened since they were message last, as far as there is room.
     fn publish(&mut self) {
         let end = self.app.next_event();
-        self.streams.reach(end);
+        self.streams.advance(end);
         if !self.streams.is_live() {
             self.streams.published = end;
         }
-        for _ in 0..MAX_NEWS {
+        for _ in 0..MAX_EVENT_BATCHES {
             if self.streams.published >= end || self.broadcaster.is_behind() {
                 break;
             }
             let streams = &self.streams;
-            let news = self.app.news(streams.published, |user| streams.listens(user));
+            let news = self.app.news(streams.published, |user| streams.has_user(user));
             let Some((news, next)) = news else { break };
             self.streams.published = next;
             let segment = |(to, bytes): (_, Vec<u8>)| StreamSegment {
@@ -163,24 +163,24 @@ impl Loop {
     }
 
     /// Tells the streams of those who have read something, those too that are not live yet: nobody
-    /// is told again what was read.
-    fn tell_marks(&mut self) {
+    /// is message again what was read.
+    fn send_read_marks(&mut self) {
         for mark in self.app.read_marks() {
             let ids = self.streams.of_user(mark.user);
             if !ids.is_empty() {
                 let chunk = self.broadcaster.chunk(&stream::told(mark));
-                self.broadcaster.send(StreamCommand::Tell { ids: ids.to_vec(), chunk });
+                self.broadcaster.send(StreamCommand::Notify { ids: ids.to_vec(), chunk });
             }
         }
     }
 
     /// Gives one who is not live a page, and has it go live if that is all. Says how long it is.
-    fn give_page(&mut self, id: StreamId) -> usize {
+    fn send_page(&mut self, id: StreamId) -> usize {
         let (published, end) = (self.streams.published, self.app.next_event());
         let Some(stream) = self.streams.get_mut(id) else { return 0 };
         if stream.from > end {
             let from = stream.from;
-            self.streams.wait_for(from, id);
+            self.streams.wait_until(from, id);
             return 0;
         }
         let Some(page) = self.app.stream_page(stream.user, stream.from) else {
@@ -189,7 +189,7 @@ impl Loop {
         };
         let StreamPage { bytes, next, is_last } = page;
         stream.from = next;
-        // Who is behind the others is as far as they are once these are told more.
+        // Who is behind the others is as far as they are once these are message more.
         let is_last = is_last && published == next;
         let page = (!bytes.is_empty()).then(|| self.broadcaster.chunk(&bytes));
         if is_last {
@@ -199,22 +199,22 @@ impl Loop {
         bytes.len()
     }
 
-    /// Has one end. If it has not begun, it is told so behind its beginning: what is said before is
+    /// Has one end. If it has not begun, it is message so behind its beginning: what is said before is
     /// not heard, and it would go on for good.
     pub(super) fn end_stream(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(id)
             && stream.request.is_none()
         {
-            stream.is_over = true;
+            stream.ends_at_once = true;
             return;
         }
         self.broadcaster.send(StreamCommand::End(id));
-        self.broadcaster.ring();
+        self.broadcaster.notify();
     }
 
     /// Has the one of a connection end, if there is one.
     pub(super) fn end_stream_of(&mut self, peer: SocketAddr) {
-        if let Some(id) = self.streams.of(peer) {
+        if let Some(id) = self.streams.of_peer(peer) {
             self.end_stream(id);
         }
     }
@@ -226,17 +226,17 @@ impl Loop {
         }
     }
 
-    /// The store has failed: nobody is told that a stream begins.
+    /// The store has failed: nobody is message that a stream begins.
     pub(super) fn refuse_streams(&mut self) {
-        for Opened { exchange, .. } in self.streams.opening() {
+        for PendingStream { exchange, .. } in self.streams.opening() {
             self.answer(exchange, Problem::internal().into());
         }
     }
 
     /// Something has become of a stream.
-    pub(super) fn hear(&mut self, told: StreamMessage) {
-        match told {
-            StreamMessage::Ready(id) => self.streams.is_ready(id),
+    pub(super) fn on_stream_message(&mut self, message: StreamMessage) {
+        match message {
+            StreamMessage::PageSent(id) => self.streams.queue_for_page(id),
             StreamMessage::Ended(ended) => self.forget(ended),
         }
     }
@@ -249,19 +249,19 @@ impl Loop {
     }
 
     fn forget(&mut self, ended: EndedStream<Exchange>) {
-        let EndedStream { id, exchange, sent, why } = ended;
-        let lane = exchange.lane();
-        let peer = lane.peer;
+        let EndedStream { id, exchange, sent, reason } = ended;
+        let pipeline = exchange.pipeline();
+        let peer = pipeline.peer;
         let stream = self.streams.remove(id);
         self.count_streams();
-        match why {
-            StreamEnd::Unknown => return self.refuse_unknown(exchange),
+        match reason {
+            StreamEnd::UnknownConnection => return self.refuse_unknown(exchange),
             StreamEnd::TooSlow => {
                 self.metrics.streams_cut_off.inc();
                 log::info!("cutting {peer} off: it does not read its stream");
             }
             StreamEnd::EndlessHead => self.close_endless(peer),
-            StreamEnd::Asked | StreamEnd::Expired | StreamEnd::Gone => {}
+            StreamEnd::Requested | StreamEnd::Expired | StreamEnd::Disconnected => {}
         }
         if let (Some(access_log), Some(request)) =
             (&self.access_log, stream.and_then(|stream| stream.request))
@@ -279,7 +279,7 @@ impl Loop {
             });
         }
         self.outbox.discard(exchange.request);
-        self.end(lane);
+        self.end(pipeline);
     }
 }
 

@@ -2,9 +2,11 @@ use std::net::SocketAddr;
 
 use tiny_http::{Header, Method, TestRequest};
 
+use super::tasks::TurnTask;
 use super::*;
 use crate::http::ServerSettings;
-use crate::http::exchange::RequestBody;
+use crate::http::requests::exchange::RequestBody;
+use crate::http::requests::in_flight::Admission;
 use crate::model::{MessageText, StoreId, Timestamp, UserId, Username};
 use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
 
@@ -55,8 +57,8 @@ impl Loop {
             .with_path("/api/messages")
             .with_header(authorization)
             .with_remote_addr(peer);
-        match self.lanes.admit(request.into()) {
-            Admission::Now(exchange) => exchange,
+        match self.in_flight.admit(request.into()) {
+            Admission::Begin(exchange) => exchange,
             _ => panic!("its connection is new"),
         }
     }
@@ -100,30 +102,30 @@ fn who_has_had_much_waits_behind_others() {
     let (mut begun, authorization) = begun();
     for number in 0..REQUESTS {
         let exchange = begun.asked(Method::Get, number, &authorization);
-        begun.agenda.tasks.push_back(TurnTask::Begin(exchange));
+        begun.tasks.normal.push_back(TurnTask::Begin(exchange));
     }
     // Without a token, so that the answers are short: from another network, and from the same.
     for (address, number) in [([127, 0, 0, 2], REQUESTS), ([127, 0, 0, 1], REQUESTS + 1)] {
         let other = begun.asked_from(address, Method::Get, number, "");
-        begun.agenda.tasks.push_back(TurnTask::Begin(other));
+        begun.tasks.normal.push_back(TurnTask::Begin(other));
     }
-    begun.work();
+    begun.handle_tasks();
     for (n, number) in [(1, REQUESTS), (2, REQUESTS + 1)] {
         let (exchange, reply) = &begun.replies[n];
         assert_eq!((exchange.peer().port(), reply.status), (1 + number, 401));
     }
-    assert!(begun.agenda.tasks.is_empty() && begun.agenda.patient.is_empty());
-    let waiting = begun.agenda.last.len();
+    assert!(begun.tasks.normal.is_empty() && begun.tasks.deferred.is_empty());
+    let waiting = begun.tasks.last.len();
     assert!(waiting > 0);
     assert_eq!(begun.replies.len() + waiting, usize::from(REQUESTS) + 2);
     // Nor are these passed over for ever, when others take all there is.
     begun.release();
-    begun.agenda.patience_is_over = true;
+    begun.tasks.deferred_starved = true;
     for number in 0..REQUESTS {
         let exchange = begun.asked_from([127, 0, 0, 3], Method::Get, number, &authorization);
-        begun.agenda.tasks.push_back(TurnTask::Begin(exchange));
+        begun.tasks.normal.push_back(TurnTask::Begin(exchange));
     }
-    begun.work();
+    begun.handle_tasks();
     assert_ne!(begun.replies[0].0.peer().ip(), SocketAddr::from(([127, 0, 0, 3], 1)).ip());
 }
 
@@ -134,19 +136,19 @@ fn who_waits_behind_others_takes_turns_with_them() {
     let (mut begun, authorization) = begun();
     for number in 0..REQUESTS {
         let exchange = begun.asked(Method::Get, number, &authorization);
-        begun.agenda.last.push_back(TurnTask::Begin(exchange));
+        begun.tasks.last.push_back(TurnTask::Begin(exchange));
     }
-    begun.agenda.patience_is_over = true;
+    begun.tasks.deferred_starved = true;
     begun.reply_bytes = MAX_TURN_BYTES - 1;
     for turn in 0..2 {
         let other = begun.asked_from([127, 0, 0, 2], Method::Get, REQUESTS + turn, "");
-        begun.agenda.tasks.push_back(TurnTask::Begin(other));
-        begun.work();
+        begun.tasks.normal.push_back(TurnTask::Begin(other));
+        begun.handle_tasks();
         let statuses = begun.replies.iter().map(|(_, reply)| reply.status).take(2);
         // The page of the first turn leaves no room; in the second both who came are answered.
         let expected = if turn == 0 { vec![200] } else { vec![401, 401] };
         assert_eq!(statuses.collect::<Vec<_>>(), expected, "turn {turn}");
-        assert_eq!(begun.agenda.is_held_up, turn == 0);
+        assert_eq!(begun.tasks.normal_starved, turn == 0);
         begun.release();
     }
 }
@@ -160,13 +162,13 @@ fn bodies_that_were_read_do_not_pile_up() {
         let mut exchange = begun.asked(Method::Post, number, &authorization);
         exchange.content = RequestBody::Bytes(vec![b' '; bytes]);
         begun.sender.send(LoopMessage::Received(exchange));
-        begun.hear_all();
-        assert_eq!(begun.agenda.bodies_bytes, bytes);
+        begun.receive_messages();
+        assert_eq!(begun.tasks.bodies_bytes, bytes);
         let next = begun.asked(Method::Post, 2 + number, &authorization);
         begun.receive(next, false);
         assert_eq!(begun.replies.is_empty(), is_read, "{bytes}");
-        begun.work();
-        assert_eq!(begun.agenda.bodies_bytes, 0);
+        begun.handle_tasks();
+        assert_eq!(begun.tasks.bodies_bytes, 0);
         begun.release();
     }
 }

@@ -1,23 +1,23 @@
-//! What the loop does for its connections when the warden has looked at them.
+//! What the loop does for its connections when the watchdog has looked at them.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::Loop;
-use crate::http::connections::Descriptor;
-use crate::http::reaper::{Reason, Sweep};
+use crate::http::connections::descriptors::Descriptor;
+use crate::http::connections::reaper::{Reason, Sweep};
 
 /// How connections are counted that give way to others.
 const SHED: &str = "shed";
 
 impl Loop {
     /// Nothing accepts connections any more. To begin anew at once would end the same way.
-    pub(super) fn mourn(&mut self, error: &io::Error) {
+    pub(super) fn accept_failed(&mut self, error: &io::Error) {
         if !self.stopping.load(Ordering::SeqCst) {
             log::warn!("cannot accept connections at the moment: {error}");
             // It will see that nobody accepts.
-            self.pulse.quicken();
+            self.self_probe.report_activity();
         }
     }
 
@@ -31,17 +31,17 @@ impl Loop {
             Ok(refused) => {
                 log::warn!("accepting connections anew; {refused} that waited are closed");
             }
-            // The pulse will notice, and have it tried again.
+            // The self-probe will notice, and have it tried again.
             Err(error) => log::warn!("still cannot accept connections: {error}"),
         }
     }
 
     /// Ends the connections that hold a thread for nothing, and the waits of clients that have
     /// gone.
-    pub(super) fn reap(&mut self, sweep: &Sweep) {
-        self.outbox.set_stranded(sweep.stranded);
+    pub(super) fn on_sweep(&mut self, sweep: &Sweep) {
+        self.outbox.set_stuck(sweep.stuck);
         self.metrics.set_writable(self.app.takes_writes());
-        self.metrics.look(sweep.open, sweep.stranded, self.lanes.len());
+        self.metrics.set_connections(sweep.open, sweep.stuck, self.in_flight.len());
         // Who will ask for nothing more may still read: the empty page is for them.
         for peer in &sweep.half_closed {
             self.parking.end(*peer);
@@ -54,7 +54,7 @@ impl Loop {
             let since_look = sweep.begun.elapsed();
             let is_answered = descriptor.info().is_none_or(|info| info.since_sent <= since_look);
             match reason {
-                Reason::Idle if self.lanes.is_busy(descriptor.peer) || is_answered => continue,
+                Reason::Idle if self.in_flight.is_busy(descriptor.peer) || is_answered => continue,
                 Reason::Idle => {
                     self.metrics.close(reason.name());
                     log::debug!("closing {}: it is idle", descriptor.peer);
@@ -67,9 +67,9 @@ impl Loop {
                     self.close_endless(descriptor.peer);
                 }
                 // What is sent behind a request that waits is read no less than before any.
-                Reason::EndlessHead if self.end_wait(descriptor.peer) => continue,
+                Reason::EndlessHead if self.end_parked(descriptor.peer) => continue,
                 // What was received may have been a body, and this the answer to it.
-                Reason::EndlessHead if self.lanes.is_busy(descriptor.peer) || is_answered => {
+                Reason::EndlessHead if self.in_flight.is_busy(descriptor.peer) || is_answered => {
                     continue;
                 }
                 Reason::EndlessHead => self.close_endless(descriptor.peer),
@@ -89,8 +89,8 @@ impl Loop {
     }
 
     /// Has the request that waits answered, if one of the connection does, and the connection ended
-    /// behind that. Streams look after this themselves: what they are told is no end of a head.
-    fn end_wait(&mut self, peer: SocketAddr) -> bool {
+    /// behind that. Streams look after this themselves: what they are message is no end of a head.
+    fn end_parked(&mut self, peer: SocketAddr) -> bool {
         let waits = self.parking.end_with(peer, |exchange| exchange.close = true);
         if waits {
             self.close_endless(peer);
@@ -100,7 +100,7 @@ impl Loop {
 
     /// Whether a connection waits for something to happen, for one answer or for many.
     fn is_held(&self, peer: SocketAddr) -> bool {
-        self.parking.holds(peer) || self.streams.of(peer).is_some()
+        self.parking.holds(peer) || self.streams.of_peer(peer).is_some()
     }
 
     /// Has connections give way to others: those without a request first, however short a while
@@ -114,7 +114,7 @@ impl Loop {
             if shed == sweep.surplus {
                 break;
             }
-            if !self.lanes.is_busy(descriptor.peer) {
+            if !self.in_flight.is_busy(descriptor.peer) {
                 descriptor.shut_down();
                 shed += 1;
             }

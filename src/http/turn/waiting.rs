@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::{Loop, MAX_TURN_BYTES};
 use crate::api::Reply;
 use crate::api::wait::Wait;
-use crate::http::acceptor::Arrival;
-use crate::http::exchange::{Exchange, Persistence};
-use crate::http::parking::{Due, Parked, ParkingFull};
+use crate::http::connections::acceptor::Arrival;
+use crate::http::requests::exchange::{Exchange, Persistence};
+use crate::http::requests::parking::{Due, Parked, ParkingFull};
 use crate::problem::Problem;
 
 /// Those who are looked after at once at most, so that with thousands of them other requests do not
@@ -42,7 +42,7 @@ impl Loop {
     /// Has a request wait.
     pub(super) fn park(&mut self, exchange: Exchange, mut wait: Wait) {
         // Whoever has asked for something else already waits no more.
-        if self.draining || self.lanes.has_next(exchange.peer()) {
+        if self.draining || self.in_flight.has_next(exchange.peer()) {
             let reply = self.app.give_up(&mut wait);
             return self.answer(exchange, reply);
         }
@@ -60,14 +60,14 @@ impl Loop {
     /// Looks after those for whom the last turn had no room. Nothing of this turn is handled yet.
     /// They have half of the bytes of a turn; where a reply of theirs took all of them, those who
     /// found no room because of it go first in the next one.
-    pub(super) fn catch_up(&mut self) {
+    pub(super) fn serve_leftover_parked(&mut self) {
         if self.parking.is_due() {
-            self.look_after(MAX_WOKEN_BYTES);
+            self.serve_parked(MAX_WOKEN_BYTES);
         }
     }
 
     /// Looks after those for whom something has come in this turn, and whose time is over.
-    pub(super) fn wake(&mut self) {
+    pub(super) fn wake_parked(&mut self) {
         for (topic, id) in self.app.happened() {
             self.parking.wake(topic, id);
         }
@@ -87,12 +87,12 @@ impl Loop {
         }
         self.expire_tokens();
         if self.parking.is_due() {
-            self.look_after(MAX_TURN_BYTES);
+            self.serve_parked(MAX_TURN_BYTES);
         }
         self.metrics.set_parked(self.parking.len());
     }
 
-    fn look_after(&mut self, max_bytes: usize) {
+    fn serve_parked(&mut self, max_bytes: usize) {
         for _ in 0..MAX_WOKEN {
             if self.reply_bytes >= max_bytes {
                 return;
@@ -112,17 +112,17 @@ impl Loop {
     }
 
     pub(super) fn answer_parked(&mut self, parked: Parked<Exchange>, reply: Reply) {
-        let Parked { mut exchange, since, farewell, .. } = parked;
+        let Parked { mut exchange, since, close_after, .. } = parked;
         exchange.parked = since.elapsed();
-        if (farewell || self.draining) && !exchange.close {
-            // The client is told to go, and does. A worker that ended the connection would look for
+        if (close_after || self.draining) && !exchange.close {
+            // The client is message to go, and does. A worker that ended the connection would look for
             // it among all descriptors, and there can be thousands of these at once.
             exchange.persistence = Persistence::Closed;
         }
         self.answer(exchange, reply);
     }
 
-    /// The store has failed: nobody will be told of anything more.
+    /// The store has failed: nobody will be message of anything more.
     pub(super) fn refuse_parked(&mut self) {
         self.parking.end_all();
         while let Some(Due::Look(parked) | Due::Answer(parked)) = self.parking.next_due() {

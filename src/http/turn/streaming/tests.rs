@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use crate::api::stream::{MAX_EVENTS, Subscription};
 use crate::api::{App, Reply};
-use crate::http::streams::DESCRIPTORS;
+use crate::http::streams::registry::DESCRIPTORS;
 use crate::http::turn::Loop;
 use crate::http::{Server, ServerSettings};
 use crate::model::{MessageText, SessionId, StoreId, Timestamp, UserId, Username};
@@ -27,7 +27,7 @@ fn begun(notes: usize) -> Loop {
 
 impl Loop {
     /// A stream of a user that begins at the beginning.
-    fn listener(&mut self, port: usize, user: UserId) -> StreamId {
+    fn stream_of(&mut self, port: usize, user: UserId) -> StreamId {
         let subscription = Subscription {
             reply: Reply::from(Problem::internal()),
             user,
@@ -45,9 +45,9 @@ impl Loop {
 /// same.
 #[test]
 fn a_turn_looks_through_so_much_and_no_more() {
-    let most = MAX_NEWS * MAX_EVENTS;
+    let most = MAX_EVENT_BATCHES * MAX_EVENTS;
     let mut begun = begun(2 * most);
-    let id = begun.listener(1, UserId::new(2).unwrap());
+    let id = begun.stream_of(1, UserId::new(2).unwrap());
     begun.streams.go_live(id);
     begun.publish();
     assert_eq!((begun.streams.published, begun.streams.is_behind), (most as u64, true));
@@ -68,12 +68,12 @@ fn a_turn_gives_so_many_pages_and_no_more() {
         "pages of {page} bytes are too short"
     );
     for (has_tasks, given) in [(false, fit), (true, MAX_PAGES_BESIDE)] {
-        begun.is_behind = has_tasks;
-        let ids: Vec<_> = (0..MAX_PAGES).map(|n| begun.listener(1 + n, UserId::FIRST)).collect();
+        begun.has_more_messages = has_tasks;
+        let ids: Vec<_> = (0..MAX_PAGES).map(|n| begun.stream_of(1 + n, UserId::FIRST)).collect();
         for id in &ids {
-            begun.streams.is_ready(*id);
+            begun.streams.queue_for_page(*id);
         }
-        begun.give_pages();
+        begun.send_pages();
         let left = std::iter::from_fn(|| begun.streams.next_due());
         assert_eq!(left.collect::<Vec<_>>(), ids[given..], "in the order in which they were ready");
         for id in ids {

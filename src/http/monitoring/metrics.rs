@@ -1,0 +1,371 @@
+//! What the server counts of itself, for Prometheus.
+//!
+//! The loop counts as it goes; whoever scrapes reads, and does not disturb it.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::api::routes::Route;
+use crate::http::connections::process::Process;
+use crate::http::monitoring::access_log::Losses;
+use crate::http::monitoring::loop_timings::LoopTimings;
+use crate::http::monitoring::register::{SECONDS, register};
+use crate::http::workers::pool::Depth;
+use crate::store::IdAllocator;
+
+/// The route of requests that match none: their paths are their clients' own words.
+const NO_ROUTE: &str = "none";
+
+type Labels = Vec<(&'static str, String)>;
+
+/// The figures of one server.
+pub(in crate::http) struct Metrics {
+    registry: Registry,
+    requests: Family<Labels, Counter>,
+    latency: Family<Labels, Histogram>,
+    pub(in crate::http) logins_throttled: Counter,
+    pub(in crate::http) timings: LoopTimings,
+    unread_bytes: Gauge,
+    in_flight: Gauge,
+    parked: Gauge,
+    streams: Gauge,
+    pub(in crate::http) streams_cut_off: Counter,
+    refused: Family<Labels, Counter>,
+    connections: Gauge,
+    stuck: Gauge,
+    closed: Family<Labels, Counter>,
+    pub(in crate::http) accept_restarts: Counter,
+    pub(in crate::http) access_log: Losses,
+    accounts: Gauge,
+    events: Gauge,
+    store_bytes: Gauge,
+    queued: Family<Labels, Gauge>,
+    depths: Mutex<Vec<(&'static str, Depth)>>,
+    resident_bytes: Gauge,
+    threads: Gauge,
+    descriptors: Gauge,
+    health: HealthState,
+}
+
+/// Whether the server lives, and whether it takes writes.
+struct HealthState {
+    begun: Instant,
+    /// When it last answered itself, in milliseconds since it began.
+    answered: AtomicU64,
+    writable: AtomicBool,
+}
+
+impl HealthState {
+    fn new() -> HealthState {
+        let (answered, writable) = (AtomicU64::new(0), AtomicBool::new(true));
+        HealthState { begun: Instant::now(), answered, writable }
+    }
+}
+
+/// How long ago the server's last answer to itself may be for it to be taken for alive.
+const ALIVE: Duration = Duration::from_secs(30);
+
+impl Metrics {
+    pub(in crate::http) fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("veche");
+        let all = &mut registry;
+        let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
+        Metrics {
+            requests: register(all, "requests", "Requests answered", Family::default()),
+            latency: register(
+                all,
+                "request_duration_seconds",
+                "From when a request is taken in until its reply is let go, but for waiting for a message",
+                Family::new_with_constructor(seconds),
+            ),
+            logins_throttled: register(
+                all,
+                "logins_throttled",
+                "Logins refused because of too many before them",
+                Counter::default(),
+            ),
+            timings: LoopTimings::new(all),
+            unread_bytes: register(
+                all,
+                "unread_bytes",
+                "Bytes of replies that clients have not read",
+                Gauge::default(),
+            ),
+            in_flight: register(
+                all,
+                "parked_requests",
+                "Requests in flight that wait for a worker or for something to happen",
+                Gauge::default(),
+            ),
+            parked: register(all, "parked", "Those that wait for a message", Gauge::default()),
+            streams: register(all, "streams", "Streams of events that are open", Gauge::default()),
+            streams_cut_off: register(
+                all,
+                "streams_cut_off",
+                "Streams that were cut off because their clients did not keep up",
+                Counter::default(),
+            ),
+            refused: register(
+                all,
+                "refused",
+                "Requests refused because a queue was full",
+                Family::default(),
+            ),
+            connections: register(
+                all,
+                "connections",
+                "Connections that are open",
+                Gauge::default(),
+            ),
+            stuck: register(
+                all,
+                "connections_stranded",
+                "Connections that have ended and cannot be let go of",
+                Gauge::default(),
+            ),
+            closed: register(
+                all,
+                "connections_closed",
+                "Connections that the server ended because they held a thread for nothing",
+                Family::default(),
+            ),
+            accept_restarts: register(
+                all,
+                "accept_restarts",
+                "Times that connections had to be accepted anew",
+                Counter::default(),
+            ),
+            access_log: losses(all),
+            accounts: register(all, "accounts", "Accounts registered", Gauge::default()),
+            events: register(
+                all,
+                "events",
+                "Events, of messages and of operators",
+                Gauge::default(),
+            ),
+            store_bytes: register(all, "store_bytes", "Bytes of the log", Gauge::default()),
+            queued: register(
+                all,
+                "queue_jobs",
+                "Jobs of a pool of workers, waiting or under way",
+                Family::default(),
+            ),
+            resident_bytes: register(
+                all,
+                "process_resident_memory_bytes",
+                "Memory of the process that is resident",
+                Gauge::default(),
+            ),
+            threads: register(all, "process_threads", "Threads of the process", Gauge::default()),
+            descriptors: register(
+                all,
+                "process_open_fds",
+                "Descriptors that the process has open",
+                Gauge::default(),
+            ),
+            depths: Mutex::default(),
+            health: HealthState::new(),
+            registry,
+        }
+    }
+
+    /// The jobs of a pool are to be shown.
+    pub(in crate::http) fn watch(&self, queue: &'static str, depth: Depth) {
+        self.depths.lock().unwrap_or_else(PoisonError::into_inner).push((queue, depth));
+    }
+
+    /// So many bytes of replies are not read.
+    pub(in crate::http) fn set_unread(&self, bytes: usize) {
+        self.unread_bytes.set(signed(bytes as u64));
+    }
+
+    /// A request was refused because this queue is full.
+    pub(in crate::http) fn refuse(&self, queue: &'static str) {
+        self.refused.get_or_create(&vec![("queue", queue.to_owned())]).inc();
+    }
+
+    /// So many connections are open or stuck, and so many requests in flight.
+    pub(in crate::http) fn set_connections(&self, open: usize, stuck: usize, in_flight: usize) {
+        self.connections.set(signed(open as u64));
+        self.stuck.set(signed(stuck as u64));
+        self.in_flight.set(signed(in_flight as u64));
+    }
+
+    /// So many requests wait for a message.
+    pub(in crate::http) fn set_parked(&self, parked: usize) {
+        self.parked.set(signed(parked as u64));
+    }
+
+    /// So many streams are open.
+    pub(in crate::http) fn set_streams(&self, streams: usize) {
+        self.streams.set(signed(streams as u64));
+    }
+
+    /// A connection was ended for this reason.
+    pub(in crate::http) fn close(&self, reason: &'static str) {
+        self.closed.get_or_create(&vec![("reason", reason.to_owned())]).inc();
+    }
+
+    /// What the store holds.
+    pub(in crate::http) fn count(&self, counters: IdAllocator, bytes: u64) {
+        self.accounts.set(signed(counters.next_user - 1));
+        self.events.set(signed(counters.next_event));
+        self.store_bytes.set(signed(bytes));
+    }
+
+    /// Whether the store takes writes.
+    pub(in crate::http) fn set_writable(&self, writable: bool) {
+        self.health.writable.store(writable, Ordering::Relaxed);
+    }
+
+    /// The server has answered itself.
+    pub(in crate::http) fn report_alive(&self) {
+        let millis = self.health.begun.elapsed().as_millis();
+        self.health.answered.store(millis.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether the server has answered itself not long ago.
+    pub(in crate::http) fn is_alive(&self) -> bool {
+        let answered = Duration::from_millis(self.health.answered.load(Ordering::Relaxed));
+        self.health.begun.elapsed().saturating_sub(answered) < ALIVE
+    }
+
+    /// Whether the store took writes when it was last asked.
+    pub(in crate::http) fn is_writable(&self) -> bool {
+        self.health.writable.load(Ordering::Relaxed)
+    }
+
+    /// All of them, in the text format of `OpenMetrics` 1.0.
+    pub(in crate::http) fn text(&self) -> String {
+        let depths = self.depths.lock().unwrap_or_else(PoisonError::into_inner);
+        for (queue, depth) in &*depths {
+            let (waiting, under_way) = depth.read();
+            for (state, jobs) in [("waiting", waiting), ("under_way", under_way)] {
+                let labels = vec![("queue", (*queue).to_owned()), ("state", state.to_owned())];
+                self.queued.get_or_create(&labels).set(signed(jobs as u64));
+            }
+        }
+        drop(depths);
+        self.timings.update();
+        let process = Process::look();
+        self.threads.set(signed(process.threads as u64));
+        self.resident_bytes.set(signed(process.resident_bytes));
+        // The one that is open for the listing is among them.
+        let descriptors = fs::read_dir("/proc/self/fd").map_or(0, |listing| listing.count() - 1);
+        self.descriptors.set(signed(descriptors as u64));
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// What is counted of the access log.
+fn losses(all: &mut Registry) -> Losses {
+    let dropped = "Lines of the access log that were not written";
+    let errors = "Attempts to open or to write the access log that failed";
+    Losses {
+        dropped: register(all, "access_log_dropped", dropped, Counter::default()),
+        errors: register(all, "access_log_errors", errors, Counter::default()),
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The loop's own hold on what it counts with every request.
+pub(in crate::http) struct RequestMetrics {
+    metrics: Arc<Metrics>,
+    /// By the address of the route, and the status: a few, so that going through them is quicker
+    /// than hashing.
+    known: Vec<(usize, u16, Counter, Histogram)>,
+}
+
+impl RequestMetrics {
+    pub(in crate::http) fn new(metrics: Arc<Metrics>) -> RequestMetrics {
+        RequestMetrics { metrics, known: Vec::new() }
+    }
+
+    /// A request was answered.
+    pub(in crate::http) fn count(
+        &mut self,
+        route: Option<&'static Route>,
+        status: u16,
+        took: Duration,
+    ) {
+        let address = route.map_or(0, |route| std::ptr::from_ref(route).addr());
+        let is_it = |it: &(usize, u16, _, _)| it.0 == address && it.1 == status;
+        let place = self.known.iter().position(is_it).unwrap_or_else(|| {
+            let (requests, latency) = self.metrics.of(route, status);
+            self.known.push((address, status, requests, latency));
+            self.known.len() - 1
+        });
+        let (_, _, requests, latency) = &self.known[place];
+        requests.inc();
+        latency.observe(took.as_secs_f64());
+        let is_login = route.is_some_and(|route| route.path.ends_with("/login"));
+        if status == 429 && is_login {
+            self.metrics.logins_throttled.inc();
+        }
+    }
+}
+
+impl Metrics {
+    fn of(&self, route: Option<&'static Route>, status: u16) -> (Counter, Histogram) {
+        let (method, path) = route.map_or((NO_ROUTE, NO_ROUTE), |it| (it.method, it.path));
+        let mut labels = vec![("method", method.to_owned()), ("route", path.to_owned())];
+        let latency = self.latency.get_or_create(&labels).clone();
+        labels.push(("status", status.to_string()));
+        (self.requests.get_or_create(&labels).clone(), latency)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::routes::ROUTES;
+
+    #[test]
+    fn what_is_counted_is_shown() {
+        let metrics = Arc::new(Metrics::new());
+        let mut request_metrics = RequestMetrics::new(Arc::clone(&metrics));
+        let login = ROUTES.iter().find(|route| route.path == "/login");
+        for (route, status) in [(login, 200), (login, 429), (None, 404), (None, 404)] {
+            request_metrics.count(route, status, Duration::from_micros(300));
+        }
+        metrics.refuse("bodies");
+        metrics.count(IdAllocator { next_user: 3, next_event: 9 }, 70);
+        let text = metrics.text();
+        for line in [
+            "veche_requests_total{method=\"POST\",route=\"/login\",status=\"429\"} 1",
+            "veche_requests_total{method=\"none\",route=\"none\",status=\"404\"} 2",
+            "veche_request_duration_seconds_count{method=\"POST\",route=\"/login\"} 2",
+            "veche_logins_throttled_total 1",
+            "veche_refused_total{queue=\"bodies\"} 1",
+            "veche_accounts 2",
+            "veche_events 9",
+            "veche_store_bytes 70",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn who_does_not_answer_is_not_alive() {
+        let metrics = Metrics::new();
+        assert!(metrics.is_alive() && metrics.is_writable(), "a server that has just begun");
+        metrics.set_writable(false);
+        assert!(metrics.is_alive() && !metrics.is_writable());
+    }
+}

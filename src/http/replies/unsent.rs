@@ -1,0 +1,228 @@
+//! What clients have not read of their replies: how much memory that takes, and whose it is.
+//!
+//! Who does not read keeps a reply in memory, and one who writes it busy. There is a bound to
+//! all of that, of which a user and a network have a share each: else whoever reads nothing would
+//! leave no room for the replies of others.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::api::client::Network;
+use crate::http::requests::exchange::Exchange;
+use crate::model::UserId;
+
+/// Bytes of replies that clients have not yet read, in all. Beyond it a client that does not
+/// keep up is cut off at once.
+const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
+/// With so many of them who does not read is given less time, as where all writers are busy.
+pub(in crate::http) const PRESSING_BYTES: usize = MAX_UNSENT_BYTES / 2;
+/// The share of the clients of one network.
+const OF_NETWORK: Share = Share { bytes: 64 * 1024 * 1024, replies: 192 };
+/// The share of a user, wherever they are: the longest page there can be, and some.
+const OF_USER: Share = Share { bytes: 32 * 1024 * 1024, replies: 96 };
+
+/// How much somebody may leave unread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Share {
+    bytes: usize,
+    /// Each has a writer, or waits for one.
+    replies: usize,
+}
+
+/// All that is unread. The loop adds to it, and writers take away.
+#[derive(Clone, Default)]
+pub(in crate::http) struct Unsent(Arc<Mutex<Amounts>>);
+
+#[derive(Default)]
+struct Amounts {
+    bytes: usize,
+    // Who has nothing is not in them: there are no more than replies that writers have.
+    of_networks: HashMap<Network, Amount>,
+    of_users: HashMap<UserId, Amount>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Amount {
+    bytes: usize,
+    replies: usize,
+}
+
+/// Who is to read a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) struct UnsentKey {
+    network: Network,
+    user: Option<UserId>,
+}
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum UnsentFull {
+    /// There are [`MAX_UNSENT_BYTES`].
+    ForAll,
+    /// The reader has not read a share of it.
+    ForReader,
+}
+
+/// A reply that is unread, as long as this is there.
+pub(in crate::http) struct UnsentBytes {
+    unsent: Unsent,
+    reader: UnsentKey,
+    bytes: usize,
+}
+
+impl UnsentKey {
+    pub(in crate::http) fn of(exchange: &Exchange) -> UnsentKey {
+        let client = exchange.trace.client.unwrap_or(exchange.peer().ip());
+        UnsentKey { network: Network::of_client(client), user: exchange.trace.caller }
+    }
+}
+
+impl Share {
+    /// Whether there is room for a reply beside what there is.
+    fn has_room(self, amount: Option<&Amount>, bytes: usize) -> bool {
+        amount.is_none_or(|amount| {
+            amount.bytes + bytes <= self.bytes && amount.replies < self.replies
+        })
+    }
+}
+
+impl Unsent {
+    /// Whether there is room for a reply to somebody.
+    pub(in crate::http) fn room(&self, reader: UnsentKey, bytes: usize) -> Result<(), UnsentFull> {
+        let amounts = self.amounts();
+        if amounts.bytes + bytes > MAX_UNSENT_BYTES {
+            return Err(UnsentFull::ForAll);
+        }
+        let of_user = reader.user.and_then(|user| amounts.of_users.get(&user));
+        let of_network = amounts.of_networks.get(&reader.network);
+        if !OF_USER.has_room(of_user, bytes) || !OF_NETWORK.has_room(of_network, bytes) {
+            return Err(UnsentFull::ForReader);
+        }
+        Ok(())
+    }
+
+    /// Takes note of a reply. There should be room for it.
+    pub(in crate::http) fn hold(&self, reader: UnsentKey, bytes: usize) -> UnsentBytes {
+        let mut amounts = self.amounts();
+        amounts.bytes += bytes;
+        amounts.of_networks.entry(reader.network).or_default().add(bytes);
+        if let Some(user) = reader.user {
+            amounts.of_users.entry(user).or_default().add(bytes);
+        }
+        UnsentBytes { unsent: self.clone(), reader, bytes }
+    }
+
+    /// Whether so much is unread that nobody should take long.
+    pub(in crate::http) fn is_pressing(&self) -> bool {
+        self.amounts().bytes >= PRESSING_BYTES
+    }
+
+    /// How many bytes are unread.
+    pub(in crate::http) fn bytes(&self) -> usize {
+        self.amounts().bytes
+    }
+
+    fn amounts(&self) -> MutexGuard<'_, Amounts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Amount {
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.replies += 1;
+    }
+}
+
+impl Drop for UnsentBytes {
+    fn drop(&mut self) {
+        let mut amounts = self.unsent.amounts();
+        amounts.bytes -= self.bytes;
+        take_away(&mut amounts.of_networks, self.reader.network, self.bytes);
+        if let Some(user) = self.reader.user {
+            take_away(&mut amounts.of_users, user, self.bytes);
+        }
+    }
+}
+
+fn take_away<K: Eq + Hash>(amounts: &mut HashMap<K, Amount>, key: K, bytes: usize) {
+    if let Entry::Occupied(mut amount) = amounts.entry(key) {
+        amount.get_mut().bytes -= bytes;
+        amount.get_mut().replies -= 1;
+        if amount.get().replies == 0 {
+            amount.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader(address: &str, user: u64) -> UnsentKey {
+        let network = Network::of_client(address.parse().unwrap());
+        UnsentKey { network, user: UserId::new(user) }
+    }
+
+    #[test]
+    fn a_user_has_a_share() {
+        let unsent = Unsent::default();
+        let held = unsent.hold(reader("192.0.2.1", 1), OF_USER.bytes - 1);
+        let elsewhere = reader("192.0.2.2", 1);
+        assert_eq!(unsent.room(elsewhere, 1), Ok(()));
+        assert_eq!(unsent.room(elsewhere, 2), Err(UnsentFull::ForReader));
+        for other in [reader("192.0.2.1", 2), reader("192.0.2.1", 0)] {
+            assert_eq!(unsent.room(other, OF_USER.bytes), Ok(()), "somebody else, or nobody");
+        }
+        drop(held);
+        assert_eq!(unsent.room(elsewhere, OF_USER.bytes), Ok(()));
+        assert!(unsent.amounts().of_users.is_empty() && unsent.amounts().of_networks.is_empty());
+    }
+
+    #[test]
+    fn a_network_has_a_share() {
+        for (one, same, another) in [
+            ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"),
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::1", "2001:db8:1:3::1"),
+        ] {
+            let unsent = Unsent::default();
+            let half = OF_NETWORK.bytes / 2;
+            let _held = [1, 2].map(|user| unsent.hold(reader(one, user), half));
+            assert_eq!(unsent.room(reader(same, 3), 0), Ok(()));
+            assert_eq!(unsent.room(reader(same, 3), 1), Err(UnsentFull::ForReader));
+            assert_eq!(unsent.room(reader(another, 3), OF_USER.bytes), Ok(()));
+        }
+    }
+
+    #[test]
+    fn so_many_replies_are_a_share() {
+        let unsent = Unsent::default();
+        let mut held: Vec<_> =
+            (0..OF_USER.replies).map(|_| unsent.hold(reader("192.0.2.1", 1), 1)).collect();
+        assert_eq!(unsent.room(reader("192.0.2.2", 1), 1), Err(UnsentFull::ForReader));
+        let more = OF_USER.replies..OF_NETWORK.replies;
+        held.extend(more.map(|user| unsent.hold(reader("192.0.2.1", 2 + user as u64), 1)));
+        assert_eq!(unsent.room(reader("192.0.2.1", 0), 1), Err(UnsentFull::ForReader));
+        held.pop();
+        assert_eq!(unsent.room(reader("192.0.2.1", 0), 1), Ok(()));
+    }
+
+    #[test]
+    fn all_together_have_so_much() {
+        let unsent = Unsent::default();
+        let networks = MAX_UNSENT_BYTES / OF_NETWORK.bytes;
+        let address = |number| format!("192.0.2.{number}");
+        let mut held = Vec::new();
+        for number in 0..networks {
+            assert_eq!(unsent.is_pressing(), number >= networks / 2);
+            assert_eq!(unsent.room(reader(&address(number), 0), OF_NETWORK.bytes), Ok(()));
+            held.push(unsent.hold(reader(&address(number), 0), OF_NETWORK.bytes));
+        }
+        assert_eq!(unsent.room(reader("198.51.100.1", 9), 1), Err(UnsentFull::ForAll));
+        held.pop();
+        assert_eq!(unsent.room(reader("198.51.100.1", 9), 1), Ok(()));
+        assert_eq!(unsent.bytes(), MAX_UNSENT_BYTES - OF_NETWORK.bytes);
+    }
+}

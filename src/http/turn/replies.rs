@@ -1,0 +1,100 @@
+//! The loop's steps for a reply: collection during a turn, and release after its sync.
+
+use std::borrow::Cow;
+use std::mem;
+
+use super::{Loop, MAX_TURN_BYTES};
+use crate::api::Reply;
+use crate::http::monitoring::access_log::AccessRecord;
+use crate::http::replies::outbox::{Busy, SendOutcome};
+use crate::http::requests::exchange::{Exchange, PipelineId};
+use crate::problem::Problem;
+
+impl Loop {
+    /// Whether the turn's replies leave room for more.
+    pub(super) fn has_room(&self) -> bool {
+        self.reply_bytes < MAX_TURN_BYTES
+    }
+
+    pub(super) fn answer(&mut self, exchange: Exchange, mut reply: Reply) {
+        // What is part of the program is not held for it. What is only measured takes as long as
+        // what is made.
+        if matches!(reply.body, Cow::Owned(_)) || reply.withheld > 0 {
+            let bytes = reply.content_length();
+            self.reply_bytes += bytes;
+            self.shares.count(&exchange, self.app.proxies(), bytes);
+        }
+        if exchange.is_head() {
+            reply.withhold();
+        }
+        self.replies.push((exchange, reply));
+    }
+
+    /// Lets the turn's replies go.
+    pub(super) fn release(&mut self) {
+        let now = self.app.clock().now();
+        self.metrics.timings.replies(self.replies.len());
+        self.outbox.begin_turn();
+        self.metrics.set_unread(self.outbox.unread_bytes());
+        self.reply_bytes = 0;
+        for (mut exchange, mut reply) in mem::take(&mut self.replies) {
+            let pipeline = exchange.pipeline();
+            if let Err(busy) = self.outbox.has_room(&exchange, &reply) {
+                self.metrics.refuse(busy.name());
+                reply = busy.problem().into();
+                // What was asked for behind it would be made and thrown away one after the other.
+                exchange.close |= busy == Busy::Reader;
+            }
+            self.app.cors().share(|| exchange.origin(), &mut reply);
+            let id = self.ids.of(&exchange);
+            let took = exchange.begun.elapsed();
+            let worked = took.saturating_sub(exchange.parked);
+            self.request_metrics.count(exchange.trace.route, reply.status, worked);
+            if let Some(access_log) = &self.access_log {
+                access_log.record(AccessRecord {
+                    time: now,
+                    id: id.clone(),
+                    client: exchange.trace.client.unwrap_or(pipeline.peer.ip()),
+                    user: exchange.trace.caller,
+                    method: exchange.method(),
+                    route: exchange.trace.route,
+                    status: reply.status,
+                    bytes: reply.content_length(),
+                    took,
+                });
+            }
+            match self.outbox.send(exchange, reply, &id, now) {
+                SendOutcome::Now => self.release_pipeline(pipeline),
+                SendOutcome::Later => {}
+                SendOutcome::Ended => self.end(pipeline),
+                SendOutcome::Refused(request) => {
+                    self.inspector.end(pipeline.peer);
+                    self.end(pipeline);
+                    if let Some(request) = request {
+                        self.outbox.discard(request);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets a connection that has ended, and what it sent. What came from the same port since,
+    /// on another connection, goes on when that is known.
+    pub(super) fn end(&mut self, pipeline: PipelineId) {
+        let Some(pipeline) = self.in_flight.end(pipeline) else { return };
+        if let Some(parked) = self.parking.remove(pipeline.peer) {
+            self.outbox.discard(parked.exchange.request);
+        }
+        self.release_pipeline(pipeline);
+    }
+
+    /// The store has failed: what this turn's requests asked for may or may not have happened.
+    pub(super) fn refuse_all(&mut self) {
+        self.refuse_parked();
+        self.refuse_streams();
+        for (_, reply) in &mut self.replies {
+            *reply = Problem::internal().into();
+        }
+        self.release();
+    }
+}

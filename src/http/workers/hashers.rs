@@ -1,0 +1,69 @@
+//! Hashing passwords: a few workers, and a queue for them that clients share.
+//!
+//! A hash takes tens of milliseconds of a processor, and anyone can ask for one, so that one client
+//! with some connections would keep all others from logging in. So the queue is
+//! [shared out](FairQueue) by [network](Network), as the limits take clients for one.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::api::client::Network;
+use crate::api::{Job, Resume};
+use crate::http::loop_message::{LoopMessage, Sender};
+use crate::http::requests::exchange::Exchange;
+use crate::http::workers::fair_queue::FairQueue;
+use crate::http::workers::pool::{Depth, Pool, Priority};
+use crate::problem::Problem;
+
+/// Hashes that wait for a worker: about two seconds of them.
+const QUEUE: usize = 64;
+
+/// The workers and their queue.
+pub(in crate::http) struct Hashers {
+    /// Its jobs are each to do the next of the queue.
+    pool: Pool,
+    queue: Arc<Mutex<FairQueue<Network, (Exchange, Job)>>>,
+    events: Sender,
+}
+
+impl Hashers {
+    pub(in crate::http) fn start(workers: usize, events: Sender) -> io::Result<Hashers> {
+        let queue = Arc::new(Mutex::new(FairQueue::new()));
+        let pool = Pool::start("hasher", workers, QUEUE, Priority::Low)?;
+        Ok(Hashers { pool, queue, events })
+    }
+
+    pub(in crate::http) fn depth(&self) -> Depth {
+        self.pool.depth()
+    }
+
+    /// Has a job done for a client of a network. If there is no room, gives back the one that is
+    /// declined for it: this one, or one of whom many are in the queue.
+    pub(in crate::http) fn submit(
+        &self,
+        network: Network,
+        exchange: Exchange,
+        job: Job,
+    ) -> Option<(Exchange, Resume)> {
+        let Some(slot) = self.pool.slot() else {
+            let (exchange, job) = lock(&self.queue).displace(network, (exchange, job));
+            return Some((exchange, job.declined));
+        };
+        lock(&self.queue).push(network, (exchange, job));
+        let (queue, events) = (Arc::clone(&self.queue), self.events.clone());
+        slot.submit(move || {
+            let next = lock(&queue).pop();
+            if let Some((exchange, job)) = next {
+                let done = catch_unwind(AssertUnwindSafe(job.work));
+                let resume = done.unwrap_or_else(|_| Box::new(|_| Err(Problem::internal().into())));
+                events.send(LoopMessage::Done(exchange, resume));
+            }
+        });
+        None
+    }
+}
+
+fn lock<T>(queue: &Mutex<T>) -> MutexGuard<'_, T> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
