@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::exchange::Exchange;
 use crate::api::Revoked;
-use crate::api::wait::Topic;
+use crate::api::notices::Topic;
 use crate::api::wait::Wait;
 use crate::model::{EventId, Timestamp, UserId};
 
