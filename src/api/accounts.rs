@@ -5,12 +5,17 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::app::App;
 use super::body::{self, JsonField};
 use super::client::Network;
 use super::contract::{Field, Operation, ResponseSpec, SchemaRef, Tag};
+use super::failure::Failure;
 use super::limits::QuotaState;
+use super::outcome::{Job, Outcome, Resume};
+use super::rendering::to_json;
+use super::reply::Reply;
+use super::request::OpenCall;
 use super::sessions::LoggedIn;
-use super::{App, Failure, Job, OpenCall, Outcome, Reply, Resume, to_json};
 use crate::auth::passwords;
 use crate::model::{MAX_PASSWORD_BYTES, UserId, Username, asks_too_much};
 use crate::problem::{self, Problem};
@@ -169,7 +174,7 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
             };
             let (id, seen) = user.ok_or_else(wrong)?;
             let session = app.new_session(id, user_agent);
-            let room = app.end_those_over(id);
+            let room = app.end_expired_sessions(id);
             let begun = room.and_then(|()| app.store.begin_session(session.clone(), &seen));
             let was_refused = matches!(begun, Ok(None));
             let is_blocked = was_refused
@@ -186,9 +191,9 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
             // The password may be another since it was looked at, or the account have ended.
             let ended = begun?.ok_or_else(wrong)?;
             for ended in ended {
-                app.live.end(id, ended);
+                app.sessions.end(id, ended);
             }
-            app.live.begin(&session, app.clock.read());
+            app.sessions.begin(&session, app.clock.read());
             app.token_of(&session)
         })
     };
@@ -233,8 +238,9 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::api::app::Settings;
     use crate::api::limits::{Limit, Limits};
-    use crate::api::{Body, Request, Settings};
+    use crate::api::request::{Body, Request};
     use crate::auth::tokens::Tokens;
     use crate::model::{ModerationAction, StoreId, Timestamp};
     use crate::store::MemoryStore;

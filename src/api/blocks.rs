@@ -5,11 +5,15 @@ use std::borrow::Cow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::contract::{Field, Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
+use super::app::App;
+use super::contract::{Field, Operation, Parameter, PathSegment, ResponseSpec, SchemaRef, Tag};
+use super::failure::Failure;
 use super::names::Names;
-use super::paging::{Links, Parameter};
+use super::outcome::Outcome;
+use super::paging::Links;
+use super::reply::Reply;
+use super::request::Call;
 use super::users::{PathUser, no_such_user};
-use super::{App, Call, Failure, Outcome, Reply};
 use crate::model::{Block, Cursor, ModerationAction, Page, Timestamp, User, UserId, Window};
 use crate::problem::{self, Problem};
 use crate::store::IdKind;
@@ -188,7 +192,7 @@ fn listed(
         let username = names.of(user).unwrap_or_default();
         BlockBody { user, username, by_user: by, at }
     });
-    let page = call.request.extent().json(&bodies.collect::<Vec<_>>());
+    let page = call.request.render_mode().json(&bodies.collect::<Vec<_>>());
     let reply = Reply::json(200, page);
     let ids =
         items.first().zip(items.last()).map(|(first, last)| (first.user.get(), last.user.get()));
@@ -207,7 +211,7 @@ pub(super) fn block(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> 
         return Err(Problem::new(problem::CANNOT_BE_BLOCKED, why).into());
     }
     if app.act(call.caller, ModerationAction::Block(user.id))? {
-        app.live.end_all(user.id);
+        app.sessions.end_all(user.id);
     }
     Ok(Outcome::Reply(Reply::empty(204)))
 }

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Body, MAX_BODY_BYTES, Request};
+use super::request::{Body, MAX_BODY_BYTES, Request};
 use crate::problem::{self, Problem};
 
 /// A field of the body as it came.

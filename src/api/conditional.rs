@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-use super::{Reply, Request};
+use super::reply::Reply;
+use super::request::Request;
 use crate::problem::{self, Problem};
 
 /// How much of a content's digest is in its tag, in bytes.

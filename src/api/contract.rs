@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::paging::Parameter;
 use crate::model::MAX_PAGE_LIMIT;
 use crate::problem::ProblemType;
 
@@ -96,6 +95,60 @@ impl Operation {
         statuses.dedup();
         statuses
     }
+}
+
+/// Declares the query parameters: each variant with its name in a query.
+macro_rules! parameters {
+    ($($(#[$about:meta])+ $variant:ident = $name:literal,)+) => {
+        /// A query parameter.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Parameter {
+            $($(#[$about])+ $variant,)+
+        }
+
+        impl Parameter {
+            /// The number of parameters. Each, as a number, is below it.
+            pub(super) const COUNT: usize = [$(Parameter::$variant),+].len();
+
+            /// The name in a query.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Parameter::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+parameters! {
+    /// The most items that a page holds.
+    Limit = "limit",
+    /// The page below this id.
+    Before = "before",
+    /// The page above this id.
+    After = "after",
+    /// The epoch of the ids, that is, their store.
+    Epoch = "epoch",
+    /// Only the conversation with this user.
+    With = "with",
+    /// Only the account of this name.
+    Username = "username",
+    /// How many seconds an empty page is held.
+    Wait = "wait",
+    /// Details to be added to the items.
+    Expand = "expand",
+}
+
+/// The value of [`Parameter::Expand`] that asks for the names of messages' authors.
+pub(super) const EXPAND_AUTHORS: &str = "from_user";
+
+/// What the items of a page are expanded with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expand {
+    Nothing,
+    /// The names of the messages' authors.
+    Authors,
 }
 
 /// A request field that some operations look at.

@@ -3,12 +3,18 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::app::App;
 use super::body::{self, JsonField};
-use super::contract::{Field, Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
-use super::messages::MessageBody;
+use super::contract::{Field, Operation, Parameter, PathSegment, ResponseSpec, SchemaRef, Tag};
+use super::failure::Failure;
+use super::message_body::MessageBody;
 use super::names::Names;
-use super::paging::{Links, Parameter, number};
-use super::{App, Call, Failure, Outcome, Reply, to_json};
+use super::notices::ReadMark;
+use super::outcome::Outcome;
+use super::paging::{Links, number};
+use super::rendering::to_json;
+use super::reply::Reply;
+use super::request::Call;
 use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, MessageId, Page, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{Conversation, IdKind, MarkOutcome};
@@ -18,18 +24,6 @@ use crate::store::{Conversation, IdKind, MarkOutcome};
 const MAX_CONVERSATIONS: usize = 100;
 // Who asks for no number is given one that can be asked for.
 const _: () = assert!(DEFAULT_PAGE_LIMIT <= MAX_CONVERSATIONS);
-
-/// That a user has read a conversation up to a message, for their other devices. It is state and no
-/// event: it has no number, and who missed it finds it in the list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadMark {
-    /// Who read.
-    pub user: UserId,
-    /// The other one; `None` is the general chat.
-    pub with: Option<UserId>,
-    /// The last message that is read.
-    pub up_to: MessageId,
-}
 
 /// Up to where a conversation is read.
 #[derive(Deserialize, ToSchema)]
@@ -140,7 +134,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let items: Vec<_> = items.into_iter().map(Conversation::into_owned).collect();
     let names = Names::of_users(&mut *app.store, items.iter().filter_map(|item| item.with))?;
     let bodies: Vec<_> = items.iter().map(|item| ConversationBody::new(item, &names)).collect();
-    let reply = Reply::json(200, call.request.extent().json(&bodies));
+    let reply = Reply::json(200, call.request.render_mode().json(&bodies));
     let links = Links::new(call.request.path, window, app.store.epoch());
     Ok(Outcome::Reply(match items.last().filter(|_| older) {
         Some(oldest) => reply.with("Link", links.to_older(oldest.last.id.get())),
@@ -170,13 +164,6 @@ pub(super) fn mark_read(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failu
     let conversation = app.store.conversation(user, with)?.ok_or_else(none)?.into_owned();
     let names = Names::of_users(&mut *app.store, with.into_iter())?;
     Ok(Outcome::Reply(Reply::json(200, to_json(&ConversationBody::new(&conversation, &names)))))
-}
-
-impl App {
-    /// What was marked as read since this was last asked, for the users' other devices.
-    pub fn read_marks(&mut self) -> impl ExactSizeIterator<Item = ReadMark> {
-        self.read_marks.drain(..)
-    }
 }
 
 #[cfg(test)]

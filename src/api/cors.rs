@@ -5,12 +5,9 @@
 
 use std::fmt;
 
-use super::contract::{Field, Operation, RequestHeader};
-use super::routes::{self, Match};
-use super::{Reply, Request};
+use super::contract::Field;
+use super::reply::Reply;
 
-/// How long a browser may remember what a preflight allowed, in seconds.
-const PREFLIGHT_MAX_AGE: &str = "600";
 /// Longest origin, in bytes: a host name has at most 253.
 const MAX_ORIGIN_BYTES: usize = 300;
 
@@ -114,34 +111,10 @@ impl Cors {
         }
     }
 
-    /// The answer to a browser that asks what a page may send, if that is what the request is and
-    /// the page may send anything. `allow` are the methods that the path knows.
-    pub(super) fn preflight(&self, request: &Request<'_>, allow: &str) -> Option<Reply> {
-        self.allowed(request.origin)?;
-        let method = request.requested_method.filter(|_| request.method == "OPTIONS")?;
-        let mut reply = Reply::empty(204)
-            .with("Access-Control-Allow-Methods", allow.to_owned())
-            .with("Access-Control-Max-Age", PREFLIGHT_MAX_AGE);
-        if let Match::Route(route, _) = routes::find(method, request.path) {
-            let fields = request_fields(route.operation, route.needs_token());
-            if !fields.is_empty() {
-                reply = reply.with("Access-Control-Allow-Headers", fields.join(", "));
-            }
-        }
-        Some(reply)
-    }
-
-    fn allowed(&self, origin: Option<&str>) -> Option<&Origin> {
+    pub(super) fn allowed(&self, origin: Option<&str>) -> Option<&Origin> {
         let origin = origin?;
         self.origins.iter().find(|Origin(allowed)| allowed == "*" || allowed == origin)
     }
-}
-
-/// The request fields that an operation looks at and that a page may not set unasked.
-fn request_fields(operation: &Operation, needs_token: bool) -> Vec<&'static str> {
-    let anywhere = [(needs_token, "Authorization"), (operation.body.is_some(), "Content-Type")];
-    let anywhere = anywhere.into_iter().filter_map(|(wanted, field)| wanted.then_some(field));
-    anywhere.chain(operation.heeds().map(RequestHeader::name)).collect()
 }
 
 #[cfg(test)]

@@ -3,8 +3,13 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::app::App;
 use super::contract::{Operation, ResponseSpec, SchemaRef, Tag};
-use super::{App, Failure, OpenCall, Outcome, Reply, to_json};
+use super::failure::Failure;
+use super::outcome::Outcome;
+use super::rendering::to_json;
+use super::reply::Reply;
+use super::request::OpenCall;
 use crate::problem::{self, Problem};
 
 /// All is well.

@@ -18,44 +18,41 @@
 //! with words of its own, rather than posted a second time or taken for the first. It can be sent
 //! without a key.
 
-use std::collections::HashMap;
-
 use sha2::{Digest, Sha256};
 
-use super::{App, Failure, Reply, Request};
+use super::app::App;
+use super::failure::Failure;
+use super::reply::Reply;
+use super::request::Request;
+use super::stale_keys::truncated_sha256;
 use crate::auth::request_key::RequestKey;
 use crate::model::{MessageId, MessageText, Timestamp, UserId};
 use crate::problem::{self, Problem};
-use crate::store::{
-    FirstAnswer, Hash, IdempotencyKey, RETRY_LIFETIME, RetryKey, StoreError,
-    sent_under_other_secrets,
-};
+use crate::store::{FirstAnswer, Hash, IdempotencyKey, RetryKey};
 
 /// Longest key, in ASCII characters.
 pub const MAX_KEY_LEN: usize = 255;
 
-/// Messages under keys of another secret that are held in memory, and users without any: 5 MB of them.
-/// With more they are asked for anew.
-const MAX_STRANGERS: usize = 64 * 1024;
-
 /// A message that is sent under a key.
-pub(super) struct Keyed {
+pub(super) struct KeyedMessage {
     from: UserId,
     to: Option<UserId>,
     text: MessageText,
-    /// As it is remembered.
-    pub(super) once: IdempotencyKey,
-    /// As it was remembered by versions that hashed without a secret.
-    unkeyed: Unkeyed,
+    /// The key as the store remembers it.
+    pub(super) key: IdempotencyKey,
+    /// The key as earlier versions remembered it, which hashed without a secret.
+    legacy: LegacyHashes,
 }
 
+/// Hashes that were made without a secret.
 #[derive(Clone, Copy)]
-struct Unkeyed {
+struct LegacyHashes {
     key: Hash,
     fingerprint: Hash,
 }
 
-/// Under which key a message is sent, if it is under one; 400 if the field is malformed.
+/// The message with the key of the request's `Idempotency-Key` field, if there is one. 400 if the
+/// field is malformed.
 pub(super) fn keyed(
     secret: &RequestKey,
     request: &Request<'_>,
@@ -63,30 +60,27 @@ pub(super) fn keyed(
     to: Option<UserId>,
     text: &MessageText,
     settled: Timestamp,
-) -> Result<Option<Keyed>, Problem> {
+) -> Result<Option<KeyedMessage>, Problem> {
     let Some(field) = &request.idempotency_key else { return Ok(None) };
     let key = key(field).ok_or_else(|| {
         let why = "the Idempotency-Key is not one string of 1 to 255 visible ASCII characters";
         Problem::new(problem::MALFORMED_IDEMPOTENCY_KEY, why)
     })?;
     let receiver = to.map_or(0, UserId::get).to_le_bytes();
-    let of = from.get().to_le_bytes();
-    let once = IdempotencyKey {
-        key: Hash(secret.hash(&[b"key", &of, &key])),
-        fingerprint: Hash(secret.hash(&[
-            b"message",
-            &of,
-            &key,
-            &receiver,
-            text.as_str().as_bytes(),
-        ])),
+    let author = from.get().to_le_bytes();
+    let message = [b"message", &author[..], &key, &receiver, text.as_str().as_bytes()];
+    let hashed = IdempotencyKey {
+        key: Hash(secret.hash(&[b"key", &author, &key])),
+        fingerprint: Hash(secret.hash(&message)),
         secret: Hash(secret.name()),
         settled,
     };
     let fingerprint = Sha256::new().chain_update(receiver).chain_update(text.as_str());
-    let unkeyed =
-        Unkeyed { key: half(Sha256::new().chain_update(key)), fingerprint: half(fingerprint) };
-    Ok(Some(Keyed { from, to, text: text.clone(), once, unkeyed }))
+    let legacy = LegacyHashes {
+        key: truncated_sha256(Sha256::new().chain_update(key)),
+        fingerprint: truncated_sha256(fingerprint),
+    };
+    Ok(Some(KeyedMessage { from, to, text: text.clone(), key: hashed, legacy }))
 }
 
 /// Reads a string of RFC 9651, section 3.3.3, or the same characters without quotes, which is what
@@ -115,90 +109,30 @@ fn key(field: &str) -> Option<Vec<u8>> {
     (fits && key.iter().all(u8::is_ascii_graphic)).then_some(key)
 }
 
-fn half(hasher: Sha256) -> Hash {
-    let mut half = [0; 16];
-    half.copy_from_slice(&hasher.finalize()[..16]);
-    Hash(half)
-}
-
-/// What users have sent under keys that were hashed with another secret, as far as that was asked for.
-#[derive(Default)]
-pub(super) struct Strangers {
-    of: HashMap<UserId, Vec<Stranger>>,
-    held: usize,
-}
-
-/// A message that was sent under such a key.
-struct Stranger {
-    at: Timestamp,
-    to: Option<UserId>,
-    /// `None` if it says something else by now, so that nobody knows what it said.
-    text: Option<Hash>,
-}
-
-impl Stranger {
-    fn may_be(&self, to: Option<UserId>, text: Hash, now: Timestamp) -> bool {
-        let age = u128::from(now.millis().saturating_sub(self.at.millis()));
-        let is_over = age >= RETRY_LIFETIME.as_millis();
-        !is_over && self.to == to && self.text.is_none_or(|said| said == text)
-    }
-}
-
-fn hash_of(text: &str) -> Hash {
-    half(Sha256::new().chain_update(text))
-}
-
 impl App {
-    /// The answer to a message that was sent under its key already; 422 if another one was, or if
-    /// this one may have been and nobody can tell.
+    /// The reply to a message that was already posted under its key. 422 if the key was used for
+    /// another message, or if this one may have been posted under a key that cannot be compared.
     pub(super) fn first_answer(
         &mut self,
-        message: &Keyed,
+        message: &KeyedMessage,
         now: Timestamp,
         answer: impl FnOnce(MessageId) -> Reply,
     ) -> Result<Option<Reply>, Failure> {
-        let &Keyed { from: user, once, unkeyed, .. } = message;
-        for (key, fingerprint) in [(once.key, once.fingerprint), (unkeyed.key, unkeyed.fingerprint)]
-        {
-            if let Some(first) = self.store.first_answer(RetryKey { user, key }, now)? {
+        let KeyedMessage { from: user, to, text, key, legacy } = message;
+        let user = *user;
+        for (hash, fingerprint) in [(key.key, key.fingerprint), (legacy.key, legacy.fingerprint)] {
+            let retry = RetryKey { user, key: hash };
+            if let Some(first) = self.store.first_answer(retry, now)? {
                 return Ok(Some(replayed(fingerprint, first, answer)?));
             }
         }
-        let strangers = self.strangers_of(user, once.secret, now)?;
-        if strangers.is_empty() {
-            return Ok(None);
-        }
-        let text = hash_of(message.text.as_str());
-        if strangers.iter().any(|it| it.may_be(message.to, text, now)) {
+        let owner = (user, key.secret);
+        if self.stale_keys.may_have_posted(&mut *self.store, owner, (*to, text), now)? {
             let why = "this message was sent under an Idempotency-Key that cannot be compared with \
                        any more: see whether it is there, and send it without a key if it is not";
             return Err(Problem::new(problem::IDEMPOTENCY_KEY_REUSED, why).into());
         }
         Ok(None)
-    }
-
-    /// There are no more of them than when they were first asked for.
-    fn strangers_of(
-        &mut self,
-        user: UserId,
-        secret: Hash,
-        now: Timestamp,
-    ) -> Result<&[Stranger], StoreError> {
-        if !self.strangers.of.contains_key(&user) {
-            let mut found = Vec::new();
-            for first in sent_under_other_secrets(&mut *self.store, user, secret, now)? {
-                let Some(message) = self.store.message(first.message)? else { continue };
-                let is_original = message.revision().is_none();
-                let text = is_original.then(|| hash_of(message.text()));
-                found.push(Stranger { at: first.at, to: message.to, text });
-            }
-            self.strangers.held += found.len().max(1);
-            if self.strangers.held > MAX_STRANGERS {
-                self.strangers = Strangers { held: found.len().max(1), ..Strangers::default() };
-            }
-            self.strangers.of.insert(user, found);
-        }
-        Ok(self.strangers.of.get(&user).map_or(&[], Vec::as_slice))
     }
 }
 
@@ -222,8 +156,10 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
+    use crate::api::app::Settings;
     use crate::api::limits::{Limit, Limits};
-    use crate::api::{Body, Outcome, Settings};
+    use crate::api::outcome::Outcome;
+    use crate::api::request::Body;
     use crate::auth::tokens::Tokens;
     use crate::model::{StoreId, Timestamp, Username};
     use crate::store::{Backend, Entry, MAX_RETRIES, MemoryStore, NewMessage, NewUser, Restored};
@@ -337,7 +273,7 @@ mod tests {
             Sha256::new().chain_update("hello"),
             Sha256::new().chain_update(receiver).chain_update("hello"),
         ] {
-            assert!(!kept.contains(&half(guess).to_string()), "{kept}");
+            assert!(!kept.contains(&truncated_sha256(guess).to_string()), "{kept}");
         }
         // Nor do two keys have anything in common for the same message.
         stage.say("l", "hello");
@@ -358,13 +294,17 @@ mod tests {
         let mut stage = Stage::new("off");
         assert_eq!(stage.say("", "hello"), (201, 0, false));
         let receiver = 0_u64.to_le_bytes();
-        let fingerprint = half(Sha256::new().chain_update(receiver).chain_update("hello"));
+        let fingerprint =
+            truncated_sha256(Sha256::new().chain_update(receiver).chain_update("hello"));
         let first = FirstAnswer {
             fingerprint,
             message: MessageId::FIRST,
             at: Timestamp::from_millis(BEGUN),
         };
-        let of = RetryKey { user: UserId::FIRST, key: half(Sha256::new().chain_update("k")) };
+        let of = RetryKey {
+            user: UserId::FIRST,
+            key: truncated_sha256(Sha256::new().chain_update("k")),
+        };
         let fact = Entry::Retry { of, is: Some(first) };
         stage.app.store.restore(Restored::Fact(fact)).unwrap();
         assert_eq!(stage.say("k", "hello"), (201, 0, true));
@@ -391,7 +331,7 @@ mod tests {
                 .unwrap();
             let sent_at = Timestamp::from_millis(BEGUN);
             let new = NewMessage { from: UserId::FIRST, to, text, sent_at };
-            stage.app.store.post_once(new, keyed.once).unwrap().unwrap();
+            stage.app.store.post_once(new, keyed.key).unwrap().unwrap();
         }
         for key in ["k", "l", "fresh"] {
             assert_eq!(stage.say(key, "hello").0, 422, "{key}: it may have been sent");

@@ -7,17 +7,26 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::app::App;
 use super::body::{self, JsonField};
 use super::conditional::{is_known, tag_of};
-use super::content::Extent;
-use super::contract::{Field, Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
+use super::contract::{
+    Expand, Field, Operation, Parameter, PathSegment, ResponseSpec, SchemaRef, Tag,
+};
+use super::failure::Failure;
 use super::idempotency::{self, replayed};
-use super::names::{Expand, Names};
-use super::paging::{Links, Parameter, Query, number};
+use super::long_poll::WaitOptions;
+use super::message_body::MessageBody;
+use super::names::Names;
+use super::notices::Topic;
+use super::outcome::Outcome;
+use super::paging::{Links, Query, number};
+use super::rendering::{RenderMode, to_json};
+use super::reply::Reply;
+use super::request::Call;
 use super::users::{PathUser, no_such_user};
-use super::wait::{PollResult, Topic, WaitOptions};
-use super::{App, Call, Failure, Outcome, Reply, to_json};
-use crate::model::{Mailbox, Message, MessageId, MessageText, Page, Timestamp, UserId};
+use super::wait::PollResult;
+use crate::model::{Mailbox, Message, MessageId, MessageText, Page, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{IdKind, NewMessage, PostOutcome};
 
@@ -54,47 +63,6 @@ struct Posted {
     #[schema(pattern = "^ok$")]
     status: &'static str,
     id: MessageId,
-}
-
-/// A message.
-// The order of the fields is part of the contract.
-#[derive(Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = Message)]
-pub(super) struct MessageBody<'a> {
-    id: MessageId,
-    from_user: UserId,
-    /// The receiver; 0 is the general chat.
-    #[schema(minimum = 0, maximum = 9_007_199_254_740_991u64)]
-    to_user: u64,
-    /// Empty once the message is deleted.
-    #[schema(max_length = 4096)]
-    text: &'a str,
-    sent_at: Timestamp,
-    /// When the text was last changed, if it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    edited_at: Option<Timestamp>,
-    /// `true` of what is left of a message that was deleted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    deleted: Option<bool>,
-    /// The author's name, in lists on request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(
-        nullable = false,
-        min_length = 1,
-        max_length = 32,
-        pattern = "^[A-Za-z0-9_.-]+$|^deleted~[1-9][0-9]*$"
-    )]
-    from_username: Option<&'a str>,
-}
-
-impl<'a> MessageBody<'a> {
-    /// With the author's name.
-    pub(super) fn named(message: &'a Message, names: &'a Names) -> MessageBody<'a> {
-        MessageBody { from_username: names.of(message.from), ..message.into() }
-    }
 }
 
 pub(super) const LIST_GENERAL: Operation = Operation {
@@ -211,21 +179,6 @@ const POSTED: ResponseSpec =
         .with(&[Field::Location])
         .perhaps_with(&[Field::IdempotencyReplayed, Field::RateLimit, Field::RateLimitPolicy]);
 
-impl<'a> From<&'a Message> for MessageBody<'a> {
-    fn from(message: &'a Message) -> Self {
-        MessageBody {
-            id: message.id,
-            from_user: message.from,
-            to_user: message.to.map_or(0, UserId::get),
-            text: message.text(),
-            sent_at: message.sent_at,
-            edited_at: message.edited_at(),
-            deleted: message.is_deleted().then_some(true),
-            from_username: None,
-        }
-    }
-}
-
 /// `GET /api/messages`
 pub(super) fn list_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     list(app, call, |_| Ok((Mailbox::General, None)))
@@ -261,10 +214,10 @@ fn list(
     let expand = query.expand()?;
     let patience = WaitOptions::of(call, &query, window)?;
     let path: Box<str> = call.request.path.into();
-    let extent = call.request.extent();
+    let mode = call.request.render_mode();
     let read = move |app: &mut App| {
         let links = Links { path: &path, with, expand, window, epoch: app.store.epoch() };
-        read(app, &links, mailbox, extent)
+        read(app, &links, mailbox, mode)
     };
     app.page_or_wait(call, patience, vec![Topic::Posted(mailbox)], window, read)
 }
@@ -274,17 +227,17 @@ fn read(
     app: &mut App,
     links: &Links<'_>,
     mailbox: Mailbox,
-    extent: Extent,
+    mode: RenderMode,
 ) -> Result<PollResult, Failure> {
     let Page { items, older } = app.store.messages(mailbox, links.window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let json = match links.expand {
-        Expand::Nothing => writer::page(items.iter().map(|item| &**item), None, extent),
+        Expand::Nothing => writer::page(items.iter().map(|item| &**item), None, mode),
         Expand::Authors => {
             // The store is asked again, so that nothing of it can be held meanwhile.
             let items: Vec<Message> = items.into_iter().map(Cow::into_owned).collect();
             let names = Names::of_authors(&mut *app.store, items.iter())?;
-            writer::page(items.iter(), Some(&names), extent)
+            writer::page(items.iter(), Some(&names), mode)
         }
     };
     let reply = Reply::json(200, json).with("Link", links.field(ids, older));
@@ -335,34 +288,34 @@ fn post(
     let text = text.required("text")?;
     let text = MessageText::parse(text).map_err(|why| Problem::field("text", why))?;
     let at = app.clock.read();
-    let settled = app.sendings.settled(at);
+    let settled = app.retry_clock.settled(at);
     let keyed = idempotency::keyed(app.tokens.requests(), call.request, from, to, &text, settled)?;
     if let Some(keyed) = &keyed
         && let Some(reply) = app.first_answer(keyed, settled, posted)?
     {
         return Ok(Outcome::Reply(reply));
     }
-    let once = keyed.map(|keyed| keyed.once);
+    let key = keyed.map(|keyed| keyed.key);
     app.expect_welcome(from, to)?;
     let standing = app.limiters.messages.count(from, &*app.clock)?;
     let new = NewMessage { from, to, text, sent_at: at.now };
-    if once.is_some() {
-        app.sendings.note(at);
+    if key.is_some() {
+        app.retry_clock.record_post(at);
     }
-    let sent = match once {
+    let sent = match key {
         None => app.store.post(new).map(|posted| posted.map(PostOutcome::Now)),
-        Some(once) => app.store.post_once(new, once),
+        Some(key) => app.store.post_once(new, key),
     };
     if let Ok(Some(PostOutcome::Now(id))) = sent {
         app.note(Topic::Posted, Mailbox::of(from, to), id.into());
     } else {
         app.limiters.messages.uncount(from, standing, &*app.clock);
     }
-    match (sent?, once) {
+    match (sent?, key) {
         (Some(PostOutcome::Now(id)), _) => Ok(Outcome::Reply(posted(id).with_standing(standing))),
         // Another server on the same store was quicker.
-        (Some(PostOutcome::Before(first)), Some(once)) => {
-            Ok(Outcome::Reply(replayed(once.fingerprint, first, posted)?))
+        (Some(PostOutcome::Before(first)), Some(key)) => {
+            Ok(Outcome::Reply(replayed(key.fingerprint, first, posted)?))
         }
         _ => Err(no_such_user().into()),
     }
@@ -420,8 +373,8 @@ mod tests {
 
     use super::*;
     use crate::api::limits::{Limit, Limiters, Limits};
-    use crate::api::{Body, Request};
-    use crate::model::{MAX_ID, StoreId, Username};
+    use crate::api::request::{Body, Request};
+    use crate::model::{MAX_ID, StoreId, Timestamp, Username};
     use crate::store::{Backend, IdAllocator, MemoryStore, NewUser, Restored};
 
     #[test]

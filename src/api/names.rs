@@ -2,32 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::paging::{Parameter, Query};
 use crate::model::{Message, UserId};
-use crate::problem::Problem;
 use crate::store::{Backend, StoreError};
-
-/// The value of [`Parameter::Expand`] that asks for the names of messages' authors.
-pub(super) const EXPAND_AUTHORS: &str = "from_user";
-
-/// What a page tells beside its items.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expand {
-    Nothing,
-    /// The names of the messages' authors.
-    Authors,
-}
-
-impl Query<'_> {
-    /// What is to be told beside the items. 400 for what is not known: a client would miss it.
-    pub(super) fn expand(&self) -> Result<Expand, Problem> {
-        match self.get(Parameter::Expand) {
-            None => Ok(Expand::Nothing),
-            Some(EXPAND_AUTHORS) => Ok(Expand::Authors),
-            Some(_) => Err(Problem::parameter(Parameter::Expand.name(), "must be from_user")),
-        }
-    }
-}
 
 /// The names by which users are shown, each looked up once.
 #[derive(Debug, Default)]

@@ -3,13 +3,14 @@
 //! The document that is served is the committed `docs/openapi.json`; `tests/docs` makes it anew,
 //! with the pinned responses as examples, and refuses one that differs.
 
+mod schemas;
 mod terms;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use utoipa::openapi::{RefOr, Schema};
 
+use self::schemas::Schemas;
 use self::terms::{described, problem_fields};
 use super::contract::{Field, Operation, ResponseContent, ResponseSpec, SchemaRef, Tag};
 use super::routes::{self, Match, ROUTES, Route};
@@ -53,7 +54,7 @@ pub struct Example<'a> {
 /// The whole document.
 #[must_use]
 pub fn document(examples: &[Example<'_>]) -> Value {
-    let mut writer = Writer { examples, schemas: BTreeMap::new() };
+    let mut writer = Writer { examples, schemas: Schemas::default() };
     let mut paths = Map::new();
     for route in ROUTES {
         let methods = paths.entry(route.path).or_insert_with(|| json!({}));
@@ -77,7 +78,7 @@ pub fn document(examples: &[Example<'_>]) -> Value {
         "tags": tags,
         "paths": paths,
         "components": {
-            "schemas": writer.schemas,
+            "schemas": writer.schemas.into_map(),
             "responses": {
                 NO_SUCH_PATH: no_such_path,
                 METHOD_NOT_ALLOWED: method_not_allowed,
@@ -95,16 +96,19 @@ pub fn document(examples: &[Example<'_>]) -> Value {
 /// Writes operations, and collects the schemas that they refer to.
 struct Writer<'a> {
     examples: &'a [Example<'a>],
-    schemas: BTreeMap<String, RefOr<Schema>>,
+    schemas: Schemas,
 }
 
 impl Writer<'_> {
     fn operation(&mut self, route: &'static Route) -> Value {
         let Operation { id, tag, summary, segment, query, body, .. } = *route.operation;
         let mut parameters = Vec::new();
-        parameters.extend(segment.map(|segment| self.segment(segment)));
-        parameters
-            .extend(query.iter().map(|parameter| self.parameter(*parameter, route.operation)));
+        parameters.extend(segment.map(|segment| terms::segment(segment, &mut self.schemas)));
+        parameters.extend(
+            query
+                .iter()
+                .map(|parameter| terms::parameter(*parameter, route.operation, &mut self.schemas)),
+        );
         parameters.extend(route.operation.heeds().map(terms::request_field));
         let security = if route.needs_token() { json!([{ "token": [] }]) } else { json!([]) };
         let mut operation = json!({
@@ -118,7 +122,7 @@ impl Writer<'_> {
         if let Some(shape) = body {
             operation["requestBody"] = json!({
                 "required": true,
-                "content": { "application/json": { "schema": self.reference(shape) } },
+                "content": { "application/json": { "schema": self.schemas.reference(shape) } },
             });
         }
         operation
@@ -151,9 +155,9 @@ impl Writer<'_> {
             ResponseContent::File(types) => types,
         };
         let schema = match content {
-            ResponseContent::Json(shape) => self.reference(shape),
+            ResponseContent::Json(shape) => self.schemas.reference(shape),
             ResponseContent::List(shape) | ResponseContent::Stream(shape) => {
-                let items = self.reference(shape);
+                let items = self.schemas.reference(shape);
                 json!({ "type": "array", "items": items, "maxItems": MAX_PAGE_LIMIT })
             }
             ResponseContent::None | ResponseContent::File(_) => Value::Null,
@@ -189,7 +193,7 @@ impl Writer<'_> {
         let headers = headers(always, perhaps);
         // Types beside what follows from them, and no `const` number: some code generators need it so.
         let schema = json!({ "allOf": [
-            self.reference(SchemaRef::of::<ProblemBody<'static>>()),
+            self.schemas.reference(SchemaRef::of::<ProblemBody<'static>>()),
             { "properties": {
                 "type": { "type": "string", "enum": types },
                 "status": { "type": "integer", "enum": [status] },
@@ -215,16 +219,6 @@ impl Writer<'_> {
             })
             .collect::<Map<_, _>>()
             .into()
-    }
-
-    /// A reference to the schema of a type, which is then among the schemas.
-    fn reference(&mut self, shape: SchemaRef) -> Value {
-        let name = (shape.name)();
-        let mut nested = Vec::new();
-        (shape.nested)(&mut nested);
-        self.schemas.extend(nested);
-        self.schemas.insert(name.to_string(), (shape.schema)());
-        json!({ "$ref": format!("#/components/schemas/{name}") })
     }
 }
 

@@ -3,52 +3,12 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-use super::App;
-use super::contract::Operation;
-use super::names::{EXPAND_AUTHORS, Expand};
+use super::app::App;
+use super::contract::{EXPAND_AUTHORS, Expand, Operation, Parameter};
+use super::request::Call;
 use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, MAX_ID, StoreId, UserId, Window};
 use crate::problem::{self, Problem};
 use crate::store::{IdKind, LostRange};
-
-/// A query parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Parameter {
-    /// How many items a page holds at most.
-    Limit,
-    /// The page below this id.
-    Before,
-    /// The page above this id.
-    After,
-    /// The store that the ids are of.
-    Epoch,
-    /// Only the conversation with this user.
-    With,
-    /// Only the account of this name.
-    Username,
-    /// For how many seconds an empty page is held.
-    Wait,
-    /// What is told of that is only referred to otherwise.
-    Expand,
-}
-
-impl Parameter {
-    const COUNT: usize = 8;
-
-    /// As it is written in a query.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Parameter::Limit => "limit",
-            Parameter::Before => "before",
-            Parameter::After => "after",
-            Parameter::Epoch => "epoch",
-            Parameter::With => "with",
-            Parameter::Username => "username",
-            Parameter::Wait => "wait",
-            Parameter::Expand => "expand",
-        }
-    }
-}
 
 /// The query parameters of a request, undecided whether they make sense.
 #[derive(Debug, Default)]
@@ -122,11 +82,27 @@ impl<'a> Query<'a> {
         Ok((Window { cursor, limit }, epoch.transpose()?))
     }
 
+    /// What the items are to be expanded with. 400 for an unknown value: the client would miss it.
+    pub(super) fn expand(&self) -> Result<Expand, Problem> {
+        match self.get(Parameter::Expand) {
+            None => Ok(Expand::Nothing),
+            Some(EXPAND_AUTHORS) => Ok(Expand::Authors),
+            Some(_) => Err(Problem::parameter(Parameter::Expand.name(), "must be from_user")),
+        }
+    }
+
     /// The other user of a conversation, if one is asked for.
     pub(super) fn with(&self) -> Result<Option<UserId>, Problem> {
         let Some(with) = self.get(Parameter::With) else { return Ok(None) };
         let user = number(with).and_then(UserId::new);
         user.map(Some).ok_or_else(|| Problem::parameter("with", "must be the id of a user"))
+    }
+}
+
+impl<'a, Caller, Session> Call<'a, Caller, Session> {
+    /// The query parameters that the operation knows. 400 for one that is given twice.
+    pub(super) fn query(&self) -> Result<Query<'a>, Problem> {
+        Query::parse(self.request.query, self.operation)
     }
 }
 
@@ -139,7 +115,7 @@ impl App {
         epoch: Option<StoreId>,
     ) -> Result<(), Problem> {
         let (current, next) = (self.store.epoch(), self.store.counters());
-        let judged = self.epochs.judge((sequence, cursor), epoch, current, next);
+        let judged = self.lineage.judge((sequence, cursor), epoch, current, next);
         judged.map_err(|lost| Problem::new(problem::CURSOR_LOST, reason(lost)))
     }
 }

@@ -6,12 +6,16 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::accounts::{check_password, report_costly_hash};
+use super::app::App;
 use super::body::{self, JsonField};
 use super::contract::{Operation, ResponseSpec, SchemaRef, Tag};
+use super::failure::Failure;
 use super::limits::Attempt;
+use super::outcome::{Job, Outcome, Resume};
+use super::reply::Reply;
+use super::request::Call;
 use super::sessions::LoggedIn;
 use super::users::no_such_user;
-use super::{App, Call, Failure, Job, Outcome, Reply, Resume};
 use crate::auth::passwords;
 use crate::problem::{self, Problem};
 use crate::sys::random;
@@ -108,8 +112,8 @@ pub(super) fn change(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure>
             if !app.store.change_password(fresh.clone(), &seen, hash)? {
                 return Err(wrong().into());
             }
-            app.live.end_all(bearer.user);
-            app.live.begin(&fresh, app.clock.read());
+            app.sessions.end_all(bearer.user);
+            app.sessions.begin(&fresh, app.clock.read());
             app.token_of(&fresh)
         })
     };
@@ -135,7 +139,7 @@ pub(super) fn delete(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure>
             if !app.store.end_account(bearer.user, &seen, app.clock.now())? {
                 return Err(wrong().into());
             }
-            app.live.end_all(bearer.user);
+            app.sessions.end_all(bearer.user);
             Ok(Reply::empty(204))
         })
     };

@@ -1,7 +1,11 @@
 //! The pages that problem types lead to, made from the table of problems.
 
+use super::app::App;
 use super::contract::{Operation, PathSegment, ResponseSpec, Tag};
-use super::{App, Failure, OpenCall, Outcome, Reply};
+use super::failure::Failure;
+use super::outcome::Outcome;
+use super::reply::Reply;
+use super::request::OpenCall;
 use crate::problem::{self, KINDS, Problem, ProblemType};
 
 /// They hold nothing but text and its style.

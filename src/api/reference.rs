@@ -10,9 +10,14 @@ use std::sync::{Arc, OnceLock};
 use flate2::read::GzDecoder;
 use utoipa_swagger_ui::{Config, SwaggerFile, serve};
 
+use super::app::App;
 use super::conditional::{is_known, tag_of};
 use super::contract::{Field, Operation, PathSegment, ResponseSpec, Tag};
-use super::{App, Failure, OpenCall, Outcome, Reply};
+use super::failure::Failure;
+use super::negotiation::accepts_gzip;
+use super::outcome::Outcome;
+use super::reply::Reply;
+use super::request::OpenCall;
 use crate::problem::{self, Problem};
 
 /// Everything comes from this server. Swagger UI sets styles in its markup, and has images in its
@@ -126,7 +131,7 @@ impl File {
 
     fn show(&'static self, call: &OpenCall<'_>) -> Result<Outcome, Failure> {
         let varies = self.own.is_none();
-        let gzip = varies && call.request.accept_encoding.as_deref().is_some_and(takes_gzip);
+        let gzip = varies && call.request.accept_encoding.as_deref().is_some_and(accepts_gzip);
         let representation = if gzip { self.gzip() } else { self.plain() };
         let Some(Representation { content, tag }) = representation else {
             log::error!("Swagger UI has no compressed file {}", self.name);
@@ -190,35 +195,9 @@ fn decompress(compressed: &[u8]) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Whether an `Accept-Encoding` field takes gzip (RFC 9110, section 12.5.3).
-fn takes_gzip(field: &str) -> bool {
-    let weight_of = |wanted: &str| {
-        field.split(',').find_map(|coding| {
-            let (name, parameter) = coding.split_once(';').unwrap_or((coding, ""));
-            let weight =
-                parameter.trim().split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("q"));
-            let weight = weight.map_or(Ok(1.0), |(_, weight)| weight.parse::<f32>());
-            name.trim().eq_ignore_ascii_case(wanted).then_some(weight.unwrap_or(0.0))
-        })
-    };
-    weight_of("gzip").or_else(|| weight_of("*")).is_some_and(|weight| weight > 0.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn gzip_is_sent_to_who_takes_it() {
-        for field in ["gzip", "GZIP", "deflate, gzip;q=1.0, *;q=0.5", "*", "gzip; q=0.001"] {
-            assert!(takes_gzip(field), "{field}");
-        }
-        for field in
-            ["", "identity", "br", "gzip;q=0", "gzip;Q=0", "gzip;q=0.0, *", "*;q=0", "gzip;q=x"]
-        {
-            assert!(!takes_gzip(field), "{field}");
-        }
-    }
 
     #[test]
     fn the_renderer_has_what_is_asked_of_it() {

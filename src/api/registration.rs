@@ -3,9 +3,14 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::app::App;
 use super::body::{self, JsonField};
 use super::contract::{Operation, ResponseSpec, SchemaRef, Tag};
-use super::{App, Call, Failure, OpenCall, Outcome, Reply, to_json};
+use super::failure::Failure;
+use super::outcome::Outcome;
+use super::rendering::to_json;
+use super::reply::Reply;
+use super::request::{Call, OpenCall};
 use crate::model::ModerationAction;
 use crate::problem::{self, Problem};
 

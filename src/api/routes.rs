@@ -1,8 +1,11 @@
 //! The one list of endpoints. What is not in it cannot be reached, and what is in it must be
 //! documented: `tests/docs` asks for an example of every status of every route.
 
+use super::app::App;
 use super::contract::Operation;
-use super::{App, Call, Failure, OpenCall, Outcome};
+use super::failure::Failure;
+use super::outcome::Outcome;
+use super::request::{Call, OpenCall};
 use super::{
     accounts, blocks, conversations, events, health, messages, password, problems, reference,
     registration, revisions, sessions, users,

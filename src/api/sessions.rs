@@ -1,15 +1,16 @@
 //! Sessions: what a login begins, and how each is seen and ended.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::app::App;
 use super::contract::{Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
-use super::live::Presence;
-use super::{App, Call, Failure, Outcome, Reply, to_json, token_expired};
-use crate::auth::tokens::Bearer;
-use crate::model::{Session, SessionId, Timestamp, UserId, shortened};
+use super::failure::Failure;
+use super::outcome::Outcome;
+use super::rendering::to_json;
+use super::reply::Reply;
+use super::request::Call;
+use crate::model::{Session, SessionId, Timestamp, UserId};
 use crate::problem::{self, Problem};
 use crate::store::StoreError;
 use crate::sys::random;
@@ -106,67 +107,30 @@ impl App {
         Ok(Reply::json(200, to_json(&body)))
     }
 
-    /// Whether the session of a token is there, still or at all: for how long it is at most.
-    pub(super) fn expect_live(&mut self, bearer: Bearer) -> Result<Duration, Failure> {
-        let at = self.clock.read();
-        let mut presence = self.live.presence(bearer, at);
-        if presence == Presence::Unknown {
-            let sessions = self.store.sessions(bearer.user)?;
-            if let Some(session) = sessions.iter().find(|session| session.id == bearer.session) {
-                self.live.recall(session, at);
-                presence = self.live.presence(bearer, at);
-            }
-        }
-        match presence {
-            Presence::Live(left) => Ok(left),
-            Presence::Over => Err(token_expired().into()),
-            Presence::Unknown => Err(session_ended().into()),
-        }
-    }
-
-    /// Ends what is certainly over of a user's sessions, so that they do not pile up.
-    pub(super) fn end_those_over(&mut self, user: UserId) -> Result<(), StoreError> {
+    /// Ends the sessions of a user that have certainly expired, so that they do not accumulate.
+    pub(super) fn end_expired_sessions(&mut self, user: UserId) -> Result<(), StoreError> {
         let at = self.clock.read();
         for session in self.store.sessions(user)? {
-            if self.live.is_over(&session, at) {
+            if self.sessions.has_expired(&session, at) {
                 self.store.end_session(user, session.id)?;
-                self.live.end(user, session.id);
+                self.sessions.end(user, session.id);
             }
         }
         Ok(())
     }
 }
 
-impl Call<'_> {
-    /// Who sent it, and with which session.
-    pub(super) fn bearer(&self) -> Bearer {
-        Bearer { user: self.caller, session: self.session }
-    }
-}
-
-impl<Caller, Session> Call<'_, Caller, Session> {
-    /// What is kept of the `User-Agent` field.
-    pub(super) fn user_agent(&self) -> Box<str> {
-        shortened(self.request.user_agent.unwrap_or_default())
-    }
-}
-
-/// 401 for a token that is good but for its session.
-pub(super) fn session_ended() -> Problem {
-    Problem::new(problem::TOKEN_INVALID, "the session of the access token has ended")
-}
-
 /// `POST /logout`
 pub(super) fn logout(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     app.store.end_session(call.caller, call.session)?;
-    app.live.end(call.caller, call.session);
+    app.sessions.end(call.caller, call.session);
     Ok(Outcome::Reply(Reply::empty(204)))
 }
 
 /// `POST /logout/all`
 pub(super) fn logout_all(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     app.store.end_sessions(call.caller)?;
-    app.live.end_all(call.caller);
+    app.sessions.end_all(call.caller);
     Ok(Outcome::Reply(Reply::empty(204)))
 }
 
@@ -174,19 +138,19 @@ pub(super) fn logout_all(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fail
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let at = app.clock.read();
     let sessions = app.store.sessions(call.caller)?;
-    let is_good = |it: &&Session| it.expires_at > at.now && !app.live.is_over(it, at);
+    let is_good = |it: &&Session| it.expires_at > at.now && !app.sessions.has_expired(it, at);
     let good = sessions.iter().filter(is_good);
     let bodies: Vec<_> = good
         .map(|session| SessionBody {
             sid: session.id,
             created_at: session.created_at,
-            last_used_at: app.live.used_at(session.id).unwrap_or(session.created_at),
+            last_used_at: app.sessions.used_at(session.id).unwrap_or(session.created_at),
             expires_at: session.expires_at,
             user_agent: &session.user_agent,
             current: call.session == session.id,
         })
         .collect();
-    Ok(Outcome::Reply(Reply::json(200, call.request.extent().json(&bodies))))
+    Ok(Outcome::Reply(Reply::json(200, call.request.render_mode().json(&bodies))))
 }
 
 /// `DELETE /api/users/me/sessions/{sid}`
@@ -196,6 +160,6 @@ pub(super) fn end(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     if !app.store.end_session(call.caller, id)? {
         return Err(not_found().into());
     }
-    app.live.end(call.caller, id);
+    app.sessions.end(call.caller, id);
     Ok(Outcome::Reply(Reply::empty(204)))
 }

@@ -8,10 +8,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::conversations::ReadMark;
-use super::events::EventBody;
-use super::paging::{Links, Parameter, Query, number};
-use super::{App, Call, Failure, Reply, to_json};
+use super::app::App;
+use super::contract::Parameter;
+use super::event_body::EventBody;
+use super::failure::Failure;
+use super::notices::ReadMark;
+use super::paging::{Links, Query, number};
+use super::rendering::to_json;
+use super::reply::Reply;
+use super::request::Call;
 use crate::model::{Cursor, Event, EventId, MessageId, Page, SessionId, Timestamp, UserId, Window};
 use crate::problem::Problem;
 use crate::store::{IdKind, StoreError};
@@ -63,48 +68,6 @@ pub struct EventBatch {
     pub to: Option<[UserId; 2]>,
     /// Whole events.
     pub bytes: Vec<u8>,
-}
-
-/// Whether a stream is asked for rather than JSON, which is what is answered by default (RFC 9110,
-/// section 12.5.1). Of two that are equally welcome it is the one that was named more exactly.
-pub(super) fn is_wanted(accept: Option<&str>) -> bool {
-    let Some(accept) = accept else { return false };
-    let stream = welcome(accept, MEDIA_TYPE, "text/*");
-    stream.0 > 0 && stream > welcome(accept, "application/json", "application/*")
-}
-
-/// How welcome a media type is, in thousandths, and how exactly that is said.
-fn welcome(accept: &str, exact: &str, family: &str) -> (u16, u8) {
-    let mut found = (0, 0);
-    for range in accept.split(',') {
-        let mut parts = range.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        let precision = match name {
-            _ if name.eq_ignore_ascii_case(exact) => 3,
-            _ if name.eq_ignore_ascii_case(family) => 2,
-            "*/*" => 1,
-            _ => continue,
-        };
-        let quality = parts.find_map(|part| {
-            let (name, value) = part.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("q").then(|| thousandths(value.trim()))
-        });
-        if precision > found.1 {
-            found = (quality.unwrap_or(1000), precision);
-        }
-    }
-    found
-}
-
-/// A weight (RFC 9110, section 12.4.2); 0 for what is none.
-fn thousandths(weight: &str) -> u16 {
-    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
-    let digits = fraction.len() <= 3 && fraction.bytes().all(|b| b.is_ascii_digit());
-    match whole {
-        "0" if digits => format!("{fraction:0<3}").parse().unwrap_or(0),
-        "1" if digits && fraction.bytes().all(|b| b == b'0') => 1000,
-        _ => 0,
-    }
 }
 
 impl App {
@@ -259,41 +222,6 @@ mod tests {
 
     use super::*;
     use crate::model::{Message, MessageContent, MessageText, Timestamp};
-
-    #[test]
-    fn json_is_the_default() {
-        for accept in [
-            "text/event-stream",
-            "TEXT/Event-Stream",
-            "text/event-stream; q=0.1",
-            "text/event-stream, */*",
-            "*/*;q=1, text/event-stream",
-            "text/event-stream;charset=utf-8;q=0.9, application/json;q=0.8",
-            "text/*, application/json;q=0.5",
-            "text/*",
-            "application/json;q=0, text/event-stream;q=0.001",
-        ] {
-            assert!(is_wanted(Some(accept)), "{accept}");
-        }
-        for accept in [
-            "",
-            "*/*",
-            "application/json",
-            "application/json, text/event-stream",
-            "text/event-stream;q=0.5, application/json",
-            "text/event-stream;q=0",
-            "text/event-stream;q=0, text/*",
-            "text/event-stream;q=x",
-            "text/event-stream;q=1.1",
-            "text/event-stream;q=0.0001",
-            "text/html, image/png",
-            "text/event-streams",
-            "application/*, text/*",
-        ] {
-            assert!(!is_wanted(Some(accept)), "{accept}");
-        }
-        assert!(!is_wanted(None));
-    }
 
     /// Whatever is in a text, an event is one line of data.
     #[test]

@@ -5,9 +5,14 @@ use std::borrow::Cow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::contract::{Field, Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
-use super::paging::{Links, Parameter, number};
-use super::{App, Call, Failure, Outcome, Reply, to_json};
+use super::app::App;
+use super::contract::{Field, Operation, Parameter, PathSegment, ResponseSpec, SchemaRef, Tag};
+use super::failure::Failure;
+use super::outcome::Outcome;
+use super::paging::{Links, number};
+use super::rendering::to_json;
+use super::reply::Reply;
+use super::request::Call;
 use crate::model::{Page, User, UserId, Username};
 use crate::problem::{self, Problem};
 use crate::store::IdKind;
@@ -121,7 +126,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let Page { items, older } = app.store.users(window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let bodies: Vec<UserBody<'_>> = items.iter().map(|item| (&**item).into()).collect();
-    let page = call.request.extent().json(&bodies);
+    let page = call.request.render_mode().json(&bodies);
     let reply = Reply::json(200, page).with("Link", links.field(ids, older));
     Ok(Outcome::Reply(reply))
 }

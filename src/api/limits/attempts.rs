@@ -17,8 +17,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::Quota;
 use super::ledger::Ledger;
+use super::quota::Quota;
 use super::throttle::{Taken, Throttle};
 use crate::api::client::Network;
 
@@ -44,7 +44,7 @@ pub(super) struct Attempts {
 
 /// One that is under way.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::api) struct Attempt {
+pub(crate) struct Attempt {
     network: Network,
     account: u64,
     /// The account from the network.

@@ -8,8 +8,8 @@
 use std::hash::Hash;
 use std::time::Duration;
 
-use super::Quota;
 use super::ledger::Ledger;
+use super::quota::Quota;
 
 /// The buckets of all keys, each of the same size.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 
-use crate::api::content::{Extent, Measure, Rendering, Sheet};
 use crate::api::names::Names;
+use crate::api::rendering::{ByteCounter, RenderMode, Renderer, Rendering};
 use crate::model::{Message, Timestamp, UserId};
 
 /// Writes messages as [`MessageBody`](super::MessageBody) serializes them, but faster: pages of
@@ -30,15 +30,15 @@ const DATE_BYTES: usize = "2026-11-22T".len();
 pub(super) fn page<'m>(
     messages: impl ExactSizeIterator<Item = &'m Message> + Clone,
     names: Option<&Names>,
-    extent: Extent,
+    mode: RenderMode,
 ) -> Rendering {
-    match extent {
-        Extent::Whole => MessageWriter::<Vec<u8>>::array(messages, names).into_rendering(),
-        Extent::Length => MessageWriter::<Measure>::array(messages, names).into_rendering(),
+    match mode {
+        RenderMode::Full => MessageWriter::<Vec<u8>>::array(messages, names).into_rendering(),
+        RenderMode::Length => MessageWriter::<ByteCounter>::array(messages, names).into_rendering(),
     }
 }
 
-impl<'a, S: Sheet> MessageWriter<'a, S> {
+impl<'a, S: Renderer> MessageWriter<'a, S> {
     fn array<'m>(
         messages: impl ExactSizeIterator<Item = &'m Message> + Clone,
         names: Option<&'a Names>,
@@ -186,10 +186,10 @@ mod tests {
         messages: impl ExactSizeIterator<Item = &'m Message> + Clone,
         names: Option<&Names>,
     ) -> Vec<u8> {
-        let Rendering::Length(length) = page(messages.clone(), names, Extent::Length) else {
+        let Rendering::Length(length) = page(messages.clone(), names, RenderMode::Length) else {
             panic!("only its length is wanted")
         };
-        let Rendering::Bytes(bytes) = page(messages, names, Extent::Whole) else {
+        let Rendering::Bytes(bytes) = page(messages, names, RenderMode::Full) else {
             panic!("all of it is wanted")
         };
         assert_eq!(bytes.len(), length);

@@ -2,95 +2,97 @@
 //! types of the model that are on the wire.
 
 use serde_json::{Value, json};
-use utoipa::openapi::{RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
 
-use super::Writer;
-use crate::api::contract::{Field, Operation, PathSegment, RequestHeader, SchemaRef};
-use crate::api::names::EXPAND_AUTHORS;
-use crate::api::paging::Parameter;
+use super::schemas::Schemas;
+use crate::api::contract::{
+    EXPAND_AUTHORS, Field, Operation, Parameter, PathSegment, RequestHeader, SchemaRef,
+};
+use crate::api::long_poll::MAX_WAIT_SECONDS;
 use crate::api::reference;
-use crate::api::wait::MAX_WAIT_SECONDS;
-use crate::model::{DEFAULT_PAGE_LIMIT, EventId, MAX_ID, MessageId, SessionId, Timestamp, UserId};
+use crate::model::{DEFAULT_PAGE_LIMIT, MAX_ID, MessageId, SessionId, UserId};
 use crate::problem::KINDS;
 
-impl Writer<'_> {
-    pub(super) fn segment(&mut self, segment: PathSegment) -> Value {
-        let (name, about, schema) = match segment {
-            PathSegment::Message => {
-                ("id", "The message's id", self.reference(SchemaRef::of::<MessageId>()))
-            }
-            PathSegment::User => {
-                let id = self.reference(SchemaRef::of::<UserId>());
-                let schema = json!({ "anyOf": [{ "type": "string", "const": "me" }, id] });
-                ("id", "The user's id, or `me` for whom the token is of", schema)
-            }
-            PathSegment::Conversation => {
-                let schema = json!({ "type": "integer", "minimum": 0, "maximum": MAX_ID });
-                ("id", "The id of the other user, or 0 for the general chat", schema)
-            }
-            PathSegment::Session => {
-                ("sid", "The session's id", self.reference(SchemaRef::of::<SessionId>()))
-            }
-            PathSegment::ProblemKind => {
-                let slugs: Vec<_> = KINDS.iter().map(|kind| kind.slug).collect();
-                (
-                    "kind",
-                    "The last part of the problem's type",
-                    json!({ "type": "string", "enum": slugs }),
-                )
-            }
-            PathSegment::ReferenceFile => {
-                let names: Vec<_> = reference::file_names().collect();
-                ("file", "The name of the file", json!({ "type": "string", "enum": names }))
-            }
-        };
-        json!({ "name": name, "in": "path", "required": true, "description": about, "schema": schema })
-    }
+/// The parameter for the segment of a path that varies.
+pub(super) fn segment(segment: PathSegment, schemas: &mut Schemas) -> Value {
+    let (name, about, schema) = match segment {
+        PathSegment::Message => {
+            ("id", "The message's id", schemas.reference(SchemaRef::of::<MessageId>()))
+        }
+        PathSegment::User => {
+            let id = schemas.reference(SchemaRef::of::<UserId>());
+            let schema = json!({ "anyOf": [{ "type": "string", "const": "me" }, id] });
+            ("id", "The user's id, or `me` for whom the token is of", schema)
+        }
+        PathSegment::Conversation => {
+            let schema = json!({ "type": "integer", "minimum": 0, "maximum": MAX_ID });
+            ("id", "The id of the other user, or 0 for the general chat", schema)
+        }
+        PathSegment::Session => {
+            ("sid", "The session's id", schemas.reference(SchemaRef::of::<SessionId>()))
+        }
+        PathSegment::ProblemKind => {
+            let slugs: Vec<_> = KINDS.iter().map(|kind| kind.slug).collect();
+            (
+                "kind",
+                "The last part of the problem's type",
+                json!({ "type": "string", "enum": slugs }),
+            )
+        }
+        PathSegment::ReferenceFile => {
+            let names: Vec<_> = reference::file_names().collect();
+            ("file", "The name of the file", json!({ "type": "string", "enum": names }))
+        }
+    };
+    json!({ "name": name, "in": "path", "required": true, "description": about, "schema": schema })
+}
 
-    pub(super) fn parameter(&mut self, parameter: Parameter, operation: &Operation) -> Value {
-        let integer =
-            |minimum: i64| json!({ "type": "integer", "minimum": minimum, "maximum": MAX_ID });
-        let (about, schema) = match parameter {
-            Parameter::Limit => (
-                "How many items the page holds at most",
-                json!({
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": operation.max_limit,
-                    "default": DEFAULT_PAGE_LIMIT,
-                }),
-            ),
-            Parameter::Before => {
-                ("The page that ends below this id; not together with `after`", integer(0))
-            }
-            Parameter::After => (
-                "The page that begins above this id, or with the first for -1; not together with \
+/// A query parameter of an operation.
+pub(super) fn parameter(
+    parameter: Parameter,
+    operation: &Operation,
+    schemas: &mut Schemas,
+) -> Value {
+    let integer =
+        |minimum: i64| json!({ "type": "integer", "minimum": minimum, "maximum": MAX_ID });
+    let (about, schema) = match parameter {
+        Parameter::Limit => (
+            "How many items the page holds at most",
+            json!({
+                "type": "integer",
+                "minimum": 1,
+                "maximum": operation.max_limit,
+                "default": DEFAULT_PAGE_LIMIT,
+            }),
+        ),
+        Parameter::Before => {
+            ("The page that ends below this id; not together with `after`", integer(0))
+        }
+        Parameter::After => (
+            "The page that begins above this id, or with the first for -1; not together with \
                  `before`; 410 above every id that was ever given out",
-                integer(-1),
-            ),
-            Parameter::Epoch => (
-                "The epoch that the ids are of, from a link: 410 if they lead nowhere by now",
-                json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
-            ),
-            Parameter::With => {
-                ("Only the conversation with this user", self.reference(SchemaRef::of::<UserId>()))
-            }
-            Parameter::Username => {
-                ("Only the user of this name, in any case", json!({ "type": "string" }))
-            }
-            Parameter::Wait => (
-                "For how many seconds an empty page is held, until there is something to be on it; \
+            integer(-1),
+        ),
+        Parameter::Epoch => (
+            "The epoch that the ids are of, from a link: 410 if they lead nowhere by now",
+            json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
+        ),
+        Parameter::With => {
+            ("Only the conversation with this user", schemas.reference(SchemaRef::of::<UserId>()))
+        }
+        Parameter::Username => {
+            ("Only the user of this name, in any case", json!({ "type": "string" }))
+        }
+        Parameter::Wait => (
+            "For how many seconds an empty page is held, until there is something to be on it; \
                  only together with `after`",
-                json!({ "type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS }),
-            ),
-            Parameter::Expand => (
-                "With `from_user` each message has its author's name as `from_username`",
-                json!({ "type": "string", "enum": [EXPAND_AUTHORS] }),
-            ),
-        };
-        json!({ "name": parameter.name(), "in": "query", "description": about, "schema": schema })
-    }
+            json!({ "type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS }),
+        ),
+        Parameter::Expand => (
+            "With `from_user` each message has its author's name as `from_username`",
+            json!({ "type": "string", "enum": [EXPAND_AUTHORS] }),
+        ),
+    };
+    json!({ "name": parameter.name(), "in": "query", "description": about, "schema": schema })
 }
 
 /// The fields that go with every problem of a status, and those that may.
@@ -149,55 +151,6 @@ pub(super) fn described(field: Field, required: bool) -> (String, Value) {
     };
     let described = json!({ "description": about, "required": required, "schema": schema });
     (field.name().to_owned(), described)
-}
-
-/// Gives types of the model, which knows nothing of the wire, their schemas.
-macro_rules! schemas {
-    ($($type:ty: $schema:tt;)*) => {
-        $(impl PartialSchema for $type {
-            fn schema() -> RefOr<Schema> {
-                // It is written right here: one that is no schema does not get past the first test.
-                serde_json::from_value(json!($schema)).unwrap_or_default()
-            }
-        }
-
-        impl ToSchema for $type {})*
-    };
-}
-
-schemas! {
-    UserId: {
-        "type": "integer",
-        "format": "int64",
-        "minimum": UserId::FIRST.get(),
-        "maximum": MAX_ID,
-        "description": "A user. The first is 1.",
-    };
-    MessageId: {
-        "type": "integer",
-        "format": "int64",
-        "minimum": MessageId::FIRST.get(),
-        "maximum": MAX_ID,
-        "description": "A message, of either kind. The first is 0.",
-    };
-    SessionId: {
-        "type": "string",
-        "pattern": "^[0-9a-f]{32}$",
-        "description": "A session.",
-    };
-    EventId: {
-        "type": "integer",
-        "format": "int64",
-        "minimum": MessageId::FIRST.get(),
-        "maximum": MAX_ID,
-        "description": "Something that happened. A message's id is the number of its creation.",
-    };
-    Timestamp: {
-        "type": "string",
-        "format": "date-time",
-        "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z$",
-        "description": "RFC 3339, in UTC, with milliseconds.",
-    };
 }
 
 /// A request field that an operation heeds.

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::api::Revoked;
-use crate::api::wait::Topic;
+use crate::api::notices::Topic;
 use crate::api::wait::Wait;
 use crate::http::requests::exchange::Exchange;
 use crate::model::{EventId, Timestamp, UserId};

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{App, Body, Outcome, Request, Settings};
+use super::app::{App, Settings};
+use super::outcome::Outcome;
+use super::request::{Body, Request};
 use crate::auth::tokens::Tokens;
 use crate::model::{MAX_SESSIONS, StoreId, Timestamp, UserId};
 use crate::store::{Backend, MemoryStore};
@@ -203,9 +205,9 @@ fn sessions_that_are_over_do_not_pile_up() {
     let seen = stage.app.store.user(bob).unwrap().unwrap().password_hash.clone();
     for _ in 0..=MAX_SESSIONS {
         let session = stage.app.new_session(bob, "".into());
-        stage.app.end_those_over(bob).unwrap();
+        stage.app.end_expired_sessions(bob).unwrap();
         assert!(stage.app.store.begin_session(session.clone(), &seen).unwrap().is_some());
-        stage.app.live.begin(&session, stage.app.clock.read());
+        stage.app.sessions.begin(&session, stage.app.clock.read());
     }
     assert_eq!(stage.app.store.sessions(bob).unwrap().len(), MAX_SESSIONS);
 }

@@ -1,6 +1,6 @@
 //! An [`App`] for tests, within `api` and beside it.
 
-use super::{App, Settings};
+use super::app::{App, Settings};
 use crate::auth::tokens::Tokens;
 use crate::model::{Session, SessionId, Timestamp, UserId};
 use crate::store::Backend;
@@ -22,7 +22,7 @@ impl App {
     /// What a user sends as `Authorization` whose session begins now, and lasts as it should.
     pub(crate) fn token_for_tests(&mut self, user: UserId) -> String {
         let session = self.new_session(user, "".into());
-        self.live.begin(&session, self.clock.read());
+        self.sessions.begin(&session, self.clock.read());
         let token = self.tokens.issue(user, session.created_at, session.id);
         format!("Bearer {}", token.expect("a token"))
     }
@@ -36,7 +36,7 @@ impl App {
             expires_at: Timestamp::MAX,
             user_agent: "".into(),
         };
-        self.live.begin(&session, self.clock.read());
+        self.sessions.begin(&session, self.clock.read());
         let token = self.tokens.issue(user, at, session.id);
         format!("Bearer {}", token.expect("a token"))
     }

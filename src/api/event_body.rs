@@ -1,0 +1,63 @@
+//! The JSON form of events.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::message_body::MessageBody;
+use super::names::Names;
+use crate::model::{Event, EventId, EventKind, MessageChange, ModerationAction, Timestamp, UserId};
+
+/// Something that happened: to a message, or in the house.
+#[derive(Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Event)]
+pub(super) struct EventBody<'a> {
+    /// From the same sequence as messages' ids.
+    id: EventId,
+    #[schema(
+        pattern = "^(message\\.(created|edited|deleted)|user\\.(un)?blocked|registration\\.(closed|opened))$"
+    )]
+    r#type: &'static str,
+    /// Who did it.
+    by_user: UserId,
+    at: Timestamp,
+    /// The message that it happened to, as it is now, whatever has happened to it since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(inline = false, nullable = false)]
+    message: Option<MessageBody<'a>>,
+    /// The user who was blocked, or is no longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    user: Option<UserId>,
+}
+
+impl EventBody<'_> {
+    /// What happened, as it is called.
+    pub(super) fn kind(&self) -> &'static str {
+        self.r#type
+    }
+}
+
+impl<'a> From<&'a Event<'_>> for EventBody<'a> {
+    fn from(event: &'a Event<'_>) -> Self {
+        let (r#type, user) = match event.what {
+            EventKind::Message(MessageChange::Created, _) => ("message.created", None),
+            EventKind::Message(MessageChange::Edited, _) => ("message.edited", None),
+            EventKind::Message(MessageChange::Deleted, _) => ("message.deleted", None),
+            EventKind::Act(ModerationAction::Block(user)) => ("user.blocked", Some(user)),
+            EventKind::Act(ModerationAction::Unblock(user)) => ("user.unblocked", Some(user)),
+            EventKind::Act(ModerationAction::CloseRegistration) => ("registration.closed", None),
+            EventKind::Act(ModerationAction::OpenRegistration) => ("registration.opened", None),
+        };
+        let message = event.message().map(MessageBody::from);
+        EventBody { id: event.id, r#type, by_user: event.by, at: event.at, message, user }
+    }
+}
+
+impl<'a> EventBody<'a> {
+    /// With the name of the message's author.
+    pub(super) fn named(event: &'a Event<'_>, names: &'a Names) -> EventBody<'a> {
+        let message = event.message().map(|message| MessageBody::named(message, names));
+        EventBody { message, ..event.into() }
+    }
+}
