@@ -317,11 +317,16 @@ fn a_lie_is_caught() {
             "private-messages: Read all of one's private messages",
             "[0].text",
         ),
-        ("two parties", "two partees", "messages: Read a private message of others", "body.detail"),
-        ("WWW-Authenticate", "WWW-Authentikate", "errors: A token that is not there", "WWW-Auth"),
+        (
+            "two parties",
+            "two partees",
+            "messages: Read a private message of other users",
+            "body.detail",
+        ),
+        ("WWW-Authenticate", "WWW-Authentikate", "errors: A missing token", "WWW-Auth"),
         ("rel=\"next\"", "rel=\"nest\"", "paging: The newest page", "Link"),
         ("\"token_type\"", "\"token_tipe\"", "accounts: Log in", "token_type"),
-        ("problem+json", "problem-json", "users: Look a user up without a token", "Content-Type"),
+        ("problem+json", "problem-json", "users: Look up a user without a token", "Content-Type"),
     ];
     let said = check(through(server.addr(), lies.map(|(word, lie, ..)| (word, lie)).into()));
     assert_eq!(said.code, Some(1), "{}", said.stdout);
