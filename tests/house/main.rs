@@ -2,10 +2,18 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeSet;
+mod imports;
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use syn::Item;
+
+use imports::{cycles, imports};
+use source::{attributes, is_for_tests, root, sources};
 
 /// What each module may import of the crate. A module imports itself freely; what is not listed
 /// is forbidden. This is the picture in `docs/architecture.md`, as a table.
@@ -62,82 +70,84 @@ const KNOWLEDGE: &[(&str, &[&str])] = &[
     ("env_logger::", &["main"]),
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Every source file with the module it belongs to: the first part of its path.
-fn sources() -> Vec<(String, PathBuf, String)> {
-    let mut found = Vec::new();
-    let mut dirs = vec![root().join("src")];
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                dirs.push(path);
-                continue;
-            }
-            let relative = path.strip_prefix(root().join("src")).unwrap();
-            let first = relative.iter().next().unwrap().to_str().unwrap();
-            let module = first.trim_end_matches(".rs").to_owned();
-            let text = fs::read_to_string(&path).unwrap();
-            found.push((module, path, text));
-        }
-    }
-    found
-}
-
-/// Whether a file has nothing but tests of the file that its folder, or itself, is named after.
-fn is_of_tests(path: &Path) -> bool {
-    let path = path.strip_prefix(root()).unwrap();
-    path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs")
-}
-
-/// The code of a file: no comments, and nothing from its tests on.
-fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .take_while(|line| line.trim() != "#[cfg(test)]")
-        .filter(|line| !line.trim_start().starts_with("//"))
-}
-
 #[test]
 fn imports_run_one_way() {
-    for (module, path, text) in sources() {
-        let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == module) else {
-            assert!(module == "main" || module == "lib", "{module} is not in the table of imports");
+    for source in sources() {
+        let top = source.top();
+        let Some((_, allowed)) = IMPORTS.iter().find(|(name, _)| *name == top) else {
+            assert!(top == "main" || top == "lib", "{top} is not in the table of imports");
             continue;
         };
-        for line in code(&text) {
-            for (_, behind) in
-                line.match_indices("crate::").map(|(at, it)| line.split_at(at + it.len()))
-            {
-                let imported: String =
-                    behind.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                // How much they do is for the tests of any module to know.
+        for line in source.code() {
+            for (at, start) in line.match_indices("crate::") {
+                let imported: String = line[at + start.len()..]
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
                 assert!(
-                    imported == module
-                        || allowed.contains(&imported.as_str())
-                        || (is_of_tests(&path) && imported == TEST_SUPPORT),
-                    "{}: {module} must not import {imported}: {line}",
-                    path.display()
+                    imported == top
+                        || allowed.contains(&&*imported)
+                        || (source.is_test && imported == TEST_SUPPORT),
+                    "{}: {top} must not import {imported}: {line}",
+                    source.name()
                 );
             }
         }
     }
 }
 
+/// No file leads back to itself by what it imports, and what those import.
+#[test]
+fn imports_have_no_cycle() {
+    let sources = sources();
+    let imports = imports(&sources);
+    let found: Vec<String> = cycles(&imports)
+        .into_iter()
+        .map(|cycle| {
+            let arrows = cycle.iter().flat_map(|from| {
+                let within = imports[*from].iter().filter(|(to, _)| cycle.contains(&***to));
+                within.map(move |(to, names)| format!("  {from} -> {to}: {names:?}"))
+            });
+            arrows.collect::<Vec<_>>().join("\n")
+        })
+        .collect();
+    assert!(found.is_empty(), "{} cycles:\n{}", found.len(), found.join("\n\n"));
+    // The imports of a file that is known to have some are found.
+    assert!(imports["src/http/turn.rs"].len() > 10, "{:?}", imports["src/http/turn.rs"]);
+}
+
+/// A type's name stands for one thing in all of `src/`.
+#[test]
+fn type_names_are_unique() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in sources().iter().filter(|source| !source.is_test) {
+        for item in source.file.items.iter().filter(|item| !is_for_tests(attributes(item))) {
+            let name = match item {
+                Item::Enum(it) => &it.ident,
+                Item::Struct(it) => &it.ident,
+                Item::Trait(it) => &it.ident,
+                Item::Type(it) => &it.ident,
+                _ => continue,
+            };
+            places.entry(name.to_string()).or_default().push(source.name());
+        }
+    }
+    places.retain(|_, files| files.len() > 1);
+    assert!(places.is_empty(), "{places:#?}");
+}
+
 #[test]
 fn each_thing_is_known_to_its_module_only() {
-    for (module, path, text) in sources() {
-        let is_test = path.iter().any(|part| part == "tests" || part == "tests.rs");
-        for line in code(&text) {
+    for source in sources() {
+        for line in source.code() {
             for (thing, knowing) in KNOWLEDGE {
                 // A test says what it is doing.
-                let is_said = is_test && thing.ends_with("print!") | thing.ends_with("println!");
+                let is_said =
+                    source.is_test && thing.ends_with("print!") | thing.ends_with("println!");
                 assert!(
-                    is_said || !line.contains(thing) || knowing.contains(&module.as_str()),
+                    is_said || !line.contains(thing) || knowing.contains(&source.top()),
                     "{}: only {knowing:?} may know {thing}: {line}",
-                    path.display()
+                    source.name()
                 );
             }
         }
