@@ -1,15 +1,22 @@
 //! veche, a REST chat server.
 //!
-//! A request comes in at [`http`], where one thread, the loop, owns the state. It is matched
-//! against the one table of routes in [`api`], whose handlers ask a [`store`] and [`auth`], and
-//! leaves as a reply or, from the one table of errors, as a [`problem`].
+//! A request enters at [`http`], where one thread, the loop, owns the state. It is matched against
+//! the table of routes in [`api`]. Its handler uses a [`store`] and [`auth`], and returns a reply or,
+//! from the table of errors, a [`problem`].
 //!
-//! Beside the server stand [`docs`], which runs the documentation's pages against one, and
-//! [`backup`], which fetches a copy of the store from one.
+//! [`docs`] runs the documentation's pages against a server, and [`backup`] fetches a copy of a
+//! server's store.
 //!
-//! Imports run one way: `http → api → {store, auth, problem} → {model, sys}`. Only `http` knows
-//! sockets, only `store`, `auth`, `docs` and `backup` know files, only [`sys`] knows the time of day and
-//! where random bytes come from. A test holds that.
+//! Imports run one way: `http → api → {store, auth, problem} → {model, sys}`. Sockets are used in
+//! `http` only. Files are used in `store`, `auth`, `http` (for its access log and `/proc`), `docs`,
+//! `backup` and the program's commands. The time of day and random bytes come from [`sys`] only.
+//! `tests/house.rs` checks all of this.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "veche runs on Linux only: it waits for streams with epoll, reads a connection's state from \
+     TCP_INFO, and finds connections in /proc"
+);
 
 pub mod api;
 pub mod auth;

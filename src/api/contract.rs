@@ -25,7 +25,7 @@ pub struct Operation {
     pub segment: Option<PathSegment>,
     /// The query parameters it knows. Others are ignored.
     pub query: &'static [Parameter],
-    /// The highest `limit` that it takes, if it knows that parameter.
+    /// The highest `limit` that it takes, and the most items of its list.
     pub max_limit: usize,
     /// The JSON object it reads.
     pub body: Option<SchemaRef>,
@@ -333,7 +333,7 @@ pub enum ResponseContent {
     None,
     /// A JSON object.
     Json(SchemaRef),
-    /// A JSON array of at most [`MAX_PAGE_LIMIT`](crate::model::MAX_PAGE_LIMIT) objects.
+    /// A JSON array of at most [`Operation::max_limit`] objects.
     List(SchemaRef),
     /// The same or, where that is asked for, a [stream](super::stream) without an end.
     Stream(SchemaRef),

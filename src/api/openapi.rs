@@ -15,7 +15,6 @@ use self::terms::{described, problem_fields};
 use super::contract::{Field, Operation, ResponseContent, ResponseSpec, SchemaRef, Tag};
 use super::routes::{self, Match, ROUTES, Route};
 use super::stream;
-use crate::model::MAX_PAGE_LIMIT;
 use crate::problem::{self, ANYWHERE, ProblemBody, ProblemType};
 
 /// Responses that no operation has: to a path, or to a method, that is not there.
@@ -158,7 +157,7 @@ impl Writer<'_> {
             ResponseContent::Json(shape) => self.schemas.reference(shape),
             ResponseContent::List(shape) | ResponseContent::Stream(shape) => {
                 let items = self.schemas.reference(shape);
-                json!({ "type": "array", "items": items, "maxItems": MAX_PAGE_LIMIT })
+                json!({ "type": "array", "items": items, "maxItems": route.operation.max_limit })
             }
             ResponseContent::None | ResponseContent::File(_) => Value::Null,
         };
@@ -260,6 +259,7 @@ fn without_empty(mut object: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::contract::Parameter;
 
     #[test]
     fn every_schema_that_is_referred_to_is_there() {
@@ -281,6 +281,22 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), ROUTES.len());
+    }
+
+    #[test]
+    fn a_list_has_no_more_items_than_its_limit_allows() {
+        let document = document(&[]);
+        let mut count = 0;
+        for route in ROUTES.iter().filter(|route| route.operation.query.contains(&Parameter::Limit))
+        {
+            let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
+            let content = &operation["responses"]["200"]["content"]["application/json"];
+            let parameters = operation["parameters"].as_array().unwrap();
+            let limit = parameters.iter().find(|parameter| parameter["name"] == "limit").unwrap();
+            assert_eq!(content["schema"]["maxItems"], limit["schema"]["maximum"], "{}", route.path);
+            count += 1;
+        }
+        assert!(count > 5, "{count}");
     }
 
     /// The macros that make schemas take literals only.

@@ -1,43 +1,12 @@
 //! What happens, in one sequence: to messages, and in the house.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_ID, Message, MessageId, Timestamp, UserId};
-
-/// An event's number. One sequence counts all that happens; a message's id is the number of its
-/// creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct EventId(u64);
-
-impl EventId {
-    /// `None` above [`MAX_ID`].
-    #[must_use]
-    pub fn new(id: u64) -> Option<EventId> {
-        (id <= MAX_ID).then_some(EventId(id))
-    }
-
-    /// The number itself.
-    #[must_use]
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl From<MessageId> for EventId {
-    fn from(id: MessageId) -> EventId {
-        EventId(id.get())
-    }
-}
-
-impl fmt::Display for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use super::id::{EventId, UserId};
+use super::message::Message;
+use super::timestamp::Timestamp;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,9 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Timestamp, UserId, digits};
+use super::digits;
+use super::id::UserId;
+use super::timestamp::Timestamp;
 
 /// Sessions of a user at once; with one more the oldest ends. A change of them all is one group in
 /// the log, whose length is limited.

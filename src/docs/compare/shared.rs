@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Catalogue, PinnedResponse, Verdict, code};
+use super::catalogue::Catalogue;
+use super::response::ParsedResponse;
+use super::verdict::Verdict;
 use crate::docs::translate::{Kind, Translation};
 use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, Window};
 
@@ -19,7 +21,7 @@ impl<'a> SharedClaims<'a> {
     pub(super) fn of(
         method: &str,
         target: &'a str,
-        documented: &PinnedResponse<'_>,
+        documented: &ParsedResponse<'_>,
     ) -> Option<SharedClaims<'a>> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let kind = match path {
@@ -27,7 +29,7 @@ impl<'a> SharedClaims<'a> {
             "/api/messages" => Kind::Message,
             _ => return None,
         };
-        if !matches!(method, "GET" | "HEAD") || code(documented.status) != "200" {
+        if !matches!(method, "GET" | "HEAD") || documented.code() != "200" {
             return None;
         }
         let mut window = Window { cursor: Cursor::Newest, limit: DEFAULT_PAGE_LIMIT };
@@ -59,14 +61,14 @@ pub(super) struct Comparison<'a> {
     pub(super) shared: SharedClaims<'a>,
     pub(super) translation: &'a Translation,
     pub(super) catalogue: &'a Catalogue,
-    pub(super) documented: &'a PinnedResponse<'a>,
+    pub(super) documented: &'a ParsedResponse<'a>,
 }
 
 impl Comparison<'_> {
     pub(super) fn compare(
         &self,
         has_body: bool,
-        actual: &PinnedResponse<'_>,
+        actual: &ParsedResponse<'_>,
         verdict: &mut Verdict,
     ) {
         let ours = self.translation.shared(self.shared.kind);

@@ -1,3 +1,4 @@
+use super::verdict::CONTEXT;
 use super::*;
 use crate::docs::address::Address;
 use crate::docs::shell::CurlRequest;

@@ -1,0 +1,55 @@
+//! Pages of lists.
+
+/// Items on a page when the client does not say.
+pub const DEFAULT_PAGE_LIMIT: usize = 100;
+/// Most items on a page.
+pub const MAX_PAGE_LIMIT: usize = 1000;
+
+/// Where on a list a page lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cursor {
+    /// The newest page.
+    Newest,
+    /// The page that ends just below this id.
+    Before(u64),
+    /// The oldest page that starts at this id or above.
+    From(u64),
+}
+
+/// A page as asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Where it lies.
+    pub cursor: Cursor,
+    /// How many items at most, 1 to [`MAX_PAGE_LIMIT`].
+    pub limit: usize,
+}
+
+impl Window {
+    /// The lowest id on the page, or, of an empty page, the lowest id it could have held: what
+    /// lies below it is older.
+    #[must_use]
+    pub fn start(self, first: Option<u64>) -> u64 {
+        first.unwrap_or(match self.cursor {
+            Cursor::Newest => u64::MAX,
+            Cursor::Before(id) | Cursor::From(id) => id,
+        })
+    }
+}
+
+/// A page as found: items in ascending order of id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// At most as many as the window's limit.
+    pub items: Vec<T>,
+    /// Whether the list holds anything below the page.
+    pub older: bool,
+}
+
+impl<T> Page<T> {
+    /// One of a list that has nothing.
+    #[must_use]
+    pub const fn empty() -> Page<T> {
+        Page { items: Vec::new(), older: false }
+    }
+}
