@@ -31,12 +31,12 @@ const FLAGS: &[&str] = &[
 ];
 /// The size of the page, in pixels, as the picture in the documentation has it.
 pub(crate) const SIZE: (u32, u32) = (1200, 1000);
-/// Ctrl+A, in `WebDriver`'s notation: what is typed next replaces what is there.
+/// Ctrl+A, in `WebDriver`'s notation: the next typed text replaces the selection.
 const SELECT_ALL: &str = "\u{e009}a\u{e000}";
 
-/// One window. It asks nothing of anybody but whom it is sent to.
+/// One window. It sends requests only to the hosts it is pointed to.
 pub(crate) struct Browser {
-    /// Taken when it is closed.
+    /// Taken when the window is closed.
     client: Option<Client>,
     runtime: Runtime,
     _driver: Driver,
@@ -49,7 +49,7 @@ pub(crate) struct Request {
     pub(crate) url: Url,
 }
 
-/// A command that only `ChromeDriver` knows.
+/// A command that only `ChromeDriver` supports.
 #[derive(Debug)]
 struct Command {
     path: &'static str,
@@ -67,7 +67,7 @@ impl WebDriverCompatibleCommand for Command {
 }
 
 impl Browser {
-    /// Opens one, if there is any on the machine.
+    /// Opens a browser, if there is one on the machine.
     pub(crate) fn open() -> Option<Browser> {
         let programs = Programs::find()?;
         let driver = Driver::start(&programs);
@@ -102,7 +102,7 @@ impl Browser {
         self.client.as_ref().expect("it is open")
     }
 
-    /// Has the driver do something, to the end.
+    /// Runs a command of the driver to its end.
     fn run<T, E: fmt::Display>(&self, doing: impl Future<Output = Result<T, E>>) -> T {
         self.runtime.block_on(in_time(doing))
     }
@@ -116,12 +116,12 @@ impl Browser {
         self.run(self.client().goto(url));
     }
 
-    /// Gives what the body of a function returns.
+    /// Returns the result of a function body.
     pub(crate) fn evaluate(&self, body: &str) -> Value {
         self.run(self.client().execute(body, Vec::new()))
     }
 
-    /// Gives what the body of an async function returns, or the text of what it throws.
+    /// Returns the result of an async function body, or the text of what it throws.
     pub(crate) fn evaluate_async(&self, body: &str, args: Vec<Value>) -> Result<Value, String> {
         let script = format!(
             "const done = arguments[arguments.length - 1];
@@ -135,19 +135,19 @@ impl Browser {
         }
     }
 
-    /// Waits until the value of an expression is one that is not empty.
+    /// Waits until the value of an expression is not empty.
     pub(crate) fn wait_for(&self, expression: &str) -> Value {
         let body = format!("return {expression}");
         let value = until(|| Some(self.evaluate(&body)).filter(is_something));
         value.unwrap_or_else(|| panic!("in vain: {expression}\n{}", self.text("body")))
     }
 
-    /// Waits until nothing is selected.
+    /// Waits until the selector matches nothing.
     pub(crate) fn wait_until_gone(&self, selector: &str) {
         self.wait_for(&format!("document.querySelector({}) === null", Value::from(selector)));
     }
 
-    /// The text of what is selected, all of it, as it is shown.
+    /// The whole text of the selected element, as shown.
     pub(crate) fn text(&self, selector: &str) -> String {
         let shown = self.evaluate(&format!(
             "return Array.from(document.querySelectorAll({}), e => e.innerText).join('\\n')",
@@ -156,7 +156,7 @@ impl Browser {
         shown.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Whether anything is selected.
+    /// Returns whether the selector matches anything.
     pub(crate) fn has(&self, selector: &str) -> bool {
         self.evaluate(&format!("return document.querySelector({}) !== null", Value::from(selector)))
             == true
@@ -167,7 +167,7 @@ impl Browser {
         self.with_element(selector, |element| async move { element.click().await });
     }
 
-    /// Types over what a field holds.
+    /// Replaces the content of a field.
     pub(crate) fn type_into(&self, selector: &str, text: &str) {
         let keys = format!("{SELECT_ALL}{text}");
         self.with_element(selector, |element| {
@@ -176,8 +176,8 @@ impl Browser {
         });
     }
 
-    /// Does something to the first element that is selected, once it is there and in reach. The
-    /// page may draw it anew, or something over it, at any moment: then it is tried again.
+    /// Does something to the first selected element, once it is there and in reach. The page may
+    /// redraw it, or draw something over it, at any moment: then it is tried again.
     fn with_element<F: Future<Output = Result<(), CmdError>>>(
         &self,
         selector: &str,
@@ -193,8 +193,8 @@ impl Browser {
         assert!(done.is_some(), "{selector}: {last:?}\n{}", self.text("body"));
     }
 
-    /// The errors on the console since it was asked for the last time: of scripts, of loading, of
-    /// what a policy forbids.
+    /// The errors on the console since the last call: of scripts, of loading, and of forbidden
+    /// actions.
     pub(crate) fn errors(&self) -> Vec<String> {
         self.log("browser")
             .into_iter()
@@ -203,7 +203,7 @@ impl Browser {
             .collect()
     }
 
-    /// What pages asked of any host since it was asked for the last time.
+    /// The requests of pages to any host since the last call.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.log("performance")
             .into_iter()
@@ -213,7 +213,7 @@ impl Browser {
                 let request = &event["params"]["request"];
                 let sent = event["method"] == "Network.requestWillBeSent";
                 let url = Url::parse(request["url"].as_str().filter(|_| sent)?).expect("a URL");
-                // Others are for what is in the browser, or in the page itself.
+                // Others are for the browser itself, or for the page itself.
                 let leaves = matches!(url.scheme(), "http" | "https" | "ws" | "wss");
                 let method = request["method"].as_str()?.to_owned();
                 leaves.then_some(Request { method, url })
@@ -228,7 +228,7 @@ impl Browser {
         }
     }
 
-    /// A picture of what is shown, as a PNG.
+    /// A picture of the page, as a PNG.
     pub(crate) fn picture(&self) -> Vec<u8> {
         self.run(self.client().screenshot())
     }
@@ -236,7 +236,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked to, the browser ends in good order. If it does not, its group is killed.
+        // The browser ends in good order when asked to. If it does not, its process group is
+        // killed.
         if let Some(client) = self.client.take() {
             let _ = self
                 .runtime

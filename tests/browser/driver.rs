@@ -14,25 +14,26 @@ use tempfile::TempDir;
 use crate::extent::Extent;
 use crate::server::first_line;
 
-/// A running `ChromeDriver` in a process group and a directory of its own; both go away with it.
+/// A running `ChromeDriver` in a process group and a directory of its own; both are removed with
+/// it.
 pub(crate) struct Driver {
     child: Child,
     port: u16,
     dir: TempDir,
 }
 
-/// A page takes seconds of a processor to be shown.
+/// Showing a page takes seconds of a processor.
 const WITH_A_BROWSER: Extent<bool> = Extent { short: false, long: true };
 
-/// The two programs, where they are installed.
+/// The two programs, if they are installed.
 pub(crate) struct Programs {
     pub(crate) chromium: PathBuf,
     chromedriver: PathBuf,
 }
 
 impl Programs {
-    /// In a short run nothing is tested here, and without them there is nothing to test with; both
-    /// are said once. CI has to have them.
+    /// A short run tests nothing here, and nothing can be tested without the programs; a notice
+    /// says each once. CI must have the programs.
     pub(crate) fn find() -> Option<Programs> {
         let is_picture = std::env::var_os("VECHE_DOCS").is_some_and(|what| what == "rewrite");
         if !(WITH_A_BROWSER.now() || is_picture) {
@@ -48,10 +49,10 @@ impl Programs {
     }
 }
 
-/// Says why nothing is tested, once.
+/// Says once why nothing is tested.
 fn say(why: &str) {
     static NOTICE: Once = Once::new();
-    // Not by a macro: those are kept for when a test fails.
+    // Not printed by a macro: the test harness shows that output only when a test fails.
     NOTICE.call_once(|| {
         let _ = io::stderr().write_all(format!("\nNOT TESTED in a browser: {why}\n").as_bytes());
     });
@@ -68,7 +69,7 @@ impl Driver {
         let log = File::create(log_in(dir.path())).expect("a log file");
         let mut child = Command::new(&programs.chromedriver)
             .arg("--port=0")
-            // Whatever the browser leaves behind.
+            // For the files that the browser leaves behind.
             .env("HOME", dir.path())
             .env("TMPDIR", dir.path())
             .env_remove("XDG_CONFIG_HOME")
@@ -91,7 +92,7 @@ impl Driver {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Where the browser may keep what it wants to keep.
+    /// The directory for the browser's profile.
     pub(crate) fn profile(&self) -> PathBuf {
         self.dir.path().join("profile")
     }

@@ -1,4 +1,4 @@
-//! The page shows every operation, and they can be tried out.
+//! The page shows every operation, and each can be tried out.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::browser::Browser;
 use crate::reference::{Reference, documented};
 use crate::server::Server;
 
-/// No page asked anything of anybody but the server.
+/// Fails the test if a page sent a request to another host than the server.
 fn assert_all_asked_of(browser: &Browser, server: &Server) {
     let requests = browser.requests();
     assert!(!requests.is_empty());
@@ -33,7 +33,7 @@ fn every_operation_is_shown_once() {
     for schema in ["Credentials", "Message", "Problem"] {
         assert!(browser.text("section.models").contains(schema), "{schema}");
     }
-    // What is unfolded is rendered only then.
+    // An operation is rendered only when it is unfolded.
     for ((method, path), statuses) in documented() {
         let operation = page.try_out(&method, &path);
         assert_eq!(operation.statuses(), statuses, "{method} {path}");
@@ -57,7 +57,7 @@ fn everything_can_be_tried_out() {
     let id = registered.body["id"].as_u64().expect("an id");
     assert!(registered.headers.contains(&format!("location: /api/users/{id}")), "{registered:?}");
 
-    // Who logs in is authorized at once.
+    // A login on the page authorizes it at once.
     assert!(!page.is_authorized());
     let logged_in = page.try_out("POST", "/login").body(&credentials).execute_last();
     assert_eq!(logged_in.status, "200", "{logged_in:?}");
@@ -70,7 +70,7 @@ fn everything_can_be_tried_out() {
     assert!(page.is_authorized());
     assert_no_errors(&browser);
 
-    // Not any more, and again by hand.
+    // Logged out, and then authorized by hand.
     page.log_out();
     assert!(!page.is_authorized());
     let refused = me.execute();
@@ -133,7 +133,8 @@ fn a_wrong_password_is_shown_as_a_problem() {
     assert_all_asked_of(&browser, &server);
 }
 
-/// The browser itself says on the console that a response was no success; it says nothing else.
+/// On the console the browser itself reports that a response was no success; it reports nothing
+/// else.
 fn assert_is_report_of_401(browser: &Browser, url: &str) {
     let errors = browser.errors();
     let [error] = errors.as_slice() else { panic!("{errors:?}") };

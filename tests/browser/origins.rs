@@ -11,7 +11,7 @@ use crate::browser::Browser;
 use crate::server::Server;
 use crate::wait::PATIENCE;
 
-/// What a page runs that writes a message and reads it back.
+/// The script of a page that writes a message and reads it back.
 const USE: &str = "
     const [api, token] = args;
     const headers = { Authorization: `Bearer ${token}` };
@@ -37,7 +37,7 @@ const USE: &str = "
         challenge: refused.headers.get('WWW-Authenticate'),
     };";
 
-/// Serves an empty page, and that for as long as the test runs.
+/// Serves an empty page as long as the test runs.
 struct Site(SocketAddr);
 
 impl Site {
@@ -93,7 +93,7 @@ fn a_page_of_an_origin_that_is_let_in_can_use_the_api() {
     assert_eq!(used["again"], 304, "{used}");
     assert_eq!(used["refused"], 401, "{used}");
     assert_eq!(used["challenge"], "Bearer realm=\"veche\"", "{used}");
-    // It was asked before, or nothing of this would have been a test.
+    // There was a preflight; otherwise the test would prove nothing.
     let asked = browser.requests();
     let preflights: BTreeSet<_> = asked
         .iter()
@@ -115,7 +115,8 @@ fn a_page_of_any_other_origin_cannot() {
         browser.go_to(&site.origin());
         let used = browser.evaluate_async(USE, vec![json!(server.origin()), json!(token)]);
         assert_eq!(used, Err("TypeError: Failed to fetch".to_owned()), "{flags:?}");
-        // Nor can it without being asked: the browser sends that, but does not show the answer.
+        // Nor can it read without a preflight: the browser sends the request, but does not show the
+        // answer.
         let read = "return (await fetch(`${args[0]}/openapi.json`)).status";
         let read = browser.evaluate_async(read, vec![json!(server.origin())]);
         assert_eq!(read, Err("TypeError: Failed to fetch".to_owned()), "{flags:?}");

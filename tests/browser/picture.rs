@@ -8,11 +8,12 @@ use crate::reference::Reference;
 use crate::server::Server;
 
 const FILE: &str = "docs/reference.png";
-/// It is fetched by everybody who fetches the repository.
+/// Every clone of the repository fetches it.
 const MAX_BYTES: usize = 300 * 1024;
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// Whether it is a PNG of the size of the page: the first chunk says so, behind its own length.
+/// Returns whether it is a PNG of the size of the page: the first chunk has the size after its own
+/// length.
 fn is_picture(bytes: &[u8]) -> bool {
     let header =
         bytes.strip_prefix(SIGNATURE).and_then(|rest| rest.strip_prefix(b"\0\0\0\x0dIHDR"));
@@ -20,7 +21,8 @@ fn is_picture(bytes: &[u8]) -> bool {
     header.is_some_and(|header| header.starts_with(&size)) && bytes.ends_with(b"IEND\xaeB`\x82")
 }
 
-/// With `VECHE_DOCS=rewrite` it is taken anew. It is not compared: fonts are the machine's.
+/// With `VECHE_DOCS=rewrite` it is taken again. It is not compared, because fonts differ between
+/// machines.
 #[test]
 fn the_documentation_has_a_picture_of_the_page() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);

@@ -13,7 +13,7 @@ fn every_kind_of_problem_has_its_page() {
     for kind in KINDS {
         browser.go_to(&list);
         assert_eq!(browser.text("h1"), "Problems");
-        // By its link, as one would.
+        // By its link, as a user would.
         browser.click(&format!("a[href$='/{}']", kind.slug));
         let page = server.url(&format!("/problems/{}", kind.slug));
         browser

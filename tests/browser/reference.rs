@@ -1,4 +1,4 @@
-//! The reference page, as who reads it and tries things out.
+//! The reference page, as a user sees it and tries requests out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::browser::Browser;
 use crate::server::Server;
 
-/// The dialog in which a token is typed.
+/// The dialog for the token.
 const DIALOG: &str = ".dialog-ux .modal-ux";
 const AUTHORIZE: &str = ".auth-wrapper > .authorize";
 /// The methods that a path can have in the document.
@@ -26,14 +26,14 @@ pub(crate) struct Trial<'a> {
     block: String,
 }
 
-/// What the page shows of a response.
+/// The response as the page shows it.
 #[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) status: String,
-    /// JSON, if it is.
+    /// JSON, if it is JSON.
     pub(crate) body: Value,
     pub(crate) headers: String,
-    /// Where it says that it sent the request.
+    /// The URL that the page shows for the request.
     pub(crate) url: String,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn documented() -> BTreeMap<(String, String), BTreeSet<String>> {
 }
 
 impl<'a> Reference<'a> {
-    /// Opens it, and waits until it shows what it has to show.
+    /// Opens the page, and waits until it is complete.
     pub(crate) fn open(browser: &'a Browser, server: &Server) -> Reference<'a> {
         browser.go_to(&server.url("/docs"));
         let count = documented().len();
@@ -99,10 +99,10 @@ impl<'a> Reference<'a> {
         self.close_dialog();
     }
 
-    /// Forgets the token, in the dialog, which must know one.
+    /// Removes the token in the dialog, which must have one.
     pub(crate) fn log_out(&self) {
         self.browser.click(AUTHORIZE);
-        // A field instead of a button to log out would be there if there was no token.
+        // Without a token there would be a field instead of a button to log out.
         self.browser.click(&format!("{DIALOG} form:not(:has(input)) .auth-btn-wrapper > .auth"));
         self.browser
             .wait_for(&format!("document.querySelector({})", json!(format!("{DIALOG} input"))));
@@ -114,7 +114,7 @@ impl<'a> Reference<'a> {
         self.browser.wait_until_gone(DIALOG);
     }
 
-    /// Whether the page has a token, as its locks show it.
+    /// Returns whether the page has a token, as its locks show it.
     pub(crate) fn is_authorized(&self) -> bool {
         self.browser.has(".auth-wrapper > .authorize.locked")
     }
@@ -129,26 +129,26 @@ impl Trial<'_> {
         self.browser.click(&self.within(selector));
     }
 
-    /// Folds it again. With many that are not, the page is slow.
+    /// Folds it again. With many unfolded operations the page is slow.
     pub(crate) fn fold(self) {
         self.click(".opblock-summary-control");
         self.browser.wait_until_gone(&self.within(".opblock-body"));
     }
 
-    /// The statuses of the answers that are described.
+    /// The statuses of the described answers.
     pub(crate) fn statuses(&self) -> BTreeSet<String> {
         let described = "table[aria-live] > tbody > .response > .response-col_status";
         self.browser.text(&self.within(described)).lines().map(str::to_owned).collect()
     }
 
-    /// Types over the body.
+    /// Replaces the body.
     #[must_use]
     pub(crate) fn body(self, body: &Value) -> Self {
         self.browser.type_into(&self.within("textarea.body-param__text"), &body.to_string());
         self
     }
 
-    /// Types over a parameter.
+    /// Replaces a parameter.
     #[must_use]
     pub(crate) fn parameter(self, name: &str, value: &str) -> Self {
         let field = format!("[data-param-name='{name}'] input");
@@ -156,7 +156,7 @@ impl Trial<'_> {
         self
     }
 
-    /// Sends the request, and waits for what the page then shows.
+    /// Sends the request, and waits for the response on the page.
     pub(crate) fn execute(&self) -> Shown {
         const RESPONSE: &str = ".live-responses-table > tbody > .response";
         if self.browser.has(&self.within(".btn-clear")) {

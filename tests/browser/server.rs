@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::wait::PATIENCE;
 
-/// A running veche, killed when it is let go.
+/// A running veche, killed on drop.
 pub(crate) struct Server {
     child: Child,
     addr: SocketAddr,
@@ -21,7 +21,7 @@ impl Server {
         Server::start_with(&[])
     }
 
-    /// The same with further arguments.
+    /// The same with additional arguments.
     pub(crate) fn start_with(args: &[&str]) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_veche"));
         for (name, _) in std::env::vars_os() {
@@ -45,7 +45,7 @@ impl Server {
         server
     }
 
-    /// Its origin, as a browser writes it.
+    /// Its origin, in the form that browsers use.
     pub(crate) fn origin(&self) -> String {
         format!("http://{}", self.addr)
     }
@@ -54,7 +54,7 @@ impl Server {
         format!("http://{}{path}", self.addr)
     }
 
-    /// Makes an account as a client that is no browser, logs it in, and gives the token.
+    /// Registers an account, logs it in, and returns the token, without the browser.
     pub(crate) fn sign_up(&self, username: &str, password: &str) -> String {
         let credentials = json!({ "username": username, "password": password });
         let post = |path| {
@@ -65,7 +65,7 @@ impl Server {
         post("/login")["token"].as_str().expect("a token").to_owned()
     }
 
-    /// The general chat.
+    /// The messages of the general chat.
     pub(crate) fn messages(&self, token: &str) -> Value {
         let request = ureq::get(self.url("/api/messages"));
         content(request.header("Authorization", format!("Bearer {token}")).call())
@@ -84,8 +84,8 @@ impl Drop for Server {
     }
 }
 
-/// The first line of a child's output that is `wanted`. What comes behind it is read and forgotten,
-/// so that the child can go on writing.
+/// The first line of a child's output that is `wanted`. The rest is read and discarded, so that the
+/// child can go on writing.
 pub(crate) fn first_line(
     output: impl Read + Send + 'static,
     wanted: impl Fn(&str) -> bool + Send + 'static,

@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is not measured. A browser that shares a small machine with a
-/// build needs its time.
+/// The longest wait for anything that is not measured. A browser that shares a small machine with a
+/// build needs time.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Asks until there is an answer; `None` after [`PATIENCE`].
+/// Asks until there is a result; `None` after [`PATIENCE`].
 pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! What operators do, and whom users do not want to hear, through every kind of restart.
+//! Moderation actions and users' blocks, through every kind of restart.
 
 use veche::model::{Cursor, MAX_ID, Mailbox, ModerationAction, Page, Window};
 use veche::store::IdAllocator;
@@ -103,7 +103,7 @@ pub(crate) fn every_window_of_blocks_is_exact<S: Subject>() {
     pair.expect_all();
 }
 
-/// Whatever survives of what was not synced: of what is one, all or nothing.
+/// Any prefix of what was not synced may survive; of a batch, all or nothing.
 pub(crate) fn a_block_survives_whole<S: Subject>() {
     let mut random = Random::new(23);
     for restart in S::RESTARTS {

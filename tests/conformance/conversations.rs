@@ -1,4 +1,4 @@
-//! Who talks with whom, in order of the last message, and what of it is unread.
+//! Conversations, in order of the last message, and their unread messages.
 
 use veche::model::{MAX_ID, MAX_PAGE_LIMIT, UserId};
 use veche::store::{MarkOutcome, UNREAD_LOOK, Unread};
@@ -8,7 +8,7 @@ use crate::pair::{Pair, message_id, new_message, restored_message, restored_user
 use crate::seed::Random;
 use crate::subject::Subject;
 
-/// Every page there can be of some users' conversations: below each id, with each limit.
+/// Every possible page of some users' conversations: below each id, with each limit.
 fn expect_every_page<S: Subject>(pair: &mut Pair<S>, users: u64, ids: impl Iterator<Item = u64>) {
     let far = [MAX_ID, MAX_ID + 1, u64::MAX];
     let befores: Vec<_> = ids.chain(far).map(Some).chain([None]).collect();
@@ -29,7 +29,7 @@ fn unread<S: Subject>(pair: &mut Pair<S>, of: u64, with: u64) -> Unread {
     found.unwrap().unread
 }
 
-/// Marks of some users, up to somewhere.
+/// Marks of some users, up to some message.
 fn mark_some<S: Subject>(pair: &mut Pair<S>, random: &mut Random) {
     let end = pair.reference.counters().next_event;
     for user in 1..=4 {
@@ -42,7 +42,8 @@ pub(crate) fn every_page_is_exact<S: Subject>() {
     let mut random = Random::new(31);
     let mut pair = Pair::<S>::with_users(4);
     expect_every_page(&mut pair, 5, 0..3);
-    // The second round is on top of what was synced, the third on what a store may have put away.
+    // The second round is on top of what was synced, the third on what a store may have moved out
+    // of memory.
     for count in [15, 10, 600, 20] {
         chatter(&mut pair, count, &mut random);
         for _ in 0..2 {
@@ -52,7 +53,7 @@ pub(crate) fn every_page_is_exact<S: Subject>() {
             pair.sync();
         }
     }
-    // Between gaps.
+    // Between gaps in the ids.
     let mut pair = Pair::<S>::begin();
     for id in [2, 3, 7] {
         pair.restore(restored_user(id, &format!("u{id}")));
@@ -88,7 +89,7 @@ pub(crate) fn marks_only_move_forwards<S: Subject>() {
         assert_eq!(pair.mark_read(1, 2, 0), marked(if first { 2 } else { 4 }, false));
         assert_eq!(pair.mark_read(1, 2, MAX_ID), marked(4, first), "not beyond the last");
         assert_eq!(pair.mark_read(1, 2, 4), marked(4, false));
-        // Another's marks, and those of the general chat, are others.
+        // Marks of another user, and of the general chat, are separate.
         assert_eq!(pair.mark_read(2, 1, 1), marked(1, first));
         assert_eq!(pair.mark_read(1, 0, 3), marked(3, first));
         assert_eq!(unread(&mut pair, 1, 0), Unread { count: 1, more: false });
@@ -97,13 +98,13 @@ pub(crate) fn marks_only_move_forwards<S: Subject>() {
     }
     pair.post(new_message(2, 1, "six"));
     assert_eq!(unread(&mut pair, 1, 2), Unread { count: 1, more: false });
-    // With oneself nothing is unread.
+    // Messages to oneself are never unread.
     pair.post(new_message(1, 1, "note"));
     assert_eq!(unread(&mut pair, 1, 1), Unread::default());
     assert_eq!(pair.mark_read(1, 1, 7), marked(7, true));
 }
 
-/// More than are looked at, in memory and beyond, some of which are one's own.
+/// More messages than are examined, in memory and beyond, some of them one's own.
 pub(crate) fn what_is_unread_is_counted_up_to_a_bound<S: Subject>() {
     let mut pair = Pair::<S>::with_users(3);
     let mut said = 0;
@@ -130,7 +131,7 @@ pub(crate) fn what_is_unread_is_counted_up_to_a_bound<S: Subject>() {
             unread(&mut pair, 1, with);
         }
     }
-    // Some of it buried and some not.
+    // Some messages are buried and some are not.
     for _ in 0..50 {
         pair.post(new_message(2, 1, "private"));
         pair.post(new_message(2, 0, "general"));
@@ -153,7 +154,7 @@ pub(crate) fn buried_conversations_are_found<S: Subject>() {
     let end = pair.reference.counters().next_event;
     for _ in 0..2 {
         expect_every_page(&mut pair, 6, (380..404).chain([0, 1, end - 1, end]));
-        // One of them comes to the front again.
+        // One of them moves to the front again.
         pair.post(new_message(2, 3, "again"));
         mark_some(&mut pair, &mut random);
     }

@@ -1,4 +1,4 @@
-//! Export and import between stores: the way from one to the other, and the backup.
+//! Export and import between stores, and the backup.
 
 use veche::model::{StoreId, Timestamp};
 use veche::store::{self, Backend, IdAllocator, LogStore, MemoryStore, Restored, TransferError};
@@ -9,7 +9,7 @@ use crate::retries;
 use crate::seed::Random;
 use crate::subject::{Memory, Sled, Subject};
 
-/// With gaps between the ids, and ids given out that nothing has any more.
+/// A store with gaps between the ids, and with ids that were given out and are unused.
 fn sample<S: Subject>() -> Pair<S> {
     let mut random = Random::new(31);
     let mut pair = Pair::<S>::begin();
@@ -75,7 +75,7 @@ fn from_sled_to_memory_it_is_the_same_after_every_restart() {
     assert!(export(&mut second) == (bytes, summary));
 }
 
-/// What was not synced yet is exported as well.
+/// Writes that were not synced yet are exported as well.
 #[test]
 fn what_is_newest_is_exported() {
     let mut sled = sample::<Sled>();

@@ -1,7 +1,7 @@
-//! A real process, really killed.
+//! A real process, killed by a signal.
 //!
 //! The restarts of the other cases copy files out from under a living store, which is quick and
-//! close to what a kill leaves. This is the kill itself.
+//! close to the effect of a kill. This is the kill itself.
 
 use std::env;
 use std::io::{BufRead, BufReader};
@@ -16,26 +16,26 @@ use crate::retries::{key, once};
 use crate::seed::Random;
 use crate::subject::EPOCH;
 
-/// Where the process to be killed finds its store.
+/// The variable that names the directory of the store in the process to be killed.
 const DIR: &str = "VECHE_TEST_KILL_DIR";
 const ACKNOWLEDGED: &str = "acknowledged ";
 const USERS: u64 = 4;
 const KILLS: usize = 12;
 
-/// What the message with this id says: so every survivor can be checked without any record of
-/// what the killed process did.
+/// The message with this id: every survivor can be checked without a record of what the killed
+/// process did.
 fn message(id: u64) -> NewMessage {
     let len = usize::try_from(id * 31 % 700).unwrap();
     new_message(1 + id % USERS, id % (USERS + 1), &format!("{id} {}", "x".repeat(len)))
 }
 
-/// Whether it is sent under one, its id.
+/// Returns whether the message is sent under a key, which is its id.
 fn has_key(id: u64) -> bool {
     id.is_multiple_of(3)
 }
 
-/// Not a test by itself, but the process that the one below starts: posts until it is killed, and
-/// tells after each sync up to which id.
+/// Not a test by itself, but the process that the test below starts: it posts until it is killed,
+/// and after each sync prints up to which id.
 #[test]
 fn child() {
     let Ok(dir) = env::var(DIR) else { return };
@@ -95,8 +95,8 @@ fn whatever_was_acknowledged_survives_a_kill() {
     }
 }
 
-/// Starts the process above, kills it when it has acknowledged `enough` syncs, and returns how
-/// many messages it had acknowledged by then.
+/// Starts the process above, kills it when it has acknowledged `enough` syncs, and returns the
+/// number of messages acknowledged by then.
 fn run_and_kill(dir: &Path, enough: u64) -> u64 {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["kill::child", "--exact", "--nocapture"])

@@ -1,8 +1,8 @@
-//! What being a store means: the cases every implementation of [`Backend`] has to pass.
+//! The conformance suite: the cases that every implementation of [`Backend`] has to pass.
 //!
-//! A further store is a [`subject::Subject`] and a line in each list below that it belongs to; a
-//! further case is a function and its name in a list. Random cases are reproducible: a failure
-//! prints the seed, `VECHE_TEST_SEED` sets it.
+//! A new store is a [`subject::Subject`] and a line in each list below that it belongs to; a new
+//! case is a function and its name in a list. Random cases are reproducible: a failure prints the
+//! seed, and `VECHE_TEST_SEED` sets it.
 //!
 //! [`Backend`]: veche::store::Backend
 
@@ -38,7 +38,7 @@ macro_rules! conformance {
     };
 }
 
-/// What holds for every store.
+/// Cases for every store.
 mod any {
     conformance! {
         memory: Memory, sled: Sled;
@@ -93,7 +93,7 @@ mod any {
     }
 }
 
-/// What holds for every store that outlives its process.
+/// Cases for every store that outlives its process.
 mod persisted {
     conformance! {
         sled: Sled;

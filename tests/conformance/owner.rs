@@ -11,7 +11,7 @@ use veche::store::{Backend, LogStore, Progress, StoreError};
 use crate::pair::{new_message, new_user};
 use crate::subject::EPOCH;
 
-/// Counts how much of its log a store reads at the start.
+/// Counts the bytes of its log that a store reads at the start.
 struct CountingKeeper(u64);
 
 impl Progress for CountingKeeper {
@@ -46,7 +46,7 @@ fn a_store_that_is_open_is_not_opened_again() {
     assert_eq!(open(dir.path()).0.counters().next_user, 2);
 }
 
-/// sled holds its file a little longer than its handle lives. That is no reason for a rebuild.
+/// sled holds its file a little longer than its handle lives. This must not cause a rebuild.
 #[test]
 fn an_index_that_is_still_being_closed_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();

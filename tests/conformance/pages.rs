@@ -1,4 +1,4 @@
-//! Pages: that each is exactly what the mailbox holds there, and that walking over them misses
+//! Pages: each is exactly the part of the mailbox that was asked for, and following them misses
 //! nothing and shows nothing twice.
 
 use veche::model::{Cursor, MAX_PAGE_LIMIT, Mailbox, Window};
@@ -9,7 +9,7 @@ use crate::pair::{
 use crate::seed::Random;
 use crate::subject::Subject;
 
-/// Every mailbox of a few users, and one of nobody.
+/// Every mailbox of a few users, and one of a user who does not exist.
 pub(crate) fn mailboxes(users: u64) -> Vec<Mailbox> {
     let mut all = vec![Mailbox::General];
     for a in 1..=users + 1 {
@@ -73,7 +73,8 @@ pub(crate) fn messages_lie_in_their_mailboxes<S: Subject>() {
 pub(crate) fn every_window_is_exact<S: Subject>() {
     let mut random = Random::new(1);
     let mut pair = Pair::<S>::with_users(3);
-    // The second round is on top of what was synced, the third on what a store may have put away.
+    // The second round is on top of what was synced, the third on what a store may have moved out
+    // of memory.
     for count in [15, 10, 600] {
         chatter(&mut pair, count, &mut random);
         let ids = if count == 600 { 40 } else { 28 };
@@ -83,7 +84,7 @@ pub(crate) fn every_window_is_exact<S: Subject>() {
     }
 }
 
-/// Ids that nothing has, below, between and above those that exist.
+/// Unused ids, below, between and above those that exist.
 pub(crate) fn every_window_is_exact_between_gaps<S: Subject>() {
     let mut random = Random::new(2);
     let mut pair = Pair::<S>::begin();
@@ -108,7 +109,7 @@ pub(crate) fn every_window_is_exact_between_gaps<S: Subject>() {
 pub(crate) fn every_window_of_users_is_exact<S: Subject>() {
     let mut pair = Pair::<S>::begin();
     for round in 0..3 {
-        // Enough for a store to put some of them away, and then a few on top.
+        // Enough for a store to move some of them out of memory, and then a few on top.
         for n in 0..[5, 300, 5][round] {
             pair.create_user(&format!("u{round}.{n}"));
         }
@@ -128,14 +129,14 @@ pub(crate) fn every_window_of_users_is_exact<S: Subject>() {
     }
 }
 
-/// The same where no store still has it at hand.
+/// The same after the messages have left every store's memory.
 pub(crate) fn buried_messages_are_found<S: Subject>() {
     let mut random = Random::new(3);
     let mut pair = Pair::<S>::with_users(3);
     chatter(&mut pair, 400, &mut random);
     pair.bury();
     expect_buried(&mut pair);
-    // And where a page begins among the old ones and ends among the new.
+    // A page that begins among the old messages and ends among the new.
     chatter(&mut pair, 20, &mut random);
     expect_buried(&mut pair);
     pair.expect_all();
@@ -164,7 +165,7 @@ pub(crate) fn expect_buried<S: Subject>(pair: &mut Pair<S>) {
     }
 }
 
-/// A client that goes on from behind the last id it saw, while others write.
+/// A client that goes on after the last id it saw, while others write.
 pub(crate) fn following_sees_everything_once<S: Subject>() {
     let mut random = Random::new(4);
     let mut pair = Pair::<S>::with_users(3);

@@ -1,5 +1,5 @@
-//! A store with the reference beside it: what is written goes to both, what is read from one is
-//! expected of the other.
+//! A store with the reference beside it: writes go to both, and answers of the store are compared
+//! with the reference.
 
 use veche::model::{
     Block, Cursor, EventId, Mailbox, Message, MessageContent, MessageId, MessageText,
@@ -18,7 +18,7 @@ pub(crate) struct Pair<S> {
     pub(crate) reference: Reference,
 }
 
-/// Enough of the longest messages to be pushed out of whatever memory a store keeps.
+/// Enough messages of the greatest length to push others out of any memory that a store keeps.
 const BURYING: usize = 5000;
 
 pub(crate) fn user_id(id: u64) -> UserId {
@@ -139,7 +139,7 @@ impl<S: Subject> Pair<S> {
         event
     }
 
-    /// Has one user refuse another's messages, or take them again.
+    /// Has one user block another's messages, or accept them again.
     pub(crate) fn refuse_sender(&mut self, by: u64, user: u64, refused: bool) -> bool {
         let (by, user) = (user_id(by), user_id(user));
         let block = Block { user, by, at: Timestamp::from_millis(by.get() * 100 + user.get()) };
@@ -156,7 +156,7 @@ impl<S: Subject> Pair<S> {
         id
     }
 
-    /// Edits a message as its author, or deletes it, as it is, if there is one.
+    /// Edits a message as its author, or deletes it, if it exists.
     pub(crate) fn revise(&mut self, id: u64, text: Option<&str>) -> Option<EventId> {
         let message = self.reference.message(message_id(id));
         let seen = message.map_or(event_id(id), Message::event);
@@ -164,7 +164,7 @@ impl<S: Subject> Pair<S> {
         self.revise_seen(id, seen, new_revision(if text.is_some() { by } else { 1 }, text))
     }
 
-    /// Who may edit a message; anybody if there is none.
+    /// A user who may edit a message; any user if it does not exist.
     pub(crate) fn editor_of(&self, id: u64) -> u64 {
         self.reference.message(message_id(id)).map_or(1, |message| message.from.get())
     }
@@ -210,7 +210,7 @@ impl<S: Subject> Pair<S> {
         self.reference.synced();
     }
 
-    /// Posts private messages between two new users, so many that the others are old.
+    /// Posts private messages between two new users, so many that the other messages count as old.
     pub(crate) fn bury(&mut self) {
         let from = self.create_user("digger").unwrap().get();
         let to = self.create_user("gravedigger").unwrap().get();
@@ -224,7 +224,7 @@ impl<S: Subject> Pair<S> {
         self.sync();
     }
 
-    /// Every page there can be of some mailboxes: at each id, with each limit.
+    /// Every possible page of some mailboxes: at each id, with each limit.
     pub(crate) fn expect_every_window(&mut self, mailboxes: &[Mailbox], ids: u64) {
         for &mailbox in mailboxes {
             for window in windows(ids) {
@@ -245,7 +245,7 @@ impl<S: Subject> Pair<S> {
     }
 }
 
-/// Windows at the newest end, at every id up to `ids` and at the ends of what an id can be.
+/// Windows at the newest end, at every id up to `ids` and at the smallest and largest ids.
 pub(crate) fn windows(ids: u64) -> impl Iterator<Item = Window> {
     let far = [veche::model::MAX_ID, veche::model::MAX_ID + 1, u64::MAX];
     let cursors = (0..=ids).chain(far).flat_map(|at| [Cursor::Before(at), Cursor::From(at)]);

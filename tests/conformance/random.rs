@@ -17,22 +17,23 @@ use crate::sessions::session;
 use crate::subject::Subject;
 
 const STEPS: Extent<u64> = Extent { short: 8_000, long: 100_000 };
-/// Events after which a store has put the oldest away, which is to happen in a long run.
+/// Events after which a store has moved the oldest out of memory, which has to happen in a long
+/// run.
 const EVENTS: Extent<u64> = Extent { short: 2 * 1024, long: 32 * 1024 };
-/// So many steps with short messages are followed by so many with long ones, so that each of a
-/// store's limits, by count and by size, is the one that is met.
+/// This many steps with short messages are followed by as many with long ones, so that each of a
+/// store's limits is reached, by count and by size.
 const PHASE: Extent<u64> = Extent { short: 1_000, long: 12_500 };
 const RESTART_ONCE_IN: Extent<u64> = Extent { short: 400, long: 4_000 };
 
 struct Run<S> {
     pair: Pair<S>,
     random: Random,
-    /// What the counters were after each write since the last sync, and before the first.
+    /// The counters after each write since the last sync, and before the first.
     reached: Vec<IdAllocator>,
     wordy: bool,
-    /// Milliseconds since what is sent under keys began.
+    /// Milliseconds since the first message under a key.
     now: u64,
-    /// How many sessions there ever were.
+    /// Sessions begun in total.
     sessions: u64,
 }
 
@@ -51,7 +52,7 @@ pub(crate) fn every_answer_is_the_references<S: Subject>() {
 }
 
 impl<S: Subject> Run<S> {
-    /// Begins as after an import: with gaps.
+    /// Begins like a store after an import: with gaps.
     fn import(&mut self) {
         let (mut user, mut message) = (1, 0);
         for _ in 0..20 {
@@ -113,7 +114,7 @@ impl<S: Subject> Run<S> {
         self.reached.push(self.pair.reference.counters());
     }
 
-    /// Sessions, passwords, ends, and who is refused or blocked.
+    /// Sessions, passwords, ends of accounts, and blocks.
     fn govern(&mut self) {
         let before = self.pair.reference.counters();
         let user = user_id(1 + self.random.below(14));
@@ -122,7 +123,7 @@ impl<S: Subject> Run<S> {
             14..19 => self.end_session(user),
             19..20 if self.exists(user) => self.pair.end_sessions(user.get()),
             20..24 => self.change_password(user),
-            // Few of them: nothing can be written to who has gone.
+            // Few of them: no message can be sent to an account that has ended.
             24..26 => {
                 let user = user_id(user.get().max(13) + self.author().get());
                 let seen = self.seen(user);
@@ -169,7 +170,7 @@ impl<S: Subject> Run<S> {
         session(user.get(), self.sessions, self.now)
     }
 
-    /// Several at once, so that there come to be too many.
+    /// Several at once, so that the limit is exceeded.
     fn begin_session(&mut self, user: UserId) {
         let seen = self.seen(user);
         for _ in 0..=self.random.low_below(20) {
@@ -209,7 +210,7 @@ impl<S: Subject> Run<S> {
         self.pair.post(new_message(from, to, &text));
     }
 
-    /// Edits or deletes some message, mostly a new one, and now and then as it is not any more.
+    /// Edits or deletes some message, mostly a new one, and now and then an outdated version.
     fn revise(&mut self) {
         let end = self.pair.reference.counters().next_event;
         let age = if self.random.once_in(4) { end } else { end.min(600) };
@@ -232,7 +233,7 @@ impl<S: Subject> Run<S> {
         self.pair.reference.expect_events(self.pair.subject.store(), reader, window);
     }
 
-    /// Under one of few keys, so that many are used again, before a day is over or behind it.
+    /// Under one of few keys, so that many are used again, within a day or after it.
     fn post_once(&mut self) {
         self.now += if self.random.once_in(300) {
             self.random.below(DAY * 5 / 4)
@@ -245,7 +246,7 @@ impl<S: Subject> Run<S> {
         self.pair.post_once(new, once(number));
     }
 
-    /// Up to some message, mostly a new one, which need not be of the conversation.
+    /// Up to some message, mostly a new one, which need not be part of the conversation.
     fn mark_read(&mut self) {
         let end = self.pair.reference.counters().next_event;
         let age = if self.random.once_in(4) { end } else { end.min(300) };
@@ -276,7 +277,7 @@ impl<S: Subject> Run<S> {
         assert_eq!(found, self.pair.reference.first_answer(of, now), "{of:?}");
     }
 
-    /// Now and then a record comes from elsewhere, with an id of its own.
+    /// Now and then a record is restored, with an id of its own.
     fn restore(&mut self) {
         let IdAllocator { next_user, next_event } = self.pair.reference.counters();
         let gap = self.random.low_below(4);
@@ -326,7 +327,7 @@ impl<S: Subject> Run<S> {
         assert_eq!(found.as_deref(), self.pair.reference.user_named(&name), "{name:?}");
     }
 
-    /// One of more names than there will be users, in one case or the other.
+    /// One of more names than there will be users, in either case.
     fn name(&mut self) -> Username {
         let number = self.random.low_below(5000);
         name(&if self.random.once_in(2) { format!("u{number}") } else { format!("U{number}") })

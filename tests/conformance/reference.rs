@@ -1,6 +1,6 @@
-//! A store as one would draw it on a blackboard: three lists, and filters over them.
+//! The simplest possible store: three lists, and filters over them.
 //!
-//! It shares no code with the stores it is compared with but the types of the model, and decides
+//! It shares no code with the stores it is compared with except the types of the model, and decides
 //! nothing by an index, a boundary or a cache.
 
 use std::borrow::Cow;
@@ -17,50 +17,50 @@ use veche::store::{
     Unread,
 };
 
-/// What a store should answer. Ids ascend, so that the lists are sorted.
+/// The expected answers of a store. Ids ascend, so that the lists are sorted.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Reference {
     users: Vec<User>,
-    /// As they are now.
+    /// The messages as they are now.
     messages: Vec<Message>,
-    /// What each event made so.
+    /// The effect of each event.
     story: Vec<Story>,
-    /// What was ever sent under a key, in order.
+    /// Every message ever sent under a key, in order.
     once: Vec<(RetryKey, FirstAnswer)>,
-    /// What was ever marked as read, in order, and how many of these marks were synced.
+    /// Every mark ever set, in order, and the number of these marks that were synced.
     marks: Vec<Mark>,
     synced_marks: usize,
-    /// Those that have not ended.
+    /// Sessions that have not ended.
     sessions: Vec<Session>,
     /// In order of user.
     account_blocks: BTreeMap<UserId, Block>,
-    /// By who refuses whom.
+    /// By blocking and blocked user.
     refused: BTreeMap<(UserId, UserId), Block>,
-    /// Whether registration is.
+    /// True if registration is closed.
     closed: bool,
     counters: IdAllocator,
-    /// The hash that each account had at first, of those that have another one by now.
+    /// The first hash of each account that has another one by now.
     first_hashes: BTreeMap<UserId, Box<str>>,
-    /// What was so that no number tells, at the last sync and after each change of it since.
+    /// The state that the counters do not show, at the last sync and after each change of it since.
     standings: Vec<Standing>,
 }
 
-/// What is so that the counters do not tell of.
+/// The part of the state that the counters do not show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Standing {
     /// In order.
     sessions: Vec<Session>,
-    /// The hash and the end of each account of which something has become.
+    /// The hash and the end of each account that was changed.
     accounts: BTreeMap<UserId, (Box<str>, Option<Timestamp>)>,
     refused: BTreeMap<(UserId, UserId), Block>,
-    /// The counters from which on it was so.
+    /// The counters from which on this was the state.
     from: IdAllocator,
-    /// The counters before it was changed; `None` if it is so still.
+    /// The counters before it was changed; `None` if it is still the state.
     until: Option<IdAllocator>,
 }
 
 impl Standing {
-    /// Whether it may be what a store came back to.
+    /// Returns whether a store may have come back to this state.
     fn can_be_at(&self, counters: IdAllocator) -> bool {
         let is_behind = |a: IdAllocator, b: IdAllocator| {
             a.next_event <= b.next_event && a.next_user <= b.next_user
@@ -69,12 +69,12 @@ impl Standing {
     }
 }
 
-/// What an event was.
+/// The effect of an event.
 #[derive(Debug, Clone)]
 enum Story {
-    /// It made this of a message.
+    /// This version of a message.
     Version(Message),
-    /// An operator acted.
+    /// A moderation action.
     Act(ModerationEvent),
 }
 
@@ -94,13 +94,13 @@ impl Story {
     }
 }
 
-/// That a conversation was marked as read.
+/// A mark of a conversation as read.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     of: UserId,
     with: Option<UserId>,
     up_to: MessageId,
-    /// What had happened before.
+    /// The counters before it.
     behind: IdAllocator,
 }
 
@@ -120,7 +120,7 @@ impl Reference {
         Some(id)
     }
 
-    /// An account that has not ended and has this hash.
+    /// The account, if it has not ended and has this hash.
     fn open_with(&mut self, user: UserId, seen: &str) -> Option<&mut User> {
         let is_blocked = self.account_blocks.contains_key(&user);
         let open = |it: &&mut User| it.id == user && it.ended_at.is_none() && !is_blocked;
@@ -229,7 +229,7 @@ impl Reference {
         before != refused
     }
 
-    /// Asks `store` for pages of those who are blocked and expects them to be as they should.
+    /// Asks `store` for pages of blocked users and compares them with the expected ones.
     pub(crate) fn expect_blocks(&self, store: &mut dyn Backend, by: UserId, window: Window) {
         let expected = |blocks: Vec<Block>| {
             let Page { items, older } = page(&blocks, |block| block.user.get(), |_| true, window);
@@ -291,7 +291,7 @@ impl Reference {
         Some(PostOutcome::Now(message))
     }
 
-    /// Among the last of the user's, and not over.
+    /// Among the last keys of the user, and not expired.
     pub(crate) fn first_answer(&self, of: RetryKey, now: Timestamp) -> Option<FirstAnswer> {
         let newest_first = self.once.iter().rev().filter(|(it, _)| it.user == of.user);
         let mut remembered = newest_first.take(usize::try_from(MAX_RETRIES).unwrap());
@@ -372,7 +372,7 @@ impl Reference {
         Page { items, older: false }
     }
 
-    /// Asks `store` for a page of conversations and expects it to be as it should.
+    /// Asks `store` for a page of conversations and compares it with the expected one.
     pub(crate) fn expect_conversations(
         &self,
         store: &mut dyn Backend,
@@ -384,14 +384,14 @@ impl Reference {
         assert_eq!(found, self.conversations(of, before, limit), "{of}, {before:?}, {limit}");
     }
 
-    /// What is marked now is durable.
+    /// All marks so far are durable.
     pub(crate) fn synced(&mut self) {
         self.synced_marks = self.marks.len();
         self.standings = vec![self.standing()];
     }
 
-    /// Forgets the last marks as far as they are not synced and `store` has not kept them: where
-    /// nothing else was written behind them, the counters do not tell.
+    /// Forgets the last marks if they are not synced and `store` has not kept them: if nothing else
+    /// was written after them, the counters do not show it.
     pub(crate) fn settle_marks(&mut self, store: &mut dyn Backend) {
         while self.marks.len() > self.synced_marks
             && let Some(&Mark { of, with, .. }) = self.marks.last()
@@ -405,7 +405,7 @@ impl Reference {
         self.synced();
     }
 
-    /// Takes in a record that a store accepted.
+    /// Applies a record that a store accepted.
     pub(crate) fn restore(&mut self, record: Restored) {
         match record {
             Restored::User(user) => {
@@ -429,7 +429,7 @@ impl Reference {
         }
     }
 
-    /// Forgets what came after `counters` had been reached.
+    /// Forgets everything after `counters`.
     pub(crate) fn go_back(&mut self, counters: IdAllocator) {
         self.users.retain(|user| user.id.get() < counters.next_user);
         self.messages.clear();
@@ -450,7 +450,8 @@ impl Reference {
         self.counters = counters;
     }
 
-    /// Takes note that what no number tells may have changed, `before` being the counters until then.
+    /// Records that state not shown by the counters may have changed; `before` are the counters
+    /// until then.
     pub(crate) fn note_standing(&mut self, before: IdAllocator) {
         let standing = self.standing();
         if let Some(last) = self.standings.last_mut() {
@@ -474,7 +475,7 @@ impl Reference {
         }
     }
 
-    /// Goes to the one of the standings since the last sync that `store` has come back to, behind
+    /// Goes to the standing since the last sync that `store` has come back to, after
     /// [`Reference::go_back`].
     pub(crate) fn settle_standing(&mut self, store: &mut dyn Backend) {
         const ALL: Window = Window { cursor: Cursor::Newest, limit: 1000 };
@@ -554,13 +555,13 @@ impl Reference {
         Page { items: items.into_iter().map(|story| self.event(story)).collect(), older }
     }
 
-    /// Asks `store` for a page of events and expects it to be as it should.
+    /// Asks `store` for a page of events and compares it with the expected one.
     pub(crate) fn expect_events(&self, store: &mut dyn Backend, reader: UserId, window: Window) {
         let found = store.events(reader, window).unwrap();
         assert_eq!(found, self.events(reader, window), "{reader}, {window:?}");
     }
 
-    /// Asks `store` for what happened and expects it to be as it should.
+    /// Asks `store` for its history and compares it with the expected one.
     pub(crate) fn expect_history(&self, store: &mut dyn Backend, from: EventId, limit: usize) {
         let found = store.history(from, limit).unwrap();
         assert!(found == self.history(from, limit), "from {from}, {limit}");
@@ -575,19 +576,19 @@ impl Reference {
         page(&self.messages, |message| message.id.get(), inside, window)
     }
 
-    /// Asks `store` for a page of a mailbox and expects it to be as it should.
+    /// Asks `store` for a page of a mailbox and compares it with the expected one.
     pub(crate) fn expect_messages(&self, store: &mut dyn Backend, box_: Mailbox, window: Window) {
         let Page { items, older } = store.messages(box_, window).unwrap();
         let found = Page { items: items.iter().map(AsRef::as_ref).collect(), older };
         assert_eq!(found, self.messages(box_, window), "{box_:?}, {window:?}");
     }
 
-    /// Asks `store` for a page of accounts and expects it to be as it should.
+    /// Asks `store` for a page of accounts and compares it with the expected one.
     pub(crate) fn expect_users(&self, store: &mut dyn Backend, window: Window) {
         let Page { items, older } = store.users(window).unwrap();
         let found = Page { items: items.iter().map(AsRef::as_ref).collect(), older };
         assert_eq!(found, self.users(window), "users, {window:?}");
-        // And their names, with those of some who do not exist.
+        // And their names, with names that do not exist.
         let ids = found.items.iter().map(|user| user.id);
         let asked: BTreeSet<UserId> = ids.chain(UserId::new(MAX_ID)).collect();
         let shown = |id: &UserId| Some((*id, self.user(*id)?.shown_name().into()));
@@ -595,8 +596,8 @@ impl Reference {
         assert_eq!(store.usernames(&asked).unwrap(), named, "names, {window:?}");
     }
 
-    /// Expects `store` to hold the same accounts and messages, no more and no less, and to remember
-    /// the same of the newest that were sent under a key.
+    /// Expects `store` to hold exactly the same accounts and messages, and to remember the same of
+    /// the newest messages sent under a key.
     pub(crate) fn expect_all(&self, store: &mut dyn Backend) {
         const STEP: usize = 1000;
         assert_eq!(store.counters(), self.counters);

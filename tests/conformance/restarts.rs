@@ -1,4 +1,4 @@
-//! What has to be there after every kind of restart, and what may be.
+//! The state of a store after every kind of restart: what must be there, and what may be.
 
 use veche::model::StoreId;
 use veche::store::{IdAllocator, Restored};
@@ -31,7 +31,7 @@ pub(crate) fn what_was_synced_survives<S: Subject>() {
     }
 }
 
-/// Whatever survives is what came first, and nothing of it is lost afterwards.
+/// A prefix of the writes survives, and nothing of it is lost afterwards.
 pub(crate) fn what_was_not_synced_is_there_up_to_a_point<S: Subject>() {
     let mut random = Random::new(12);
     for restart in S::RESTARTS {
@@ -90,7 +90,7 @@ pub(crate) fn identity_and_counters_survive<S: Subject>() {
     }
 }
 
-/// With more than a store keeps at hand, and so more than it reads at the start.
+/// With more than a store keeps in memory, and so more than it reads at the start.
 pub(crate) fn buried_messages_survive<S: Subject>() {
     let mut random = Random::new(14);
     let mut pair = Pair::<S>::with_users(3);

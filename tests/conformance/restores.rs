@@ -1,4 +1,4 @@
-//! What is restored from a backup is a store of its own, which gives out nothing again.
+//! A store restored from a backup is a new store, which gives out no id again.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -71,7 +71,7 @@ fn restored<S: Subject>(bytes: &[u8], seed: u64) -> (S, StoreIdChange) {
     (subject, imported.renewal.unwrap())
 }
 
-/// What the server's lists are told of a cursor.
+/// The answer of the server's lists to a cursor.
 fn judge(
     store: &mut dyn Backend,
     sequence: IdKind,
@@ -86,7 +86,7 @@ pub(crate) fn a_backup_restored_twice_gives_nothing_out_again<S: Subject>() {
     let mut first = begun::<S>();
     let bytes = backup_of(first.store());
     let height = first.store().counters();
-    // What the backup does not have.
+    // The part that the backup does not have.
     let (mut users, mut events) = (HashSet::new(), HashSet::new());
     let mut go_on = |store: &mut dyn Backend, epoch: StoreId| {
         for name in ["carol", "dave"] {
@@ -124,13 +124,13 @@ pub(crate) fn every_session_ends<S: Subject>() {
     let mut standing = 0;
     store::standing(subject.store(), |_| standing += 1).unwrap();
     assert_eq!(standing, 0);
-    // And a move, of which nothing is lost, keeps them.
+    // A move loses nothing and keeps them.
     let mut moved = S::begin();
     assert_eq!(try_restore(&bytes, Some(Purpose::Move), 1, moved.store()).unwrap().renewal, None);
     assert_eq!(moved.store().sessions(UserId::FIRST).unwrap(), [session(1)]);
 }
 
-/// Each cursor is held to what was given out in the time that it is of.
+/// Each cursor is checked against the ids that were given out in its epoch.
 fn expect_chain(store: &mut dyn Backend, chain: &[StoreIdChange]) {
     let next = store.counters();
     for sequence in SEQUENCES {
@@ -213,7 +213,7 @@ pub(crate) fn the_oldest_epoch_gives_way<S: Subject>() {
         let expected = if number == 0 { Err(LostRange::OtherStore) } else { Ok(()) };
         assert_eq!(judged, expected, "{number}");
     }
-    // One that was made up has no more either.
+    // A made-up epoch does not fit either.
     let more = store::Entry::PastEpoch {
         of: store::PastStoreIdKey { epoch: StoreId(1) },
         is: Some(store.past_epochs().unwrap()[0].1),
@@ -221,7 +221,7 @@ pub(crate) fn the_oldest_epoch_gives_way<S: Subject>() {
     assert!(store.restore(Restored::Fact(more)).is_err());
 }
 
-/// Whatever the file is of, a move is the same store.
+/// Whatever the file says, a move yields the same store.
 pub(crate) fn a_move_keeps_what_it_was<S: Subject>() {
     let mut first = begun::<S>();
     let mut bytes = Vec::new();
@@ -281,7 +281,7 @@ pub(crate) fn past_epochs_survive<S: Subject>() {
     }
 }
 
-/// The file that a server sends is one, and what it is of can have been restored before.
+/// A backup from a server is a file like others, and its store may have been restored before.
 pub(crate) fn a_backup_of_a_restored_store_is_restored<S: Subject>() {
     let mut subject = begun::<S>();
     let mut chain = Vec::new();

@@ -1,4 +1,4 @@
-//! What is sent under a key is sent once, for a day, through every kind of restart.
+//! A message sent under a key is posted once, for a day, through every kind of restart.
 
 use veche::model::{MAX_ID, MessageId, Timestamp};
 use veche::store::{
@@ -23,7 +23,7 @@ pub(crate) fn once(number: u64) -> IdempotencyKey {
     IdempotencyKey { key: key(number), fingerprint: Hash([7; 16]), secret, settled }
 }
 
-/// A message to everybody at a time.
+/// A message to the general chat at a given time.
 pub(crate) fn at(from: u64, millis: u64) -> NewMessage {
     let sent_at = Timestamp::from_millis(START + millis);
     NewMessage { sent_at, ..new_message(from, 0, "once") }
@@ -39,7 +39,8 @@ pub(crate) fn what_is_sent_twice_is_posted_once<S: Subject>() {
     let mut pair = Pair::<S>::with_users(2);
     let posted = |id| Some(PostOutcome::Now(message_id(id)));
     assert_eq!(pair.post_once(at(1, 0), once(5)), posted(0));
-    // Before the sync and behind it, with the same message or another: that is not the store's.
+    // Before the sync and after it, with the same message or another: comparing them is not the
+    // store's task.
     assert_eq!(pair.post_once(at(1, 10), once(5)), Some(PostOutcome::Before(first(0, 0))));
     pair.sync();
     let other = NewMessage { to: Some(user_id(2)), ..at(1, 20) };
@@ -47,7 +48,7 @@ pub(crate) fn what_is_sent_twice_is_posted_once<S: Subject>() {
     assert_eq!(pair.post_once(at(2, 20), once(5)), posted(1), "another user's key");
     assert_eq!(pair.post_once(at(1, 20), once(6)), posted(2));
     pair.expect_all();
-    // Nothing is remembered of what was not posted.
+    // A message that was not posted is not remembered.
     for nobody in [3, MAX_ID] {
         let new = NewMessage { to: Some(user_id(nobody)), ..at(1, 30) };
         assert_eq!(pair.post_once(new, once(7)), None);
@@ -91,7 +92,7 @@ pub(crate) fn the_oldest_key_gives_way<S: Subject>() {
     assert!(matches!(pair.post_once(at(2, 5000), once(0)), Some(PostOutcome::Before(_))));
 }
 
-/// What versions before wrote is found for its day, and gives way as others do.
+/// Keys that earlier versions wrote are found for their day, and give way like others.
 pub(crate) fn keys_without_a_secret_are_found<S: Subject>() {
     let mut pair = Pair::<S>::with_users(1);
     pair.post(new_message(1, 0, "before"));
@@ -117,7 +118,7 @@ pub(crate) fn keys_without_a_secret_are_found<S: Subject>() {
     }
 }
 
-/// With another secret than they were hashed with, keys are told by their messages only.
+/// With another secret than the one they were hashed with, keys are found by their messages only.
 pub(crate) fn keys_of_other_secrets_are_told<S: Subject>() {
     let mut pair = Pair::<S>::with_users(3);
     let secret = once(0).secret;
@@ -165,7 +166,7 @@ pub(crate) fn keys_survive<S: Subject>() {
     }
 }
 
-/// Whatever survives of what was not synced: of a message and its key, both or neither.
+/// A prefix of what was not synced survives; of a message and its key, both or neither.
 pub(crate) fn a_message_and_its_key_survive_together<S: Subject>() {
     let mut random = Random::new(16);
     for restart in S::RESTARTS {

@@ -1,4 +1,4 @@
-//! Who gets which id, which name, and what is refused.
+//! Ids, names, and what is refused.
 
 use veche::model::{
     Cursor, EventId, EventKind, MAX_ID, MAX_SESSIONS, MAX_TEXT_BYTES, Mailbox, Message,
@@ -20,7 +20,7 @@ use crate::subject::{EPOCH, Subject};
 
 const NEWEST: Window = Window { cursor: Cursor::Newest, limit: 100 };
 
-/// Users count from 1, messages from 0, and what is refused takes no number.
+/// Users count from 1, messages from 0, and a refused write takes no number.
 pub(crate) fn ids_ascend_without_gaps<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
@@ -91,7 +91,7 @@ pub(crate) fn what_was_written_is_read_before_the_sync<S: Subject>() {
         assert_eq!((page.items.len(), page.older), (1, false), "{mailbox:?}");
     }
     assert_eq!(store.history(event_id(0), 10).unwrap().len(), 2);
-    // A sync of nothing is one as well.
+    // A sync of nothing counts as well.
     store.sync().unwrap();
     store.sync().unwrap();
     assert_eq!(store.history(event_id(0), 10).unwrap().len(), 2);
@@ -213,7 +213,7 @@ pub(crate) fn a_revision_is_an_event_of_its_own<S: Subject>() {
     pair.expect_all();
 }
 
-/// A busy message, revised more often than a store keeps in memory.
+/// A message that is revised more often than a store keeps in memory.
 pub(crate) fn revisions_that_are_buried_are_found<S: Subject>() {
     let mut pair = Pair::<S>::with_users(3);
     for to in [0, 2, 3, 1] {
@@ -264,7 +264,7 @@ pub(crate) fn an_identity_is_adopted_only_while_empty<S: Subject>() {
         store.sync().unwrap();
     }
 
-    // What moved the counters is not empty either.
+    // A store whose counters have moved is not empty either.
     let mut subject = S::begin();
     let counters = IdAllocator { next_user: 1, next_event: 1 };
     subject.store().restore(Restored::Counters(counters)).unwrap();
@@ -328,7 +328,8 @@ pub(crate) fn a_refused_record_changes_nothing<S: Subject>() {
     pair.expect_all();
 }
 
-/// Whom a fact or an act is about must be there, and nobody has more sessions than there can be.
+/// The user of an entry or of a moderation action must exist, and no user has more sessions than
+/// allowed.
 pub(crate) fn what_is_about_nobody_is_refused<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
@@ -380,7 +381,7 @@ pub(crate) fn what_is_about_nobody_is_refused<S: Subject>() {
     store.sync().unwrap();
 }
 
-/// Running out of ids is an answer, not the end of the store.
+/// Running out of ids is an error, not the end of the store.
 pub(crate) fn the_last_id_is_given_out_once<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();

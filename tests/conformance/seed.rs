@@ -1,4 +1,4 @@
-//! Random numbers that come out the same again.
+//! Reproducible random numbers.
 
 use std::{env, thread};
 
@@ -27,7 +27,7 @@ impl Random {
         self.below(n) == 0
     }
 
-    /// One of `0..end`, the lower the likelier.
+    /// One of `0..end`; lower ones are likelier.
     pub(crate) fn low_below(&mut self, end: u64) -> u64 {
         let end = 1 + self.below(end);
         self.below(end)

@@ -9,7 +9,7 @@ use crate::subject::Subject;
 
 const HOUR: u64 = 60 * 60 * 1000;
 
-/// A session by its number, begun then and good for an hour.
+/// A session by its number, begun at a given time and valid for an hour.
 pub(crate) fn session(user: u64, number: u64, at: u64) -> Session {
     Session {
         user: user_id(user),
@@ -65,13 +65,13 @@ pub(crate) fn of_too_many_sessions_the_oldest_ends<S: Subject>() {
     let oldest = session(1, 100, 0).id;
     assert_eq!(pair.begin_session(session(1, 200, max), &hash(1)), Some(vec![oldest]));
     pair.expect_all();
-    // All have expired but the last, by a clock that may be wrong: one has to give way.
+    // By a clock that may be wrong, all have expired but the last: one has to give way.
     let next = session(1, 99, 1).id;
     let late = session(1, 201, max + HOUR - 1);
     assert_eq!(pair.begin_session(late, &hash(1)), Some(vec![next]));
     assert_eq!(pair.store().sessions(user_id(1)).unwrap().len(), MAX_SESSIONS);
     pair.expect_all();
-    // One that has expired gives way before one that has not, though it began later.
+    // An expired session gives way before one that has not expired, even if it began later.
     let mut short = session(2, 501, 1);
     short.expires_at = Timestamp::from_millis(2);
     let id = short.id;
@@ -102,7 +102,7 @@ pub(crate) fn a_password_is_changed_with_all_sessions<S: Subject>() {
     let mut told = Vec::new();
     standing(pair.store(), |session| told.push((session.user, session.id))).unwrap();
     assert_eq!(told, [(user_id(1), session(1, 101, 61).id)]);
-    // Nothing is written any more of tokens that are of no session.
+    // No new entry is about tokens without a session.
     let facts = pair.store().facts(None, 10).unwrap();
     assert!(!facts.iter().any(|fact| matches!(fact, Entry::StrayTokens { .. })), "{facts:?}");
 }
@@ -128,7 +128,7 @@ pub(crate) fn an_account_that_has_ended_is_a_tombstone<S: Subject>() {
     pair.expect_all();
 }
 
-/// Whatever survives of what was not synced: of what is one, all or nothing.
+/// A prefix of what was not synced survives; of a batch, all or nothing.
 pub(crate) fn a_change_survives_whole<S: Subject>() {
     let mut random = Random::new(17);
     for restart in S::RESTARTS {

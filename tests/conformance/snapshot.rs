@@ -1,4 +1,4 @@
-//! What a snapshot holds: all that was synced when it was taken, and nothing else, ever.
+//! The content of a snapshot: all that was synced when it was taken, and nothing else, ever.
 
 use std::io::Read;
 use std::thread;
@@ -11,7 +11,7 @@ use crate::pair::Pair;
 use crate::seed::Random;
 use crate::subject::Subject;
 
-/// How much longer a backup is than the log that is in it.
+/// The additional length of a backup after the log in it.
 const END_MARK_BYTES: usize = 28;
 
 fn read(mut snapshot: Snapshot) -> Vec<u8> {
@@ -25,7 +25,8 @@ fn exported(store: &mut dyn Backend) -> Summary {
     store::export(store, &mut std::io::sink(), Timestamp::from_millis(0), &mut ()).unwrap()
 }
 
-/// A store without one says so, and goes on; another one gives it without being disturbed.
+/// A store without a log says so, and goes on; another store gives a snapshot without being
+/// disturbed.
 pub(crate) fn a_snapshot_changes_nothing<S: Subject>() {
     let mut random = Random::new(41);
     let mut pair = Pair::<S>::with_users(3);
@@ -52,7 +53,7 @@ pub(crate) fn a_snapshot_is_what_was_synced<S: Subject>() {
         pair.sync();
         let summary = exported(pair.store());
         let mut first = snapshot(&mut pair);
-        // Applied, but not synced: it is not in the next one either.
+        // Applied, but not synced: the next snapshot does not have it either.
         chatter(&mut pair, 10, &mut random);
         let second = snapshot(&mut pair);
         // The first is read while the store goes on.
@@ -82,7 +83,7 @@ pub(crate) fn a_snapshot_is_what_was_synced<S: Subject>() {
     }
 }
 
-/// What a restart finds is what a snapshot before it held.
+/// A snapshot before a restart holds what the restart finds.
 pub(crate) fn a_snapshot_goes_on_after_a_restart<S: Subject>() {
     let mut random = Random::new(43);
     for restart in S::RESTARTS {

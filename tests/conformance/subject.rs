@@ -1,4 +1,4 @@
-//! The stores under test, and the ways in which each comes to its end and back.
+//! The stores under test, and the ways to end and reopen each.
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use veche::store::{Backend, LogStore, MemoryStore};
 
 use crate::seed::Random;
 
-/// A store's identity when it begins.
+/// The id of a new store.
 pub(crate) const EPOCH: StoreId = StoreId(0x0123_4567_89ab_cdef);
 
 /// A store under test.
 pub(crate) trait Subject: Sized + 'static {
-    /// The ways to end a store and open it again. None for a store that forgets.
+    /// The ways to end a store and open it again. Empty for a store that forgets.
     const RESTARTS: &'static [Restart<Self>] = &[];
 
     /// An empty store.
@@ -23,7 +23,7 @@ pub(crate) trait Subject: Sized + 'static {
     fn store(&mut self) -> &mut dyn Backend;
 }
 
-/// A way to end a store and open it again. Whatever was synced has to survive all of them.
+/// A way to end a store and open it again. Everything that was synced has to survive each of them.
 pub(crate) struct Restart<S> {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&mut S, &mut Random),
@@ -45,7 +45,7 @@ impl Subject for Memory {
 pub(crate) struct Sled {
     root: TempDir,
     life: u32,
-    /// A copy of the index from the last regular end; from then on it falls behind.
+    /// A copy of the index from the last clean stop; from then on it falls behind.
     old_index: Option<PathBuf>,
     store: Option<LogStore>,
 }
@@ -81,7 +81,7 @@ impl Sled {
         self.store = Some(LogStore::open(&self.dir(), EPOCH, &mut ()).unwrap());
     }
 
-    /// As when the process ends by itself; `then` is done to its directory.
+    /// A clean stop; `then` is applied to its directory.
     fn stop(&mut self, then: impl FnOnce(&Path)) {
         drop(self.store.take());
         let index = self.dir().join("index");
@@ -95,8 +95,8 @@ impl Sled {
         self.open();
     }
 
-    /// As `kill -9` leaves it: what the files hold at this instant, in another directory, because
-    /// this process cannot let go of the first one without also ending it in order.
+    /// A kill, as `kill -9` leaves it: the content of the files at this instant, in another
+    /// directory, because this process cannot close the first store without a clean stop.
     fn kill(&mut self, then: impl FnOnce(&Path)) {
         let was = self.dir();
         self.life += 1;
@@ -131,7 +131,7 @@ impl Sled {
         self.go_on_without(&was);
     }
 
-    /// Goes on in the new directory; only now the store in the old one is ended.
+    /// Goes on in the new directory; only now the store in the old one is closed.
     fn go_on_without(&mut self, was: &Path) {
         self.open();
         fs::remove_dir_all(was).unwrap();

@@ -1,4 +1,4 @@
-//! The committed `OpenAPI` document, ready to hold answers to it.
+//! The committed `OpenAPI` document, prepared for checking answers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::response::Response;
 
-/// In the repository.
+/// Its path in the repository.
 pub(super) const PATH: &str = "docs/openapi.json";
-/// What references within it are relative to.
+/// The base of references within it.
 pub(super) const URI: &str = "veche:/openapi.json";
 
 static JSON: LazyLock<Value> = LazyLock::new(|| {
@@ -27,37 +27,37 @@ static REGISTRY: LazyLock<Registry<'static>> = LazyLock::new(|| {
 
 static DOCUMENT: LazyLock<Document> = LazyLock::new(Document::read);
 
-/// All that there is.
+/// The parsed document.
 pub(crate) struct Document {
     paths: Vec<Path>,
-    /// To a path that no template fits.
+    /// The answer for a path that no template fits.
     pub(super) no_such_path: Response,
-    /// To a method that a path has not.
+    /// The answer for a method that a path does not support.
     pub(super) method_not_allowed: Response,
 }
 
-/// A template, and what can be asked of a path that fits it.
+/// A path template, and the operations of a path that fits it.
 pub(super) struct Path {
     pub(super) template: &'static str,
     /// By method.
     operations: BTreeMap<String, Operation>,
 }
 
-/// All that it can answer, by status.
+/// All answers of an operation, by status.
 pub(super) struct Operation(BTreeMap<u16, Response>);
 
 impl Document {
-    /// Read when it is first asked for.
+    /// The document, read at the first use.
     pub(super) fn committed() -> &'static Document {
         &DOCUMENT
     }
 
-    /// The same as it is written.
+    /// The same as JSON.
     pub(crate) fn json() -> &'static Value {
         &JSON
     }
 
-    /// What resolves [`URI`].
+    /// A registry that resolves [`URI`].
     pub(super) fn registry() -> &'static Registry<'static> {
         &REGISTRY
     }
@@ -82,13 +82,13 @@ impl Document {
         }
     }
 
-    /// The one whose template fits. A template without a variable goes first.
+    /// The path whose template fits. A template without a variable takes precedence.
     pub(super) fn path(&self, path: &str) -> Option<&Path> {
         let exact = self.paths.iter().find(|known| known.template == path);
         exact.or_else(|| self.paths.iter().find(|known| known.fits(path)))
     }
 
-    /// Everything that is answered with this status, wherever.
+    /// All answers with this status, of any operation.
     pub(super) fn responses(&self, status: u16) -> impl Iterator<Item = &Response> {
         let operations = self.paths.iter().flat_map(|path| path.operations.values());
         let components = [(404, &self.no_such_path), (405, &self.method_not_allowed)];
@@ -119,7 +119,7 @@ impl Path {
         self.operations.get(method)
     }
 
-    /// As `Allow` lists them, in whatever order.
+    /// In any order, as in `Allow`.
     pub(super) fn methods(&self) -> Vec<&str> {
         let mut methods: Vec<&str> = self.operations.keys().map(String::as_str).collect();
         if methods.contains(&"GET") {
@@ -142,7 +142,7 @@ pub(crate) fn members(
     JSON.pointer(pointer).and_then(Value::as_object).into_iter().flatten()
 }
 
-/// As part of a JSON pointer (RFC 6901).
+/// A part of a JSON pointer (RFC 6901).
 pub(crate) fn escaped(part: &str) -> String {
     part.replace('~', "~0").replace('/', "~1")
 }

@@ -1,8 +1,8 @@
-//! The promise to clients: `docs/openapi.json`, to which every response that a test receives is
-//! held.
+//! The contract with clients: `docs/openapi.json`. Every response that a test receives is checked
+//! against it.
 //!
-//! It knows nothing of the code's own tables, and finds its way by the document alone, as a client
-//! would. What the document does not mention is refused: a status, a media type, a member of an
+//! It does not use the code's own tables, and works with the document alone, as a client would.
+//! Anything that the document does not mention is refused: a status, a media type, a member of an
 //! object, a field of the head.
 
 pub(crate) mod document;
@@ -13,7 +13,7 @@ use std::fmt::{self, Display, Formatter};
 pub(crate) use document::Document;
 pub(crate) use response::Answered;
 
-/// A request, as far as it matters.
+/// The relevant parts of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) method: &'a str,
@@ -26,7 +26,7 @@ impl Asked<'_> {
         self.method == "HEAD"
     }
 
-    /// Without the query, and without the authority of a proxy's request.
+    /// The path without the query, and without the authority of a proxy's request.
     fn path(&self) -> &str {
         let target = match self.target.strip_prefix("http://") {
             Some(rest) => rest.find('/').map_or("", |slash| &rest[slash..]),
@@ -42,8 +42,8 @@ impl Display for Asked<'_> {
     }
 }
 
-/// What is wrong with an answer, if anything is. Where it is not known what was `asked` for, it
-/// must be an answer to something.
+/// Checks an answer, and returns what is wrong with it. If `asked` is unknown, some operation must
+/// allow the answer.
 pub(crate) fn check(asked: Option<Asked<'_>>, answered: &Answered<'_>) -> Result<(), String> {
     let document = Document::committed();
     let checked = answered.check_head().and_then(|()| {

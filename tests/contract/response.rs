@@ -1,4 +1,4 @@
-//! What one response is to be like, and what it was like.
+//! The described form of a response, and the response received.
 
 use std::io::Read as _;
 
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::document::{Document, URI, escaped, members};
 
-/// What is said of the message, of the connection or of the browser, with any answer, and means
-/// nothing to an operation.
+/// Fields about the message, the connection or the browser, which any answer may have and no
+/// operation mentions.
 const GENERAL: [&str; 13] = [
     "Access-Control-Allow-Origin",
     "Access-Control-Expose-Headers",
@@ -25,13 +25,13 @@ const GENERAL: [&str; 13] = [
     "X-Content-Type-Options",
     "X-Request-Id",
 ];
-/// The same with the answer to a preflight.
+/// The same for the answer to a preflight.
 const OF_PREFLIGHTS: [&str; 3] =
     ["Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Max-Age"];
-/// The one that may be given several times: as a list.
+/// The field that may be given several times, as a list.
 const LISTED: &str = "Vary";
 
-/// A response that came.
+/// A response received.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answered<'a> {
     pub(crate) status: u16,
@@ -39,7 +39,7 @@ pub(crate) struct Answered<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// A response that the document has.
+/// A response in the document.
 pub(super) struct Response {
     fields: Vec<Field>,
     contents: Vec<Content>,
@@ -51,20 +51,20 @@ struct Field {
     schema: Schema,
 }
 
-/// What it can hold.
+/// The content of a response.
 struct Content {
     media_type: &'static str,
     schema: Schema,
 }
 
-/// What a value is to be like.
+/// The schema of a value.
 pub(crate) struct Schema {
     json: &'static Value,
     validator: Validator,
 }
 
 impl Response {
-    /// The one that is described at `pointer`.
+    /// The response described at `pointer`.
     pub(super) fn at(pointer: &str) -> Response {
         let fields = members(&format!("{pointer}/headers")).map(|(name, field)| {
             let at = format!("{pointer}/headers/{name}/schema");
@@ -118,11 +118,11 @@ impl Response {
 }
 
 impl Schema {
-    /// The one at `pointer`.
+    /// The schema at `pointer`.
     pub(crate) fn at(pointer: &str) -> Schema {
         let json = Document::json().pointer(pointer);
         let json = json.unwrap_or_else(|| panic!("nothing: {pointer}"));
-        // Not by itself: what it refers to is elsewhere in the document.
+        // By reference, because the schema refers to other parts of the document.
         let reference = json!({ "$ref": format!("{URI}#{}", uri_escaped(pointer)) });
         Schema { json, validator: validator(&reference) }
     }
@@ -140,7 +140,7 @@ impl Schema {
         if whys.is_empty() { Ok(()) } else { Err(whys.join("; ")) }
     }
 
-    /// A field's value is text, whatever it stands for.
+    /// A field's value is text, whatever type it represents.
     fn check_text(&self, text: &str) -> Result<(), String> {
         let value = match self.json["type"].as_str() {
             Some("integer") => text.parse::<i64>().map(Value::from).map_err(|e| e.to_string())?,
@@ -150,13 +150,14 @@ impl Schema {
     }
 }
 
-/// Checks formats, and takes what it does not know for a mistake.
+/// A validator that checks formats, and reports unknown keywords as errors.
 fn validator(schema: &Value) -> Validator {
     let mut options = jsonschema::draft202012::options()
         .with_registry(Document::registry())
         .should_validate_formats(true)
         .should_ignore_unknown_formats(false);
-    // Of OpenAPI; they say more than is said by the limits beside them only to who generates code.
+    // Formats of OpenAPI, which mean something only to code generators; the limits beside them say
+    // the same.
     for format in ["int32", "int64", "password"] {
         options = options.with_format(format, |_| true);
     }
@@ -164,13 +165,13 @@ fn validator(schema: &Value) -> Validator {
 }
 
 impl Answered<'_> {
-    /// The first field of a name.
+    /// The first field with a name.
     fn field(&self, name: &str) -> Option<&str> {
         let found = self.fields.iter().find(|(its_name, _)| its_name.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
-    /// What holds for any answer.
+    /// Checks the rules for any answer.
     pub(super) fn check_head(&self) -> Result<(), String> {
         for (n, (name, _)) in self.fields.iter().enumerate() {
             let mut before = self.fields[..n].iter();
@@ -189,7 +190,7 @@ impl Answered<'_> {
         Ok(())
     }
 
-    /// Whether a field lists exactly these, in whatever order.
+    /// Checks that a field lists exactly these values, in any order.
     pub(super) fn check_list(&self, name: &str, expected: &[&str]) -> Result<(), String> {
         let list = self.field(name).ok_or_else(|| format!("{name} is missing"))?;
         let mut found: Vec<_> = list.split(", ").collect();
@@ -203,7 +204,7 @@ impl Answered<'_> {
         }
     }
 
-    /// The answer to a preflight means something to the browser only.
+    /// The answer to a preflight has no content and matters to the browser only.
     pub(super) fn check_nothing(&self) -> Result<(), String> {
         let is_known = |name: &str| {
             GENERAL.iter().chain(&OF_PREFLIGHTS).any(|it| it.eq_ignore_ascii_case(name))
@@ -225,7 +226,7 @@ impl Answered<'_> {
         }
     }
 
-    /// The body as a value that a schema can be of.
+    /// The body as a value to check against a schema.
     fn content(&self, media_type: &str) -> Result<Value, String> {
         let mut body = self.body.to_vec();
         if self.field("Content-Length").is_some_and(|length| length != body.len().to_string()) {
@@ -241,7 +242,7 @@ impl Answered<'_> {
         if media_type.starts_with("text/") {
             return String::from_utf8(body).map(Value::from).map_err(|e| e.to_string());
         }
-        // Bytes, for which JSON has no word.
+        // Bytes, for which JSON has no type.
         Ok(Value::from(String::from_utf8_lossy(&body)))
     }
 }

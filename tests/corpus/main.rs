@@ -1,4 +1,4 @@
-//! Every input that fuzzing has kept, once more: what `fuzz/` found stays found, without a fuzzer.
+//! Replays every input that fuzzing has kept, without a fuzzer, so that findings stay fixed.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "it is all a test")]
 
@@ -24,7 +24,7 @@ macro_rules! targets {
 
 targets! { paging record request settings token }
 
-/// What a target's corpus may have, so that it stays something to keep in a repository.
+/// The largest size of a target's corpus, to keep the repository small.
 const MAX_FILES: usize = 250;
 const MAX_BYTES: usize = 200_000;
 
@@ -43,7 +43,7 @@ fn replay(target: &str, check: fn(&[u8])) {
     assert!(bytes <= MAX_BYTES, "{bytes} bytes");
 }
 
-/// What lies in a directory of `fuzz/`, in order of name.
+/// The files in a directory of `fuzz/`, in order of name.
 fn files(dir: &str) -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(dir);
     let entries = fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
@@ -52,7 +52,7 @@ fn files(dir: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// A target without a corpus would be replayed by nobody, and a corpus without a target too.
+/// Every target has a corpus and every corpus a target; otherwise some input would not be replayed.
 #[test]
 fn every_target_has_its_corpus_and_its_test() {
     for dir in ["corpus", "fuzz_targets"] {

@@ -1,4 +1,4 @@
-//! Who writes to the server under test, and what they were told.
+//! Clients that write to the server under test, and a record of the answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use crate::server::PATIENCE;
 use crate::verdict::Told;
 
-/// The password of everybody here.
+/// The password of all accounts here.
 const PASSWORD: &str = "correct horse";
 /// Longest text, in bytes: some records span sectors of both sizes.
 const LONGEST_TEXT: u64 = 1500;
 
-/// All that was ever sent, and what came of it as far as it was told.
+/// Everything ever sent, and the results as far as they are known.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Ledger {
     /// Every text and its receiver, before it is sent. No text is sent twice.
@@ -28,8 +28,8 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// As it was when no more than that had been told: what else was sent may have come to be,
-    /// under another id.
+    /// The ledger at the time when only this had been told: other writes may have taken effect
+    /// under other ids.
     pub(crate) fn after(&self, told: &[Told]) -> Ledger {
         let mut then = self.clone();
         then.messages.retain(|id, _| told.contains(&Told::Message(*id)));
@@ -38,7 +38,7 @@ impl Ledger {
     }
 }
 
-/// One of them.
+/// A client.
 #[derive(Clone)]
 pub(crate) struct Client {
     agent: ureq::Agent,
@@ -51,7 +51,7 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
-    /// Whether it says that it was given before.
+    /// True if the answer is marked as replayed.
     pub(crate) replayed: bool,
 }
 
@@ -70,7 +70,7 @@ impl Client {
         Client { token: token.to_owned(), ..self.clone() }
     }
 
-    /// `None` where the connection ended without an answer.
+    /// `None` if the connection ended without an answer.
     pub(crate) fn ask(&self, path: &str, body: Option<&Value>) -> Option<Answer> {
         let (url, bearer) =
             (format!("http://{}{path}", self.addr), format!("Bearer {}", self.token));
@@ -95,7 +95,7 @@ impl Client {
         Answer::read(request.send(body.to_string().as_bytes()).ok()?)
     }
 
-    /// Registers, and gives the id.
+    /// Registers, and returns the id.
     pub(crate) fn register(&self, name: &str, ledger: &Mutex<Ledger>) -> Option<u64> {
         ledger.lock().unwrap().names.insert(name.to_owned());
         let answer = self.ask("/register", Some(&credentials(name)))?;
@@ -111,7 +111,7 @@ impl Client {
         Some(self.with_token(answer.body["token"].as_str()?))
     }
 
-    /// Posts a text, and gives the id.
+    /// Posts a text, and returns the id.
     pub(crate) fn post(&self, to: Option<u64>, text: &str, ledger: &Mutex<Ledger>) -> Option<u64> {
         let before = ledger.lock().unwrap().sent.insert(text.to_owned(), to);
         assert_eq!(before, None, "{text} is sent once");
@@ -136,7 +136,7 @@ impl Answer {
     }
 }
 
-/// The id, where something was created.
+/// The id, if something was created.
 fn created(answer: &Answer) -> Option<u64> {
     (answer.status == 201).then(|| answer.body["id"].as_u64().expect("an id"))
 }
@@ -145,7 +145,7 @@ fn credentials(name: &str) -> Value {
     json!({ "username": name, "password": PASSWORD })
 }
 
-/// A text that says what it is, of some length.
+/// A text that describes itself, of some length.
 pub(crate) fn text(what: &str, number: u64) -> String {
     let len = usize::try_from(number * 397 % LONGEST_TEXT).expect("a short length");
     format!("{what} {number} {}", "x".repeat(if number.is_multiple_of(3) { len } else { 0 }))

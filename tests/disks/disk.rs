@@ -1,9 +1,10 @@
-//! A disk between power and darkness: what it has for certain, what it may have, and every state
-//! that a power cut may leave it in.
+//! A model of a disk during a power cut: what it is certain to have, what it may have, and every
+//! state that the cut may leave it in.
 //!
 //! The model is harsher than any one file system. A write that was not synced may reach the disk
-//! sector by sector, in any order; a file's length on its own; a name that was not synced with its
-//! directory may or may not be there, each one for itself. Syncing a file says nothing of its name.
+//! sector by sector, in any order; a file's length independently; a name that was not synced with
+//! its directory may or may not be there, independently of others. Syncing a file guarantees
+//! nothing about its name.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,10 +13,10 @@ use std::path::{Path, PathBuf};
 use crate::random::Random;
 use crate::trace::Event;
 
-/// What a sector may be: what is written at once, or not at all.
+/// Possible sizes of a sector, which is written as a whole or not at all.
 const SECTORS: [usize; 2] = [512, 4096];
 
-/// A directory tree, from a root that is always there.
+/// A directory tree, from a root that always exists.
 pub(crate) struct Disk {
     root: PathBuf,
     /// The first one is the root's. None is ever removed: a name may lead back to it.
@@ -36,21 +37,21 @@ enum Change {
     Truncate { len: usize },
 }
 
-/// A change to a directory's names, which happens as a whole.
+/// An atomic change to a directory's names.
 #[derive(Clone)]
 struct Entry {
     remove: Option<String>,
     add: Option<(String, usize)>,
 }
 
-/// How much of what was not synced a power cut leaves.
+/// The part of the unsynced changes that a power cut leaves.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Cut {
     /// Nothing.
     Nothing,
     /// Everything, as after a kill.
     Everything,
-    /// All but the end, in the order it was asked for: the last write is torn.
+    /// All but the end, in the order of the calls: the last write is torn.
     Front,
     /// Any part of it.
     Anything,
@@ -60,12 +61,12 @@ pub(crate) enum Cut {
 pub(crate) type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 impl Disk {
-    /// With what lies in `root` now, durably.
+    /// A disk with the content of `root`, durably.
     pub(crate) fn of(root: &Path) -> Disk {
         let empty = Node::Dir { durable: Names::new(), pending: Vec::new() };
         let mut disk = Disk { root: root.to_owned(), nodes: vec![empty] };
         let there = if root.exists() { read(root) } else { Tree::new() };
-        // A directory comes before what is in it.
+        // A directory comes before its content.
         for (path, content) in there.into_iter().filter(|(path, _)| *path != PathBuf::new()) {
             let path = root.join(path);
             disk.add(
@@ -80,13 +81,14 @@ impl Disk {
         disk
     }
 
-    /// Lets something happen to it.
+    /// Applies an event.
     pub(crate) fn apply(&mut self, event: &Event) {
         match event {
             Event::Create { path } if self.find(path).is_none() => {
                 self.add(path, Node::File { durable: Vec::new(), pending: Vec::new() });
             }
-            // One that was begun when another thread was seen may have failed: it was there already.
+            // A `mkdir` that was begun when another thread was traced may have failed: the
+            // directory existed already.
             Event::Mkdir { path } if self.find(path).is_none() => {
                 self.add(path, Node::Dir { durable: Names::new(), pending: Vec::new() });
             }
@@ -127,7 +129,7 @@ impl Disk {
     }
 
     fn sync(&mut self, path: &Path) {
-        // What is removed already can be synced and is of no interest.
+        // A file that is removed already can be synced, and does not matter.
         let Some(node) = self.find(path) else { return };
         match &mut self.nodes[node] {
             Node::File { durable, pending } => {
@@ -143,7 +145,7 @@ impl Disk {
         }
     }
 
-    /// Who has this path for those that run.
+    /// The node that has this path for running processes.
     fn find(&self, path: &Path) -> Option<usize> {
         let mut node = 0;
         for name in path.strip_prefix(&self.root).expect("a path below the root") {
@@ -169,8 +171,8 @@ impl Disk {
         tree
     }
 
-    /// Takes in what is really there after a run. A kill may catch a call half-way, of which the
-    /// trace knows that it was begun only; nothing else may differ.
+    /// Takes over the actual tree after a run. A kill may interrupt a call, of which the trace
+    /// knows only the beginning; nothing else may differ.
     pub(crate) fn settle(&mut self, after: &Tree) {
         let live = self.cut(Cut::Everything, &mut Random::of(0));
         let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
@@ -211,12 +213,12 @@ impl Disk {
     }
 }
 
-/// What a power cut leaves of one state.
+/// The choices for one state that a power cut leaves.
 #[derive(Clone, Copy)]
 struct Luck {
     cut: Cut,
     sector: usize,
-    /// Of a sector or a name to be kept, in a hundred, where anything goes.
+    /// The chance, in percent, that a sector or a name is kept, for [`Cut::Anything`].
     chance: u64,
 }
 
@@ -249,7 +251,7 @@ impl Luck {
                 });
             }
         }
-        // The length is a thing of its own.
+        // The length is independent of the bytes.
         if matches!(self.cut, Cut::Front | Cut::Anything) && random.percent(30) {
             content.resize(live.len(), 0);
         }
@@ -258,7 +260,7 @@ impl Luck {
 }
 
 impl Change {
-    /// Makes it in `content`, as far as the sectors of the bytes are kept.
+    /// Applies the write to `content`, as far as its sectors are kept.
     fn apply(&self, content: &mut Vec<u8>, mut keeps: impl FnMut(usize) -> bool) {
         match self {
             Change::Truncate { len } => {
@@ -298,7 +300,7 @@ fn name_of(path: &Path) -> String {
     path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned()
 }
 
-/// The tree that lies in `dir`.
+/// The tree in `dir`.
 pub(crate) fn read(dir: &Path) -> Tree {
     let mut tree = Tree::from([(PathBuf::new(), None)]);
     for entry in fs::read_dir(dir).unwrap() {
@@ -313,7 +315,7 @@ pub(crate) fn read(dir: &Path) -> Tree {
     tree
 }
 
-/// Lays a tree out in `dir`, which must not exist.
+/// Writes a tree to `dir`, which must not exist.
 pub(crate) fn lay_out(tree: &Tree, dir: &Path) {
     for (path, content) in tree {
         let path = dir.join(path);

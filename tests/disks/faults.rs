@@ -1,9 +1,9 @@
 //! Calls that fail: the first one of a kind, then the second one, until a run gets through
 //! untouched.
 //!
-//! Each time the server may refuse to start, stop, or go on; but what it acknowledged must be
-//! there for the next start, nothing may be acknowledged after the log could not be written, and
-//! an end must have a reason.
+//! Each time the server may refuse to start, stop, or go on. But everything it acknowledged must be
+//! there for the next start, nothing may be acknowledged after the log could not be written, and an
+//! end must have a reason.
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,27 +21,28 @@ use crate::stage::directory;
 use crate::strace;
 use crate::verdict::{self, Told};
 
-/// What is posted before: a few more, and the index is told.
+/// Messages posted before: a few more, and the index takes them in.
 const POSTED_BEFORE: u64 = 250;
-/// By how much each of these is longer, so that the log is longer than the index: a limit on the
-/// length of files ends what is longer first.
+/// The additional length of each of these, so that the log is longer than the index: a limit on the
+/// length of files is reached by the longer one first.
 const MORE_TEXT: usize = 2200;
-/// What is posted while calls fail.
+/// Messages posted while calls fail.
 const POSTS: u64 = 10;
-/// What a crash has left behind the log's last record.
+/// The bytes that a crash has left after the log's last record.
 const TORN: &[u8] = b"torn";
-/// No kind of call is made so often.
+/// More than the number of calls of any kind.
 const CALLS_MAX: usize = 400;
-/// What a run writes of its own.
+/// The bytes that a run itself writes.
 const NEW_BYTES: usize = 1200;
-/// From one limit on a file's length to the next: no record is shorter.
+/// The step from one limit on a file's length to the next: no record is shorter.
 const LIMIT_STEP: Extent<usize> = Extent { short: 92, long: 23 };
 
-/// More than the index takes, in steps. What the server says goes to a file as well, and fits.
+/// More than the length of the index, in steps. The server's messages go to a file as well, and
+/// fit.
 const INDEX_BYTES: usize = 540_000;
 const INDEX_STEP: Extent<usize> = Extent { short: 48_056, long: 6007 };
 
-/// What there is before a call fails.
+/// The store before a call fails.
 struct Before {
     tree: Tree,
     ledger: Ledger,
@@ -49,7 +50,7 @@ struct Before {
 }
 
 impl Before {
-    /// A store that was killed, with a tail that is torn.
+    /// A store that was killed, with a torn tail.
     fn with_messages() -> Before {
         let (dir, ledger) = (directory(), Mutex::new(Ledger::default()));
         let server = Server::start("sled", dir.path());
@@ -66,13 +67,13 @@ impl Before {
         Before { tree, ledger: ledger.into_inner().unwrap(), token: client.token }
     }
 
-    /// Nothing at all.
+    /// An empty directory.
     fn nothing() -> Before {
         Before { tree: Tree::new(), ledger: Ledger::default(), token: String::new() }
     }
 
-    /// Starts `command` over what there is, posts, and stops it; then looks at what is there.
-    /// `command` has a directory to itself. Gives what the server wrote to standard error.
+    /// Runs `command` on a copy of the store, posts, and stops it; then checks the store. `command`
+    /// has a directory to itself. Returns what the server wrote to standard error.
     fn run(&self, what: &str, command: impl FnOnce(&Path) -> Command) -> String {
         let dir = directory();
         let data = dir.path().join("data");
@@ -107,7 +108,7 @@ impl Before {
         stderr
     }
 
-    /// Gives the exit code, standard error, and whether there was a token.
+    /// Returns the exit code, standard error, and whether a token was issued.
     fn serve(
         &self,
         what: &str,
@@ -147,14 +148,14 @@ impl Before {
     }
 }
 
-/// A server that may not come up.
+/// A server that may not start.
 struct Started {
     child: std::process::Child,
     addr: Option<std::net::SocketAddr>,
 }
 
 impl Started {
-    /// `None` if it says nothing in time.
+    /// `None` if it prints nothing in time.
     fn of(command: &mut Command) -> Option<Started> {
         let mut child = command.spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
@@ -210,7 +211,7 @@ fn fail_each(before: &Before, call: &str, error: &str) {
             let options = ["-yy", "-s", "32", "-e", &calls, "-e", &inject].map(OsString::from);
             let mut options = Vec::from(options);
             if ["openat", "write", "pread64"].contains(&call) {
-                // The libraries make some, too. What is answered is not seen then.
+                // The libraries make such calls, too. Failing those would hide the answers.
                 for path in PATHS {
                     options.extend(["-P".into(), dir.join("data").join(path).into_os_string()]);
                 }
@@ -232,7 +233,7 @@ fn fail_each(before: &Before, call: &str, error: &str) {
     panic!("{call} is called more than {CALLS_MAX} times");
 }
 
-/// What a disk that is done for says to everything, and one that is full to writes.
+/// The error of a broken disk for all calls, and of a full one for writes.
 #[test]
 fn no_failing_call_makes_a_false_promise() {
     if strace::is_missing() {
@@ -273,13 +274,13 @@ fn no_call_that_fails_at_a_stores_creation_makes_a_false_promise() {
     }
 }
 
-/// A limit on the length of files, byte by byte: what fits is written, the rest is not.
+/// A limit on the length of files, byte by byte: only the part that fits is written.
 #[test]
 fn no_short_write_makes_a_false_promise() {
     let mut before = Before::with_messages();
     let log = log_of(&mut before.tree).len() - TORN.len();
     let (mut untouched, mut cut_off) = (false, 0);
-    // Around the end of the log, of the index, and none.
+    // Around the end of the log, of the index, and without files.
     let limits = (log - 30..log + NEW_BYTES).step_by(LIMIT_STEP.now());
     let around_the_log = limits.len();
     let index_step = INDEX_STEP.now();
@@ -288,7 +289,7 @@ fn no_short_write_makes_a_false_promise() {
         let stderr = before.run(&what, |_| {
             let mut command = Command::new("sh");
             let binary = veche();
-            // The signal that comes with it would end the process.
+            // The signal sent with the error would end the process.
             let script = "trap '' XFSZ; exec prlimit --fsize=\"$0\" -- \"$@\"";
             command.args(["-c", script, &limit.to_string()]).arg(binary.get_program());
             command

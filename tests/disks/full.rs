@@ -1,4 +1,4 @@
-//! A disk that is as good as full, by the operator's measure.
+//! A full disk, by the operator's floor of free space.
 
 use std::sync::Mutex;
 
@@ -21,7 +21,8 @@ fn below_the_floor_writes_are_refused_and_reading_goes_on() {
     let floor = format!("--min-free-space={}", 1u64 << 60);
     let server = Server::start_with("sled", dir.path(), &[floor]);
     let client = Client::new(server.addr());
-    // A login begins a session, for which a part of the floor is kept; of this one nothing is left.
+    // A login begins a session, for which a part of the floor is kept; of this floor nothing is
+    // left.
     assert!(client.log_in("ann").is_none());
     let ann = client.with_token(&ann.token);
     let credentials = json!({ "username": "bob", "password": "correct horse" });
@@ -45,7 +46,7 @@ fn below_the_floor_writes_are_refused_and_reading_goes_on() {
     assert_eq!(log.matches("writes are refused").count(), 1, "once for all: {log}");
     server.stop();
 
-    // Nothing of what was refused was begun.
+    // The refused writes left nothing.
     let server = Server::start_with("sled", dir.path(), &["--min-free-space=0"]);
     let ann = Client::new(server.addr()).with_token(&ann.token);
     assert_eq!(ann.post(None, "after", &ledger), Some(said + 1));

@@ -1,5 +1,5 @@
-//! `kill -9` at random instants, under load and while the server starts: what was acknowledged is
-//! there afterwards, in order, and no id is given twice.
+//! `kill -9` at random instants, under load and during the start: everything acknowledged is there
+//! afterwards, in order, and no id is given out twice.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -19,31 +19,31 @@ use crate::server::{PATIENCE, Server, until, veche};
 use crate::verdict::{self, Told};
 
 const KILLS: Extent<usize> = Extent { short: 24, long: 1000 };
-/// At least one of so many kills must come before the server listens.
+/// One of this many kills, at least, must come before the server listens.
 const EARLY_ONE_OF: usize = 5;
-/// Of a hundred kills, so many are meant to.
+/// Percentage of kills that are timed for the start.
 const EARLY_PERCENT: u64 = 45;
-/// Of a hundred starts, before so many the index is lost.
+/// Percentage of starts before which the index is removed.
 const REBUILT_PERCENT: u64 = 15;
-/// How long a server is under load, at most.
+/// The longest time for which a server is under load.
 const LOAD_MILLIS: u64 = 120;
-/// In one of so many rounds accounts are made too; hashing takes its time.
+/// In one of this many rounds accounts are made too; hashing takes time.
 const ACCOUNTS_EVERY: usize = 4;
-/// After so many kills everything is looked at, and not only what is new.
+/// After this many kills everything is checked, and not only what is new.
 const ALL_EVERY: usize = 100;
 const THREADS: u64 = 6;
 
-/// A store's many lives.
+/// The lives of one store.
 struct Lives {
     dir: TempDir,
     token: String,
     ledger: Mutex<Ledger>,
-    /// What is looked at already.
+    /// The last id that was checked.
     checked: Option<u64>,
     kills: usize,
     early: usize,
     acknowledged: usize,
-    /// How long the latest start took.
+    /// The duration of the latest start.
     start_took: Duration,
 }
 
@@ -109,7 +109,7 @@ impl Lives {
         self.early * EARLY_ONE_OF < self.kills
     }
 
-    /// Kills a start after a while, which may have been too long for it to be early.
+    /// Kills a start after a while, which may have been too long for the kill to be early.
     fn kill_early(&mut self, after: Duration) {
         let (mut child, stdout) = start_at(self.dir.path());
         thread::sleep(after);
@@ -121,7 +121,7 @@ impl Lives {
         self.early += usize::from(line.is_empty());
     }
 
-    /// Several clients at once, until the server dies under them, and then a look at what is new.
+    /// Runs several clients at once, until the server is killed, and then checks what is new.
     fn kill_under_load(&mut self, after: Duration) {
         let server = self.start();
         self.check_new(&server);
@@ -159,8 +159,8 @@ impl Lives {
         self.acknowledged += acknowledged.into_inner();
     }
 
-    /// What was written since the last look, read with a token of the first day. What was never
-    /// acknowledged may be there; from here on it stays.
+    /// Checks what was written since the last check, with a token of the first day. Writes that
+    /// were never acknowledged may be there; from here on they stay.
     fn check_new(&mut self, server: &Server) {
         let client = Client::new(server.addr()).with_token(&self.token);
         let from = self.checked.map_or("-1".to_owned(), |id| id.to_string());
@@ -195,7 +195,7 @@ impl Lives {
         self.checked = found.last().copied().or(self.checked);
     }
 
-    /// All there is, in every way it can be read; gives how many messages and users.
+    /// Checks everything, in every way it can be read; returns the numbers of messages and users.
     fn check_all(&self) -> (usize, usize) {
         let data = self.dir.path().join("data");
         let ledger = self.ledger.lock().unwrap();
@@ -207,7 +207,7 @@ impl Lives {
     }
 }
 
-/// A server of which nobody waits to hear.
+/// Starts a server without waiting for its first line.
 fn start_at(dir: &Path) -> (Child, std::process::ChildStdout) {
     let mut command: Command = veche();
     command.args(["--listen=127.0.0.1:0", "--data-dir"]).arg(dir.join("data"));

@@ -1,7 +1,7 @@
-//! What disks do to a store, and kills: power cuts, calls that fail, a disk that is full.
+//! Effects of disks and kills on a store: power cuts, calls that fail, a full disk.
 //!
-//! The real binary runs under `strace`, which tells what it asks of the disk and in which order,
-//! or fails a call of ours. Without `strace` these tests say so and pass, but not in CI.
+//! The real binary runs under `strace`, which records its file system calls in order, or fails a
+//! call. Without `strace` these tests say so and pass, except in CI.
 
 #![cfg(test)]
 

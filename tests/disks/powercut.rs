@@ -1,7 +1,7 @@
-//! Power cuts at every moment of a store's life: what only the page cache had is gone.
+//! Power cuts at every moment of a store's life: what was only in the page cache is gone.
 //!
-//! Every call that changes the disk is one moment; what a cut there may leave is laid out in files
-//! and opened.
+//! Every call that changes the disk is one moment; each state that a cut there may leave is written
+//! to files and opened.
 
 use std::fs;
 use std::sync::Mutex;
@@ -21,17 +21,17 @@ use crate::verdict::Told;
 
 /// Fewer states than this prove too little.
 const STATES_MIN: Extent<usize> = Extent { short: 300, long: 5_000 };
-/// States at each moment in which anything may have happened to what was not synced.
+/// States at each moment in which any part of what was not synced may be kept.
 const SAMPLES: Extent<usize> = Extent { short: 1, long: 9 };
-/// Of so many states, one is recovered by a real server, under which the power is cut again.
+/// One of this many states is recovered by a real server, under which the power is cut again.
 const RECOVERED_EVERY: Extent<usize> = Extent { short: 300, long: 600 };
-/// The length from which on a segment of the log is followed by another one, in bytes.
+/// The length at which a segment of the log is followed by another one, in bytes.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-/// The longest text there is, in bytes, and more than a record takes beside it.
+/// The longest text, in bytes; and more than a record takes in addition to it.
 const LONGEST_TEXT: usize = 4096;
 const RECORD_BYTES: u64 = 100;
-/// Around the creation of a segment so many calls are looked at, before it and from it on. Each
-/// state is a log of 64 MiB.
+/// Calls that are examined before and after the creation of a segment. Each state is a log of 64
+/// MiB.
 const AROUND: [usize; 2] = [1, 8];
 const SEGMENT_SAMPLES: Extent<usize> = Extent { short: 0, long: 2 };
 
@@ -82,9 +82,9 @@ fn no_power_cut_loses_what_was_acknowledged() {
     assert!(first + again >= STATES_MIN.now(), "{first} and {again} states");
 }
 
-/// Until it is done with its creation, a store is nothing that could be lost; but what was begun
-/// must not come to be relied on before it is durable. So it is killed at each sync of its first
-/// start, and the next start, which finds everything there already, has its power cut.
+/// Until its creation is complete, a store has nothing that could be lost. But the next start must
+/// not rely on files that are not durable yet. So the store is killed at each sync of its first
+/// start, and the power is cut during the next start, which finds everything there already.
 #[test]
 fn what_a_killed_start_has_left_is_not_taken_for_durable() {
     if strace::is_missing() {
@@ -124,7 +124,7 @@ fn what_a_killed_start_has_left_is_not_taken_for_durable() {
     println!("{count} states of stores that were killed at their creation, none lost");
 }
 
-/// Cuts the power under a server that recovers what a power cut has left.
+/// Cuts the power under a server that recovers from a power cut.
 fn cut_again(
     tree: &Tree,
     told: &[Told],

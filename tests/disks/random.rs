@@ -14,7 +14,7 @@ impl Random {
         Random(seed)
     }
 
-    /// Always the same.
+    /// A fixed sequence.
     pub(crate) fn of(seed: u64) -> Random {
         Random(seed)
     }
@@ -31,7 +31,7 @@ impl Random {
         self.next() % end
     }
 
-    /// True so many times of a hundred.
+    /// True with this chance in percent.
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }

@@ -1,4 +1,4 @@
-//! A message whose answer never came is sent again under its key: it is there once.
+//! A message whose answer was lost is sent again under its key: it is there once.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use crate::server::Server;
 use crate::stage::directory;
 use crate::strace;
 
-/// How many of its syncs a server is killed at. The first ones are its start's.
+/// The syncs at which a server is killed. The first ones are its start's.
 const KILLS: usize = 12;
 
-/// What a client is told of a message under a key: its id, and whether it was sent before.
+/// The answer to a message under a key: its id, and whether it was replayed.
 fn send(client: &Client, key: &str) -> Option<(u64, bool)> {
     let body = json!({ "text": key });
     let answer = client.ask_under(key, "/api/messages", &body)?;
@@ -22,7 +22,7 @@ fn send(client: &Client, key: &str) -> Option<(u64, bool)> {
     Some((answer.body["id"].as_u64().expect("an id"), answer.replayed))
 }
 
-/// All that was posted, as it reads.
+/// All texts that were posted, as they read.
 fn texts(client: &Client) -> Vec<String> {
     let page = client.ask("/api/messages?limit=1000", None).expect("a page").body;
     let text = |message: &Value| message["text"].as_str().expect("a text").to_owned();
@@ -30,7 +30,8 @@ fn texts(client: &Client) -> Vec<String> {
 }
 
 /// Starts a server that is killed between the write and the sync of a turn, and sends until no
-/// answer comes; gives the key of what was not answered. `None` if it is killed before it listens.
+/// answer comes; returns the key of the message without an answer. `None` if the server is killed
+/// before it listens.
 fn send_until_killed(dir: &Path, token: &str, sync: usize) -> Option<String> {
     let output = dir.join("trace");
     let mut child = strace::killed_at_datasync(dir, &output, sync).spawn().unwrap();

@@ -1,4 +1,4 @@
-//! Where the server lives and dies, under strace.
+//! The lives of a server under strace.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -18,17 +18,18 @@ use crate::verdict::Told;
 
 /// Messages that one thread posts.
 const POSTS: u64 = 120;
-/// At each so many of its posts, a thread reads the newest page too.
+/// After this many posts, a thread reads the newest page too.
 const READ_EVERY: u64 = 25;
 const USERS: u64 = 3;
 
-/// Where the files are. In memory if possible: a real disk would be synced thousands of times.
+/// The directory for the files. In memory if possible: a real disk would be synced thousands of
+/// times.
 pub(crate) fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
 }
 
-/// One life of the server: what it did and told, and what was there when it had ended.
+/// One life of the server: its calls and answers, and the tree at its end.
 pub(crate) struct Run {
     pub(crate) events: Vec<Event>,
     pub(crate) after: Tree,
@@ -38,7 +39,7 @@ pub(crate) fn told_by_all(runs: &[Run]) -> Vec<Told> {
     runs.iter().flat_map(|run| &run.events).flat_map(told_in).collect()
 }
 
-/// Where the server lives, over and over.
+/// The directory in which the server lives again and again.
 pub(crate) struct Stage<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) ledger: &'a Mutex<Ledger>,
@@ -55,8 +56,8 @@ impl<'a> Stage<'a> {
         self.dir.join("data")
     }
 
-    /// Creation, work and a kill; recovery, work and a clean stop; the index made again; a start
-    /// and an end.
+    /// Creation, work and a kill; recovery, work and a clean stop; the index rebuilt; a start and
+    /// an end.
     pub(crate) fn lives(&mut self) -> Vec<Run> {
         let created = self.live(|server, stage| {
             let client = Client::new(server.addr());
@@ -84,7 +85,7 @@ impl<'a> Stage<'a> {
         vec![created, recovered, rebuilt, idle]
     }
 
-    /// Starts a server, and gives what it did until its end.
+    /// Starts a server, and returns its calls and answers until its end.
     pub(crate) fn live(&mut self, act: impl FnOnce(Server, &mut Self)) -> Run {
         self.lives += 1;
         let output = self.dir.join(format!("trace-{}", self.lives));
@@ -95,8 +96,8 @@ impl<'a> Stage<'a> {
         Run { events, after: read(&self.data()) }
     }
 
-    /// Starts a server that is killed at its first calls of `fsync`, the one with this number.
-    /// `None` if it does not make as many.
+    /// Starts a server that is killed at its `fsync` with this number. `None` if it does not make
+    /// as many.
     pub(crate) fn killed_at(&mut self, sync: usize) -> Option<Run> {
         self.lives += 1;
         let output = self.dir.join(format!("trace-{}", self.lives));

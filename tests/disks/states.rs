@@ -1,4 +1,4 @@
-//! The states that power cuts leave: found moment by moment, each distinct one looked at once, by as
+//! The states that power cuts leave: found moment by moment, each distinct one checked once, by as
 //! many threads as there are processors.
 
 use std::collections::HashSet;
@@ -17,12 +17,12 @@ use crate::stage::directory;
 use crate::trace::Event;
 use crate::verdict::{self, Told};
 
-/// Of so many states, one is written to and opened once more.
+/// One of this many states is written to and opened once more.
 const GONE_ON_EVERY: usize = 8;
-/// So many wrong states are shown.
+/// The number of wrong states that are shown.
 const SHOWN: usize = 5;
 
-/// A state to look at, and how much of what was told it must have.
+/// A state to check, and the part of the acknowledged writes that it must have.
 pub(crate) struct Case {
     pub(crate) tree: Tree,
     pub(crate) told: usize,
@@ -30,9 +30,9 @@ pub(crate) struct Case {
     when: String,
 }
 
-/// Goes through what happened and cuts the power before each thing that did to the disk, and at
-/// last. Of the states in which anything may have happened to what was not synced, so many
-/// samples are taken each time.
+/// Goes through the events and cuts the power before each change to the disk, and at the end. At
+/// each moment this many samples are taken of the states in which any part of what was not synced
+/// may be kept.
 pub(crate) fn cut_all_along(
     disk: &mut Disk,
     events: &[Event],
@@ -77,7 +77,7 @@ fn brief(event: &Event) -> String {
     text
 }
 
-/// The states that were seen.
+/// The states seen so far.
 #[derive(Default)]
 pub(crate) struct States(HashSet<u64>);
 
@@ -93,7 +93,7 @@ impl States {
     }
 }
 
-/// Has the cases that `find` sends looked at, and fails with the first that is wrong.
+/// Checks the cases that `find` sends, and fails with the first that is wrong.
 pub(crate) fn look(
     told: &[Told],
     secret: &[u8],

@@ -1,4 +1,4 @@
-//! strace: starts a server under it, and says when what it wrote is complete.
+//! strace: starts a server under it, and recognizes the end of its output.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 
 use crate::server::{PATIENCE, Server, until, veche};
 
-/// What changes files, makes that durable, or answers a client.
+/// Calls that change files, make changes durable, or answer a client.
 const CALLS: &str = "trace=openat,mkdir,rename,unlink,unlinkat,rmdir,write,pwrite64,pwritev,fsync,\
                      fdatasync,ftruncate,sendto";
 
-/// Whether it is there; a test that needs it ends well without, but not in CI.
+/// Returns whether strace is missing; a test that needs it then passes, except in CI.
 pub(crate) fn is_missing() -> bool {
     let found = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
     let missing = !found.is_ok_and(|status| status.success());
@@ -23,7 +23,7 @@ pub(crate) fn is_missing() -> bool {
     missing
 }
 
-/// The server's command, run under strace with further arguments. As a tracer that stands aside
+/// The server's command, run under strace with additional arguments. strace is a detached tracer
 /// (`-D`), so that the process is the server's own.
 pub(crate) fn strace(output: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let binary = veche();
@@ -43,8 +43,8 @@ pub(crate) fn traced(dir: &Path, output: &Path) -> Server {
     Server::spawn(&mut tracing(dir, output, &["--seccomp-bpf"]), dir)
 }
 
-/// The same, for a server that is killed at that `fsync` of one of its threads. What is injected
-/// is counted wrongly where the kernel filters the calls.
+/// The same, for a server that is killed at this `fsync` of one of its threads. strace counts
+/// injected calls wrongly if the kernel filters the calls.
 pub(crate) fn killed_at(dir: &Path, output: &Path, sync: usize) -> Command {
     let mut command =
         tracing(dir, output, &["-e", &format!("inject=fsync:signal=KILL:when={sync}")]);
@@ -52,8 +52,8 @@ pub(crate) fn killed_at(dir: &Path, output: &Path, sync: usize) -> Command {
     command
 }
 
-/// The same at one of a thread's calls of `fdatasync`, before it is done: what was written is in
-/// the page cache, and nobody has been told.
+/// The same at one of a thread's calls of `fdatasync`, before it is done: the write is in the page
+/// cache, and nothing was acknowledged.
 pub(crate) fn killed_at_datasync(dir: &Path, output: &Path, sync: usize) -> Command {
     let mut command =
         tracing(dir, output, &["-e", &format!("inject=fdatasync:signal=KILL:when={sync}")]);
@@ -68,7 +68,7 @@ fn tracing(dir: &Path, output: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// What strace wrote, once the server's end is in it.
+/// The output of strace, once the server's end is in it.
 pub(crate) fn complete(output: &Path) -> String {
     let whole = until(PATIENCE, || {
         let text = fs::read_to_string(output).unwrap_or_default();

@@ -1,9 +1,9 @@
-//! A run of the server as strace saw it: what it did to its files and what it answered, in order.
+//! A run of the server as strace saw it: changes to its files and its answers, in order.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     Create {
@@ -28,7 +28,7 @@ pub(crate) enum Event {
     Remove {
         path: PathBuf,
     },
-    /// Of a file or a directory; it has come back.
+    /// A completed sync of a file or a directory.
     Sync {
         path: PathBuf,
     },
@@ -38,8 +38,8 @@ pub(crate) enum Event {
     },
 }
 
-/// What happened below `root`, and what was answered. A write counts from where it began, a sync
-/// from where it came back: whatever happens between may go either way.
+/// Events below `root`, and the answers. A write counts from its beginning, a sync from its end:
+/// anything between may go either way.
 pub(crate) fn parse(text: &str, root: &Path) -> Vec<Event> {
     let mut events = Vec::new();
     let mut parser = Parser { root, cursors: HashMap::new() };
@@ -51,7 +51,7 @@ pub(crate) fn parse(text: &str, root: &Path) -> Vec<Event> {
             if is_sync(begun) {
                 unfinished.insert(pid, begun);
             } else {
-                // Whether it succeeds is not known yet: as if it did, for a crash meanwhile.
+                // It may still fail; for a crash meanwhile it counts as done.
                 events.extend(parser.event(begun));
             }
         } else if let Some(resumed) = rest.strip_prefix("<... ") {
@@ -74,7 +74,7 @@ fn is_sync(call: &str) -> bool {
 
 struct Parser<'a> {
     root: &'a Path,
-    /// Where the next `write` to a file goes.
+    /// The position of the next `write` to a file.
     cursors: HashMap<PathBuf, usize>,
 }
 
@@ -115,7 +115,7 @@ impl Parser<'_> {
                 Some(Event::Write { path, offset, bytes })
             }
             "sendto" if args[0].contains("<TCP:") => Some(Event::Reply { bytes: unhex(args[1])? }),
-            // What a kill leaves of a call in the making.
+            // A kill interrupts a call like this.
             "sendto" | "???" => None,
             _ => panic!("a call that was not asked for: {call}"),
         }
@@ -126,7 +126,7 @@ impl Parser<'_> {
         self.inside(described_path(arg)?)
     }
 
-    /// The path of a directory's descriptor and a name in it.
+    /// The path of a name in a directory's descriptor.
     fn below(&self, dir: &str, name: &str) -> Option<PathBuf> {
         self.inside(described_path(dir)?.join(unhex_path(name)?))
     }
@@ -138,7 +138,7 @@ impl Parser<'_> {
 
 /// The path of `7</the/path>`, which may be given in hexadecimal.
 fn described_path(arg: &str) -> Option<PathBuf> {
-    // A device has its number behind it, in further brackets.
+    // A device has its number after it, in further brackets.
     let path = arg.split_once('<')?.1.strip_suffix('>')?.split('<').next()?;
     if path.starts_with("\\x") { unhex_path(&format!("\"{path}\"")) } else { Some(path.into()) }
 }

@@ -1,4 +1,4 @@
-//! Whether a store has all that was promised, and nothing that was never sent.
+//! Checks that a store has everything promised, and nothing that was never sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use veche::store::{Backend, LogStore, NewMessage, StoreError};
 
 use crate::clients::Ledger;
 
-/// What a client was told.
+/// An acknowledgement to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Told {
     /// There is a message with this id.
@@ -20,7 +20,7 @@ pub(crate) enum Told {
     Token,
 }
 
-/// What the bytes of a reply tell.
+/// The acknowledgements in the bytes of a reply.
 pub(crate) fn told_by(reply: &[u8]) -> Vec<Told> {
     let text = String::from_utf8_lossy(reply);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -40,7 +40,7 @@ pub(crate) fn told_by(reply: &[u8]) -> Vec<Told> {
     }
 }
 
-/// Opens the store in `dir` and looks at all of it.
+/// Opens the store in `dir` and checks all of it.
 pub(crate) fn judge(
     dir: &Path,
     told: &[Told],
@@ -97,7 +97,7 @@ impl From<StoreError> for Wrong {
     }
 }
 
-/// Everything in a store, found in each way there is, against what was told and sent.
+/// Checks everything in a store, found in each way there is, against what was told and sent.
 fn inspect(store: &mut LogStore, told: &[Told], ledger: &Ledger) -> Result<Vec<Message>, Wrong> {
     let wrong = |what: String| Err(Wrong::Is(what));
     let all: Vec<Message> = store

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::host::{Host, Set, Stage, Store};
 
-/// How long it may take to start.
+/// The longest time for a start.
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A running process. It is killed on drop.
@@ -23,7 +23,7 @@ pub(crate) struct Binary {
 }
 
 impl Binary {
-    /// On a fresh store, with further `arguments`.
+    /// Starts it on a fresh store, with additional `arguments`.
     pub(crate) fn start(store: Store, arguments: &[&str]) -> Binary {
         let dir = TempDir::new().unwrap();
         let store = match store {

@@ -1,4 +1,5 @@
-//! Whether the `OpenAPI` document is one that can be held to: valid, and closed.
+//! Checks that the `OpenAPI` document is valid and closed, so that responses can be checked against
+//! it.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use crate::contract::Document;
 use crate::contract::document::{escaped, members};
 use crate::contract::response::Schema;
 
-/// What may be in a schema. Of anything else a validator thinks nothing, and nobody would notice.
+/// The keywords that a schema may have. A validator ignores any other, and nobody would notice.
 const KEYWORDS: [&str; 20] = [
     "contentMediaType",
     "$ref",
@@ -33,7 +34,7 @@ const KEYWORDS: [&str; 20] = [
     "required",
 ];
 
-/// What a response can hold.
+/// The content of a response.
 struct Content {
     pointer: String,
     schema: &'static Value,
@@ -62,7 +63,7 @@ fn contents() -> Vec<Content> {
     contents.collect()
 }
 
-/// What a schema comes to: itself, what it refers to and all that it is made of.
+/// The parts of a schema: itself, what it refers to and everything that it is made of.
 fn parts(schema: &'static Value) -> Vec<&'static Value> {
     let mut parts = vec![schema];
     if let Some(pointer) = schema["$ref"].as_str().and_then(|it| it.strip_prefix('#')) {
@@ -74,7 +75,7 @@ fn parts(schema: &'static Value) -> Vec<&'static Value> {
     parts
 }
 
-/// The schemas of a member, or of what is in a list.
+/// The schemas of a member, or of the items of a list.
 fn of_member(parts: &[&'static Value], name: &str) -> Vec<&'static Value> {
     let schemas = parts.iter().filter_map(|part| part["properties"].get(name));
     schemas.flat_map(self::parts).collect()
@@ -84,7 +85,7 @@ fn of_items(parts: &[&'static Value]) -> Vec<&'static Value> {
     parts.iter().filter_map(|part| part.get("items")).flat_map(self::parts).collect()
 }
 
-/// Everything that is like `value`, but for one thing that makes it break its schema.
+/// All variants of `value` with one change that breaks its schema.
 fn broken(value: &Value, schema: &[&'static Value]) -> Vec<(String, Value)> {
     let mut broken = Vec::new();
     for other in
@@ -160,7 +161,7 @@ fn every_object_in_a_response_is_closed() {
             return;
         }
         let is_object = schema["type"] == "object" || schema.get("properties").is_some();
-        // A part that says more of what another part has closed cannot be closed by itself.
+        // A part that extends another part which is closed cannot be closed by itself.
         if is_object && !(is_part && schema.get("type").is_none()) {
             assert_eq!(schema["additionalProperties"], false, "{schema}");
         }
@@ -177,7 +178,7 @@ fn every_object_in_a_response_is_closed() {
         }
     }
     let mut closed = BTreeSet::new();
-    // This document itself is described elsewhere: in the specification of OpenAPI.
+    // The document itself is described elsewhere: in the specification of OpenAPI.
     let contents = contents()
         .into_iter()
         .filter(|content| !content.pointer.starts_with("/paths/~1openapi.json/get/responses/200/"));
@@ -254,7 +255,7 @@ fn what_is_referred_to_is_there() {
     assert!(count > 100, "{count}");
 }
 
-/// What the specification asks for beyond the form of the document.
+/// The specification's rules beyond the form of the document.
 #[test]
 fn operations_are_in_order() {
     let (mut ids, mut count) = (BTreeSet::new(), 0);
@@ -295,7 +296,7 @@ fn operations_are_in_order() {
     assert_eq!(ids.len(), count, "{ids:?}");
 }
 
-/// Every type that a response can have leads to a page, and every such page is of one.
+/// Every type that a response can have leads to a page, and every such page has a type.
 #[test]
 fn problem_types_are_the_kinds() {
     let mut types = BTreeSet::new();

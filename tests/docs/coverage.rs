@@ -1,17 +1,17 @@
-//! Whether the pages show everything, and nothing else.
+//! Checks that the pages show everything, and nothing else.
 
 use veche::api::routes::{self, Match, ROUTES};
 use veche::problem::KINDS;
 
 use crate::session::RecordedExchange;
 
-/// What no client brings about, and one example shows for all routes: an internal error, a full
-/// queue, a full disk.
+/// Statuses that no client can cause, and one example shows for all routes: an internal error, a
+/// full queue, a full disk.
 const FAULTS: [u16; 3] = [500, 503, 507];
-/// What any path can be asked for by a browser, on behalf of a page of another origin.
+/// The request that a browser may send to any path, on behalf of a page of another origin.
 const PREFLIGHT: (&str, u16) = ("OPTIONS", 204);
 
-/// A complaint for each example that is missing, and for each that should not be.
+/// A complaint for each example that is missing, and for each that should not be there.
 pub(crate) fn complaints(exchanges: &[&RecordedExchange]) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut shown = Vec::new();

@@ -1,4 +1,4 @@
-//! Clients that use up what there is of something.
+//! Crowds of clients that use up a resource of the server.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
@@ -14,29 +14,29 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 const SENDERS: usize = 128 + 256 + 8;
 /// More than may wait for one user.
 const WAITERS: usize = 32 + 1;
-/// How long they may take to use it up.
+/// The longest time to use it up.
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// The connections. They end on drop.
 pub(crate) struct Crowd {
     clients: Arc<Clients>,
-    /// What they say before they go, if their going would not be noticed at once.
+    /// Bytes sent before the end, if the end alone would not be noticed at once.
     goodbye: &'static str,
 }
 
-/// Clients that all ask for the same.
+/// Clients that all send the same request.
 struct Clients {
     port: u16,
     request: String,
-    /// Whether who is cut off comes again.
+    /// True if a client that is cut off comes again.
     comes_again: bool,
     connections: Mutex<Vec<TcpStream>>,
     is_over: AtomicBool,
 }
 
 impl Crowd {
-    /// Keeps the server's readers busy: they announce a body and do not send it. The server cuts
-    /// them off, before anybody else may have come on a busy machine, so that they come again.
+    /// Keeps the server's readers busy: the clients announce a body and do not send it. On a busy
+    /// machine the server may cut them off before the example runs, so they come again.
     pub(crate) fn of_senders(port: u16) -> Crowd {
         let request = "POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n";
         Crowd::gather(Clients::new(port, request.to_owned(), true), SENDERS, 503, "")
@@ -48,13 +48,12 @@ impl Crowd {
             "GET /api/users/me/messages?with=9007199254740991&after=-1&wait=60 HTTP/1.1\r\n\
              Host: x\r\nAuthorization: Bearer {token}\r\n\r\n"
         );
-        // Asking for something else ends a wait.
+        // Another request ends a wait.
         let goodbye = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         Crowd::gather(Clients::new(port, request, false), WAITERS, 429, goodbye)
     }
 
-    /// Returns when somebody is turned away with this status: from then on there is room for
-    /// nobody.
+    /// Returns when a client is refused with this status: from then on there is no free place.
     fn gather(clients: Clients, size: usize, refusal: u16, goodbye: &'static str) -> Crowd {
         raise_descriptor_limit();
         let crowd = Crowd { clients: Arc::new(clients), goodbye };
@@ -85,7 +84,7 @@ impl Clients {
         client
     }
 
-    /// Says how one of them is answered, and has it come again if it is cut off instead.
+    /// Reports the answer to one of them, and has it come again if it is cut off instead.
     fn hear(&self, number: usize, mut reader: TcpStream, answers: &Sender<[u8; 12]>) {
         let mut status = [0; 12];
         while reader.read_exact(&mut status).is_err() {
@@ -96,7 +95,7 @@ impl Clients {
             connections[number] = self.ask();
             reader = connections[number].try_clone().unwrap();
         }
-        // Nobody need listen any more.
+        // The receiver may have gone.
         let _ = answers.send(status);
     }
 }

@@ -1,4 +1,4 @@
-//! A store that fails, has no room, or is crowded, when it is told to.
+//! A store that fails, is full, or is crowded on demand.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -15,20 +15,20 @@ use veche::store::{
     RetryKey, Snapshot, StoreError,
 };
 
-/// What a store is told.
+/// The faults to show.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    /// It cannot post.
+    /// Posting fails.
     pub(crate) failing: AtomicBool,
-    /// It has no room to post.
+    /// There is no space to post.
     pub(crate) full: AtomicBool,
-    /// Whoever asks next whom they have blocked has blocked a thousand others.
+    /// The next request for a list of blocked users sees a thousand of them.
     pub(crate) crowded: AtomicBool,
-    /// The first user has a session besides that no page need show.
+    /// The first user has another session, which no page need show.
     pub(crate) besides: AtomicBool,
 }
 
-/// What [`Faults::besides`] means.
+/// The session of [`Faults::besides`].
 pub(crate) const BESIDES: SessionId = SessionId([0; 16]);
 
 /// Another store, with faults.

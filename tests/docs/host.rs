@@ -1,8 +1,8 @@
-//! What a page is run against: a server on a fresh store.
+//! The server that a page is run against, on a fresh store.
 
 pub(crate) use veche::docs::page::Stage;
 
-/// Where the chat is kept.
+/// The kind of store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Store {
     /// `--store memory`
@@ -13,18 +13,18 @@ pub(crate) enum Store {
 
 /// A running server. It ends on drop.
 pub(crate) trait Host {
-    /// Where it listens, on 127.0.0.1.
+    /// The port, on 127.0.0.1.
     fn port(&self) -> u16;
 
-    /// Sets the stage until the set is dropped; `None` where that cannot be done.
+    /// Sets the stage until the returned set is dropped; `None` if that is not possible.
     fn stage(&self, stage: Stage) -> Option<Set>;
 }
 
-/// A stage that is set. On drop everything is as it was.
+/// A stage that is set. On drop everything is restored.
 pub(crate) struct Set(Option<Box<dyn FnOnce()>>);
 
 impl Set {
-    /// `strike` puts everything back.
+    /// `strike` restores everything.
     pub(crate) fn until(strike: impl FnOnce() + 'static) -> Set {
         Set(Some(Box::new(strike)))
     }

@@ -1,5 +1,5 @@
-//! The server as a thread of the test: clock, random bytes and epoch are fixed, so that every
-//! byte it sends is known, and the states that no client can bring about can be staged.
+//! The server as a thread of the test: clock, random bytes and epoch are fixed, so that every byte
+//! it sends is known, and states that no client can cause can be staged.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use crate::host::{Host, Set, Stage, Store};
 const NOW: u64 = 1_767_323_045_678;
 /// The epoch of every store.
 const EPOCH: StoreId = StoreId(0x5eed_0000_c4a7_0001);
-/// What tokens are signed with.
+/// The secret that signs tokens.
 const SECRET: &[u8; 32] = b"no secret: everybody may know it";
-/// As the binary has it by default.
+/// The default of the binary.
 const TOKEN_TTL_SECONDS: u64 = 3600;
 
 /// A running server.
@@ -40,7 +40,7 @@ pub(crate) struct InProcess {
 }
 
 impl InProcess {
-    /// On a fresh store, with the binary's `arguments` as far as they concern the API.
+    /// Starts it on a fresh store, with the binary's `arguments` as far as they concern the API.
     pub(crate) fn start(store: Store, arguments: &[&str]) -> InProcess {
         let arguments = Cli::try_parse_from([&["veche"], arguments].concat()).unwrap();
         let dir = TempDir::new().unwrap();
@@ -112,7 +112,7 @@ impl Drop for InProcess {
     }
 }
 
-/// Tells the time that is staged.
+/// Tells the staged time.
 struct StagedClock(Arc<AtomicU64>);
 
 impl Clock for StagedClock {

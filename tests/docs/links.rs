@@ -1,4 +1,4 @@
-//! Whether the links between files lead somewhere.
+//! Checks the links between files.
 
 use std::fs;
 use std::path::Path;

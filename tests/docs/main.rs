@@ -46,7 +46,7 @@ use page::{DocPage, root};
 use session::RecordedExchange;
 use veche::docs::{PAGES, Source, volatile};
 
-/// A page, and its session with the server in this process once somebody has asked for it.
+/// A page, and its session with the server in this process after the first use.
 struct Case {
     name: &'static str,
     exchanges: OnceLock<Vec<RecordedExchange>>,
@@ -140,12 +140,12 @@ impl Case {
     }
 }
 
-/// Whether what is documented is to be brought up to date, rather than checked.
+/// Returns whether the documents are to be rewritten rather than checked.
 fn rewriting() -> bool {
     env::var_os("VECHE_DOCS").is_some_and(|mode| mode == "rewrite")
 }
 
-/// The same on each store, at the same time: memory's result, and sled's.
+/// Runs the same on each store, at the same time: returns memory's result, and sled's.
 fn on_both<T: Send>(run: impl Fn(Store) -> T + Sync) -> (T, T) {
     thread::scope(|scope| {
         let memory = scope.spawn(|| run(Store::Memory));
@@ -196,7 +196,7 @@ fn links_lead_somewhere() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
-/// What the English README shows is tested; the Russian one shows the same.
+/// The English README is tested; the Russian one shows the same examples.
 #[test]
 fn the_readmes_are_the_same_in_process() {
     if rewriting() {
@@ -227,7 +227,7 @@ fn the_errors_page_lists_the_kinds() {
     assert_same(&tables::rows(errors::CASE.page().source(), "status"), &tables::kinds());
 }
 
-/// Like `assert_eq`, but says only what differs.
+/// Like `assert_eq`, but prints only the differences.
 fn assert_same(found: &BTreeSet<String>, expected: &BTreeSet<String>) {
     let surplus: Vec<_> = found.difference(expected).collect();
     let missing: Vec<_> = expected.difference(found).collect();

@@ -8,12 +8,13 @@ use veche::api::openapi::{self, Example};
 use crate::page::root;
 use crate::session::RecordedExchange;
 
-/// Of the snapshot.
+/// The name of the snapshot.
 pub(crate) const NAME: &str = "openapi";
-/// In the repository. The server serves this file.
+/// The path in the repository. The server serves this file.
 pub(crate) const PATH: &str = "docs/openapi.json";
 
-/// As it should be: with every response in the pages as an example that is JSON or a stream.
+/// The document as it should be: with every response in the pages as an example that is JSON or a
+/// stream.
 pub(crate) fn document(exchanges: &[&RecordedExchange]) -> String {
     let examples: Vec<_> = exchanges.iter().map(|exchange| example(exchange)).collect();
     let document = serde_json::to_string_pretty(&openapi::document(&examples)).unwrap();
@@ -38,12 +39,12 @@ fn example(exchange: &RecordedExchange) -> Example<'_> {
     }
 }
 
-/// As it is.
+/// The document as it is.
 pub(crate) fn committed() -> String {
     fs::read_to_string(root().join(PATH)).unwrap()
 }
 
-/// Brings it up to date. The next build serves it.
+/// Updates it. The next build serves it.
 pub(crate) fn rewrite(document: &str) {
     fs::write(root().join(PATH), document).unwrap();
 }

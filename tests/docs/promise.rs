@@ -1,10 +1,10 @@
-//! Examples, held to the contract.
+//! Checks examples against the contract.
 
 use veche::docs::session::RecordedExchange;
 
 use crate::contract::{self, Answered, Asked};
 
-/// Fails the test unless the response is one that the `OpenAPI` document has.
+/// Fails the test unless the `OpenAPI` document allows the response.
 pub(crate) fn check(exchange: &RecordedExchange) {
     let RecordedExchange { name, method, path, response, .. } = exchange;
     let (head, body) = response.split_once("\n\n").unwrap_or((response, ""));

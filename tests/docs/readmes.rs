@@ -1,13 +1,14 @@
-//! The README in two languages, which say the same.
+//! The README in two languages, which must show the same.
 
 use crate::page::{self, DocPage};
 
-/// The one that is run.
+/// The README that is run.
 const ENGLISH: &str = "README.md";
-/// The one that is held to it.
+/// The README that is compared with it.
 pub(crate) const RUSSIAN: &str = "README.ru.md";
 
-/// What does not depend on the language: the headings' levels, and the fences with what is in them.
+/// The parts that do not depend on the language: the headings' levels, and the fences with their
+/// content.
 #[derive(Debug, PartialEq, Eq)]
 enum Part<'a> {
     Heading(usize),
@@ -25,7 +26,7 @@ pub(crate) fn difference() -> Option<String> {
     Some(format!("{differ:#?}, of {} and {} parts", english.len(), russian.len()))
 }
 
-/// Copies the responses from the one to the other.
+/// Copies the responses from the English README to the Russian one.
 pub(crate) fn rewrite() {
     let (english, russian) = (page::read("readme", ENGLISH), page::read("readme_ru", RUSSIAN));
     page::rewrite(&russian, RUSSIAN, |name| {

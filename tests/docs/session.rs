@@ -1,4 +1,4 @@
-//! A page against a host, from top to bottom.
+//! Runs a page against a host, from top to bottom.
 
 use veche::docs::session::DocSession;
 
@@ -7,7 +7,7 @@ pub(crate) use veche::docs::session::RecordedExchange;
 use crate::host::Host;
 use crate::page::DocPage;
 
-/// Runs the page. What `host` cannot stage is left out.
+/// Runs the page. Steps that `host` cannot stage are left out.
 pub(crate) fn run(page: &DocPage, host: &dyn Host) -> Vec<RecordedExchange> {
     let mut session = DocSession::local(host.port()).unwrap();
     let mut exchanges = Vec::new();

@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::page::root;
 use crate::session::RecordedExchange;
 
-/// Holds each response to its snapshot. All of them, before it fails, so that one review sees all
-/// that changed.
+/// Compares each response with its snapshot. All are compared before the test fails, so that one
+/// review shows all changes.
 pub(crate) fn pin(exchanges: &[RecordedExchange]) {
     let changed =
         exchanges.iter().filter(|RecordedExchange { name, response, command, .. }| {
@@ -18,7 +18,7 @@ pub(crate) fn pin(exchanges: &[RecordedExchange]) {
     assert!(changed.is_empty(), "not as accepted: {changed:?}; see `cargo insta review`");
 }
 
-/// Holds one text to its snapshot.
+/// Compares one text with its snapshot.
 pub(crate) fn pin_one(name: &str, text: &str, description: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../../snapshots");
@@ -28,16 +28,16 @@ pub(crate) fn pin_one(name: &str, text: &str, description: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// The accepted response of this name.
+/// The accepted response with this name.
 pub(crate) fn accepted(name: &str) -> String {
     let file = root().join("snapshots").join(format!("{name}.snap"));
     let snapshot = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-    // The metadata stand between two lines of dashes.
+    // The metadata are between two lines of dashes.
     let content = snapshot.splitn(3, "---\n").nth(2).expect("a snapshot");
     content.trim_end().to_owned()
 }
 
-/// The names of all snapshots there are.
+/// The names of all snapshots.
 pub(crate) fn names() -> BTreeSet<String> {
     let files = fs::read_dir(root().join("snapshots")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());

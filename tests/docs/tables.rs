@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use veche::api::routes::{ROUTES, Route};
 use veche::problem::{KINDS, NOT_AN_OPERATOR, ProblemType};
 
-/// The rows of the table in `source` whose head begins with `first`, as they are, but without
-/// what stands behind the columns that the code knows of.
+/// The rows of the table in `source` whose head begins with `first`, without the columns that the
+/// code does not know.
 pub(crate) fn rows(source: &str, first: &str) -> BTreeSet<String> {
     let head = format!("| {first} |");
     let table = source.lines().skip_while(|line| !line.starts_with(&head));
@@ -18,7 +18,7 @@ fn cells(row: &str, count: usize) -> String {
     row.split_inclusive('|').take(count + 1).collect()
 }
 
-/// Method, path, who may call, and what it answers.
+/// Method, path, caller, and statuses.
 pub(crate) fn routes() -> BTreeSet<String> {
     let row = |route: &Route| {
         let who = match route.needs_token() {
@@ -32,7 +32,7 @@ pub(crate) fn routes() -> BTreeSet<String> {
     ROUTES.iter().map(row).collect()
 }
 
-/// Status, kind, title, and what to do.
+/// Status, kind, title, and advice.
 pub(crate) fn kinds() -> BTreeSet<String> {
     let row = |kind: &&ProblemType| {
         format!("| {} | `{}` | {} | {} |", kind.status, kind.slug, kind.title, kind.advice)

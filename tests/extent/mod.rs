@@ -1,14 +1,14 @@
-//! How much the tests do. `cargo test` does enough of everything to see what is broken;
-//! `VECHE_TESTS=long cargo test` runs the same tests, and has them do it often enough to see what
-//! is rare, and with as many as have been promised.
+//! The extent of the tests. `cargo test` does enough of everything to show what is broken;
+//! `VECHE_TESTS=long cargo test` runs the same tests with larger numbers, to find rare failures and
+//! to reach the numbers that the documents promise.
 
 use std::env;
 
-/// The variable that says which.
+/// The variable that selects the run.
 const VARIABLE: &str = "VECHE_TESTS";
 const LONG: &str = "long";
 
-/// How much there is of something in a short run and in a long one.
+/// A number, or another value, for a short run and for a long one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent<T> {
     pub(crate) short: T,
@@ -16,13 +16,13 @@ pub(crate) struct Extent<T> {
 }
 
 impl<T: Copy> Extent<T> {
-    /// How much it is now.
+    /// The value for this run.
     pub(crate) fn now(&self) -> T {
         if is_long() { self.long } else { self.short }
     }
 }
 
-/// Whether this is the long run.
+/// Returns whether this is the long run.
 fn is_long() -> bool {
     match env::var_os(VARIABLE) {
         None => false,

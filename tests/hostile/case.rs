@@ -33,9 +33,9 @@ use crate::outcome::Outcome;
 pub(crate) struct Case {
     /// The file's path below `cases/`, without its extension.
     pub(crate) name: String,
-    /// The same for the table.
+    /// The description of the case in the table.
     pub(crate) what: String,
-    /// Where it stands among the cases: its messages say so.
+    /// The position of the case in the list; its messages contain it.
     pub(crate) number: usize,
     pub(crate) connections: usize,
     pub(crate) is_deaf: bool,
@@ -57,16 +57,16 @@ pub(crate) enum Step {
     Reset,
 }
 
-/// What the placeholders stand for.
+/// The values of the placeholders.
 pub(crate) struct Words<'a> {
     pub(crate) token: &'a str,
     pub(crate) number: usize,
 }
 
-/// The longest that the steps of a case may take for it to be a quick one.
+/// The longest total duration of a quick case's steps.
 const QUICK: Duration = Duration::from_secs(2);
 
-/// Where the cases are.
+/// The directory of the cases.
 pub(crate) const DIR: &str = "tests/hostile/cases";
 
 /// All cases, in the order of their names.
@@ -98,7 +98,7 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) {
 }
 
 impl Case {
-    /// Whether its own pauses take long.
+    /// Returns whether the case's own pauses take long.
     pub(crate) fn takes_long(&self) -> bool {
         let pauses = self.steps.iter().map(|step| match step {
             Step::Drip(interval, text) => *interval * u32::try_from(text.len()).unwrap_or(u32::MAX),
@@ -168,7 +168,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(parsed(seconds)? as u64))
 }
 
-/// What stands before a text in quotes, and the text.
+/// Splits a line into the words before a quoted text, and the text.
 fn quoted(text: &str) -> Result<(&str, &str), String> {
     let (before, rest) = text.split_once(" \"").ok_or("no text in quotes")?;
     Ok((before, rest.strip_suffix('"').ok_or("a text without an end")?))
@@ -184,7 +184,7 @@ impl Words<'_> {
             .replace("{post}", &head("POST /api/messages HTTP/1.1"))
             .replace("{me}", &head("GET /api/users/me HTTP/1.1"))
             .replace("{page}", &head("GET /api/messages?limit=1000 HTTP/1.1"))
-            // What would end the wait is said by nobody who is there.
+            // A sender that does not exist, so that nothing ends the wait.
             .replace(
                 "{parked}",
                 &head("GET /api/users/me/messages?with=9007199254740991&after=-1&wait=20 HTTP/1.1"),

@@ -1,5 +1,5 @@
 //! All cases, on each store and behind the front, many at a time. Nearly all of the time is spent
-//! waiting for time-outs, so these tests keep each other company.
+//! waiting for time-outs, so these tests run at the same time.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -14,11 +14,11 @@ use crate::play::{Played, Scene};
 use crate::server::{STORES, Server};
 use crate::stage::{Stage, Way};
 
-/// Cases that are played at once. Most of them wait for a time-out.
+/// Cases played at once. Most of them wait for a time-out.
 const AT_ONCE: Extent<usize> = Extent { short: 24, long: 64 };
-/// On which stores they are played directly.
+/// The stores on which the cases are played directly.
 const DIRECTLY_ON: Extent<&[&str]> = Extent { short: &["sled"], long: &STORES };
-/// One in so many of those that wait for a time-out is played.
+/// One of this many slow cases is played.
 const SLOW_ONES: Extent<usize> = Extent { short: 16, long: 1 };
 
 #[test]
@@ -32,7 +32,7 @@ fn behind_nginx() {
     play_all(Way::Nginx, "sled");
 }
 
-/// Whether a case is part of this run. Which slow ones are, is the same in each.
+/// Returns whether a case is part of this run. The choice of slow cases is the same in each run.
 fn is_played(case: &Case, way: Way) -> bool {
     !(way.outcome(case).takes_long() || case.takes_long())
         || case.number.is_multiple_of(SLOW_ONES.now())
@@ -63,14 +63,14 @@ fn play_all(way: Way, store: &str) {
     let Stage { server, ann, .. } = stage;
     server.stop();
     if store == "sled" {
-        // A stop finishes whatever was taken for a request.
+        // A stop finishes whatever was accepted as a request.
         let server = Server::start(store, dir.path());
         let ann = Client::new(&server).with_token(ann.token());
         assert!(ann.follow("/api/messages", 1000).0 == messages, "{what}: the store has changed");
     }
 }
 
-/// Plays those that take long first.
+/// Plays the cases that take long first.
 fn play_each(scene: Scene<'_>, cases: &[Case]) -> Vec<Played> {
     let (long, short): (Vec<&Case>, Vec<&Case>) =
         cases.iter().partition(|case| scene.way.outcome(case).takes_long());
@@ -91,7 +91,7 @@ fn play_each(scene: Scene<'_>, cases: &[Case]) -> Vec<Played> {
     played.into_inner().unwrap().into_values().collect()
 }
 
-/// What is stored and was not acknowledged, and the other way round.
+/// Messages that are stored but were not acknowledged, and the reverse.
 fn unaccounted(stage: &Stage, cases: &[Case], played: &[Played], said: usize) -> Vec<String> {
     let mut stored = BTreeMap::new();
     for message in stage.messages() {

@@ -1,4 +1,4 @@
-//! Not enough descriptors, and not enough threads: it passes, and nobody has to restart anything.
+//! Too few descriptors or threads: the server recovers without a restart.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -14,20 +14,20 @@ use crate::line::Line;
 use crate::server::{PATIENCE, STORES, Server, until, veche};
 use crate::wire::get;
 
-/// How often each is brought about on each store.
+/// Rounds of each shortage on each store.
 const ROUNDS: Extent<usize> = Extent { short: 4, long: 50 };
-/// Connections in a round: more than there is room for.
+/// Connections in a round: more than the server has descriptors or threads for.
 const CONNECTIONS: usize = 100;
-/// How many descriptors there are.
+/// The limit on descriptors.
 const DESCRIPTORS: usize = 64;
-/// How many threads a user may have beyond those that the user has already.
+/// Threads that a user may have in addition to those that the user already has.
 const THREADS: usize = 64;
-/// How long a round lasts at most: what is taken is given back by the server after a while, and may
-/// not be seen before.
+/// The longest duration of a round: the server gives resources back after a while, which may not be
+/// visible before.
 const ROUND: Duration = Duration::from_secs(2);
-/// Requests in a row that make it normal service.
+/// Requests in a row that count as normal service.
 const REQUESTS: usize = 5;
-/// Somebody who runs nothing else, where we are root, whom the limit does not bind.
+/// A user that runs nothing else. As root, the limit does not apply to us.
 const NOBODY: u32 = 64_123;
 
 #[test]
@@ -47,13 +47,14 @@ fn out_of_threads() {
     on_each_store(|store| {
         let dir = tempfile::tempdir().unwrap();
         let (mut command, most) = if rustix::process::getuid().is_root() {
-            // It has to get at the binary, wherever that is, and at its data.
+            // The user needs access to the binary, wherever that is, and to its data.
             let binary = dir.path().join("veche");
-            // Not by ourselves: what another test starts meanwhile would have it open for writing.
+            // Copied by another process: a test that starts a program meanwhile would inherit the
+            // file open for writing.
             let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_veche")).arg(&binary).status();
             assert!(copied.unwrap().success());
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-            // One for each store: the limit is on all that a user runs.
+            // One user for each store: the limit applies to everything that a user runs.
             let user = NOBODY + u32::from(store == "sled");
             chown(dir.path(), Some(user), Some(user)).unwrap();
             let user = user.to_string();
@@ -62,7 +63,7 @@ fn out_of_threads() {
             command.arg(format!("--nproc={THREADS}")).arg(binary);
             (command, THREADS)
         } else {
-            // The limit is on all that the user runs.
+            // The limit applies to everything that the user runs.
             let most = threads_of_mine() + THREADS;
             let mut command = Command::new("prlimit");
             command.arg(format!("--nproc={most}")).arg(env!("CARGO_BIN_EXE_veche"));
@@ -70,7 +71,7 @@ fn out_of_threads() {
         };
         command.current_dir(dir.path());
         let server = start(command, store, dir.path());
-        // As root the server is all that its user runs.
+        // As root, the server is all that its user runs.
         let is_root = rustix::process::getuid().is_root();
         let taken = |server: &Server| {
             if is_root { thread_names(server).len() } else { threads_of_mine() }
@@ -79,12 +80,12 @@ fn out_of_threads() {
     });
 }
 
-/// Most of a round is waiting, so the stores keep each other company.
+/// Most of a round is waiting, so the stores are tested at the same time.
 fn on_each_store(run: impl Fn(&str) + Sync) {
     each(STORES.len(), |n| run(STORES[n]));
 }
 
-/// How many threads this user runs.
+/// The number of threads of this user.
 fn threads_of_mine() -> usize {
     let me = rustix::process::getuid().as_raw();
     let processes = fs::read_dir("/proc").expect("a list of processes").flatten();
@@ -94,7 +95,7 @@ fn threads_of_mine() -> usize {
     threads.sum()
 }
 
-/// Starts what `command` is to run with the limit, and nothing of our own environment.
+/// Starts what `command` is to run with the limit, without our own environment.
 fn start(mut command: Command, store: &str, dir: &Path) -> Server {
     for (name, value) in veche().get_envs() {
         assert!(value.is_none(), "they are removed");
@@ -104,7 +105,7 @@ fn start(mut command: Command, store: &str, dir: &Path) -> Server {
     Server::spawn(command.arg(dir.join("data")), dir)
 }
 
-/// Takes all there is, again and again.
+/// Takes all descriptors or threads, again and again.
 fn exhaust(mut server: Server, store: &str, is_exhausted: impl Fn(&Server) -> bool) {
     let ann = Client::signed_up(&server, "ann");
     let request = get(&ann, "/api/users/me");
@@ -112,7 +113,7 @@ fn exhaust(mut server: Server, store: &str, is_exhausted: impl Fn(&Server) -> bo
     for round in 0..ROUNDS.now() {
         let mut lines = Vec::new();
         for _ in 0..CONNECTIONS {
-            // What does not get in has to wait outside, or is turned away.
+            // A connection without a free descriptor has to wait outside, or is refused.
             let Ok(mut line) = Line::open(server.addr()) else { break };
             let _ = line.send("GET /api/us");
             lines.push(line);

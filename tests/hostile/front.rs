@@ -1,4 +1,4 @@
-//! nginx, with `deploy/nginx.conf` as it is shipped but for what a test has to have for itself.
+//! nginx, with `deploy/nginx.conf` as it is shipped, except for what a test needs for itself.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,39 +14,40 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::server::until;
 
-/// What is shipped.
+/// The shipped file.
 const SHIPPED: &str = include_str!("../../deploy/nginx.conf");
-/// How long it may take to start and to stop.
+/// The longest time that a start and a stop may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often other ports are tried, should somebody else have taken the free ones.
+/// Attempts with other ports, if another process has taken the free ones.
 const ATTEMPTS: usize = 5;
 
-/// The programs, where they are installed.
+/// The programs, if they are installed.
 pub(crate) struct Nginx {
     nginx: PathBuf,
     openssl: PathBuf,
 }
 
-/// How much one address may have.
+/// The limits for one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limits {
-    /// As they are shipped.
+    /// The shipped limits.
     Shipped,
-    /// More than any test asks for: everybody here has one and the same address.
+    /// More than any test needs: all clients here have the same address.
     Raised,
 }
 
-/// A running one, ended when it is let go.
+/// A running nginx, ended on drop.
 pub(crate) struct Front {
     child: Child,
     ports: [u16; 3],
-    /// Whether it listens on the IPv6 loopback address too.
+    /// True if it listens on the IPv6 loopback address too.
     has_v6: bool,
     log: PathBuf,
 }
 
 impl Nginx {
-    /// Without them there is nothing to test, which is said once. CI has to have them.
+    /// Finds the programs. Without them there is nothing to test, and a notice says so once. CI
+    /// must have them.
     pub(crate) fn find() -> Option<Nginx> {
         static NOTICE: Once = Once::new();
         if let (Some(nginx), Some(openssl)) = (which("nginx"), which("openssl")) {
@@ -54,7 +55,7 @@ impl Nginx {
         }
         assert!(std::env::var_os("CI").is_none(), "CI needs nginx and openssl");
         NOTICE.call_once(|| {
-            // Not by a macro: those are kept for when a test fails.
+            // Not printed by a macro: the test harness shows that output only when a test fails.
             let notice = "\nNOT TESTED behind nginx: there is no `nginx` and `openssl` here \
                           (Debian: nginx, openssl)\n";
             let _ = io::stderr().write_all(notice.as_bytes());
@@ -65,13 +66,13 @@ impl Nginx {
 
 fn which(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    // Debian has servers where only root looks for them.
+    // Debian installs servers where only root looks for them.
     let dirs = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     dirs.map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 impl Front {
-    /// Starts one before `upstream`, with everything it keeps below `dir`.
+    /// Starts nginx before `upstream`, with all its files below `dir`.
     pub(crate) fn start(nginx: &Nginx, upstream: SocketAddr, dir: &Path, limits: Limits) -> Front {
         let dir = dir.join("nginx");
         fs::create_dir_all(&dir).expect("a directory");
@@ -89,22 +90,22 @@ impl Front {
         panic!("nginx does not start:\n{log}");
     }
 
-    /// Where it takes plain HTTP, with which a test can say anything to the same parser.
+    /// The address for plain HTTP, through which a test can send any bytes to the same parser.
     pub(crate) fn plain(&self) -> SocketAddr {
         at(self.ports[0])
     }
 
-    /// Where it takes TLS.
+    /// The address for TLS.
     pub(crate) fn tls(&self) -> SocketAddr {
         at(self.ports[1])
     }
 
-    /// Where it takes plain HTTP as it is shipped: to send the client on.
+    /// The address for plain HTTP as shipped, which redirects clients.
     pub(crate) fn redirecting(&self) -> SocketAddr {
         at(self.ports[2])
     }
 
-    /// The IPv6 addresses of [`Front::tls`] and [`Front::redirecting`], where there is IPv6.
+    /// The IPv6 addresses of [`Front::tls`] and [`Front::redirecting`], if there is IPv6.
     pub(crate) fn v6(&self) -> Option<[SocketAddr; 2]> {
         self.has_v6.then(|| [at_v6(self.ports[1]), at_v6(self.ports[2])])
     }
@@ -119,7 +120,7 @@ fn at_v6(port: u16) -> SocketAddr {
 }
 
 impl Nginx {
-    /// A certificate that nobody trusts.
+    /// Creates a self-signed certificate.
     fn certify(&self, dir: &Path) {
         let mut command = Command::new(&self.openssl);
         command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
@@ -129,7 +130,7 @@ impl Nginx {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }
 
-    /// `None` if it does not start.
+    /// `None` if nginx does not start.
     fn spawn(&self, dir: &Path, ports: [u16; 3], has_v6: bool) -> Option<Front> {
         let log = dir.join("error.log");
         let stderr = File::options().create(true).append(true).open(&log).expect("a log file");
@@ -153,14 +154,14 @@ impl Nginx {
             if front.child.try_wait().expect("a child can be asked").is_some() {
                 return Some(false);
             }
-            // Its ports are open before its workers run; they wait in the queue then.
+            // Its ports are open before its workers run; connections wait in the queue then.
             TcpStream::connect(front.plain()).is_ok().then_some(true)
         });
         (started == Some(true)).then_some(front)
     }
 }
 
-/// The shipped file with what a test has to have for itself.
+/// The shipped file, adapted to the ports and paths of a test.
 fn adapted(
     dir: &Path,
     ports: [u16; 3],
@@ -207,7 +208,7 @@ fn adapted(
     adapted
 }
 
-/// Ports that nobody listens on for now.
+/// Ports on which nothing listens now.
 fn free_ports() -> [u16; 3] {
     let listeners = [(); 3].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
     listeners.each_ref().map(|it| it.local_addr().expect("it is bound").port())
@@ -216,7 +217,7 @@ fn free_ports() -> [u16; 3] {
 impl Drop for Front {
     fn drop(&mut self) {
         let pid = Pid::from_child(&self.child);
-        // The master ends its workers; should it not, the group goes.
+        // The master ends its workers; if it does not, the process group is killed.
         let _ = kill_process(pid, Signal::TERM);
         let ended = until(PATIENCE, || self.child.try_wait().ok().flatten());
         if ended.is_none() {

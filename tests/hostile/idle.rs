@@ -1,4 +1,4 @@
-//! Crowds of connections on which nothing happens.
+//! Crowds of idle connections.
 
 use std::time::{Duration, Instant};
 
@@ -11,22 +11,22 @@ use crate::server::{STORES, until};
 use crate::stage::{Stage, Way};
 use crate::turnstile;
 
-/// How many.
+/// The number of connections.
 const CONNECTIONS: Extent<usize> = Extent { short: 500, long: 5000 };
-/// In seconds; longer than it takes to have them all.
+/// The idle timeout in seconds; longer than it takes to open all connections.
 const IDLE_TIMEOUT: Extent<&str> = Extent { short: "8", long: "30" };
-/// On which stores they come directly.
+/// The stores on which they come directly.
 const DIRECTLY_ON: Extent<&[&str]> = Extent { short: &["memory"], long: &STORES };
-/// How many come at once: more than the backlog holds would be told to try again.
+/// Connections opened at once: beyond the backlog they would have to be tried again.
 const STEP: usize = 500;
-/// How long the server may take to accept them all.
+/// The longest time that the server may take to accept them all.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(20);
-/// A neighbour's requests meanwhile.
+/// Requests of a neighbour meanwhile.
 const REQUESTS: Extent<usize> = Extent { short: 60, long: 600 };
-/// How long an end may take that the server, or nginx, brings about.
+/// The longest time until the server, or nginx, has ended the connections.
 const ENDED_WITHIN: Duration = Duration::from_mins(3);
 
-/// As many descriptors as may be had.
+/// Raises the limit on descriptors as far as allowed.
 pub(crate) fn raise_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -59,11 +59,11 @@ fn be_idle(way: Way, store: &str) {
         for _ in 0..STEP {
             lines.push(Line::open(stage.addr()).expect("it takes connections"));
         }
-        // As fast as it can accept them, and no faster.
+        // As fast as the server can accept them, and no faster.
         assert_eq!(stage.ann.get("/api/users/me").status, 200);
     }
     if way == Way::Direct {
-        // Who has said nothing need not have a thread yet.
+        // A connection without a request need not have a thread yet.
         let most = Levels { threads: 0, descriptors: 2 * connections };
         let grown = stage.levels.grow(&stage.server, most, ACCEPTED_WITHIN);
         println!("{what}: {}", Levels::of(&stage.server));
@@ -71,7 +71,7 @@ fn be_idle(way: Way, store: &str) {
     }
     println!("{what}: open after {:?}", begun.elapsed());
     stage.serves(REQUESTS.now(), &what);
-    // Nobody has to wait for ever to be rid of them.
+    // The server ends all of them within the deadline.
     let ended = until(ENDED_WITHIN, || lines.iter_mut().all(Line::has_ended).then_some(()));
     assert!(ended.is_some(), "{what}: some are still open");
     println!("{what}: ended after {:?}", begun.elapsed());

@@ -1,4 +1,4 @@
-//! Connections that are lost for good are counted, and there is an end to it.
+//! Connections that are lost for good are counted, and the server stops at the limit.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,14 +12,15 @@ use crate::server::{Server, until};
 use crate::turnstile;
 use crate::wire::BEYOND_DROPPED;
 
-/// How many the server bears; at that it drains and stops.
+/// The limit at which the server drains and stops.
 const BOUND: usize = 1024;
-/// How many are lost here. That a server stops whose count is at the bound is a test of `http` too.
+/// Connections lost here. A test of `http` also covers the stop at the limit.
 const LOST: Extent<usize> = Extent { short: 16, long: BOUND };
-/// How long it may take for the last of them to be noticed, and for the server to be done.
+/// The longest time until the last of them is noticed, and until the server has stopped.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// Bodies just beyond what the server lets tiny_http drop, from clients that wait for their answer.
+/// Bodies just beyond the length up to which the server lets tiny_http drop a request, from clients
+/// that wait for their answer.
 #[test]
 fn abandoned_connections_have_a_bound() {
     let _pass = turnstile::crowded();
@@ -51,7 +52,7 @@ fn abandoned_connections_have_a_bound() {
         server.stop();
         return;
     }
-    // It may be a few more until it is noticed.
+    // The server may notice only after a few more.
     let more = (0..BOUND).map_while(|_| lose_one().ok()).count();
     let ended = until(PATIENCE, || (!server.is_alive()).then_some(()));
     assert!(ended.is_some(), "the server goes on after {} were lost", few + more);
@@ -59,18 +60,18 @@ fn abandoned_connections_have_a_bound() {
     let log = server.log();
     let (code, _) = server.wait();
     assert_eq!(code, Some(1), "{log}");
-    // What was acknowledged is there.
+    // Everything acknowledged is there.
     let server = Server::start("sled", dir.path());
     let ann = Client::new(&server).with_token(ann.token());
     assert_eq!(ann.get("/api/messages").ids(), [said]);
 }
 
-/// How many the server says it has lost.
+/// The number of connections that the server reports as lost.
 fn stranded(admin: SocketAddr) -> usize {
     figure(admin, "veche_connections_stranded")
 }
 
-/// A figure that the server gives its operator.
+/// A metric from the operator's listener.
 pub(crate) fn figure(admin: SocketAddr, name: &str) -> usize {
     let request = "GET /metrics HTTP/1.0\r\nHost: veche\r\n\r\n";
     let answer = Line::open(admin).and_then(|mut line| line.ask(request)).expect("figures");

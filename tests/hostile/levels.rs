@@ -1,5 +1,4 @@
-//! How many threads and descriptors a server has, and that it gets rid of those that others made
-//! it take.
+//! The numbers of threads and descriptors of a server, and its return to them after a load.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;
@@ -7,10 +6,11 @@ use std::time::Duration;
 
 use crate::server::{Server, until};
 
-/// What comes and goes by itself: the pulse's own connections, and tiny_http's spare threads.
+/// Threads and descriptors that come and go by themselves: the self-probe's own connections, and
+/// tiny_http's spare threads.
 const SPARE: usize = 8;
-/// Longer than anything may keep a connection: 30 s for a body, the same for its answer, and 5 s in
-/// which tiny_http and the pools keep a thread.
+/// Longer than anything may keep a connection: 30 s for a body, the same for its answer, and 5 s
+/// for which tiny_http and the pools keep a thread.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) struct Levels {
     pub(crate) descriptors: usize,
 }
 
-/// What tiny_http keeps of a connection that is lost for good.
+/// The cost of a connection that is lost for good.
 const LEAKED: Levels = Levels { threads: 1, descriptors: 2 };
 
 impl Levels {
@@ -28,7 +28,7 @@ impl Levels {
         Levels { threads, descriptors: server.descriptors() }
     }
 
-    /// Waits until there are at least so many more.
+    /// Waits until there are at least this many more.
     pub(crate) fn grow(self, server: &Server, by: Levels, patience: Duration) -> bool {
         let has_grown = || {
             let now = Levels::of(server);
@@ -38,8 +38,8 @@ impl Levels {
         until(patience, has_grown).is_some()
     }
 
-    /// Fails the test unless the server comes back to what it had, within 5 % and what `leaked`
-    /// connections take.
+    /// Fails the test unless the server returns to its former level, within 5 % and the cost of
+    /// `leaked` connections.
     pub(crate) fn return_to(self, server: &Server, leaked: usize, what: &str) {
         let most = Levels {
             threads: self.threads * 105 / 100 + SPARE + leaked * LEAKED.threads,
@@ -54,7 +54,7 @@ impl Levels {
     }
 }
 
-/// The name of each of its threads.
+/// The name of each of the server's threads.
 pub(crate) fn thread_names(server: &Server) -> Vec<String> {
     let threads = fs::read_dir(server.process().join("task")).expect("a process has threads");
     // Some may have ended meanwhile.

@@ -1,4 +1,4 @@
-//! How much of the front one address may have, with the numbers that are shipped.
+//! The share of the front for one address, with the shipped limits.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,14 +11,15 @@ use crate::server::{PATIENCE, Server, until};
 use crate::turnstile;
 use crate::wire::{get, post, request};
 
-/// Attempts at a password, by several at once: more than the front lets through.
+/// Attempts at a password, by several clients at once: more than the front lets through.
 const GUESSES: usize = 40;
-/// What it lets through at once: the burst and the one that is always free. Then one a second.
+/// Attempts let through at once: the burst and the one that is always free. Then one a second.
 const BURST_OF_GUESSES: u64 = 21;
-/// Clients that ask at once, and requests of each: more than may come within the time they take.
+/// Clients that send requests at once, and requests of each: more than the limit for the time they
+/// take.
 const CLIENTS: usize = 8;
 const REQUESTS: usize = 250;
-/// Requests under way at once: more than one address may have.
+/// Requests in progress at once: more than one address may have.
 const UNDER_WAY: usize = 200;
 const MAX_UNDER_WAY: usize = 128;
 
@@ -31,7 +32,7 @@ fn set(dir: &std::path::Path) -> Option<(Front, Server, Client)> {
     Some((front, server, ann))
 }
 
-/// How often each status came.
+/// Counts the answers by status.
 fn ask_each(addr: SocketAddr, requests: &[String]) -> BTreeMap<u16, usize> {
     let mut line = Line::open_patiently(addr).expect("a connection");
     let mut statuses = BTreeMap::new();
@@ -69,7 +70,7 @@ fn passwords_are_guessed_slowly() {
     let of = |status: u16| statuses.iter().filter_map(|it| it.get(&status)).sum::<usize>();
     assert!(of(401) as u64 <= let_through && of(429) > 0, "{statuses:?}, not {let_through}");
     assert_eq!(of(401) + of(429), GUESSES, "{statuses:?}");
-    // Everything else goes on for the same address.
+    // Other requests from the same address go on.
     let reads = vec![get(&ann, "/api/users/me"); 20];
     assert_eq!(ask_each(front.plain(), &reads), BTreeMap::from([(200, 20)]));
 }
@@ -84,7 +85,7 @@ fn one_address_cannot_ask_for_everything() {
     let of = |status: u16| statuses.iter().filter_map(|it| it.get(&status)).sum::<usize>();
     assert!(of(200) >= 200, "the burst is served: {statuses:?}");
     assert!(of(429) > 0, "{statuses:?}");
-    // It passes.
+    // The limit passes.
     let served = until(PATIENCE, || {
         let answer = Line::open(front.plain()).and_then(|mut line| line.ask(&reads[0]));
         answer.is_ok_and(|answer| answer.status == 200).then_some(())
@@ -106,7 +107,7 @@ fn one_address_has_so_many_requests_under_way() {
             line
         })
         .collect();
-    // Who is refused hears so at once; the others wait for the rest of their bodies.
+    // A refused client is answered at once; the others wait for the rest of their bodies.
     let mut refused =
         || lines.iter_mut().map(|line| usize::from(line.has_something())).sum::<usize>();
     let enough = UNDER_WAY - MAX_UNDER_WAY;

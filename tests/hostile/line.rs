@@ -1,4 +1,4 @@
-//! A connection of somebody who waits for the answer before asking for more.
+//! A connection of a client that waits for each answer before its next request.
 
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,15 +7,15 @@ use std::time::Duration;
 use crate::client::Answer;
 use crate::wire;
 
-/// How long it waits for anything: less than the 30 s that the server gives a body or a reader, so
-/// that who is answered has not waited for those.
+/// The longest wait for anything: less than the 30 s that the server gives a body or a reader, so
+/// that a client that is answered has not waited for those.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// The same for who waits behind others whose passwords are hashed.
+/// The longest wait of a client that waits after others whose passwords are hashed.
 const PATIENCE_WITH_HASHES: Duration = Duration::from_mins(2);
-/// The same for who tries again.
+/// The longest wait of a client that tries again.
 const HASTE: Duration = Duration::from_secs(5);
 
-/// Unlike a [`Wire`](crate::wire::Wire) it takes what a front adds to an answer.
+/// Unlike a [`Wire`](crate::wire::Wire) it accepts what a front adds to an answer.
 pub(crate) struct Line(BufReader<TcpStream>);
 
 impl Line {
@@ -23,12 +23,12 @@ impl Line {
         Line::open_within(addr, PATIENCE)
     }
 
-    /// One that waits for a hash, behind those of others.
+    /// A connection that waits for a hash, after those of others.
     pub(crate) fn open_patiently(addr: SocketAddr) -> io::Result<Line> {
         Line::open_within(addr, PATIENCE_WITH_HASHES)
     }
 
-    /// One that gives up soon.
+    /// A connection that gives up soon.
     pub(crate) fn open_hastily(addr: SocketAddr) -> io::Result<Line> {
         Line::open_within(addr, HASTE)
     }
@@ -54,17 +54,17 @@ impl Line {
         self.answer()
     }
 
-    /// Whether the server has ended it, and all that it said was heard.
+    /// Returns whether the server has ended the connection and everything sent was read.
     pub(crate) fn has_ended(&mut self) -> bool {
         matches!(self.peek(), Some(0))
     }
 
-    /// Whether there is an answer to be heard.
+    /// Returns whether an answer has arrived.
     pub(crate) fn has_something(&mut self) -> bool {
         matches!(self.peek(), Some(1))
     }
 
-    /// How many bytes there are at the next look, 1 at most; `None` if that is not certain yet.
+    /// The number of bytes that can be read, 1 at most; `None` if that is not certain yet.
     fn peek(&mut self) -> Option<usize> {
         let socket = self.0.get_ref();
         let _ = socket.set_nonblocking(true);

@@ -1,4 +1,4 @@
-//! A client that means no harm, while others do.
+//! An ordinary client, beside hostile ones.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,31 +10,31 @@ use std::time::{Duration, Instant};
 use crate::client::Answer;
 use crate::line::Line;
 
-/// How long it may not have used a connection that it uses again: the server ends those that are
-/// idle, after 15 s in these tests.
+/// The longest pause before a connection is used again: the server ends idle connections, after 15
+/// s in these tests.
 const FRESH: Duration = Duration::from_secs(5);
-/// How long it rests between two requests.
+/// The pause between two requests.
 const REST: Duration = Duration::from_millis(50);
 
-/// A running one: it reads and writes, on a connection that it keeps and on new ones, until it is
-/// asked how it was.
+/// A running neighbour: it reads and writes, on a connection that it keeps and on new ones, until
+/// its report is requested.
 pub(crate) struct Neighbour {
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<Report>>,
 }
 
-/// How it was.
+/// The results of a neighbour.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// Requests that it sent.
+    /// Requests sent.
     pub(crate) requests: usize,
-    /// Messages that were acknowledged.
+    /// Messages acknowledged.
     pub(crate) said: usize,
-    /// What went wrong.
+    /// Errors seen.
     pub(crate) complaints: Vec<String>,
 }
 
-/// What all its messages say.
+/// The text of all its messages.
 pub(crate) const TEXT: &str = "good morning";
 
 impl Neighbour {
@@ -46,7 +46,7 @@ impl Neighbour {
         Neighbour { is_over, thread: Some(thread) }
     }
 
-    /// Ends it.
+    /// Ends the neighbour and returns its report.
     pub(crate) fn report(mut self) -> Report {
         self.is_over.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("it is asked once");
@@ -60,7 +60,7 @@ impl Drop for Neighbour {
     }
 }
 
-/// A neighbour's `requests`, here and now.
+/// Sends `requests` of a neighbour in this thread.
 pub(crate) fn visit(addr: SocketAddr, token: &str, requests: usize) -> Report {
     live(addr, token, |round| round < requests)
 }
@@ -95,7 +95,7 @@ fn live(addr: SocketAddr, token: &str, goes_on: impl Fn(usize) -> bool) -> Repor
     report
 }
 
-/// Asks on a connection that may have to be opened first.
+/// Sends a request, on a connection that may have to be opened first.
 fn ask(line: &mut Option<Line>, addr: SocketAddr, request: &str) -> io::Result<Answer> {
     let line = match line {
         Some(line) => line,
@@ -105,7 +105,7 @@ fn ask(line: &mut Option<Line>, addr: SocketAddr, request: &str) -> io::Result<A
 }
 
 impl Report {
-    /// Fails the test unless something was asked and everything answered.
+    /// Fails the test unless something was sent and everything was answered.
     pub(crate) fn check(&self, meanwhile: &str) {
         let Report { requests, said, complaints } = self;
         println!("{meanwhile}: a neighbour's {requests} requests, {said} of them messages");

@@ -1,10 +1,10 @@
-//! What may come of a case: the answers, in order, and what becomes of the connection.
+//! The permitted outcomes of a case: the answers, in order, and what happens to the connection.
 //!
 //! `200, lives` means one answer, and a connection that serves the next request. Several answers
 //! follow each other (`100 201, lives`); `200*` is any number of them, `200x40` forty; `nothing` is
-//! none, and `raw` bytes without a status line. What `ends` is ended by the server, within
-//! [`PATIENCE`](crate::play::PATIENCE); without a word nothing is promised. `|` stands between
-//! alternatives.
+//! none, and `raw` bytes without a status line. With `ends` the server ends the connection within
+//! [`PATIENCE`](crate::play::PATIENCE); without a word about the connection nothing is promised.
+//! `|` stands between alternatives.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -25,14 +25,14 @@ enum Count {
     Any,
 }
 
-/// What becomes of the connection.
+/// The fate of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// The next request on it is answered.
     Lives,
     /// The server ends it.
     Ends,
-    /// That is not promised.
+    /// Not promised.
     Open,
 }
 
@@ -41,7 +41,7 @@ impl Outcome {
         text.split(" | ").map(Alternative::parse).collect::<Result<_, _>>().map(Outcome)
     }
 
-    /// Whether it has come to this already, and what is to become of the connection then.
+    /// Returns the fate of the connection if the answers so far are complete for this outcome.
     pub(crate) fn fits(&self, heard: &Heard) -> Option<Fate> {
         let fitting = |it: &&Alternative| {
             (it.fate == Fate::Open || (it.fate == Fate::Ends) == heard.has_ended)
@@ -50,7 +50,7 @@ impl Outcome {
         self.0.iter().find(fitting).map(|it| it.fate)
     }
 
-    /// Whether a time-out is part of it.
+    /// Returns whether a time-out is part of the outcome.
     pub(crate) fn takes_long(&self) -> bool {
         self.0.iter().any(|it| it.answers.is_empty() && it.fate == Fate::Ends)
     }
@@ -95,7 +95,7 @@ fn fit(expected: &[(u16, Count)], found: &[u16]) -> bool {
     }
 }
 
-/// As the table in the documentation has it.
+/// The notation of the table in the documentation.
 impl Display for Outcome {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let alternatives: Vec<_> = self.0.iter().map(Alternative::to_string).collect();

@@ -1,4 +1,4 @@
-//! Plays a case, and says what was not as it is written there.
+//! Plays a case, and reports differences from its permitted outcomes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,12 +14,12 @@ use crate::talk::{Heard, Talk};
 
 /// Longer than any time-out that a case waits for, on a busy machine: the longest is 30 s.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
-/// How long an outcome that promises nothing of the connection is left to stand.
+/// The time for which an outcome that promises nothing of the connection must not change.
 const SETTLING: Duration = Duration::from_millis(200);
-/// How long an ordinary request is waited for.
+/// The longest wait for an ordinary request.
 const PROMPT: Duration = Duration::from_secs(20);
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Debug, Default)]
 pub(crate) struct Played {
     /// Messages that were acknowledged.
@@ -27,7 +27,7 @@ pub(crate) struct Played {
     pub(crate) complaints: Vec<String>,
 }
 
-/// Where a case is played.
+/// The server and the way on which cases are played.
 #[derive(Clone, Copy)]
 pub(crate) struct Scene<'a> {
     pub(crate) way: Way,
@@ -60,7 +60,7 @@ impl Scene<'_> {
         played
     }
 
-    /// Says what the case says.
+    /// Carries out the steps of the case.
     fn run(self, case: &Case, words: &Words<'_>, heard: &mut Vec<Heard>) -> io::Result<Vec<Talk>> {
         let connect = |_| Talk::connect(self.addr, case.is_deaf);
         let mut talks: Vec<Talk> = (0..case.connections).map(connect).collect::<Result<_, _>>()?;
@@ -94,7 +94,7 @@ impl Scene<'_> {
                 }
                 Step::HalfClose => talks.iter().for_each(Talk::finish),
                 Step::Reset => {
-                    // Neither we nor anybody else is gone before the connection was looked at.
+                    // No client may leave before the server has looked at its connection.
                     talks.iter().for_each(Talk::wait_until_begun);
                     heard.extend(talks.drain(..).map(Talk::reset));
                 }
@@ -103,7 +103,7 @@ impl Scene<'_> {
         Ok(talks)
     }
 
-    /// Whether somebody else is served.
+    /// Checks that another client is served.
     fn is_served(self, words: &Words<'_>) -> Result<(), String> {
         let failed = |why: String| format!("nobody is served behind it: {why}");
         let mut talk = Talk::connect(self.addr, false).map_err(|e| failed(e.to_string()))?;
@@ -111,7 +111,7 @@ impl Scene<'_> {
     }
 }
 
-/// Sends pieces of a good size, until the server has hung up.
+/// Sends pieces of a good size, until the server has closed the connection.
 fn send(talk: &mut Talk, bytes: &[u8], count: usize) {
     const PIECE: usize = 64 * 1024;
     let at_once = (PIECE / bytes.len().max(1)).clamp(1, count.max(1));
@@ -124,7 +124,7 @@ fn send(talk: &mut Talk, bytes: &[u8], count: usize) {
     let _ = talk.send(&bytes.repeat(count % at_once));
 }
 
-/// Waits for what is to come of it.
+/// Waits for one of the permitted outcomes.
 fn conclude(
     outcome: &Outcome,
     mut talk: Talk,
@@ -163,7 +163,7 @@ fn ask(talk: &mut Talk, words: &Words<'_>) -> Result<(), String> {
     Err(format!("{answer:?}"))
 }
 
-/// In short.
+/// A short description.
 fn told(heard: &Heard) -> String {
     let text = String::from_utf8_lossy(&heard.bytes[..heard.bytes.len().min(2000)]).into_owned();
     let goes_on = if heard.has_ended { "closed" } else { "open" };
@@ -178,9 +178,9 @@ impl Way {
         }
     }
 
-    /// Whether an answer is to the contract, where one is promised.
+    /// Checks an answer against the contract, where one is promised.
     fn check(self, answer: &Answer) -> Result<(), String> {
-        /// What tiny_http itself answers, to what is no request.
+        /// tiny_http's own answers to bytes that are no request.
         const BARE: [u16; 4] = [400, 408, 417, 505];
         if answer.status < 200 {
             return Ok(());

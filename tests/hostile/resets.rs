@@ -1,4 +1,4 @@
-//! Clients that connect and are gone.
+//! Clients that connect and reset at once.
 
 use std::net::TcpStream;
 use std::thread;
@@ -11,13 +11,13 @@ use crate::leaks::figure;
 use crate::server::{STORES, Server};
 use crate::wire::Wire;
 
-/// How many each of them makes, and how many they are.
+/// Connections of each client, and the number of clients.
 const FLOOD: Extent<usize> = Extent { short: 2_000, long: 30_000 };
 const FLOODERS: usize = 4;
 const NEIGHBOURS: usize = 20;
 
-/// Connections that are reset before anybody looks at them are no sign that nobody accepts: nobody
-/// else is cut off for them, and nothing is begun anew.
+/// Connections that are reset before the server looks at them are no sign that accepting has
+/// stopped: no other client is cut off for them, and accepting is not restarted.
 #[test]
 fn a_flood_of_resets_cuts_nobody_else() {
     for store in STORES {

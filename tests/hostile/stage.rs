@@ -1,4 +1,4 @@
-//! A server with an account, and the front before it where there is one.
+//! A server with an account, and the front before it if there is one.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,34 +12,34 @@ use crate::levels::Levels;
 use crate::neighbour;
 use crate::server::{Server, until, veche};
 
-/// How clients reach the server.
+/// The way from clients to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Direct,
     Nginx,
 }
 
-/// After how many seconds veche ends a connection on which nothing happens. Behind the front,
-/// which keeps connections of its own, it is what it is by default.
+/// The idle timeout of veche, in seconds. Behind the front, which keeps connections of its own, it
+/// is the default.
 pub(crate) const IDLE_TIMEOUT: &str = "15";
 
 pub(crate) struct Stage {
-    // Ends before what it stands before.
+    // Ends before the server behind it.
     front: Option<Front>,
     pub(crate) server: Server,
     /// Logged in, and connected to the server itself.
     pub(crate) ann: Client,
-    /// What the server had before anybody came.
+    /// The levels of the server before any client came.
     pub(crate) levels: Levels,
 }
 
 impl Stage {
-    /// Everything in `dir`; `None` where there is no nginx.
+    /// Sets the stage, with everything in `dir`; `None` if there is no nginx.
     pub(crate) fn set(way: Way, store: &str, dir: &Path) -> Option<Stage> {
         Stage::set_with(way, store, dir, &[])
     }
 
-    /// The same with further arguments for the server.
+    /// The same with additional arguments for the server.
     pub(crate) fn set_with(way: Way, store: &str, dir: &Path, args: &[&str]) -> Option<Stage> {
         let nginx = match way {
             Way::Direct => None,
@@ -60,7 +60,7 @@ impl Stage {
         Some(Stage { front, server, ann, levels })
     }
 
-    /// Where clients connect to.
+    /// The address for clients.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.front.as_ref().map_or_else(|| self.server.addr(), Front::plain)
     }
@@ -70,7 +70,7 @@ impl Stage {
         neighbour::visit(self.addr(), self.ann.token(), requests).check(meanwhile);
     }
 
-    /// Waits until somebody is served, which making many pages can put off.
+    /// Waits until a client is served, which making many pages can delay.
     pub(crate) fn is_served_within(&self, patience: Duration, meanwhile: &str) {
         let ann = Client::new(&self.server).with_token(self.ann.token());
         let served = until(patience, || {
@@ -79,14 +79,14 @@ impl Stage {
         assert!(served.is_some(), "{meanwhile}: nobody is served");
     }
 
-    /// Fails the test unless threads and descriptors come back to what they were.
+    /// Fails the test unless threads and descriptors return to their levels.
     pub(crate) fn has_recovered(&self, leaked: usize, what: &str) {
         self.levels.return_to(&self.server, leaked, what);
     }
 
-    /// The general chat.
+    /// The messages of the general chat.
     pub(crate) fn messages(&self) -> Vec<Value> {
-        // The connection that she has may have been idle for too long.
+        // Her existing connection may have been idle for too long.
         let ann = Client::new(&self.server).with_token(self.ann.token());
         ann.follow("/api/messages", 1000).0
     }

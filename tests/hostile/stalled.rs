@@ -16,13 +16,13 @@ use crate::wire::{Wire, get};
 /// Messages of the greatest length on a page of the greatest length: more than 4 MB.
 const PAGE: usize = 1000;
 const TEXT_BYTES: usize = 4096;
-/// More than that no server of ours may take, in KiB: what may be unsent, twice, and some.
+/// The largest resident size of a server, in KiB: twice what may be unsent, and some.
 const MAX_RESIDENT_KIB: u64 = 640 * 1024;
-/// A neighbour's requests meanwhile.
+/// Requests of a neighbour meanwhile.
 const REQUESTS: Extent<usize> = Extent { short: 40, long: 300 };
 /// Clients that ask for large pages.
 const CLIENTS: Extent<usize> = Extent { short: 12, long: 50 };
-/// How long it may take until all pages are made that nobody reads.
+/// The longest time until all the unread pages are made.
 const MADE_WITHIN: Duration = Duration::from_mins(5);
 
 /// A server whose general chat holds one page of long messages.
@@ -30,11 +30,11 @@ fn filled(way: Way, store: &str, dir: &Path) -> Option<Stage> {
     let file = dir.join("export");
     fs::write(&file, make_up_export(PAGE, TEXT_BYTES)).expect("an export");
     let file = file.to_str().expect("a path of letters");
-    // The clients here keep connections on which they are silent for a while.
+    // The clients here keep connections on which they send nothing for a while.
     Stage::set_with(way, store, dir, &["--import", file, "--idle-timeout", "60"])
 }
 
-/// `clients` of them ask for `requests` pages of `limit` each, and look at nothing.
+/// Lets `clients` of them ask for `requests` pages of `limit` each, and read nothing.
 fn stall(way: Way, store: &str, clients: usize, requests: usize, limit: usize) {
     let _pass = turnstile::crowded();
     let dir = tempfile::tempdir().expect("a directory");
@@ -51,7 +51,7 @@ fn stall(way: Way, store: &str, clients: usize, requests: usize, limit: usize) {
         wires.iter().for_each(Wire::wait_until_read);
     }
     let what = format!("{way:?}, {store}, {clients} clients that do not read {requests} pages");
-    // Making that many pages keeps it busy.
+    // Making that many pages keeps the server busy.
     stage.is_served_within(MADE_WITHIN, &what);
     stage.serves(REQUESTS.now(), &what);
     let resident = stage.server.status("VmHWM");
@@ -83,7 +83,7 @@ fn a_hundred_that_never_read_two_smaller_ones() {
     stall(Way::Direct, "memory", 100, 2, PAGE / 4);
 }
 
-/// A slow reader gets every byte, in order, and the next answer behind it.
+/// A slow reader gets every byte, in order, and then the next answer.
 #[test]
 fn who_reads_slowly_gets_everything() {
     for store in STORES {
@@ -98,7 +98,7 @@ fn who_reads_slowly_gets_everything() {
             get(&stage.ann, &path).repeat(2),
             get(&stage.ann, "/api/users/me")
         ));
-        // With pauses that are longer than a write of the server's waits for room.
+        // With pauses that are longer than a write of the server waits for room.
         let mut received = vec![0; whole.body.len() / 2];
         for piece in received.chunks_mut(128 * 1024) {
             wire.read_exact(piece).unwrap();

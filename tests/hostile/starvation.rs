@@ -1,5 +1,5 @@
-//! tiny_http forgets connections that are opened at the same instant. Everybody is served all
-//! the same; also through the front.
+//! tiny_http forgets connections that are opened at the same instant. All clients are served all
+//! the same, also through the front.
 
 use std::net::SocketAddr;
 use std::sync::Barrier;
@@ -13,11 +13,11 @@ use crate::stage::{Stage, Way};
 use crate::turnstile;
 use crate::wire::get;
 
-/// How many connections each of fifty clients opens.
+/// Connections that each of fifty clients opens.
 const EACH_OPENS: Extent<usize> = Extent { short: 4, long: 20 };
 
-/// Opens `threads * each_opens` connections at once and sends a request on each. Gives the
-/// connections, still open, which hold the threads that those that are forgotten would need.
+/// Opens `threads * each_opens` connections at once and sends a request on each. Returns the
+/// connections, still open, which hold the threads that forgotten connections would need.
 fn burst(addr: SocketAddr, request: &str, threads: usize, each_opens: usize) -> Vec<Line> {
     let start = Barrier::new(threads);
     let bursts = each(threads, |_| {
@@ -44,14 +44,15 @@ fn fifty_at_once_are_served() {
         let stage = Stage::set(Way::Direct, store, dir.path()).expect("it needs no nginx");
         let request = get(&stage.ann, "/api/users/me");
         let mut open = Vec::new();
-        // Its threads come and go, so the rounds differ; the last ones leave the others open.
+        // Threads come and go, so the rounds differ; the last rounds leave the others' connections
+        // open.
         for round in 0..8 {
             let lines = burst(stage.addr(), &request, 50, 1);
             if round >= 4 {
                 open.extend(lines);
             }
         }
-        // Who has been served once is served again.
+        // A client that has been served once is served again.
         for line in &mut open {
             assert_eq!(line.ask(&request).unwrap().status, 200);
         }

@@ -1,16 +1,16 @@
-//! Streams behind the front as it is shipped.
+//! Streams behind the front as shipped.
 
 use crate::client::Client;
 use crate::front::{Front, Limits, Nginx};
 use crate::server::{PATIENCE, Server};
 use crate::talk::{Heard, Talk};
 
-/// Whether a stream has said something by now.
+/// Returns whether a stream has sent this by now.
 fn has(heard: &Heard, what: &str) -> Option<()> {
     String::from_utf8_lossy(&heard.bytes).contains(what).then_some(())
 }
 
-/// Nothing is kept back for what may come later, and what keeps a connection alive comes through.
+/// Nothing is held back for later data, and heartbeats come through.
 #[test]
 fn events_come_through_as_they_happen() {
     let dir = tempfile::tempdir().unwrap();

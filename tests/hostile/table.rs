@@ -1,4 +1,4 @@
-//! The table of the cases in `docs/security.md`, which is made of them.
+//! The table of the cases in `docs/security.md`, generated from the cases.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::case::{self, Case, DIR};
 
-/// Where it is, between these two lines.
+/// The page; the table is between these two lines.
 const PATH: &str = "docs/security.md";
 const BEGIN: &str = "<!-- the cases: begin -->\n";
 const END: &str = "<!-- the cases: end -->\n";
 
-/// What the issue asked for at least.
+/// The smallest acceptable number of cases.
 const MIN_CASES: usize = 150;
 
 #[test]

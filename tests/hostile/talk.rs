@@ -1,4 +1,4 @@
-//! A connection on which anything is said, and what was heard on it so far.
+//! A connection on which anything can be sent, and everything received on it so far.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,22 +12,22 @@ use crate::client::Answer;
 use crate::server::until;
 use crate::wire;
 
-/// Stands for bytes that are no answer, where a status would be.
+/// Stands for bytes that are no answer, in the place of a status.
 pub(crate) const RAW: u16 = 0;
-/// How long the server may take none of what is sent.
+/// The longest time for which the server may take none of the sent bytes.
 const WRITE_PATIENCE: Duration = Duration::from_secs(40);
-/// How long it may take for the server to begin with what it is sent.
+/// The longest time until the server begins to read.
 const BEGUN_WITHIN: Duration = Duration::from_secs(10);
-/// The most that is kept of what is heard. Nobody is sent more here.
+/// The most received bytes that are kept. No case is sent more.
 const MAX_HEARD: usize = 256 << 20;
 
-/// Somebody else reads while one talks: a server that answers early may hang up, and its answer
-/// would be lost with the next write.
+/// Another thread reads while this one writes: a server that answers early may close the
+/// connection, and its answer would be lost with the next write.
 pub(crate) struct Talk {
     stream: TcpStream,
     ears: Arc<Ears>,
     listener: Option<JoinHandle<()>>,
-    /// Whether it ends without a goodbye.
+    /// True if the connection ends with a reset.
     is_abrupt: bool,
 }
 
@@ -37,11 +37,11 @@ struct Ears {
     changed: Condvar,
 }
 
-/// What came.
+/// The bytes received.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Heard {
     pub(crate) bytes: Vec<u8>,
-    /// Whether the server has ended the connection, by a goodbye or by a reset.
+    /// True if the server has ended the connection, with a FIN or with a reset.
     pub(crate) has_ended: bool,
 }
 
@@ -59,18 +59,19 @@ impl Talk {
         Ok(Talk { stream, ears, listener, is_abrupt: false })
     }
 
-    /// Sends; the server may have hung up.
+    /// Sends; the server may have closed the connection.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
-    /// Says that nothing more will come.
+    /// Half-closes the connection.
     pub(crate) fn finish(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Waits until the other end's process has taken all that was sent out of its socket, or has
-    /// ended the connection; but no longer than it may take to begin: it need not read ahead.
+    /// Waits until the other end's process has taken everything sent out of its socket, or has
+    /// ended the connection, but no longer than the time until it begins to read: it need not read
+    /// ahead.
     pub(crate) fn wait_until_begun(&self) {
         let (Ok(local), Ok(peer)) = (self.stream.local_addr(), self.stream.peer_addr()) else {
             return;
@@ -79,13 +80,13 @@ impl Talk {
         let _ = until(BEGUN_WITHIN, || is_read().then_some(()));
     }
 
-    /// Ends the connection without a goodbye. Gives what was heard until then.
+    /// Ends the connection with a reset. Returns the bytes received until then.
     pub(crate) fn reset(mut self) -> Heard {
         self.is_abrupt = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).is_ok();
         self.ears.lock().clone()
     }
 
-    /// Waits until what was heard is `enough`, and gives it; also if it never is.
+    /// Waits until the bytes received are `enough`, and returns the result; also if they never are.
     pub(crate) fn wait<T>(
         &self,
         patience: Duration,
@@ -110,7 +111,8 @@ impl Talk {
 
 impl Drop for Talk {
     fn drop(&mut self) {
-        // The listener holds the socket open otherwise. Only the end of reading is not told.
+        // Otherwise the reading thread would hold the socket open. The other end is not told of the
+        // end of reading.
         let how = if self.is_abrupt { Shutdown::Read } else { Shutdown::Both };
         let _ = self.stream.shutdown(how);
         if let Some(listener) = self.listener.take() {
@@ -145,7 +147,7 @@ impl Ears {
 }
 
 impl Heard {
-    /// The answers that came whole, interim ones included.
+    /// The complete answers, interim ones included.
     pub(crate) fn answers(&self) -> Vec<Answer> {
         let mut rest = self.bytes.as_slice();
         let mut answers = Vec::new();
@@ -155,10 +157,10 @@ impl Heard {
         answers
     }
 
-    /// Their statuses; behind them [`RAW`] if what came does not begin as an answer does.
+    /// Their statuses, followed by [`RAW`] if the rest does not begin like an answer.
     ///
-    /// A bare 400 behind an answer that ends the connection is left out: it is what tiny_http says
-    /// to the rest of a body whose end was not clear, and no client reads on there.
+    /// A bare 400 after an answer that ends the connection is left out: tiny_http sends it for the
+    /// rest of a body whose end was not clear, and no client reads on there.
     pub(crate) fn statuses(&self) -> Vec<u16> {
         const BEGINNING: &[u8] = b"HTTP/1.";
         let mut rest = self.bytes.as_slice();

@@ -1,4 +1,4 @@
-//! The front as it is shipped: over TLS, with both versions of HTTP.
+//! The front as shipped: over TLS, with both versions of HTTP.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 use crate::front::{Front, Limits, Nginx};
 use crate::server::{PATIENCE, Server, run_within};
 
-/// What curl says of an answer, behind its body.
+/// curl's data on an answer, written after its body.
 const SAID: &str = "\n%{http_version} %{http_code} %{content_type}";
 
-/// The body and what curl says of it.
+/// The body and curl's data on it.
 fn curl(args: &[&str]) -> (String, String) {
     let mut command = Command::new("curl");
-    // With nothing of the user's own.
+    // Without the user's own configuration.
     command.args(["--disable", "--silent", "--show-error", "--insecure", "--noproxy", "*"]);
     command.args(["--write-out", SAID]).args(args).stdin(Stdio::null());
     let output = run_within(&mut command, PATIENCE);
@@ -51,14 +51,14 @@ fn a_chat_over_both_versions() {
         let (page, said) = curl(&[flag, "-H", &bearer, &url("/api/messages?limit=100")]);
         assert_eq!(said, json(200));
         assert!(page.contains(&text), "{page}");
-        // What the front says itself is a problem too.
+        // The front's own errors are problem documents too.
         let large = format!("@{}", dir.path().join("large").display());
         std::fs::write(dir.path().join("large"), vec![b'x'; 40_000]).unwrap();
         let (refused, said) = curl(&[flag, "--data-binary", &large, &url("/login")]);
         assert_eq!(said, format!("{version} 413 application/problem+json"), "{refused}");
         assert!(refused.contains("/problems/body-too-large"), "{refused}");
     }
-    // Over HTTP/2 nginx ends the connection for that.
+    // Over HTTP/2 nginx ends the connection in this case.
     let long = format!("X: {}", "y".repeat(20_000));
     let (refused, said) = curl(&["--http1.1", "-H", &long, &url("/")]);
     assert_eq!(said, "1.1 431 application/problem+json", "{refused}");
@@ -90,7 +90,7 @@ fn who_comes_over_ipv6() {
     assert!(codes.iter().any(|code| code == refused), "an address has a limit: {codes:?}");
 }
 
-/// A front whose server is gone says so in the same way.
+/// A front whose server is gone answers with a problem document as well.
 #[test]
 fn a_server_that_is_gone() {
     let dir = tempfile::tempdir().unwrap();
