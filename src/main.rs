@@ -139,7 +139,7 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     for operator in &serve.operator {
         advise_operator(&mut *store, operator.name())?;
     }
-    let tokens = Tokens::new(&secret, serve.token_ttl, store.epoch());
+    let tokens = Tokens::new(&secret, serve.token_ttl, store.store_id());
     let app = App::new(store, tokens, Box::new(SystemClock), Box::new(entropy), serve.settings());
 
     // Until here a signal ends the process at once, which a store survives.
@@ -252,7 +252,7 @@ fn export(args: &StoreArgs, file: &Path, as_backup: bool) -> Outcome<()> {
         Box::new(BufWriter::new(created.map_err(|e| format!("{}: {e}", file.display()))?))
     };
     let purpose = if as_backup { Purpose::Backup } else { Purpose::Move };
-    let origin = ExportOrigin { epoch: store.epoch(), purpose };
+    let origin = ExportOrigin { store_id: store.store_id(), purpose };
     let (cut, progress) = (SystemClock.now(), &mut Display::default());
     let summary = store::export_as(origin, &mut store, &mut out, cut, progress)?;
     printable::say(format_args!("exported {}: {summary}", purpose.name()));
@@ -289,7 +289,7 @@ fn told(imported: &Imported) -> String {
     let what = purpose(imported).name();
     match renewal {
         Some(renewal) => format!("{renewal}\nrestored {what}: {summary}"),
-        None => format!("epoch {} and its ids go on\nimported {what}: {summary}", origin.epoch),
+        None => format!("epoch {} and its ids go on\nimported {what}: {summary}", origin.store_id),
     }
 }
 

@@ -263,7 +263,7 @@ fn list(
     let path: Box<str> = call.request.path.into();
     let extent = call.request.extent();
     let read = move |app: &mut App| {
-        let links = Links { path: &path, with, expand, window, epoch: app.store.epoch() };
+        let links = Links { path: &path, with, expand, window, epoch: app.store.store_id() };
         read(app, &links, mailbox, extent)
     };
     app.page_or_wait(call, patience, vec![Topic::Posted(mailbox)], window, read)
@@ -350,18 +350,20 @@ fn post(
         app.sendings.note(at);
     }
     let sent = match once {
-        None => app.store.post(new).map(|posted| posted.map(PostOutcome::Now)),
+        None => app.store.post(new).map(|posted| posted.map(PostOutcome::Posted)),
         Some(once) => app.store.post_once(new, once),
     };
-    if let Ok(Some(PostOutcome::Now(id))) = sent {
+    if let Ok(Some(PostOutcome::Posted(id))) = sent {
         app.note(Topic::Posted, Mailbox::of(from, to), id.into());
     } else {
         app.limiters.messages.uncount(from, standing, &*app.clock);
     }
     match (sent?, once) {
-        (Some(PostOutcome::Now(id)), _) => Ok(Outcome::Reply(posted(id).with_standing(standing))),
+        (Some(PostOutcome::Posted(id)), _) => {
+            Ok(Outcome::Reply(posted(id).with_standing(standing)))
+        }
         // Another server on the same store was quicker.
-        (Some(PostOutcome::Before(first)), Some(once)) => {
+        (Some(PostOutcome::Replayed(first)), Some(once)) => {
             Ok(Outcome::Reply(replayed(once.fingerprint, first, posted)?))
         }
         _ => Err(no_such_user().into()),
@@ -430,7 +432,7 @@ mod tests {
         let (name, created_at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
         store.create_user(NewUser { name, password_hash: "-".into(), created_at }).unwrap();
         let all_given_out = IdAllocator { next_user: 2, next_event: MAX_ID + 1 };
-        store.restore(Restored::Counters(all_given_out)).unwrap();
+        store.restore(Restored::NextIds(all_given_out)).unwrap();
         let mut app = App::for_tests(Box::new(store));
         let message = Limit::parse("1/d").unwrap();
         app.limiters = Limiters::new(Limits { message, ..Limits::default() });

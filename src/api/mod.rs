@@ -437,7 +437,7 @@ impl App {
     /// The ids that are given out next, less those that were passed over: how many there are.
     #[must_use]
     pub fn counted(&self) -> IdAllocator {
-        let IdAllocator { next_user, next_event } = self.store.counters();
+        let IdAllocator { next_user, next_event } = self.store.next_ids();
         let dense = |next, sequence| self.epochs.dense(sequence, next);
         IdAllocator {
             next_user: dense(next_user, IdKind::Users),

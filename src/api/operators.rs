@@ -64,7 +64,7 @@ impl App {
 
     /// Does what an operator wants, and says whether it was not so already.
     pub(super) fn act(&mut self, by: UserId, act: ModerationAction) -> Result<bool, Failure> {
-        let event = self.store.act(by, self.clock.now(), act)?;
+        let event = self.store.moderate(by, self.clock.now(), act)?;
         if let Some(event) = event {
             self.note(Topic::Done, iter::once(Mailbox::General), event);
         }
