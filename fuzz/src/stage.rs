@@ -72,9 +72,9 @@ pub(super) fn store(said: impl Iterator<Item = Said>) -> Box<dyn Backend> {
     }
     for user in 1..=2 {
         let expires_at = Timestamp::from_millis((now().seconds() + TTL_SECONDS) * 1000);
-        let of = SessionKey { user: UserId::new(user).unwrap(), id: session(user) };
-        let is = Some(SessionValue { at: now(), expires_at, user_agent: "".into() });
-        store.restore(Restored::Fact(Entry::Session { of, is })).unwrap();
+        let key = SessionKey { user: UserId::new(user).unwrap(), id: session(user) };
+        let value = Some(SessionValue { at: now(), expires_at, user_agent: "".into() });
+        store.restore(Restored::Entry(Entry::Session { key, value })).unwrap();
     }
     for Said { id, from, to } in said {
         let message = Message {

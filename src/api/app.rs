@@ -136,7 +136,7 @@ impl App {
     /// The next ids, less those that restores skipped: how many users and events there are.
     #[must_use]
     pub fn counted(&self) -> IdAllocator {
-        let IdAllocator { next_user, next_event } = self.store.counters();
+        let IdAllocator { next_user, next_event } = self.store.next_ids();
         let dense = |next, sequence| self.lineage.dense(sequence, next);
         IdAllocator {
             next_user: dense(next_user, IdKind::Users),

@@ -196,7 +196,7 @@ fn listed(
     let reply = Reply::json(200, page);
     let ids =
         items.first().zip(items.last()).map(|(first, last)| (first.user.get(), last.user.get()));
-    let links = Links::new(call.request.path, window, app.store.epoch());
+    let links = Links::new(call.request.path, window, app.store.store_id());
     Ok(Outcome::Reply(reply.with("Link", links.field(ids, *older))))
 }
 

@@ -135,7 +135,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let names = Names::of_users(&mut *app.store, items.iter().filter_map(|item| item.with))?;
     let bodies: Vec<_> = items.iter().map(|item| ConversationBody::new(item, &names)).collect();
     let reply = Reply::json(200, call.request.render_mode().json(&bodies));
-    let links = Links::new(call.request.path, window, app.store.epoch());
+    let links = Links::new(call.request.path, window, app.store.store_id());
     Ok(Outcome::Reply(match items.last().filter(|_| older) {
         Some(oldest) => reply.with("Link", links.to_older(oldest.last.id.get())),
         None => reply,

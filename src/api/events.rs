@@ -60,7 +60,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
         .collect();
     let mode = call.request.render_mode();
     let read = move |app: &mut App| {
-        let links = Links { path: &path, with: None, expand, window, epoch: app.store.epoch() };
+        let links = Links { path: &path, with: None, expand, window, epoch: app.store.store_id() };
         read(app, &links, reader, mode)
     };
     app.page_or_wait(call, patience, topics, window, read)

@@ -264,7 +264,7 @@ mod tests {
     fn what_is_kept_needs_a_secret() {
         let mut stage = Stage::new("off");
         stage.say("k", "hello");
-        let facts = stage.app.store.facts(None, usize::MAX).unwrap();
+        let facts = stage.app.store.entries(None, usize::MAX).unwrap();
         assert_eq!(facts.len(), 2);
         let kept = serde_json::to_string(&facts).unwrap();
         let receiver = 0_u64.to_le_bytes();
@@ -277,11 +277,11 @@ mod tests {
         }
         // Nor do two keys have anything in common for the same message.
         stage.say("l", "hello");
-        let facts = stage.app.store.facts(None, usize::MAX).unwrap();
+        let facts = stage.app.store.entries(None, usize::MAX).unwrap();
         let prints: Vec<_> = facts
             .iter()
             .filter_map(|fact| match fact {
-                Entry::KeyedRetry { is: Some(is), .. } => Some(is.fingerprint),
+                Entry::KeyedRetry { value: Some(is), .. } => Some(is.fingerprint),
                 _ => None,
             })
             .collect();
@@ -305,8 +305,8 @@ mod tests {
             user: UserId::FIRST,
             key: truncated_sha256(Sha256::new().chain_update("k")),
         };
-        let fact = Entry::Retry { of, is: Some(first) };
-        stage.app.store.restore(Restored::Fact(fact)).unwrap();
+        let fact = Entry::Retry { key: of, value: Some(first) };
+        stage.app.store.restore(Restored::Entry(fact)).unwrap();
         assert_eq!(stage.say("k", "hello"), (201, 0, true));
         assert_eq!(stage.say("k", "other").0, 422);
         stage.clock.0.store(BEGUN + DAY, Ordering::SeqCst);

@@ -216,7 +216,7 @@ fn list(
     let path: Box<str> = call.request.path.into();
     let mode = call.request.render_mode();
     let read = move |app: &mut App| {
-        let links = Links { path: &path, with, expand, window, epoch: app.store.epoch() };
+        let links = Links { path: &path, with, expand, window, epoch: app.store.store_id() };
         read(app, &links, mailbox, mode)
     };
     app.page_or_wait(call, patience, vec![Topic::Posted(mailbox)], window, read)
@@ -303,18 +303,20 @@ fn post(
         app.retry_clock.record_post(at);
     }
     let sent = match key {
-        None => app.store.post(new).map(|posted| posted.map(PostOutcome::Now)),
+        None => app.store.post(new).map(|posted| posted.map(PostOutcome::Posted)),
         Some(key) => app.store.post_once(new, key),
     };
-    if let Ok(Some(PostOutcome::Now(id))) = sent {
+    if let Ok(Some(PostOutcome::Posted(id))) = sent {
         app.note(Topic::Posted, Mailbox::of(from, to), id.into());
     } else {
         app.limiters.messages.uncount(from, standing, &*app.clock);
     }
     match (sent?, key) {
-        (Some(PostOutcome::Now(id)), _) => Ok(Outcome::Reply(posted(id).with_standing(standing))),
+        (Some(PostOutcome::Posted(id)), _) => {
+            Ok(Outcome::Reply(posted(id).with_standing(standing)))
+        }
         // Another server on the same store was quicker.
-        (Some(PostOutcome::Before(first)), Some(key)) => {
+        (Some(PostOutcome::Replayed(first)), Some(key)) => {
             Ok(Outcome::Reply(replayed(key.fingerprint, first, posted)?))
         }
         _ => Err(no_such_user().into()),
@@ -383,7 +385,7 @@ mod tests {
         let (name, created_at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
         store.create_user(NewUser { name, password_hash: "-".into(), created_at }).unwrap();
         let all_given_out = IdAllocator { next_user: 2, next_event: MAX_ID + 1 };
-        store.restore(Restored::Counters(all_given_out)).unwrap();
+        store.restore(Restored::NextIds(all_given_out)).unwrap();
         let mut app = App::for_tests(Box::new(store));
         let message = Limit::parse("1/d").unwrap();
         app.limiters = Limiters::new(Limits { message, ..Limits::default() });

@@ -28,7 +28,7 @@ impl App {
 
     /// Performs an operator's action. `false` if it changes nothing.
     pub(super) fn act(&mut self, by: UserId, action: ModerationAction) -> Result<bool, Failure> {
-        let event = self.store.act(by, self.clock.now(), action)?;
+        let event = self.store.moderate(by, self.clock.now(), action)?;
         if let Some(event) = event {
             self.note(Topic::Done, iter::once(Mailbox::General), event);
         }

@@ -114,7 +114,7 @@ impl App {
         cursor: Cursor,
         epoch: Option<StoreId>,
     ) -> Result<(), Problem> {
-        let (current, next) = (self.store.epoch(), self.store.counters());
+        let (current, next) = (self.store.store_id(), self.store.next_ids());
         let judged = self.lineage.judge((sequence, cursor), epoch, current, next);
         judged.map_err(|lost| Problem::new(problem::CURSOR_LOST, reason(lost)))
     }

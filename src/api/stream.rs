@@ -79,7 +79,7 @@ impl App {
         query: &Query<'_>,
     ) -> Result<Subscription, Failure> {
         let (window, epoch) = query.page()?;
-        let end = self.store.counters().next_event;
+        let end = self.store.next_ids().next_event;
         let asked = match window.cursor {
             Cursor::Newest => end,
             Cursor::From(from) => from,
@@ -110,7 +110,7 @@ impl App {
         // remembered: who is cut off before the first event can go on all the same.
         let hello = format!(":\nretry: {RETRY_MILLIS}\nid: {last}\n\n");
         let window = Window { cursor: Cursor::From(from), ..window };
-        let links = Links::new(call.request.path, window, self.store.epoch());
+        let links = Links::new(call.request.path, window, self.store.store_id());
         let reply = Reply::new(200, MEDIA_TYPE, hello.into_bytes())
             .with("Link", links.field(None, false))
             // nginx would hold events back until it has a buffer full of them.
@@ -122,7 +122,7 @@ impl App {
     /// The number that the next event will have.
     #[must_use]
     pub fn next_event(&self) -> u64 {
-        self.store.counters().next_event
+        self.store.next_ids().next_event
     }
 
     /// What `reader` may see of what happened from `from` on, as far as it fits on a page. `None`

@@ -15,7 +15,7 @@ impl App {
 
     /// The same with a clock, and tokens that are good for an hour.
     pub(crate) fn timed_for_tests(store: Box<dyn Backend>, clock: Box<dyn Clock>) -> App {
-        let tokens = Tokens::new(&[7; 32], 3600, store.epoch());
+        let tokens = Tokens::new(&[7; 32], 3600, store.store_id());
         App::new(store, tokens, clock, Box::new(SeededEntropy(1)), Settings::default())
     }
 

@@ -122,7 +122,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
         let bodies: Vec<UserBody<'_>> = found.iter().map(|user| (&**user).into()).collect();
         return Ok(Outcome::Reply(Reply::json(200, to_json(&bodies))));
     }
-    let links = Links::new(call.request.path, window, app.store.epoch());
+    let links = Links::new(call.request.path, window, app.store.store_id());
     let Page { items, older } = app.store.users(window)?;
     let ids = items.first().zip(items.last()).map(|(first, last)| (first.id.get(), last.id.get()));
     let bodies: Vec<UserBody<'_>> = items.iter().map(|item| (&**item).into()).collect();

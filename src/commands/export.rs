@@ -29,7 +29,7 @@ pub(crate) fn export(args: &StoreArgs, file: &Path, as_backup: bool) -> CommandR
         Box::new(BufWriter::new(created.map_err(|e| format!("{}: {e}", file.display()))?))
     };
     let purpose = if as_backup { Purpose::Backup } else { Purpose::Move };
-    let origin = ExportOrigin { epoch: store.epoch(), purpose };
+    let origin = ExportOrigin { store_id: store.store_id(), purpose };
     let (cut, progress) = (SystemClock.now(), &mut Display::default());
     let summary = store::export_as(origin, &mut store, &mut out, cut, progress)?;
     printable::say(format_args!("exported {}: {summary}", purpose.name()));

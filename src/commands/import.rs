@@ -44,7 +44,7 @@ pub(crate) fn report(imported: &Imported) -> String {
     let what = purpose(imported).name();
     match renewal {
         Some(renewal) => format!("{renewal}\nrestored {what}: {summary}"),
-        None => format!("epoch {} and its ids go on\nimported {what}: {summary}", origin.epoch),
+        None => format!("epoch {} and its ids go on\nimported {what}: {summary}", origin.store_id),
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn serve(args: &StoreArgs, serve: &ServeArgs) -> CommandResult<()> {
     for operator in &serve.operator {
         advise_operator(&mut *store, operator.name())?;
     }
-    let tokens = Tokens::new(&secret, serve.token_ttl, store.epoch());
+    let tokens = Tokens::new(&secret, serve.token_ttl, store.store_id());
     let app = App::new(store, tokens, Box::new(SystemClock), Box::new(entropy), serve.settings());
 
     // Until here a signal ends the process at once, which a store survives.

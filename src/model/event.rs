@@ -65,13 +65,13 @@ pub struct ModerationEvent {
     /// When.
     pub at: Timestamp,
     /// What.
-    pub act: ModerationAction,
+    pub action: ModerationAction,
 }
 
 impl ModerationEvent {
     /// Who acted, and on whom: they must exist.
     pub(crate) fn users(&self) -> [Option<UserId>; 2] {
-        let on = match self.act {
+        let on = match self.action {
             ModerationAction::Block(user) | ModerationAction::Unblock(user) => Some(user),
             ModerationAction::CloseRegistration | ModerationAction::OpenRegistration => None,
         };
@@ -80,9 +80,9 @@ impl ModerationEvent {
 }
 
 impl From<ModerationEvent> for Event<'_> {
-    fn from(acted: ModerationEvent) -> Self {
-        let ModerationEvent { event: id, by, at, act } = acted;
-        Event { id, by, at, what: EventKind::Act(act) }
+    fn from(moderation: ModerationEvent) -> Self {
+        let ModerationEvent { event: id, by, at, action } = moderation;
+        Event { id, by, at, what: EventKind::Act(action) }
     }
 }
 

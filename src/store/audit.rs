@@ -39,10 +39,10 @@ use crate::store::audit::rules::Why;
 use crate::store::entries::account::AccountValue;
 use crate::store::entries::keyspaces::Entry;
 use crate::store::entries::past_store_id::PastStoreIdValue;
-use crate::store::rules::lineage::{Lineage, MAX_PAST_EPOCHS};
+use crate::store::rules::lineage::{Lineage, MAX_PAST_STORE_IDS};
 use crate::store::rules::retry::MAX_RETRIES;
 
-/// So many facts are joined to one record at most. What remembers a key takes six; what changes a
+/// So many entries are joined to one record at most. What remembers a key takes six; what changes a
 /// password or blocks an account takes the most, [`MAX_SESSIONS`] and two.
 pub(super) const MAX_JOINED: usize = 64;
 const _: () = assert!(MAX_SESSIONS + 2 <= MAX_JOINED);
@@ -59,22 +59,22 @@ pub struct Counts {
     /// Edits and deletions.
     pub revisions: u64,
     /// What operators did.
-    pub acts: u64,
+    pub moderations: u64,
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { users, general, private, revisions, acts } = self;
+        let Counts { users, general, private, revisions, moderations } = self;
         let messages = general + private;
         write!(f, "{users} users, {messages} messages ({general} general, {private} private)")?;
-        write!(f, ", {revisions} edits and deletions, {acts} acts of operators")
+        write!(f, ", {revisions} edits and deletions, {moderations} acts of operators")
     }
 }
 
 /// The records so far.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
-    counters: IdAllocator,
+    next_ids: IdAllocator,
     counts: Counts,
     names: HashSet<String>,
     /// Ascending.
@@ -83,12 +83,12 @@ pub(super) struct Audit {
     /// Messages whose text was erased, so that a later revision has to say what became of it.
     erased: HashSet<MessageId>,
     sessions: HashMap<UserId, HashSet<SessionId>>,
-    past_epochs: HashMap<StoreId, PastStoreIdValue>,
+    past_store_ids: HashMap<StoreId, PastStoreIdValue>,
     /// The first and the last place in the order of each user's keys.
     turns: HashMap<UserId, (u64, u64)>,
     ended: HashSet<UserId>,
     blocked: HashSet<UserId>,
-    /// How many facts are one with a record that has not come yet.
+    /// How many entries are one with a record that has not come yet.
     joined: usize,
     /// Whether records are missing.
     has_gaps: bool,
@@ -122,7 +122,7 @@ impl RevisionBase {
 impl Audit {
     /// The next record. Where one is refused, and somebody goes on all the same, it counts.
     pub(super) fn take(&mut self, record: &Record) -> Result<(), Why> {
-        self.counters.admit(record.step()).map_err(|_| "an id is out of order")?;
+        self.next_ids.admit(record.step()).map_err(|_| "an id is out of order")?;
         let judged = self.judge(record);
         self.note(record);
         judged
@@ -150,17 +150,18 @@ impl Audit {
         self.has_gaps = true;
     }
 
-    /// Refuses what no chain of restores leaves behind in a store of epoch `current`.
-    pub(super) fn expect_epochs(&self, current: StoreId) -> Result<(), Why> {
+    /// Refuses what no chain of restores leaves behind in a store of store id `current`.
+    pub(super) fn expect_lineage(&self, current: StoreId) -> Result<(), Why> {
         if self.has_gaps {
             return Ok(());
         }
-        let past = self.past_epochs.iter().map(|(epoch, ended)| (*epoch, *ended)).collect();
-        Lineage::new(past).expect_sense(current, self.counters)
+        let past =
+            self.past_store_ids.iter().map(|(store_id, ended)| (*store_id, *ended)).collect();
+        Lineage::new(past).expect_sense(current, self.next_ids)
     }
 
-    pub(super) fn counters(&self) -> IdAllocator {
-        self.counters
+    pub(super) fn next_ids(&self) -> IdAllocator {
+        self.next_ids
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -182,16 +183,16 @@ impl Audit {
                 self.parties(message)
             }
             Record::Revision(message) => self.revision(message),
-            Record::Act(ModerationEvent { by, .. }) => {
+            Record::Moderation(ModerationEvent { by, .. }) => {
                 self.expect(record_users(record), "the act is of a user who does not exist")?;
                 self.expect_open(*by, "the act is of a user whose account has ended")
             }
-            Record::Fact { fact, .. } => {
-                rules::fact(fact)?;
+            Record::Entry { entry, .. } => {
+                rules::entry(entry)?;
                 self.expect(record_users(record), "the fact is of a user who does not exist")?;
-                if self.has_gaps { Ok(()) } else { self.fact(fact) }
+                if self.has_gaps { Ok(()) } else { self.entry(entry) }
             }
-            Record::Counters(_) => Ok(()),
+            Record::NextIds(_) => Ok(()),
         }
     }
 
@@ -223,45 +224,49 @@ impl Audit {
         }
     }
 
-    /// What a fact says beside what came before.
-    fn fact(&self, fact: &Entry) -> Result<(), Why> {
-        match fact {
-            Entry::Session { of, is: Some(_) } => {
-                self.expect_open(of.user, "the session is of an account that has ended")?;
-                if self.blocked.contains(&of.user) {
+    /// What an entry says beside what came before.
+    fn entry(&self, entry: &Entry) -> Result<(), Why> {
+        match entry {
+            Entry::Session { key, value: Some(_) } => {
+                self.expect_open(key.user, "the session is of an account that has ended")?;
+                if self.blocked.contains(&key.user) {
                     return Err("the session is of an account that is blocked");
                 }
-                let there = self.sessions.get(&of.user);
-                if there.is_some_and(|it| it.len() >= MAX_SESSIONS && !it.contains(&of.id)) {
+                let there = self.sessions.get(&key.user);
+                if there.is_some_and(|it| it.len() >= MAX_SESSIONS && !it.contains(&key.id)) {
                     return Err("the user has more sessions than there can be");
                 }
                 Ok(())
             }
-            Entry::Account { of, is: Some(AccountValue::Password { .. }) } => {
-                self.expect_open(of.user, "the password is of an account that has ended")
+            Entry::Account { key, value: Some(AccountValue::Password { .. }) } => {
+                self.expect_open(key.user, "the password is of an account that has ended")
             }
-            Entry::Account { of, is: Some(AccountValue::Ended { .. }) } => {
-                self.expect_no_session(of.user, "an account that has ended has a session")
+            Entry::Account { key, value: Some(AccountValue::Ended { .. }) } => {
+                self.expect_no_session(key.user, "an account that has ended has a session")
             }
-            Entry::AccountBlock { of, is: Some(_) } => {
-                self.expect_no_session(of.user, "an account that is blocked has a session")
+            Entry::AccountBlock { key, value: Some(_) } => {
+                self.expect_no_session(key.user, "an account that is blocked has a session")
             }
-            Entry::ReadMark { is: Some(is), .. } if is.up_to.get() >= self.counters.next_event => {
+            Entry::ReadMark { value: Some(value), .. }
+                if value.up_to.get() >= self.next_ids.next_event =>
+            {
                 Err("the read mark is beyond all messages")
             }
             // It comes before the message that it is one with.
-            Entry::Retry { is: Some(is), .. } if is.message.get() > self.counters.next_event => {
-                Err("the key is of a message that is not there")
-            }
-            Entry::KeyedRetry { is: Some(is), .. }
-                if is.message.get() > self.counters.next_event =>
+            Entry::Retry { value: Some(value), .. }
+                if value.message.get() > self.next_ids.next_event =>
             {
                 Err("the key is of a message that is not there")
             }
-            Entry::RetryOrder { of, is: Some(_) } => self.turn(of.user, of.number),
-            Entry::PastEpoch { of, is: Some(_) } => {
-                let there = &self.past_epochs;
-                if there.len() >= MAX_PAST_EPOCHS && !there.contains_key(&of.epoch) {
+            Entry::KeyedRetry { value: Some(value), .. }
+                if value.message.get() > self.next_ids.next_event =>
+            {
+                Err("the key is of a message that is not there")
+            }
+            Entry::RetryOrder { key, value: Some(_) } => self.turn(key.user, key.number),
+            Entry::PastStoreId { key, value: Some(_) } => {
+                let there = &self.past_store_ids;
+                if there.len() >= MAX_PAST_STORE_IDS && !there.contains_key(&key.store_id) {
                     return Err("there are more epochs of the past than are remembered");
                 }
                 Ok(())
@@ -283,7 +288,7 @@ impl Audit {
 
     fn note(&mut self, record: &Record) {
         self.joined = match record {
-            Record::Fact { joined: true, .. } => self.joined + 1,
+            Record::Entry { joined: true, .. } => self.joined + 1,
             _ => 0,
         };
         match record {
@@ -310,43 +315,43 @@ impl Audit {
                     _ => self.erased.remove(&message.id),
                 };
             }
-            Record::Act(_) => self.counts.acts += 1,
-            Record::Fact { fact, .. } => self.note_fact(fact),
-            Record::Counters(_) => {}
+            Record::Moderation(_) => self.counts.moderations += 1,
+            Record::Entry { entry, .. } => self.note_entry(entry),
+            Record::NextIds(_) => {}
         }
     }
 
-    fn note_fact(&mut self, fact: &Entry) {
-        match fact {
-            Entry::Session { of, is } => {
-                let there = self.sessions.entry(of.user).or_default();
-                match is {
-                    Some(_) => there.insert(of.id),
-                    None => there.remove(&of.id),
+    fn note_entry(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Session { key, value } => {
+                let there = self.sessions.entry(key.user).or_default();
+                match value {
+                    Some(_) => there.insert(key.id),
+                    None => there.remove(&key.id),
                 };
                 if there.is_empty() {
-                    self.sessions.remove(&of.user);
+                    self.sessions.remove(&key.user);
                 }
             }
-            Entry::Account { of, is: Some(AccountValue::Ended { .. }) } => {
-                self.ended.insert(of.user);
+            Entry::Account { key, value: Some(AccountValue::Ended { .. }) } => {
+                self.ended.insert(key.user);
             }
-            Entry::AccountBlock { of, is } => {
-                match is {
-                    Some(_) => self.blocked.insert(of.user),
-                    None => self.blocked.remove(&of.user),
+            Entry::AccountBlock { key, value } => {
+                match value {
+                    Some(_) => self.blocked.insert(key.user),
+                    None => self.blocked.remove(&key.user),
                 };
             }
-            Entry::PastEpoch { of, is } => {
-                match is {
-                    Some(ended) => self.past_epochs.insert(of.epoch, *ended),
-                    None => self.past_epochs.remove(&of.epoch),
+            Entry::PastStoreId { key, value } => {
+                match value {
+                    Some(ended) => self.past_store_ids.insert(key.store_id, *ended),
+                    None => self.past_store_ids.remove(&key.store_id),
                 };
             }
-            Entry::RetryOrder { of, is } => {
-                let number = of.number.min(MAX_ID);
-                let (first, last) = self.turns.entry(of.user).or_insert((number, number));
-                match is {
+            Entry::RetryOrder { key, value } => {
+                let number = key.number.min(MAX_ID);
+                let (first, last) = self.turns.entry(key.user).or_insert((number, number));
+                match value {
                     Some(_) => *last = number.max(*last),
                     None => *first = (number + 1).max(*first),
                 }
@@ -370,11 +375,11 @@ impl Audit {
     }
 }
 
-/// Those whom an act or a fact is about, and who made it so.
+/// Those whom an act or an entry is about, and who made it so.
 fn record_users(record: &Record) -> [Option<UserId>; 2] {
     match record {
-        Record::Act(acted) => acted.users(),
-        Record::Fact { fact, .. } => fact.users(),
+        Record::Moderation(moderation) => moderation.users(),
+        Record::Entry { entry, .. } => entry.users(),
         _ => [None, None],
     }
 }

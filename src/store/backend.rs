@@ -33,7 +33,7 @@ use crate::store::transfer::snapshot::Snapshot;
 ///   what was applied since the last `sync` may or may not be there after a restart.
 pub trait Backend: Send {
     /// The store's identity.
-    fn epoch(&self) -> StoreId;
+    fn store_id(&self) -> StoreId;
 
     /// Registers an account; `None` when the name is taken.
     fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError>;
@@ -47,10 +47,10 @@ pub trait Backend: Send {
     /// By what names these users are [shown](User::shown_name); of who does not exist, none.
     fn usernames(
         &mut self,
-        of: &BTreeSet<UserId>,
+        user: &BTreeSet<UserId>,
     ) -> Result<BTreeMap<UserId, Box<str>>, StoreError> {
         let mut names = BTreeMap::new();
-        for &id in of {
+        for &id in user {
             names.extend(self.user(id)?.map(|user| (id, user.shown_name().into())));
         }
         Ok(names)
@@ -94,11 +94,11 @@ pub trait Backend: Send {
     /// Does what an operator wants, and says by which event; `None` if it is so already, or is to be
     /// done to an account that is not there or has ended. With a block all sessions of the account
     /// end. After a crash all of it is so, or nothing.
-    fn act(
+    fn moderate(
         &mut self,
         by: UserId,
         at: Timestamp,
-        act: ModerationAction,
+        action: ModerationAction,
     ) -> Result<Option<EventId>, StoreError>;
 
     /// The block of an account, if it is blocked.
@@ -146,7 +146,7 @@ pub trait Backend: Send {
     /// What a user has sent under a key within [`RETRY_LIFETIME`] before `now`.
     fn first_answer(
         &mut self,
-        of: RetryKey,
+        user: RetryKey,
         now: Timestamp,
     ) -> Result<Option<FirstAnswer>, StoreError>;
 
@@ -168,7 +168,7 @@ pub trait Backend: Send {
     /// something was said in it.
     fn conversations(
         &mut self,
-        of: UserId,
+        user: UserId,
         before: Option<u64>,
         limit: usize,
     ) -> Result<Page<Conversation<'_>>, StoreError>;
@@ -177,7 +177,7 @@ pub trait Backend: Send {
     /// `None` if nothing was said in it.
     fn conversation(
         &mut self,
-        of: UserId,
+        user: UserId,
         with: Option<UserId>,
     ) -> Result<Option<Conversation<'_>>, StoreError>;
 
@@ -185,7 +185,7 @@ pub trait Backend: Send {
     /// is read stays so. `None` if nothing was said in it.
     fn mark_read(
         &mut self,
-        of: UserId,
+        user: UserId,
         with: Option<UserId>,
         up_to: MessageId,
         at: Timestamp,
@@ -194,16 +194,16 @@ pub trait Backend: Send {
     /// Up to `limit` events of all mailboxes, in order, from `from` on.
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
 
-    /// Up to `limit` facts behind `after`, in order of their subjects, also such as are over: for who
-    /// needs all of a family, or of the store, as an export and a start do.
-    fn facts(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    /// Up to `limit` entries behind `after`, in order of their keys, also such as are over: for who
+    /// needs all of a keyspace, or of the store, as an export and a start do.
+    fn entries(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// The ids that will be given out next.
-    fn counters(&self) -> IdAllocator;
+    fn next_ids(&self) -> IdAllocator;
 
-    /// The epochs that ended when a backup of them was restored, up to [`MAX_PAST_EPOCHS`], and
+    /// The store ids that ended when a backup of them was restored, up to [`MAX_PAST_EPOCHS`], and
     /// where each did: for [`Lineage`], which says what that means.
-    fn past_epochs(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError>;
+    fn past_store_ids(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError>;
 
     /// Bytes of the log; 0 if the store has none.
     fn log_bytes(&self) -> u64;
@@ -212,9 +212,9 @@ pub trait Backend: Send {
     fn takes_writes(&mut self) -> bool;
 
     /// Takes over the identity of the store that an import comes from. Only while empty.
-    fn adopt(&mut self, epoch: StoreId) -> Result<(), RestoreError>;
+    fn adopt(&mut self, store_id: StoreId) -> Result<(), RestoreError>;
 
-    /// Puts a record of another store back, ids included. Ids must ascend, users whom a fact or an act
+    /// Puts a record of another store back, ids included. Ids must ascend, users whom an entry or an act
     /// is about must be there, and nobody has more sessions than there can be.
     fn restore(&mut self, record: Restored) -> Result<(), RestoreError>;
 
@@ -314,13 +314,13 @@ impl IdempotencyKey {
     }
 }
 
-/// What became of it.
+/// The outcome of posting a message under an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostOutcome {
-    /// It is posted.
-    Now(MessageId),
-    /// Something was sent under the key before, and nothing now.
-    Before(FirstAnswer),
+    /// The message is posted.
+    Posted(MessageId),
+    /// A request with the same key came before, and nothing is posted now.
+    Replayed(FirstAnswer),
 }
 
 /// Messages of a conversation that are looked at to count what is unread: the newest ones.

@@ -14,8 +14,8 @@ pub(super) trait Layout: Sized {
 pub(super) enum DecodeError {
     /// A kind of a newer version.
     UnknownKind(u8),
-    /// A fact of a family of a newer version.
-    UnknownFamily(u8),
+    /// An entry of a keyspace of a newer version.
+    UnknownKeyspace(u8),
     /// Not what [`Record::encode`] writes.
     Malformed,
 }
@@ -25,7 +25,7 @@ impl DecodeError {
     pub(super) fn newer(&self) -> Option<String> {
         match self {
             DecodeError::UnknownKind(kind) => Some(format!("a record of kind {kind}")),
-            DecodeError::UnknownFamily(family) => Some(format!("a fact of family {family}")),
+            DecodeError::UnknownKeyspace(keyspace) => Some(format!("a fact of family {keyspace}")),
             DecodeError::Malformed => None,
         }
     }
@@ -77,7 +77,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
     std::str::from_utf8(bytes).map_err(|_| DecodeError::Malformed)
 }
 
-/// The user with whom a subject begins.
+/// The user with whom a key begins.
 pub(super) fn key_user(fields: &mut Fields<'_>) -> Result<UserId, DecodeError> {
     UserId::new(u64::from_be_bytes(fields.array()?)).ok_or(DecodeError::Malformed)
 }

@@ -69,7 +69,7 @@ impl IdAllocator {
     }
 }
 
-/// How far a record that brings its own id moves the counters.
+/// How far a record that brings its own id moves the next ids.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum IdAdvance {
     /// Past an account.
@@ -96,10 +96,10 @@ pub enum IdKind {
 impl IdKind {
     /// The number that is given out next.
     #[must_use]
-    pub fn of(self, counters: IdAllocator) -> u64 {
+    pub fn of(self, next_ids: IdAllocator) -> u64 {
         match self {
-            IdKind::Users => counters.next_user,
-            IdKind::Events => counters.next_event,
+            IdKind::Users => next_ids.next_user,
+            IdKind::Events => next_ids.next_event,
         }
     }
 }

@@ -54,7 +54,7 @@ pub(super) struct ScanEnd {
 #[derive(Debug)]
 pub(super) struct Log {
     dir: PathBuf,
-    epoch: StoreId,
+    store_id: StoreId,
     /// Never empty, in order of position.
     segments: Vec<Segment>,
     next_lsn: u64,
@@ -72,10 +72,10 @@ impl Log {
     pub(super) const START: u64 = HEADER_BYTES as u64;
 
     /// Begins a log in `dir`, which is made.
-    pub(super) fn create(dir: &Path, epoch: StoreId) -> Result<Log, StoreError> {
+    pub(super) fn create(dir: &Path, store_id: StoreId) -> Result<Log, StoreError> {
         dirs::create_dir_synced(dir)?;
-        let first = Segment::create(dir, epoch, 0, 0)?;
-        Ok(Log::over(dir, epoch, vec![first]))
+        let first = Segment::create(dir, store_id, 0, 0)?;
+        Ok(Log::over(dir, store_id, vec![first]))
     }
 
     /// Opens the log in `dir`, if there is one: checks that its segments follow each other. The
@@ -88,16 +88,16 @@ impl Log {
             Err(e) => return Err(StoreError::failed("listing", dir, e)),
         };
         let mut segments: Vec<Segment> = Vec::new();
-        let mut epoch = None;
+        let mut store_id = None;
         for (index, (base, path)) in listing.iter().enumerate() {
             let last = index + 1 == listing.len();
-            let Some((segment, its_epoch)) = Segment::open(*base, path, last)? else {
+            let Some((segment, its_store_id)) = Segment::open(*base, path, last)? else {
                 // A crash between creating the file and syncing its header: nothing was in it.
                 fs::remove_file(path).map_err(|e| StoreError::failed("removing", path, e))?;
                 dirs::sync_dir(dir)?;
                 continue;
             };
-            if *epoch.get_or_insert(its_epoch) != its_epoch {
+            if *store_id.get_or_insert(its_store_id) != its_store_id {
                 return Err(segment.damage(*base, "the segment belongs to another store"));
             }
             let expected = segments.last().map_or(0, Segment::end);
@@ -108,7 +108,7 @@ impl Log {
             }
             segments.push(segment);
         }
-        Ok(epoch.map(|epoch| Log::over(dir, epoch, segments)))
+        Ok(store_id.map(|store_id| Log::over(dir, store_id, segments)))
     }
 
     /// Whether there is one in `dir`, without touching anything: a segment that is shorter than
@@ -147,10 +147,10 @@ impl Log {
         dirs::sync_dir(dirs::parent(&self.dir))
     }
 
-    fn over(dir: &Path, epoch: StoreId, segments: Vec<Segment>) -> Log {
+    fn over(dir: &Path, store_id: StoreId, segments: Vec<Segment>) -> Log {
         Log {
             dir: dir.to_owned(),
-            epoch,
+            store_id,
             segments,
             next_lsn: 0,
             group: Vec::new(),
@@ -160,14 +160,14 @@ impl Log {
         }
     }
 
-    /// Begins anew with another epoch, and with nothing of what was appended.
-    pub(super) fn restart(&mut self, epoch: StoreId) -> Result<(), StoreError> {
+    /// Begins anew with another store id, and with nothing of what was appended.
+    pub(super) fn restart(&mut self, store_id: StoreId) -> Result<(), StoreError> {
         for segment in &self.segments {
             fs::remove_file(&segment.path)
                 .map_err(|e| StoreError::failed("removing", &segment.path, e))?;
         }
-        let first = Segment::create(&self.dir, epoch, 0, 0)?;
-        *self = Log::over(&self.dir, epoch, vec![first]);
+        let first = Segment::create(&self.dir, store_id, 0, 0)?;
+        *self = Log::over(&self.dir, store_id, vec![first]);
         Ok(())
     }
 
@@ -176,8 +176,8 @@ impl Log {
         self.group.is_empty() && !self.failed
     }
 
-    pub(super) fn epoch(&self) -> StoreId {
-        self.epoch
+    pub(super) fn store_id(&self) -> StoreId {
+        self.store_id
     }
 
     /// The position behind everything that is written.
@@ -238,7 +238,7 @@ impl Log {
     }
 
     fn rotate(&mut self) -> Result<(), StoreError> {
-        let segment = Segment::create(&self.dir, self.epoch, self.end(), self.next_lsn)
+        let segment = Segment::create(&self.dir, self.store_id, self.end(), self.next_lsn)
             .inspect_err(|_| self.failed = true)?;
         self.segments.push(segment);
         Ok(())

@@ -21,11 +21,11 @@ pub(super) struct MemTable {
     mailboxes: HashMap<Mailbox, VecDeque<MessageId>>,
     text_bytes: usize,
     /// In order of event.
-    deeds: VecDeque<Activity>,
+    activities: VecDeque<Activity>,
     /// Of these, by who may see them: everybody, or a user.
     feeds: HashMap<Mailbox, VecDeque<EventId>>,
-    /// The event from which on every deed is held here.
-    deeds_start: u64,
+    /// The event from which on every activity is held here.
+    activities_start: u64,
 }
 
 /// Something that happened.
@@ -52,7 +52,7 @@ enum What {
     /// A message was edited or deleted.
     Revised { change: MessageChange, message: MessageId, from: UserId, to: Option<UserId> },
     /// An operator acted.
-    Acted(ModerationAction),
+    Moderated(ModerationAction),
 }
 
 impl Activity {
@@ -67,16 +67,16 @@ impl Activity {
     }
 
     /// That an operator acted.
-    pub(super) fn act(acted: &ModerationEvent) -> Activity {
-        let &ModerationEvent { event, by, at, act } = acted;
-        Activity { event, by, at, what: What::Acted(act) }
+    pub(super) fn moderation(moderation: &ModerationEvent) -> Activity {
+        let &ModerationEvent { event, by, at, action } = moderation;
+        Activity { event, by, at, what: What::Moderated(action) }
     }
 
     /// Who may see it: everybody, or each party's own feed.
     fn feeds(&self) -> impl Iterator<Item = Mailbox> {
         let (private, general) = match self.what {
             What::Revised { from, to, .. } => (Some(Mailbox::feeds(from, to)), None),
-            What::Acted(_) => (None, Some(Mailbox::General)),
+            What::Moderated(_) => (None, Some(Mailbox::General)),
         };
         private.into_iter().flatten().chain(general)
     }
@@ -89,7 +89,7 @@ impl Activity {
         let Activity { event: id, by, at, what } = self;
         let what = match what {
             What::Revised { change, message, .. } => EventKind::Message(change, present(message)?),
-            What::Acted(act) => EventKind::Act(act),
+            What::Moderated(action) => EventKind::Act(action),
         };
         Ok(Event { id, by, at, what })
     }
@@ -168,8 +168,8 @@ impl MemTable {
     /// Takes in what a revision made of a message, whether it is held here or not. Its event must
     /// be higher than any before it.
     pub(super) fn revise(&mut self, message: &Message) {
-        let Some(deed) = Activity::revision(message) else { return };
-        self.note(deed);
+        let Some(activity) = Activity::revision(message) else { return };
+        self.note(activity);
         if let Some(place) = self.place(message.id) {
             let held = &mut self.messages[place];
             self.text_bytes = self.text_bytes - held.text().len() + message.text().len();
@@ -178,52 +178,53 @@ impl MemTable {
     }
 
     /// Takes in what was done. Its event must be higher than any before it.
-    pub(super) fn note(&mut self, deed: Activity) {
-        debug_assert!(self.deeds.back().is_none_or(|last| last.event < deed.event));
-        for feed in deed.feeds() {
-            self.feeds.entry(feed).or_default().push_back(deed.event);
+    pub(super) fn note(&mut self, activity: Activity) {
+        debug_assert!(self.activities.back().is_none_or(|last| last.event < activity.event));
+        for feed in activity.feeds() {
+            self.feeds.entry(feed).or_default().push_back(activity.event);
         }
-        self.deeds.push_back(deed);
+        self.activities.push_back(activity);
     }
 
-    /// Forgets the oldest deed as an event. What it made of a message stays.
-    pub(super) fn evict_oldest_deed(&mut self) {
-        let Some(deed) = self.deeds.pop_front() else { return };
-        self.deeds_start = deed.event.get() + 1;
-        for feed in deed.feeds() {
+    /// Forgets the oldest activity as an event. What it made of a message stays.
+    pub(super) fn evict_oldest_activity(&mut self) {
+        let Some(activity) = self.activities.pop_front() else { return };
+        self.activities_start = activity.event.get() + 1;
+        for feed in activity.feeds() {
             forget_first(&mut self.feeds, feed);
         }
     }
 
-    /// How many deeds there are.
-    pub(super) fn deed_count(&self) -> usize {
-        self.deeds.len()
+    /// How many activities there are.
+    pub(super) fn activity_count(&self) -> usize {
+        self.activities.len()
     }
 
-    /// The event from which on every deed is held here.
-    pub(super) fn deeds_start(&self) -> u64 {
-        self.deeds_start
+    /// The event from which on every activity is held here.
+    pub(super) fn activities_start(&self) -> u64 {
+        self.activities_start
     }
 
     /// Nothing before this event will be told of.
     pub(super) fn begin_at(&mut self, event: u64) {
-        self.deeds_start = event;
+        self.activities_start = event;
     }
 
-    /// The deeds of a feed in a window, ascending.
-    pub(super) fn deeds(&self, feed: Mailbox, window: Window) -> Page<Activity> {
+    /// The activities of a feed in a window, ascending.
+    pub(super) fn activities(&self, feed: Mailbox, window: Window) -> Page<Activity> {
         let Some(events) = self.feeds.get(&feed) else { return Page::empty() };
         let range = window_of(events, window, EventId::get);
         let MemPart { older, .. } = held(&range);
         let found = |event: &EventId| {
-            let place = self.deeds.binary_search_by_key(event, |deed| deed.event).ok()?;
-            self.deeds.get(place).copied()
+            let place =
+                self.activities.binary_search_by_key(event, |activity| activity.event).ok()?;
+            self.activities.get(place).copied()
         };
         Page { items: events.range(range).filter_map(found).collect(), older }
     }
 
-    /// How much [`MemTable::deeds`] would find.
-    pub(super) fn deeds_held(&self, feed: Mailbox, window: Window) -> MemPart {
+    /// How much [`MemTable::activities`] would find.
+    pub(super) fn activities_held(&self, feed: Mailbox, window: Window) -> MemPart {
         let events = self.feeds.get(&feed);
         events
             .map_or_else(MemPart::default, |events| held(&window_of(events, window, EventId::get)))
@@ -280,8 +281,8 @@ impl MemTable {
     pub(super) fn history(&self, from: u64) -> impl Iterator<Item = HistoryItem<'_>> {
         let start = self.messages.partition_point(|message| message.id.get() < from);
         let mut posted = self.messages.range(start..).peekable();
-        let start = self.deeds.partition_point(|deed| deed.event.get() < from);
-        let mut done = self.deeds.range(start..).copied().peekable();
+        let start = self.activities.partition_point(|activity| activity.event.get() < from);
+        let mut done = self.activities.range(start..).copied().peekable();
         std::iter::from_fn(move || match (posted.peek(), done.peek()) {
             (Some(message), Some(next)) if next.event < message.id.into() => {
                 done.next().map(HistoryItem::Done)
@@ -291,9 +292,9 @@ impl MemTable {
         })
     }
 
-    /// The event that a deed is, if its message is held here.
-    pub(super) fn event_of(&self, deed: Activity) -> Option<Event<'_>> {
-        deed.event(|id| self.message(id).map(Cow::Borrowed).ok_or(())).ok()
+    /// The event that an activity is, if its message is held here.
+    pub(super) fn event_of(&self, activity: Activity) -> Option<Event<'_>> {
+        activity.event(|id| self.message(id).map(Cow::Borrowed).ok_or(())).ok()
     }
 
     /// The messages of a mailbox in a window, ascending.

@@ -29,19 +29,19 @@ use crate::store::transfer::snapshot::Snapshot;
 /// Everything in memory, nothing on disk. `sync` has nothing to do.
 #[derive(Debug)]
 pub struct MemoryStore {
-    epoch: StoreId,
+    store_id: StoreId,
     table: MemTable,
-    facts: EntryMap,
+    entries: EntryMap,
     counterparts: Counterparts,
-    counters: IdAllocator,
+    next_ids: IdAllocator,
 }
 
 impl MemoryStore {
-    /// An empty store. `epoch` should be random.
+    /// An empty store. `store id` should be random.
     #[must_use]
-    pub fn new(epoch: StoreId) -> MemoryStore {
-        let (table, facts, counterparts, counters) = Default::default();
-        MemoryStore { epoch, table, facts, counterparts, counters }
+    pub fn new(store_id: StoreId) -> MemoryStore {
+        let (table, entries, counterparts, next_ids) = Default::default();
+        MemoryStore { store_id, table, entries, counterparts, next_ids }
     }
 
     fn push(&mut self, message: Message) {
@@ -51,19 +51,19 @@ impl MemoryStore {
 
     /// Whether there is such a user, who has not ended.
     fn is_open(&self, user: UserId) -> Result<bool, StoreError> {
-        Ok(self.table.user(user).is_some() && !account::has_ended(&self.facts, user)?)
+        Ok(self.table.user(user).is_some() && !account::has_ended(&self.entries, user)?)
     }
 
-    fn take(&mut self, facts: &[Entry]) {
-        for fact in facts {
-            self.facts.take(fact);
+    fn take(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.entries.take(entry);
         }
     }
 }
 
 impl ConversationReader for MemoryStore {
-    fn mark(&self, of: &ReadMarkKey) -> Result<Option<ReadMarkValue>, StoreError> {
-        reader::get(&self.facts, of)
+    fn mark(&self, user: &ReadMarkKey) -> Result<Option<ReadMarkValue>, StoreError> {
+        reader::get(&self.entries, user)
     }
 
     fn newest(&self, mailbox: Mailbox) -> Result<Option<Cow<'_, Message>>, StoreError> {
@@ -73,15 +73,15 @@ impl ConversationReader for MemoryStore {
 
     fn counterparts(
         &self,
-        of: UserId,
+        user: UserId,
         below: u64,
         limit: usize,
     ) -> Result<Vec<(MessageId, UserId)>, StoreError> {
-        Ok(self.counterparts.below(of, below).take(limit).collect())
+        Ok(self.counterparts.below(user, below).take(limit).collect())
     }
 
-    fn unread(&self, of: UserId, mailbox: Mailbox, from: u64) -> Result<Unread, StoreError> {
-        let seen = self.table.look(mailbox, of, from, UNREAD_LOOK);
+    fn unread(&self, user: UserId, mailbox: Mailbox, from: u64) -> Result<Unread, StoreError> {
+        let seen = self.table.look(mailbox, user, from, UNREAD_LOOK);
         Ok(Unread { count: seen.others, more: seen.more })
     }
 
@@ -91,15 +91,15 @@ impl ConversationReader for MemoryStore {
 }
 
 impl Backend for MemoryStore {
-    fn epoch(&self) -> StoreId {
-        self.epoch
+    fn store_id(&self) -> StoreId {
+        self.store_id
     }
 
     fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError> {
         if self.table.user_named(&new.name).is_some() {
             return Ok(None);
         }
-        let user = new.with_id(self.counters.user()?);
+        let user = new.with_id(self.next_ids.user()?);
         let id = user.id;
         self.table.insert_user(user);
         Ok(Some(id))
@@ -107,17 +107,17 @@ impl Backend for MemoryStore {
 
     fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError> {
         let record = self.table.user(id).map(Cow::Borrowed);
-        record.map(|user| account::present(&self.facts, user)).transpose()
+        record.map(|user| account::present(&self.entries, user)).transpose()
     }
 
     fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError> {
         let record = self.table.user_named(name).map(Cow::Borrowed);
-        record.map(|user| account::present(&self.facts, user)).transpose()
+        record.map(|user| account::present(&self.entries, user)).transpose()
     }
 
     fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError> {
         let mut items: Vec<_> = self.table.users(window).into_iter().map(Cow::Borrowed).collect();
-        account::present_all(&self.facts, &mut items)?;
+        account::present_all(&self.entries, &mut items)?;
         let start = window.start(items.first().map(|user| user.id.get()));
         let older = self.table.first_user().is_some_and(|first| first.get() < start);
         Ok(Page { items, older })
@@ -131,24 +131,24 @@ impl Backend for MemoryStore {
         if !account::has_hash(self, new.user, seen)? {
             return Ok(None);
         }
-        let (facts, ended) = session::begin(&self.facts, new)?;
-        self.take(&facts);
+        let (entries, ended) = session::begin(&self.entries, new)?;
+        self.take(&entries);
         Ok(Some(ended))
     }
 
     fn sessions(&mut self, user: UserId) -> Result<Vec<Session>, StoreError> {
-        session::all(&self.facts, user)
+        session::all(&self.entries, user)
     }
 
     fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError> {
-        let fact = session::end(&self.facts, user, id)?;
-        self.take(fact.as_slice());
-        Ok(fact.is_some())
+        let entry = session::end(&self.entries, user, id)?;
+        self.take(entry.as_slice());
+        Ok(entry.is_some())
     }
 
     fn end_sessions(&mut self, user: UserId) -> Result<(), StoreError> {
-        let facts = session::end_all(&self.facts, user, None)?;
-        self.take(&facts);
+        let entries = session::end_all(&self.entries, user, None)?;
+        self.take(&entries);
         Ok(())
     }
 
@@ -161,8 +161,8 @@ impl Backend for MemoryStore {
         if !account::has_hash(self, fresh.user, seen)? {
             return Ok(false);
         }
-        let facts = account::change_password(&self.facts, fresh, hash)?;
-        self.take(&facts);
+        let entries = account::change_password(&self.entries, fresh, hash)?;
+        self.take(&entries);
         Ok(true)
     }
 
@@ -170,51 +170,52 @@ impl Backend for MemoryStore {
         if !account::has_hash(self, user, seen)? {
             return Ok(false);
         }
-        let facts = account::end(&self.facts, user, at)?;
-        self.take(&facts);
+        let entries = account::end(&self.entries, user, at)?;
+        self.take(&entries);
         Ok(true)
     }
 
-    fn act(
+    fn moderate(
         &mut self,
         by: UserId,
         at: Timestamp,
-        act: ModerationAction,
+        action: ModerationAction,
     ) -> Result<Option<EventId>, StoreError> {
         let is_open = |user| self.is_open(user);
-        let Some(facts) = moderation::consequences(&self.facts, by, at, act, is_open)? else {
+        let Some(entries) = moderation::consequences(&self.entries, by, at, action, is_open)?
+        else {
             return Ok(None);
         };
-        let acted = ModerationEvent { event: self.counters.event()?, by, at, act };
-        self.take(&facts);
-        self.table.note(Activity::act(&acted));
-        Ok(Some(acted.event))
+        let moderation = ModerationEvent { event: self.next_ids.event()?, by, at, action };
+        self.take(&entries);
+        self.table.note(Activity::moderation(&moderation));
+        Ok(Some(moderation.event))
     }
 
     fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError> {
-        block::account(&self.facts, user)
+        block::account(&self.entries, user)
     }
 
     fn blocked_accounts(&mut self, window: Window) -> Result<Page<Block>, StoreError> {
-        block::accounts(&self.facts, window)
+        block::accounts(&self.entries, window)
     }
 
     fn registration_is_closed(&mut self) -> Result<bool, StoreError> {
-        moderation::is_closed(&self.facts)
+        moderation::is_closed(&self.entries)
     }
 
     fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError> {
-        let fact = block::refuse(&self.facts, block, refused)?;
-        self.take(fact.as_slice());
-        Ok(fact.is_some())
+        let entry = block::refuse(&self.entries, block, refused)?;
+        self.take(entry.as_slice());
+        Ok(entry.is_some())
     }
 
     fn refuses(&mut self, by: UserId, user: UserId) -> Result<bool, StoreError> {
-        block::is_refused(&self.facts, by, user)
+        block::is_refused(&self.entries, by, user)
     }
 
     fn refused_senders(&mut self, by: UserId, window: Window) -> Result<Page<Block>, StoreError> {
-        block::senders(&self.facts, by, window)
+        block::senders(&self.entries, by, window)
     }
 
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError> {
@@ -223,7 +224,7 @@ impl Backend for MemoryStore {
         {
             return Ok(None);
         }
-        let message = new.with_id(self.counters.message()?);
+        let message = new.with_id(self.next_ids.message()?);
         let id = message.id;
         self.push(message);
         Ok(Some(id))
@@ -238,7 +239,7 @@ impl Backend for MemoryStore {
         let Some(message) = self.table.message(id).filter(|message| message.event() == seen) else {
             return Ok(None);
         };
-        let revised = new.of(message, self.counters.event()?);
+        let revised = new.of(message, self.next_ids.event()?);
         self.table.revise(&revised);
         Ok(Some(revised.event()))
     }
@@ -248,23 +249,23 @@ impl Backend for MemoryStore {
         new: NewMessage,
         once: IdempotencyKey,
     ) -> Result<Option<PostOutcome>, StoreError> {
-        let of = RetryKey { user: new.from, key: once.key };
-        if let Some(first) = retry::find(&self.facts, &of, once.settled.min(new.sent_at))? {
-            return Ok(Some(PostOutcome::Before(first)));
+        let user = RetryKey { user: new.from, key: once.key };
+        if let Some(first) = retry::find(&self.entries, &user, once.settled.min(new.sent_at))? {
+            return Ok(Some(PostOutcome::Replayed(first)));
         }
         let at = new.sent_at;
         let Some(message) = self.post(new)? else { return Ok(None) };
-        let facts = retry::remember(&self.facts, of.user, once, message, at)?;
-        self.take(&facts);
-        Ok(Some(PostOutcome::Now(message)))
+        let entries = retry::remember(&self.entries, user.user, once, message, at)?;
+        self.take(&entries);
+        Ok(Some(PostOutcome::Posted(message)))
     }
 
     fn first_answer(
         &mut self,
-        of: RetryKey,
+        user: RetryKey,
         now: Timestamp,
     ) -> Result<Option<FirstAnswer>, StoreError> {
-        retry::find(&self.facts, &of, now)
+        retry::find(&self.entries, &user, now)
     }
 
     fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
@@ -284,11 +285,11 @@ impl Backend for MemoryStore {
         let parts = [Mailbox::General, Mailbox::Private(reader)].map(|feed| {
             let messages = table.mailbox(feed, window);
             let created = messages.items.into_iter().map(Event::created).collect();
-            let deeds = table.deeds(feed, window);
-            let done = deeds.items.into_iter().filter_map(|it| table.event_of(it)).collect();
+            let activities = table.activities(feed, window);
+            let done = activities.items.into_iter().filter_map(|it| table.event_of(it)).collect();
             [
                 Page { items: created, older: messages.older },
-                Page { items: done, older: deeds.older },
+                Page { items: done, older: activities.older },
             ]
         });
         Ok(merged(parts.into_iter().flatten(), window))
@@ -296,33 +297,33 @@ impl Backend for MemoryStore {
 
     fn conversations(
         &mut self,
-        of: UserId,
+        user: UserId,
         before: Option<u64>,
         limit: usize,
     ) -> Result<Page<Conversation<'_>>, StoreError> {
-        conversation::page(self, of, before.unwrap_or(u64::MAX), limit)
+        conversation::page(self, user, before.unwrap_or(u64::MAX), limit)
     }
 
     fn conversation(
         &mut self,
-        of: UserId,
+        user: UserId,
         with: Option<UserId>,
     ) -> Result<Option<Conversation<'_>>, StoreError> {
-        conversation::standing(self, of, with)
+        conversation::standing(self, user, with)
     }
 
     fn mark_read(
         &mut self,
-        of: UserId,
+        user: UserId,
         with: Option<UserId>,
         up_to: MessageId,
         at: Timestamp,
     ) -> Result<Option<MarkOutcome>, StoreError> {
-        let Some((marked, fact)) = conversation::mark(self, of, with, up_to, at)? else {
+        let Some((marked, entry)) = conversation::mark(self, user, with, up_to, at)? else {
             return Ok(None);
         };
-        if let Some(fact) = fact {
-            self.facts.take(&fact);
+        if let Some(entry) = entry {
+            self.entries.take(&entry);
         }
         Ok(Some(marked))
     }
@@ -330,21 +331,21 @@ impl Backend for MemoryStore {
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
         let events = self.table.history(from.get()).filter_map(|entry| match entry {
             HistoryItem::Posted(message) => Some(Event::created(Cow::Borrowed(message))),
-            HistoryItem::Done(deed) => self.table.event_of(deed),
+            HistoryItem::Done(activity) => self.table.event_of(activity),
         });
         Ok(events.take(limit).collect())
     }
 
-    fn facts(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        keyspaces::page(&self.facts, after, limit)
+    fn entries(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        keyspaces::page(&self.entries, after, limit)
     }
 
-    fn counters(&self) -> IdAllocator {
-        self.counters
+    fn next_ids(&self) -> IdAllocator {
+        self.next_ids
     }
 
-    fn past_epochs(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
-        lineage::past(&self.facts)
+    fn past_store_ids(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
+        lineage::past(&self.entries)
     }
 
     fn log_bytes(&self) -> u64 {
@@ -355,11 +356,11 @@ impl Backend for MemoryStore {
         true
     }
 
-    fn adopt(&mut self, epoch: StoreId) -> Result<(), RestoreError> {
-        if self.counters != IdAllocator::default() || !self.facts(None, 1)?.is_empty() {
+    fn adopt(&mut self, store_id: StoreId) -> Result<(), RestoreError> {
+        if self.next_ids != IdAllocator::default() || !self.entries(None, 1)?.is_empty() {
             return Err(RestoreError::NotEmpty);
         }
-        self.epoch = epoch;
+        self.store_id = store_id;
         Ok(())
     }
 
@@ -373,18 +374,18 @@ impl Backend for MemoryStore {
             restore::expect_revision_of(self.table.message(revised.id), revised)?;
         }
         restore::expect_users(&record, |user| Ok(self.table.user(user).is_some()))?;
-        if let Restored::Fact(fact) = &record {
-            session::expect_room(&self.facts, fact)?;
-            lineage::expect_room(&self.facts, fact)?;
+        if let Restored::Entry(entry) = &record {
+            session::expect_room(&self.entries, entry)?;
+            lineage::expect_room(&self.entries, entry)?;
         }
-        self.counters.admit(record.step())?;
+        self.next_ids.admit(record.step())?;
         match record {
             Restored::User(user) => self.table.insert_user(user),
             Restored::Message(message) => self.push(message),
             Restored::Revision(message) => self.table.revise(&message),
-            Restored::Act(acted) => self.table.note(Activity::act(&acted)),
-            Restored::Counters(_) => {}
-            Restored::Fact(fact) => self.facts.take(&fact),
+            Restored::Moderation(moderation) => self.table.note(Activity::moderation(&moderation)),
+            Restored::NextIds(_) => {}
+            Restored::Entry(entry) => self.entries.take(&entry),
         }
         Ok(())
     }

@@ -15,13 +15,13 @@ use crate::store::entries::keyspaces::Entry;
 
 const USER: u8 = 1;
 const MESSAGE: u8 = 2;
-const COUNTERS: u8 = 3;
+const NEXT_IDS: u8 = 3;
 const REVISION: u8 = 4;
-const ACT: u8 = 5;
-const FACT: u8 = 6;
-/// Of a fact: that something is so.
-const SOMETHING: u8 = 1;
-/// Of a fact: that it is one with the record behind it.
+const MODERATION: u8 = 5;
+const ENTRY: u8 = 6;
+/// Of an entry: that something is so.
+const HAS_VALUE: u8 = 1;
+/// Of an entry: that it is one with the record behind it.
 const JOINED: u8 = 2;
 
 /// One change to the store.
@@ -32,15 +32,15 @@ pub(super) enum Record {
     /// A message was posted.
     Message(Message),
     /// Ids go on from here; written at the end of an import, and of a compaction.
-    Counters(IdAllocator),
+    NextIds(IdAllocator),
     /// A message was edited or deleted: what it is from then on.
     Revision(Message),
     /// An operator acted.
-    Act(ModerationEvent),
-    /// Something is so about a subject from now on.
-    Fact {
+    Moderation(ModerationEvent),
+    /// Something is so about a key from now on.
+    Entry {
         /// What.
-        fact: Entry,
+        entry: Entry,
         /// Whether it is only so if the next record is in the log too: of a crash that leaves this
         /// one and not that, nothing is to be seen. What is joined is always in one group.
         joined: bool,
@@ -54,13 +54,13 @@ impl Record {
             Record::User(user) => encode_user(user, out),
             Record::Message(message) => encode_message(message, out),
             Record::Revision(message) => encode_revision(message, out),
-            Record::Act(acted) => encode_act(acted, out),
-            Record::Counters(counters) => {
-                out.push(COUNTERS);
-                out.extend(counters.next_user.to_le_bytes());
-                out.extend(counters.next_event.to_le_bytes());
+            Record::Moderation(moderation) => encode_moderation(moderation, out),
+            Record::NextIds(next_ids) => {
+                out.push(NEXT_IDS);
+                out.extend(next_ids.next_user.to_le_bytes());
+                out.extend(next_ids.next_event.to_le_bytes());
             }
-            Record::Fact { fact, joined } => encode_fact(fact, *joined, out),
+            Record::Entry { entry, joined } => encode_entry(entry, *joined, out),
         }
     }
 
@@ -68,20 +68,20 @@ impl Record {
     pub(super) fn event(&self) -> Option<EventId> {
         match self {
             Record::Message(message) | Record::Revision(message) => Some(message.event()),
-            Record::Act(acted) => Some(acted.event),
-            Record::User(_) | Record::Counters(_) | Record::Fact { .. } => None,
+            Record::Moderation(moderation) => Some(moderation.event),
+            Record::User(_) | Record::NextIds(_) | Record::Entry { .. } => None,
         }
     }
 
-    /// How far it moves the counters.
+    /// How far it moves the next ids.
     pub(super) fn step(&self) -> IdAdvance {
         match self {
             Record::User(user) => IdAdvance::User(user.id),
             Record::Message(message) => IdAdvance::Message(message.id),
             Record::Revision(message) => IdAdvance::Event(message.event()),
-            Record::Act(acted) => IdAdvance::Event(acted.event),
-            Record::Counters(counters) => IdAdvance::To(*counters),
-            Record::Fact { .. } => IdAdvance::Nowhere,
+            Record::Moderation(moderation) => IdAdvance::Event(moderation.event),
+            Record::NextIds(next_ids) => IdAdvance::To(*next_ids),
+            Record::Entry { .. } => IdAdvance::Nowhere,
         }
     }
 
@@ -93,12 +93,12 @@ impl Record {
             USER => decode_user(fields).map(Record::User),
             MESSAGE => decode_message(fields).map(Record::Message),
             REVISION => decode_revision(fields).map(Record::Revision),
-            COUNTERS => {
-                let counters = IdAllocator { next_user: fields.u64()?, next_event: fields.u64()? };
-                fields.end().map(|()| Record::Counters(counters))
+            NEXT_IDS => {
+                let next_ids = IdAllocator { next_user: fields.u64()?, next_event: fields.u64()? };
+                fields.end().map(|()| Record::NextIds(next_ids))
             }
-            ACT => decode_act(fields).map(Record::Act),
-            FACT => decode_fact(fields),
+            MODERATION => decode_moderation(fields).map(Record::Moderation),
+            ENTRY => decode_entry(fields),
             unknown => Err(DecodeError::UnknownKind(unknown)),
         }
     }
@@ -178,34 +178,34 @@ const CLOSE_REGISTRATION: u8 = 3;
 const OPEN_REGISTRATION: u8 = 4;
 
 /// kind · number · who · when · what · to whom (0: nobody)
-fn encode_act(acted: &ModerationEvent, out: &mut Vec<u8>) {
-    let (what, whom) = match acted.act {
+fn encode_moderation(moderation: &ModerationEvent, out: &mut Vec<u8>) {
+    let (what, whom) = match moderation.action {
         ModerationAction::Block(user) => (BLOCK, user.get()),
         ModerationAction::Unblock(user) => (UNBLOCK, user.get()),
         ModerationAction::CloseRegistration => (CLOSE_REGISTRATION, 0),
         ModerationAction::OpenRegistration => (OPEN_REGISTRATION, 0),
     };
-    out.push(ACT);
-    out.extend(acted.event.get().to_le_bytes());
-    out.extend(acted.by.get().to_le_bytes());
-    out.extend(acted.at.millis().to_le_bytes());
+    out.push(MODERATION);
+    out.extend(moderation.event.get().to_le_bytes());
+    out.extend(moderation.by.get().to_le_bytes());
+    out.extend(moderation.at.millis().to_le_bytes());
     out.push(what);
     out.extend(whom.to_le_bytes());
 }
 
-fn decode_act(mut fields: Fields<'_>) -> Result<ModerationEvent, DecodeError> {
+fn decode_moderation(mut fields: Fields<'_>) -> Result<ModerationEvent, DecodeError> {
     let event = EventId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
     let by = UserId::new(fields.u64()?).ok_or(DecodeError::Malformed)?;
     let at = fields.timestamp()?;
     let (what, whom) = (fields.u8()?, fields.u64()?);
-    let act = match (what, UserId::new(whom)) {
+    let action = match (what, UserId::new(whom)) {
         (BLOCK, Some(user)) => ModerationAction::Block(user),
         (UNBLOCK, Some(user)) => ModerationAction::Unblock(user),
         (CLOSE_REGISTRATION, None) if whom == 0 => ModerationAction::CloseRegistration,
         (OPEN_REGISTRATION, None) if whom == 0 => ModerationAction::OpenRegistration,
         _ => return Err(DecodeError::Malformed),
     };
-    fields.end().map(|()| ModerationEvent { event, by, at, act })
+    fields.end().map(|()| ModerationEvent { event, by, at, action })
 }
 
 /// id · from · to (0: the general chat) · time of sending
@@ -241,28 +241,28 @@ impl MessageHead {
     }
 }
 
-/// kind · subject · flags · what is so about it, if anything is
-fn encode_fact(fact: &Entry, joined: bool, out: &mut Vec<u8>) {
-    let value = fact.value();
-    out.push(FACT);
-    out.extend(fact.subject());
-    let something = if value.is_some() { SOMETHING } else { 0 };
+/// kind · key · flags · what is so about it, if anything is
+fn encode_entry(entry: &Entry, joined: bool, out: &mut Vec<u8>) {
+    let value = entry.value_bytes();
+    out.push(ENTRY);
+    out.extend(entry.key_bytes());
+    let something = if value.is_some() { HAS_VALUE } else { 0 };
     out.push(something | if joined { JOINED } else { 0 });
     out.extend(value.unwrap_or_default());
 }
 
-fn decode_fact(mut fields: Fields<'_>) -> Result<Record, DecodeError> {
+fn decode_entry(mut fields: Fields<'_>) -> Result<Record, DecodeError> {
     let mut joined = false;
-    let fact = Entry::take(&mut fields, |fields| {
+    let entry = Entry::take(&mut fields, |fields| {
         let flags = fields.u8()?;
         joined = flags & JOINED != 0;
-        if flags & !(SOMETHING | JOINED) == 0 {
-            Ok(flags & SOMETHING != 0)
+        if flags & !(HAS_VALUE | JOINED) == 0 {
+            Ok(flags & HAS_VALUE != 0)
         } else {
             Err(DecodeError::Malformed)
         }
     })?;
-    fields.end().map(|()| Record::Fact { fact, joined })
+    fields.end().map(|()| Record::Entry { entry, joined })
 }
 
 /// What an import puts back.
@@ -275,11 +275,11 @@ pub enum Restored {
     /// A message that was there before, as a revision left it.
     Revision(Message),
     /// The ids to go on with: never lower than what the store already reached.
-    Counters(IdAllocator),
+    NextIds(IdAllocator),
     /// What an operator did, with its number.
-    Act(ModerationEvent),
-    /// What is so about a subject, whatever was before.
-    Fact(Entry),
+    Moderation(ModerationEvent),
+    /// What is so about a key, whatever was before.
+    Entry(Entry),
 }
 
 impl Restored {
@@ -288,9 +288,9 @@ impl Restored {
             Restored::User(user) => IdAdvance::User(user.id),
             Restored::Message(message) => IdAdvance::Message(message.id),
             Restored::Revision(message) => IdAdvance::Event(message.event()),
-            Restored::Act(acted) => IdAdvance::Event(acted.event),
-            Restored::Counters(counters) => IdAdvance::To(*counters),
-            Restored::Fact(_) => IdAdvance::Nowhere,
+            Restored::Moderation(moderation) => IdAdvance::Event(moderation.event),
+            Restored::NextIds(next_ids) => IdAdvance::To(*next_ids),
+            Restored::Entry(_) => IdAdvance::Nowhere,
         }
     }
 }
@@ -300,10 +300,10 @@ impl From<Record> for Restored {
         match record {
             Record::User(user) => Restored::User(user),
             Record::Message(message) => Restored::Message(message),
-            Record::Counters(counters) => Restored::Counters(counters),
+            Record::NextIds(next_ids) => Restored::NextIds(next_ids),
             Record::Revision(message) => Restored::Revision(message),
-            Record::Act(acted) => Restored::Act(acted),
-            Record::Fact { fact, .. } => Restored::Fact(fact),
+            Record::Moderation(moderation) => Restored::Moderation(moderation),
+            Record::Entry { entry, .. } => Restored::Entry(entry),
         }
     }
 }
@@ -344,17 +344,17 @@ mod tests {
         Record::Revision(message)
     }
 
-    fn acted(act: ModerationAction) -> Record {
+    fn moderation(action: ModerationAction) -> Record {
         let event = EventId::new(0x0402_0305).unwrap();
         let (by, at) = (UserId::FIRST, Timestamp::from_millis(0x0102));
-        Record::Act(ModerationEvent { event, by, at, act })
+        Record::Moderation(ModerationEvent { event, by, at, action })
     }
 
-    fn fact(is_something: bool, joined: bool) -> Record {
-        let of = RetryOrderKey { user: UserId::new(0x0a0b).unwrap(), number: 3 };
+    fn entry(has_value: bool, joined: bool) -> Record {
+        let key = RetryOrderKey { user: UserId::new(0x0a0b).unwrap(), number: 3 };
         let at = Timestamp::from_millis(1_700_000_000_123);
-        let is = is_something.then_some(RetryOrderValue { key: Hash([0xab; 16]), at });
-        Record::Fact { fact: Entry::RetryOrder { of, is }, joined }
+        let value = has_value.then_some(RetryOrderValue { key: Hash([0xab; 16]), at });
+        Record::Entry { entry: Entry::RetryOrder { key, value }, joined }
     }
 
     fn hex(record: &Record) -> String {
@@ -382,46 +382,47 @@ mod tests {
             "02010203040000000001000000000000000b0a000000000000\
              7b68e5cf8b010000d0bfd180d0b8d0b2d0b5d182"
         );
-        let counters = Record::Counters(IdAllocator { next_user: 5, next_event: 6 });
-        assert_eq!(hex(&counters), "0305000000000000000600000000000000");
+        let next_ids = Record::NextIds(IdAllocator { next_user: 5, next_event: 6 });
+        assert_eq!(hex(&next_ids), "0305000000000000000600000000000000");
         let fixed = "0102030400000000010000000000000007000000000000007b68e5cf8b010000";
         let made = "0502030400000000010000000000000002010000000000 00".replace(' ', "");
         assert_eq!(hex(&revision(Some("hi"))), format!("04{fixed}{made}006869"));
         assert_eq!(hex(&revision(None)), format!("04{fixed}{made}01"));
         let made = "0503020400000000010000000000000002010000000000 00".replace(' ', "");
         let bob = UserId::new(0x0b0c).unwrap();
-        for (act, what) in [
+        for (action, what) in [
             (ModerationAction::Block(bob), "010c0b000000000000"),
             (ModerationAction::Unblock(bob), "020c0b000000000000"),
             (ModerationAction::CloseRegistration, "030000000000000000"),
             (ModerationAction::OpenRegistration, "040000000000000000"),
         ] {
-            assert_eq!(hex(&acted(act)), format!("05{made}{what}"));
+            assert_eq!(hex(&moderation(action)), format!("05{made}{what}"));
         }
-        let subject = "020000000000000a0b0000000000000003";
+        let key = "020000000000000a0b0000000000000003";
         let value = "abababababababababababababababab7b68e5cf8b010000";
-        for (is_something, joined, flags) in
+        for (has_value, joined, flags) in
             [(false, false, "00"), (true, false, "01"), (false, true, "02"), (true, true, "03")]
         {
-            let value = if is_something { value } else { "" };
-            let expected = format!("06{subject}{flags}{value}");
-            assert_eq!(hex(&fact(is_something, joined)), expected);
+            let value = if has_value { value } else { "" };
+            let expected = format!("06{key}{flags}{value}");
+            assert_eq!(hex(&entry(has_value, joined)), expected);
         }
     }
 
     #[test]
     fn every_kind_comes_back() {
-        let counters = Record::Counters(IdAllocator { next_user: 5, next_event: 6 });
+        let next_ids = Record::NextIds(IdAllocator { next_user: 5, next_event: 6 });
         let revisions = [Some("hi"), Some(""), None].map(revision);
-        let facts = [fact(true, true), fact(true, false), fact(false, true), fact(false, false)];
-        let others = [user(), message(None), message(Some(7)), counters];
-        let acts = [
+        let entries =
+            [entry(true, true), entry(true, false), entry(false, true), entry(false, false)];
+        let others = [user(), message(None), message(Some(7)), next_ids];
+        let moderations = [
             ModerationAction::Block(UserId::FIRST),
             ModerationAction::CloseRegistration,
             ModerationAction::OpenRegistration,
         ]
-        .map(acted);
-        for record in others.into_iter().chain(revisions).chain(acts).chain(facts) {
+        .map(moderation);
+        for record in others.into_iter().chain(revisions).chain(moderations).chain(entries) {
             let mut bytes = Vec::new();
             record.encode(&mut bytes);
             assert_eq!(Record::decode(&bytes), Ok(record));
@@ -435,18 +436,18 @@ mod tests {
         assert_eq!(Record::decode(&[]), Err(DecodeError::Malformed));
         assert_eq!(Record::decode(&bytes[..20]), Err(DecodeError::Malformed));
         assert_eq!(Record::decode(&[9, 1, 2]), Err(DecodeError::UnknownKind(9)));
-        assert_eq!(Record::decode(&[6, 99, 2]), Err(DecodeError::UnknownFamily(99)));
+        assert_eq!(Record::decode(&[6, 99, 2]), Err(DecodeError::UnknownKeyspace(99)));
         let mut flags = Vec::new();
-        fact(true, true).encode(&mut flags);
+        entry(true, true).encode(&mut flags);
         for bad in [0, 2, 4, 5, 7, 0x81] {
             flags[18] = bad;
             assert_eq!(Record::decode(&flags), Err(DecodeError::Malformed), "{bad}");
         }
         for (what, whom) in [(0, 1), (5, 1), (1, 0), (2, 0), (3, 1), (4, 1)] {
-            let mut act = Vec::new();
-            acted(ModerationAction::Block(UserId::FIRST)).encode(&mut act);
-            (act[25], act[26]) = (what, whom);
-            assert_eq!(Record::decode(&act), Err(DecodeError::Malformed), "{what} {whom}");
+            let mut action = Vec::new();
+            moderation(ModerationAction::Block(UserId::FIRST)).encode(&mut action);
+            (action[25], action[26]) = (what, whom);
+            assert_eq!(Record::decode(&action), Err(DecodeError::Malformed), "{what} {whom}");
         }
         *bytes.last_mut().unwrap() = 0xff;
         assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed));

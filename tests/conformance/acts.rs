@@ -115,10 +115,12 @@ pub(crate) fn a_block_survives_whole<S: Subject>() {
             }
             pair.refuse_sender(1, 2, round % 2 == 0);
             pair.sync();
-            let counters = pair.store().counters();
-            pair.store().act(user_id(1), at(round), ModerationAction::Block(user_id(2))).unwrap();
+            let counters = pair.store().next_ids();
+            pair.store()
+                .moderate(user_id(1), at(round), ModerationAction::Block(user_id(2)))
+                .unwrap();
             pair.restart(restart, &mut random);
-            if pair.store().counters() != counters {
+            if pair.store().next_ids() != counters {
                 let IdAllocator { next_event, .. } = counters;
                 let event =
                     pair.reference.act(user_id(1), at(round), ModerationAction::Block(user_id(2)));

@@ -31,7 +31,7 @@ fn unread<S: Subject>(pair: &mut Pair<S>, of: u64, with: u64) -> Unread {
 
 /// Marks of some users, up to some message.
 fn mark_some<S: Subject>(pair: &mut Pair<S>, random: &mut Random) {
-    let end = pair.reference.counters().next_event;
+    let end = pair.reference.next_ids().next_event;
     for user in 1..=4 {
         let with = random.below(6);
         pair.mark_read(user, with, random.below(end + 3));
@@ -48,7 +48,7 @@ pub(crate) fn every_page_is_exact<S: Subject>() {
         chatter(&mut pair, count, &mut random);
         for _ in 0..2 {
             mark_some(&mut pair, &mut random);
-            let end = pair.reference.counters().next_event;
+            let end = pair.reference.next_ids().next_event;
             expect_every_page(&mut pair, 5, (0..10).chain(end.saturating_sub(40)..end + 2));
             pair.sync();
         }
@@ -151,7 +151,7 @@ pub(crate) fn buried_conversations_are_found<S: Subject>() {
     chatter(&mut pair, 400, &mut random);
     mark_some(&mut pair, &mut random);
     pair.bury();
-    let end = pair.reference.counters().next_event;
+    let end = pair.reference.next_ids().next_event;
     for _ in 0..2 {
         expect_every_page(&mut pair, 6, (380..404).chain([0, 1, end - 1, end]));
         // One of them moves to the front again.
@@ -170,7 +170,7 @@ pub(crate) fn conversations_and_marks_survive<S: Subject>() {
             mark_some(&mut pair, &mut random);
             pair.sync();
             pair.restart(restart, &mut random);
-            let end = pair.reference.counters().next_event;
+            let end = pair.reference.next_ids().next_event;
             expect_every_page(&mut pair, 5, end.saturating_sub(15)..end + 2);
             pair.expect_all();
         }

@@ -24,7 +24,7 @@ fn sample<S: Subject>() -> Pair<S> {
     for number in 0..1500 {
         pair.post_once(retries::at(1 + number % 3, number), retries::once(number / 2));
     }
-    pair.restore(Restored::Counters(IdAllocator { next_user: 20, next_event: 5000 }));
+    pair.restore(Restored::NextIds(IdAllocator { next_user: 20, next_event: 5000 }));
     pair.sync();
     pair
 }
@@ -51,7 +51,7 @@ fn from_memory_to_sled_and_back_it_is_the_same() {
     assert_eq!(built, summary);
     // As its next process finds it.
     let mut second = LogStore::open(dir.path(), StoreId(2), &mut ()).unwrap();
-    assert_eq!(second.epoch(), first.store().epoch());
+    assert_eq!(second.store_id(), first.store().store_id());
     first.reference.expect_all(&mut second);
     assert!(export(&mut second) == (bytes.clone(), summary.clone()));
 

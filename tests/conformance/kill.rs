@@ -40,13 +40,13 @@ fn has_key(id: u64) -> bool {
 fn child() {
     let Ok(dir) = env::var(DIR) else { return };
     let mut store = LogStore::open(Path::new(&dir), EPOCH, &mut ()).unwrap();
-    let mut random = Random::new(store.counters().next_event);
-    for id in store.counters().next_user..=USERS {
+    let mut random = Random::new(store.next_ids().next_event);
+    for id in store.next_ids().next_user..=USERS {
         assert_eq!(store.create_user(new_user(&format!("u{id}"))).unwrap(), Some(user_id(id)));
     }
     loop {
         for _ in 0..=random.low_below(40) {
-            let next = store.counters().next_event;
+            let next = store.next_ids().next_event;
             if has_key(next) {
                 store.post_once(message(next), once(next)).unwrap();
             } else {
@@ -54,7 +54,7 @@ fn child() {
             }
         }
         store.sync().unwrap();
-        println!("{ACKNOWLEDGED}{}", store.counters().next_event);
+        println!("{ACKNOWLEDGED}{}", store.next_ids().next_event);
     }
 }
 
@@ -66,7 +66,7 @@ fn whatever_was_acknowledged_survives_a_kill() {
         let enough = 1 + random.low_below(150);
         let acknowledged = run_and_kill(dir.path(), enough);
         let mut store = LogStore::open(dir.path(), EPOCH, &mut ()).unwrap();
-        let next = store.counters().next_event;
+        let next = store.next_ids().next_event;
         assert!(next >= acknowledged, "{acknowledged} were acknowledged, {next} are there");
         let all = store.history(MessageId::FIRST.into(), usize::MAX).unwrap();
         assert_eq!(all.len() as u64, next);

@@ -108,7 +108,7 @@ mod persisted {
             sessions::a_change_survives_whole,
             acts::a_block_survives_whole,
             snapshot::a_snapshot_is_what_was_synced,
-            restores::past_epochs_survive,
+            restores::past_store_ids_survive,
             restores::a_backup_of_a_restored_store_is_restored,
             snapshot::a_snapshot_goes_on_after_a_restart,
         ]

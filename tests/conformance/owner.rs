@@ -43,7 +43,7 @@ fn a_store_that_is_open_is_not_opened_again() {
         store.sync().unwrap();
     }
     drop(store);
-    assert_eq!(open(dir.path()).0.counters().next_user, 2);
+    assert_eq!(open(dir.path()).0.next_ids().next_user, 2);
 }
 
 /// sled holds its file a little longer than its handle lives. This must not cause a rebuild.

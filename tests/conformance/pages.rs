@@ -23,7 +23,7 @@ pub(crate) fn mailboxes(users: u64) -> Vec<Mailbox> {
 pub(crate) fn chatter<S: Subject>(pair: &mut Pair<S>, count: u64, random: &mut Random) {
     for _ in 0..count {
         if random.once_in(8) {
-            let id = random.below(pair.reference.counters().next_event + 1);
+            let id = random.below(pair.reference.next_ids().next_event + 1);
             let text = if random.once_in(3) { None } else { Some("other words") };
             if pair.revise(id, text).is_some() {
                 continue;
@@ -144,7 +144,7 @@ pub(crate) fn buried_messages_are_found<S: Subject>() {
 
 /// Windows around the ends of what was buried.
 pub(crate) fn expect_buried<S: Subject>(pair: &mut Pair<S>) {
-    let next = pair.reference.counters().next_event;
+    let next = pair.reference.next_ids().next_event;
     let limits = [1, 2, 30, MAX_PAGE_LIMIT];
     for mailbox in mailboxes(3) {
         let ids = (0..420).step_by(7).chain([next - 40, next - 2, next, next + 1]);

@@ -134,7 +134,7 @@ impl<S: Subject> Pair<S> {
 
     pub(crate) fn act(&mut self, by: u64, act: ModerationAction) -> Option<EventId> {
         let (by, at) = (user_id(by), Timestamp::from_millis(1_700_000_200_000));
-        let event = self.store().act(by, at, act).unwrap();
+        let event = self.store().moderate(by, at, act).unwrap();
         assert_eq!(event, self.reference.act(by, at, act), "{act:?}");
         event
     }

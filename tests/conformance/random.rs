@@ -47,7 +47,7 @@ pub(crate) fn every_answer_is_the_references<S: Subject>() {
         run.step();
     }
     run.pair.expect_all();
-    let messages = run.pair.reference.counters().next_event;
+    let messages = run.pair.reference.next_ids().next_event;
     assert!(messages > EVENTS.now(), "{messages} are too few");
 }
 
@@ -91,15 +91,15 @@ impl<S: Subject> Run<S> {
             96..99 => self.govern(),
             _ => self.restore(),
         }
-        assert_eq!(self.pair.store().counters(), self.pair.reference.counters());
-        self.reached.push(self.pair.reference.counters());
+        assert_eq!(self.pair.store().next_ids(), self.pair.reference.next_ids());
+        self.reached.push(self.pair.reference.next_ids());
     }
 
     fn restart(&mut self) {
         let restart = self.random.pick(S::RESTARTS);
-        println!("{} at {:?}", restart.name, self.pair.reference.counters());
+        println!("{} at {:?}", restart.name, self.pair.reference.next_ids());
         self.pair.restart(restart, &mut self.random);
-        let survived = self.pair.store().counters();
+        let survived = self.pair.store().next_ids();
         assert!(self.reached.contains(&survived), "{survived:?} after a {}", restart.name);
         self.pair.reference.go_back(survived);
         self.pair.reference.settle_standing(self.pair.subject.store());
@@ -111,12 +111,12 @@ impl<S: Subject> Run<S> {
     fn sync(&mut self) {
         self.pair.sync();
         self.reached.clear();
-        self.reached.push(self.pair.reference.counters());
+        self.reached.push(self.pair.reference.next_ids());
     }
 
     /// Sessions, passwords, ends of accounts, and blocks.
     fn govern(&mut self) {
-        let before = self.pair.reference.counters();
+        let before = self.pair.reference.next_ids();
         let user = user_id(1 + self.random.below(14));
         match self.random.below(40) {
             0..14 => self.begin_session(user),
@@ -174,7 +174,7 @@ impl<S: Subject> Run<S> {
     fn begin_session(&mut self, user: UserId) {
         let seen = self.seen(user);
         for _ in 0..=self.random.low_below(20) {
-            let before = self.pair.reference.counters();
+            let before = self.pair.reference.next_ids();
             let fresh = self.fresh(user);
             self.pair.begin_session(fresh, &seen);
             self.pair.reference.note_standing(before);
@@ -212,7 +212,7 @@ impl<S: Subject> Run<S> {
 
     /// Edits or deletes some message, mostly a new one, and now and then an outdated version.
     fn revise(&mut self) {
-        let end = self.pair.reference.counters().next_event;
+        let end = self.pair.reference.next_ids().next_event;
         let age = if self.random.once_in(4) { end } else { end.min(600) };
         let id = end - self.random.below(age + 1);
         let long = "другие слова ".repeat(if self.wordy { 170 } else { 2 });
@@ -228,7 +228,7 @@ impl<S: Subject> Run<S> {
 
     fn read_events(&mut self) {
         let reader = self.author();
-        let end = self.pair.reference.counters().next_event;
+        let end = self.pair.reference.next_ids().next_event;
         let window = self.window(end);
         self.pair.reference.expect_events(self.pair.subject.store(), reader, window);
     }
@@ -248,7 +248,7 @@ impl<S: Subject> Run<S> {
 
     /// Up to some message, mostly a new one, which need not be part of the conversation.
     fn mark_read(&mut self) {
-        let end = self.pair.reference.counters().next_event;
+        let end = self.pair.reference.next_ids().next_event;
         let age = if self.random.once_in(4) { end } else { end.min(300) };
         let up_to = end + 3 - self.random.below(age + 3);
         let (of, with) = (self.author().get(), self.receiver());
@@ -260,7 +260,7 @@ impl<S: Subject> Run<S> {
 
     fn read_conversations(&mut self) {
         let of = self.author();
-        let end = self.pair.reference.counters().next_event;
+        let end = self.pair.reference.next_ids().next_event;
         let before = match self.random.below(3) {
             0 => None,
             1 => Some(end.saturating_sub(self.random.low_below(600))),
@@ -279,7 +279,7 @@ impl<S: Subject> Run<S> {
 
     /// Now and then a record is restored, with an id of its own.
     fn restore(&mut self) {
-        let IdAllocator { next_user, next_event } = self.pair.reference.counters();
+        let IdAllocator { next_user, next_event } = self.pair.reference.next_ids();
         let gap = self.random.low_below(4);
         let record = if self.random.once_in(3) {
             restored_user(next_user + gap, &format!("restored{next_user}"))
@@ -295,31 +295,31 @@ impl<S: Subject> Run<S> {
             1 => Mailbox::Private(self.author()),
             _ => Mailbox::between(self.author(), self.author()),
         };
-        let end = self.pair.reference.counters().next_event;
+        let end = self.pair.reference.next_ids().next_event;
         let window = self.window(end);
         self.pair.reference.expect_messages(self.pair.subject.store(), mailbox, window);
     }
 
     fn read_users(&mut self) {
-        let end = self.pair.reference.counters().next_user;
+        let end = self.pair.reference.next_ids().next_user;
         let window = self.window(end);
         self.pair.reference.expect_users(self.pair.subject.store(), window);
     }
 
     fn read_message(&mut self) {
-        let id = message_id(self.random.below(self.pair.reference.counters().next_event + 2));
+        let id = message_id(self.random.below(self.pair.reference.next_ids().next_event + 2));
         let found = self.pair.subject.store().message(id).unwrap();
         assert_eq!(found.as_deref(), self.pair.reference.message(id), "{id}");
     }
 
     fn read_history(&mut self) {
-        let from = event_id(self.random.below(self.pair.reference.counters().next_event + 2));
+        let from = event_id(self.random.below(self.pair.reference.next_ids().next_event + 2));
         let limit = usize::try_from(self.random.low_below(50)).unwrap();
         self.pair.reference.expect_history(self.pair.subject.store(), from, limit);
     }
 
     fn read_user(&mut self) {
-        let id = user_id(1 + self.random.below(self.pair.reference.counters().next_user + 2));
+        let id = user_id(1 + self.random.below(self.pair.reference.next_ids().next_user + 2));
         let found = self.pair.subject.store().user(id).unwrap();
         assert_eq!(found.as_deref(), self.pair.reference.user(id), "{id}");
         let name = self.name();
@@ -335,7 +335,7 @@ impl<S: Subject> Run<S> {
 
     /// Some user, more often one of the first. Need not exist.
     fn author(&mut self) -> UserId {
-        let users = self.pair.reference.counters().next_user;
+        let users = self.pair.reference.next_ids().next_user;
         let end = if self.random.once_in(2) { users.min(12) } else { users };
         user_id(1 + self.random.low_below(end))
     }

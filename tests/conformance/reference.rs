@@ -38,14 +38,14 @@ pub(crate) struct Reference {
     refused: BTreeMap<(UserId, UserId), Block>,
     /// True if registration is closed.
     closed: bool,
-    counters: IdAllocator,
+    next_ids: IdAllocator,
     /// The first hash of each account that has another one by now.
     first_hashes: BTreeMap<UserId, Box<str>>,
-    /// The state that the counters do not show, at the last sync and after each change of it since.
+    /// The state that the next_ids do not show, at the last sync and after each change of it since.
     standings: Vec<Standing>,
 }
 
-/// The part of the state that the counters do not show.
+/// The part of the state that the next_ids do not show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Standing {
     /// In order.
@@ -53,19 +53,19 @@ struct Standing {
     /// The hash and the end of each account that was changed.
     accounts: BTreeMap<UserId, (Box<str>, Option<Timestamp>)>,
     refused: BTreeMap<(UserId, UserId), Block>,
-    /// The counters from which on this was the state.
+    /// The next_ids from which on this was the state.
     from: IdAllocator,
-    /// The counters before it was changed; `None` if it is still the state.
+    /// The next_ids before it was changed; `None` if it is still the state.
     until: Option<IdAllocator>,
 }
 
 impl Standing {
     /// Returns whether a store may have come back to this state.
-    fn can_be_at(&self, counters: IdAllocator) -> bool {
+    fn can_be_at(&self, next_ids: IdAllocator) -> bool {
         let is_behind = |a: IdAllocator, b: IdAllocator| {
             a.next_event <= b.next_event && a.next_user <= b.next_user
         };
-        is_behind(self.from, counters) && self.until.is_none_or(|until| is_behind(counters, until))
+        is_behind(self.from, next_ids) && self.until.is_none_or(|until| is_behind(next_ids, until))
     }
 }
 
@@ -100,21 +100,21 @@ struct Mark {
     of: UserId,
     with: Option<UserId>,
     up_to: MessageId,
-    /// The counters before it.
+    /// The next_ids before it.
     behind: IdAllocator,
 }
 
 impl Reference {
-    pub(crate) fn counters(&self) -> IdAllocator {
-        self.counters
+    pub(crate) fn next_ids(&self) -> IdAllocator {
+        self.next_ids
     }
 
     pub(crate) fn create_user(&mut self, new: NewUser) -> Option<UserId> {
         if self.user_named(&new.name).is_some() {
             return None;
         }
-        let id = UserId::new(self.counters.next_user)?;
-        self.counters.next_user += 1;
+        let id = UserId::new(self.next_ids.next_user)?;
+        self.next_ids.next_user += 1;
         let NewUser { name, password_hash, created_at } = new;
         self.users.push(User { id, name, password_hash, created_at, ended_at: None });
         Some(id)
@@ -194,14 +194,14 @@ impl Reference {
         if !changes {
             return None;
         }
-        let event = EventId::new(self.counters.next_event)?;
-        self.counters.next_event += 1;
-        self.acted(ModerationEvent { event, by, at, act });
+        let event = EventId::new(self.next_ids.next_event)?;
+        self.next_ids.next_event += 1;
+        self.acted(ModerationEvent { event, by, at, action: act });
         Some(event)
     }
 
     fn acted(&mut self, acted: ModerationEvent) {
-        let ModerationEvent { by, at, act, .. } = acted;
+        let ModerationEvent { by, at, action: act, .. } = acted;
         match act {
             ModerationAction::Block(user) => {
                 self.account_blocks.insert(user, Block { user, by, at });
@@ -247,8 +247,8 @@ impl Reference {
         if new.to.is_some_and(|to| !takes(to)) {
             return None;
         }
-        let id = MessageId::new(self.counters.next_event)?;
-        self.counters.next_event += 1;
+        let id = MessageId::new(self.next_ids.next_event)?;
+        self.next_ids.next_event += 1;
         let NewMessage { from, to, text, sent_at } = new;
         self.add(Message { id, from, to, content: MessageContent::Original(text), sent_at });
         Some(id)
@@ -261,8 +261,8 @@ impl Reference {
         new: NewRevision,
     ) -> Option<EventId> {
         let mut message = self.message(id).filter(|message| message.event() == seen)?.clone();
-        let event = EventId::new(self.counters.next_event)?;
-        self.counters.next_event += 1;
+        let event = EventId::new(self.next_ids.next_event)?;
+        self.next_ids.next_event += 1;
         let NewRevision { by, at, text } = new;
         message.content = MessageContent::Revised(Box::new(Revision { event, by, at, text }));
         self.add(message);
@@ -284,11 +284,11 @@ impl Reference {
     ) -> Option<PostOutcome> {
         let (of, at) = (RetryKey { user: new.from, key: once.key }, new.sent_at);
         if let Some(first) = self.first_answer(of, at) {
-            return Some(PostOutcome::Before(first));
+            return Some(PostOutcome::Replayed(first));
         }
         let message = self.post(new)?;
         self.once.push((of, FirstAnswer { fingerprint: once.fingerprint, message, at }));
-        Some(PostOutcome::Now(message))
+        Some(PostOutcome::Posted(message))
     }
 
     /// Among the last keys of the user, and not expired.
@@ -312,7 +312,7 @@ impl Reference {
         if let Some(up_to) = before.filter(|before| *before >= up_to) {
             return Some(MarkOutcome { up_to, moved: false });
         }
-        self.marks.push(Mark { of, with, up_to, behind: self.counters });
+        self.marks.push(Mark { of, with, up_to, behind: self.next_ids });
         Some(MarkOutcome { up_to, moved: true })
     }
 
@@ -391,7 +391,7 @@ impl Reference {
     }
 
     /// Forgets the last marks if they are not synced and `store` has not kept them: if nothing else
-    /// was written after them, the counters do not show it.
+    /// was written after them, the next_ids do not show it.
     pub(crate) fn settle_marks(&mut self, store: &mut dyn Backend) {
         while self.marks.len() > self.synced_marks
             && let Some(&Mark { of, with, .. }) = self.marks.last()
@@ -409,48 +409,48 @@ impl Reference {
     pub(crate) fn restore(&mut self, record: Restored) {
         match record {
             Restored::User(user) => {
-                self.counters.next_user = user.id.get() + 1;
+                self.next_ids.next_user = user.id.get() + 1;
                 self.users.push(user);
             }
             Restored::Message(message) => {
-                self.counters.next_event = message.id.get() + 1;
+                self.next_ids.next_event = message.id.get() + 1;
                 self.add(message);
             }
             Restored::Revision(message) => {
-                self.counters.next_event = message.event().get() + 1;
+                self.next_ids.next_event = message.event().get() + 1;
                 self.add(message);
             }
-            Restored::Act(acted) => {
-                self.counters.next_event = acted.event.get() + 1;
+            Restored::Moderation(acted) => {
+                self.next_ids.next_event = acted.event.get() + 1;
                 self.story.push(Story::Act(acted));
             }
-            Restored::Counters(counters) => self.counters = counters,
-            Restored::Fact(fact) => unreachable!("{fact:?} is nothing that a case restores"),
+            Restored::NextIds(next_ids) => self.next_ids = next_ids,
+            Restored::Entry(fact) => unreachable!("{fact:?} is nothing that a case restores"),
         }
     }
 
-    /// Forgets everything after `counters`.
-    pub(crate) fn go_back(&mut self, counters: IdAllocator) {
-        self.users.retain(|user| user.id.get() < counters.next_user);
+    /// Forgets everything after `next_ids`.
+    pub(crate) fn go_back(&mut self, next_ids: IdAllocator) {
+        self.users.retain(|user| user.id.get() < next_ids.next_user);
         self.messages.clear();
         self.account_blocks.clear();
         self.closed = false;
         let mut story = std::mem::take(&mut self.story);
-        story.retain(|story| story.event().get() < counters.next_event);
+        story.retain(|story| story.event().get() < next_ids.next_event);
         for story in story {
             match story {
                 Story::Version(message) => self.add(message),
                 Story::Act(acted) => self.acted(acted),
             }
         }
-        self.once.retain(|(_, first)| first.message.get() < counters.next_event);
+        self.once.retain(|(_, first)| first.message.get() < next_ids.next_event);
         self.marks.retain(|Mark { behind, .. }| {
-            behind.next_event <= counters.next_event && behind.next_user <= counters.next_user
+            behind.next_event <= next_ids.next_event && behind.next_user <= next_ids.next_user
         });
-        self.counters = counters;
+        self.next_ids = next_ids;
     }
 
-    /// Records that state not shown by the counters may have changed; `before` are the counters
+    /// Records that state not shown by the next_ids may have changed; `before` are the next_ids
     /// until then.
     pub(crate) fn note_standing(&mut self, before: IdAllocator) {
         let standing = self.standing();
@@ -470,7 +470,7 @@ impl Reference {
                 .map(|user| (user.id, (user.password_hash.clone(), user.ended_at)))
                 .collect(),
             refused: self.refused.clone(),
-            from: self.counters,
+            from: self.next_ids,
             until: None,
         }
     }
@@ -480,7 +480,7 @@ impl Reference {
     pub(crate) fn settle_standing(&mut self, store: &mut dyn Backend) {
         const ALL: Window = Window { cursor: Cursor::Newest, limit: 1000 };
         let mut standings = std::mem::take(&mut self.standings);
-        standings.retain(|standing| standing.can_be_at(self.counters));
+        standings.retain(|standing| standing.can_be_at(self.next_ids));
         let (mut sessions, mut refused) = (Vec::new(), BTreeMap::new());
         for user in &self.users {
             sessions.extend(store.sessions(user.id).unwrap());
@@ -536,7 +536,7 @@ impl Reference {
     fn event(&self, story: &Story) -> Event<'_> {
         let version = match story {
             Story::Version(version) => version,
-            &Story::Act(ModerationEvent { event: id, by, at, act }) => {
+            &Story::Act(ModerationEvent { event: id, by, at, action: act }) => {
                 return Event { id, by, at, what: EventKind::Act(act) };
             }
         };
@@ -600,9 +600,9 @@ impl Reference {
     /// the newest messages sent under a key.
     pub(crate) fn expect_all(&self, store: &mut dyn Backend) {
         const STEP: usize = 1000;
-        assert_eq!(store.counters(), self.counters);
+        assert_eq!(store.next_ids(), self.next_ids);
         let mut from = 0;
-        while from <= self.counters.next_user {
+        while from <= self.next_ids.next_user {
             self.expect_users(store, Window { cursor: Cursor::From(from), limit: STEP });
             from += STEP as u64;
         }

@@ -23,7 +23,7 @@ pub(crate) fn what_was_synced_survives<S: Subject>() {
             pair.expect_every_window(&mailboxes(3), 20);
             assert_eq!(pair.create_user(&name.to_uppercase()), None, "the name is still taken");
         }
-        let next = pair.reference.counters();
+        let next = pair.reference.next_ids();
         assert_eq!(pair.create_user("next"), Some(user_id(next.next_user)));
         let id = pair.post(new_message(next.next_user, 1, "hello"));
         assert_eq!(id, Some(message_id(next.next_event)));
@@ -39,13 +39,13 @@ pub(crate) fn what_was_not_synced_is_there_up_to_a_point<S: Subject>() {
         let mut pair = Pair::<S>::with_users(3);
         for _ in 0..10 {
             pair.sync();
-            let mut reached = vec![pair.reference.counters()];
+            let mut reached = vec![pair.reference.next_ids()];
             for _ in 0..random.below(20) {
                 chatter(&mut pair, 1, &mut random);
-                reached.push(pair.reference.counters());
+                reached.push(pair.reference.next_ids());
             }
             pair.restart(restart, &mut random);
-            let survived = pair.store().counters();
+            let survived = pair.store().next_ids();
             assert!(reached.contains(&survived), "{survived:?} of {reached:?}");
             pair.reference.go_back(survived);
             pair.expect_all();
@@ -60,32 +60,32 @@ pub(crate) fn identity_and_counters_survive<S: Subject>() {
         println!("after a {}", restart.name);
         let mut random = Random::new(13);
         let mut pair = Pair::<S>::begin();
-        let epoch = pair.store().epoch();
+        let epoch = pair.store().store_id();
         pair.restart(restart, &mut random);
-        assert_eq!(pair.store().epoch(), epoch);
+        assert_eq!(pair.store().store_id(), epoch);
         pair.store().adopt(StoreId(98)).unwrap();
         pair.restart(restart, &mut random);
-        assert_eq!(pair.store().epoch(), StoreId(98));
+        assert_eq!(pair.store().store_id(), StoreId(98));
         // After the import of an empty store the store is still empty.
-        pair.restore(Restored::Counters(IdAllocator::default()));
+        pair.restore(Restored::NextIds(IdAllocator::default()));
         pair.sync();
         pair.store().adopt(StoreId(99)).unwrap();
         for counters in [
             IdAllocator { next_user: 1, next_event: 8 },
             IdAllocator { next_user: 9, next_event: 8 },
         ] {
-            pair.restore(Restored::Counters(counters));
+            pair.restore(Restored::NextIds(counters));
             pair.sync();
             pair.restart(restart, &mut random);
-            assert_eq!(pair.store().epoch(), StoreId(99));
+            assert_eq!(pair.store().store_id(), StoreId(99));
             pair.expect_all();
         }
         assert!(pair.store().adopt(StoreId(5)).is_err());
         pair.restore(restored_user(10, "ten"));
-        pair.restore(Restored::Counters(IdAllocator { next_user: 20, next_event: 30 }));
+        pair.restore(Restored::NextIds(IdAllocator { next_user: 20, next_event: 30 }));
         pair.sync();
         pair.restart(restart, &mut random);
-        assert_eq!(pair.store().epoch(), StoreId(99));
+        assert_eq!(pair.store().store_id(), StoreId(99));
         pair.expect_all();
     }
 }

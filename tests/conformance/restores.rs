@@ -6,7 +6,7 @@ use std::io::Read;
 use veche::model::{Cursor, MAX_ID, Session, SessionId, StoreId, Timestamp, UserId};
 use veche::store::{
     self, Backend, ExportOrigin, IdAllocator, IdKind, Imported, Lineage, LostRange,
-    MAX_PAST_EPOCHS, MIN_JUMP, MemoryStore, PastStoreIdValue, Purpose, Restored, StoreIdChange,
+    MAX_PAST_STORE_IDS, MIN_JUMP, MemoryStore, PastStoreIdValue, Purpose, Restored, StoreIdChange,
     TransferError,
 };
 use veche::sys::{SeededEntropy, random};
@@ -49,7 +49,7 @@ fn session(number: u8) -> Session {
 /// An export that is a backup.
 fn backup_of(store: &mut dyn Backend) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let origin = ExportOrigin { epoch: store.epoch(), purpose: Purpose::Backup };
+    let origin = ExportOrigin { store_id: store.store_id(), purpose: Purpose::Backup };
     store::export_as(origin, store, &mut bytes, Timestamp::from_millis(0), &mut ()).unwrap();
     bytes
 }
@@ -79,13 +79,13 @@ fn judge(
     epoch: Option<StoreId>,
 ) -> Result<(), LostRange> {
     let epochs = Lineage::of(store).unwrap();
-    epochs.judge((sequence, cursor), epoch, store.epoch(), store.counters())
+    epochs.judge((sequence, cursor), epoch, store.store_id(), store.next_ids())
 }
 
 pub(crate) fn a_backup_restored_twice_gives_nothing_out_again<S: Subject>() {
     let mut first = begun::<S>();
     let bytes = backup_of(first.store());
-    let height = first.store().counters();
+    let height = first.store().next_ids();
     // The part that the backup does not have.
     let (mut users, mut events) = (HashSet::new(), HashSet::new());
     let mut go_on = |store: &mut dyn Backend, epoch: StoreId| {
@@ -102,15 +102,15 @@ pub(crate) fn a_backup_restored_twice_gives_nothing_out_again<S: Subject>() {
     for seed in [1, 2] {
         let (mut subject, renewal) = restored::<S>(&bytes, seed);
         let store = subject.store();
-        assert!(epochs.insert(store.epoch()), "a new epoch");
-        assert_eq!((renewal.epoch, renewal.past), (store.epoch(), EPOCH));
+        assert!(epochs.insert(store.store_id()), "a new epoch");
+        assert_eq!((renewal.store_id, renewal.past), (store.store_id(), EPOCH));
         let PastStoreIdValue { reached, resumed } = renewal.ended;
-        assert_eq!((reached, resumed), (height, store.counters()));
+        assert_eq!((reached, resumed), (height, store.next_ids()));
         for sequence in SEQUENCES {
             let jump = sequence.of(resumed) - sequence.of(reached);
             assert!(jump >= MIN_JUMP && sequence.of(resumed) <= MAX_ID, "{jump}");
         }
-        go_on(store, renewal.epoch);
+        go_on(store, renewal.store_id);
         assert!(store.create_user(new_user("carol")).unwrap().is_none(), "hers now");
     }
 }
@@ -132,12 +132,12 @@ pub(crate) fn every_session_ends<S: Subject>() {
 
 /// Each cursor is checked against the ids that were given out in its epoch.
 fn expect_chain(store: &mut dyn Backend, chain: &[StoreIdChange]) {
-    let next = store.counters();
+    let next = store.next_ids();
     for sequence in SEQUENCES {
         let next = sequence.of(next);
         let from = |place, epoch| (Cursor::From(place), epoch);
         let before = |place, epoch| (Cursor::Before(place), epoch);
-        let current = Some(store.epoch());
+        let current = Some(store.store_id());
         let mut good = vec![from(0, None), from(next, None), from(next, current)];
         good.extend([before(next + 9, None), before(MAX_ID, current), (Cursor::Newest, current)]);
         let mut lost = vec![
@@ -190,7 +190,7 @@ pub(crate) fn every_epoch_of_a_chain_is_remembered<S: Subject>() {
     store::export(subject.store(), &mut bytes, Timestamp::from_millis(0), &mut ()).unwrap();
     let mut moved = S::begin();
     assert_eq!(try_restore(&bytes, None, 9, moved.store()).unwrap().renewal, None);
-    assert_eq!(moved.store().epoch(), subject.store().epoch());
+    assert_eq!(moved.store().store_id(), subject.store().store_id());
     expect_chain(moved.store(), &chain);
 }
 
@@ -198,27 +198,27 @@ pub(crate) fn the_oldest_epoch_gives_way<S: Subject>() {
     let mut first = begun::<S>();
     let mut bytes = backup_of(first.store());
     let mut epochs = vec![EPOCH];
-    for seed in 0..=MAX_PAST_EPOCHS as u64 {
+    for seed in 0..=MAX_PAST_STORE_IDS as u64 {
         let mut next = MemoryStore::new(StoreId(0));
         try_restore(&bytes, None, seed, &mut next).unwrap();
-        epochs.push(next.epoch());
+        epochs.push(next.store_id());
         bytes = backup_of(&mut next);
     }
     let mut subject = S::begin();
     try_restore(&bytes, Some(Purpose::Move), 0, subject.store()).unwrap();
     let store = subject.store();
-    assert_eq!(store.past_epochs().unwrap().len(), MAX_PAST_EPOCHS);
+    assert_eq!(store.past_store_ids().unwrap().len(), MAX_PAST_STORE_IDS);
     for (number, epoch) in epochs.into_iter().enumerate() {
         let judged = judge(store, IdKind::Events, Cursor::From(1), Some(epoch));
         let expected = if number == 0 { Err(LostRange::OtherStore) } else { Ok(()) };
         assert_eq!(judged, expected, "{number}");
     }
     // A made-up epoch does not fit either.
-    let more = store::Entry::PastEpoch {
-        of: store::PastStoreIdKey { epoch: StoreId(1) },
-        is: Some(store.past_epochs().unwrap()[0].1),
+    let more = store::Entry::PastStoreId {
+        key: store::PastStoreIdKey { store_id: StoreId(1) },
+        value: Some(store.past_store_ids().unwrap()[0].1),
     };
-    assert!(store.restore(Restored::Fact(more)).is_err());
+    assert!(store.restore(Restored::Entry(more)).is_err());
 }
 
 /// Whatever the file says, a move yields the same store.
@@ -230,10 +230,10 @@ pub(crate) fn a_move_keeps_what_it_was<S: Subject>() {
     let mut second = S::begin();
     let imported = try_restore(&bytes, None, 1, second.store()).unwrap();
     assert_eq!((&imported.summary, imported.renewal), (&summary, None));
-    assert_eq!(imported.origin, ExportOrigin { epoch: EPOCH, purpose: Purpose::Move });
-    assert_eq!(second.store().epoch(), EPOCH);
-    assert_eq!(second.store().counters(), IdAllocator { next_user: 3, next_event: 3 });
-    assert_eq!(second.store().past_epochs().unwrap(), []);
+    assert_eq!(imported.origin, ExportOrigin { store_id: EPOCH, purpose: Purpose::Move });
+    assert_eq!(second.store().store_id(), EPOCH);
+    assert_eq!(second.store().next_ids(), IdAllocator { next_user: 3, next_event: 3 });
+    assert_eq!(second.store().past_store_ids().unwrap(), []);
     let again =
         store::export(second.store(), &mut std::io::sink(), Timestamp::from_millis(0), &mut ())
             .unwrap();
@@ -251,7 +251,7 @@ pub(crate) fn too_few_ids_are_refused<S: Subject>() {
             let mut first = begun::<S>();
             let next_user = MAX_ID - user_room.max(room);
             let far = IdAllocator { next_user, next_event: MAX_ID - room };
-            first.store().restore(Restored::Counters(far)).unwrap();
+            first.store().restore(Restored::NextIds(far)).unwrap();
             let bytes = backup_of(first.store());
             let done = try_restore(&bytes, None, 1, S::begin().store());
             if is_taken {
@@ -264,7 +264,7 @@ pub(crate) fn too_few_ids_are_refused<S: Subject>() {
     }
 }
 
-pub(crate) fn past_epochs_survive<S: Subject>() {
+pub(crate) fn past_store_ids_survive<S: Subject>() {
     let mut random = Random::new(61);
     let mut first = begun::<S>();
     let bytes = backup_of(first.store());
@@ -273,7 +273,7 @@ pub(crate) fn past_epochs_survive<S: Subject>() {
         let (mut subject, renewal) = restored::<S>(&bytes, 3);
         (restart.run)(&mut subject, &mut random);
         let store = subject.store();
-        assert_eq!((store.epoch(), store.counters()), (renewal.epoch, renewal.ended.resumed));
+        assert_eq!((store.store_id(), store.next_ids()), (renewal.store_id, renewal.ended.resumed));
         assert_eq!(store.sessions(UserId::FIRST).unwrap(), []);
         expect_chain(store, &[renewal]);
         let event = store.post(new_message(1, 0, "on")).unwrap().unwrap();

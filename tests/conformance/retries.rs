@@ -37,14 +37,14 @@ fn first(id: u64, millis: u64) -> FirstAnswer {
 pub(crate) fn what_is_sent_twice_is_posted_once<S: Subject>() {
     assert_eq!(RETRY_LIFETIME.as_millis(), u128::from(DAY));
     let mut pair = Pair::<S>::with_users(2);
-    let posted = |id| Some(PostOutcome::Now(message_id(id)));
+    let posted = |id| Some(PostOutcome::Posted(message_id(id)));
     assert_eq!(pair.post_once(at(1, 0), once(5)), posted(0));
     // Before the sync and after it, with the same message or another: comparing them is not the
     // store's task.
-    assert_eq!(pair.post_once(at(1, 10), once(5)), Some(PostOutcome::Before(first(0, 0))));
+    assert_eq!(pair.post_once(at(1, 10), once(5)), Some(PostOutcome::Replayed(first(0, 0))));
     pair.sync();
     let other = NewMessage { to: Some(user_id(2)), ..at(1, 20) };
-    assert_eq!(pair.post_once(other, once(5)), Some(PostOutcome::Before(first(0, 0))));
+    assert_eq!(pair.post_once(other, once(5)), Some(PostOutcome::Replayed(first(0, 0))));
     assert_eq!(pair.post_once(at(2, 20), once(5)), posted(1), "another user's key");
     assert_eq!(pair.post_once(at(1, 20), once(6)), posted(2));
     pair.expect_all();
@@ -58,11 +58,11 @@ pub(crate) fn what_is_sent_twice_is_posted_once<S: Subject>() {
     }
     assert_eq!(pair.post_once(at(1, 40), once(7)), posted(3));
     // For a day.
-    assert_eq!(pair.post_once(at(1, DAY - 1), once(5)), Some(PostOutcome::Before(first(0, 0))));
+    assert_eq!(pair.post_once(at(1, DAY - 1), once(5)), Some(PostOutcome::Replayed(first(0, 0))));
     assert_eq!(pair.post_once(at(1, DAY), once(5)), posted(4));
     assert_eq!(
         pair.post_once(at(1, 2 * DAY - 1), once(5)),
-        Some(PostOutcome::Before(first(4, DAY)))
+        Some(PostOutcome::Replayed(first(4, DAY)))
     );
     pair.sync();
     pair.expect_all();
@@ -73,7 +73,10 @@ pub(crate) fn the_oldest_key_gives_way<S: Subject>() {
     let mut pair = Pair::<S>::with_users(2);
     pair.post_once(at(2, 0), once(0));
     for number in 0..MAX_RETRIES + 10 {
-        assert!(matches!(pair.post_once(at(1, number), once(number)), Some(PostOutcome::Now(_))));
+        assert!(matches!(
+            pair.post_once(at(1, number), once(number)),
+            Some(PostOutcome::Posted(_))
+        ));
         if number % 100 == 0 {
             pair.sync();
         }
@@ -84,12 +87,12 @@ pub(crate) fn the_oldest_key_gives_way<S: Subject>() {
         assert_eq!(pair.store().first_answer(of(oldest - 1), now).unwrap(), None);
         assert!(pair.store().first_answer(of(oldest), now).unwrap().is_some());
         let again = pair.post_once(at(1, 5000), once(oldest - 1));
-        assert!(matches!(again, Some(PostOutcome::Now(_))), "{again:?}");
+        assert!(matches!(again, Some(PostOutcome::Posted(_))), "{again:?}");
         pair.expect_all();
     }
-    let facts = pair.store().facts(None, usize::MAX).unwrap().len();
+    let facts = pair.store().entries(None, usize::MAX).unwrap().len();
     assert_eq!(facts as u64, 2 * (MAX_RETRIES + 1), "two for each that is remembered");
-    assert!(matches!(pair.post_once(at(2, 5000), once(0)), Some(PostOutcome::Before(_))));
+    assert!(matches!(pair.post_once(at(2, 5000), once(0)), Some(PostOutcome::Replayed(_))));
 }
 
 /// Keys that earlier versions wrote are found for their day, and give way like others.
@@ -101,20 +104,22 @@ pub(crate) fn keys_without_a_secret_are_found<S: Subject>() {
         let of = RetryKey { user, key: key(number) };
         let remembered = RetryOrderValue { key: key(number), at: is.at };
         let store = pair.store();
-        store.restore(Restored::Fact(Entry::Retry { of, is: Some(is) })).unwrap();
+        store.restore(Restored::Entry(Entry::Retry { key: of, value: Some(is) })).unwrap();
         let of = RetryOrderKey { user, number };
-        store.restore(Restored::Fact(Entry::RetryOrder { of, is: Some(remembered) })).unwrap();
+        store
+            .restore(Restored::Entry(Entry::RetryOrder { key: of, value: Some(remembered) }))
+            .unwrap();
     }
     let store = pair.store();
     let now = |millis| Timestamp::from_millis(START + millis);
     let of = |number| RetryKey { user, key: key(number) };
     assert_eq!(store.first_answer(of(1), now(DAY - 1)).unwrap(), Some(is));
     assert_eq!(store.first_answer(of(1), now(DAY)).unwrap(), None);
-    assert_eq!(store.post_once(at(1, 5), once(1)).unwrap(), Some(PostOutcome::Before(is)));
+    assert_eq!(store.post_once(at(1, 5), once(1)).unwrap(), Some(PostOutcome::Replayed(is)));
     for (number, left) in [(10, 4), (11, 4)] {
         let sent = store.post_once(at(1, DAY + number), once(number)).unwrap();
-        assert!(matches!(sent, Some(PostOutcome::Now(_))));
-        assert_eq!(store.facts(None, usize::MAX).unwrap().len(), left, "{number}");
+        assert!(matches!(sent, Some(PostOutcome::Posted(_))));
+        assert_eq!(store.entries(None, usize::MAX).unwrap().len(), left, "{number}");
     }
 }
 
@@ -175,16 +180,16 @@ pub(crate) fn a_message_and_its_key_survive_together<S: Subject>() {
         let mut number = 0;
         for _ in 0..20 {
             pair.sync();
-            let before = pair.reference.counters();
+            let before = pair.reference.next_ids();
             let mut reached = vec![before];
             for _ in 0..random.below(6) {
                 number += 1;
                 // Some of those before it are over, and forgotten with it.
                 pair.post_once(at(1 + number % 2, number * DAY / 20), once(number));
-                reached.push(pair.reference.counters());
+                reached.push(pair.reference.next_ids());
             }
             pair.restart(restart, &mut random);
-            let survived = pair.store().counters();
+            let survived = pair.store().next_ids();
             assert!(reached.contains(&survived), "{survived:?} of {reached:?}");
             pair.reference.go_back(survived);
             pair.expect_all();

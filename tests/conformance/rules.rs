@@ -24,7 +24,7 @@ const NEWEST: Window = Window { cursor: Cursor::Newest, limit: 100 };
 pub(crate) fn ids_ascend_without_gaps<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
-    assert_eq!(store.counters(), IdAllocator { next_user: 1, next_event: 0 });
+    assert_eq!(store.next_ids(), IdAllocator { next_user: 1, next_event: 0 });
     for next in 1..=5 {
         let id = store.create_user(new_user(&format!("user{next}"))).unwrap();
         assert_eq!(id, Some(user_id(next)));
@@ -35,7 +35,7 @@ pub(crate) fn ids_ascend_without_gaps<S: Subject>() {
         let id = store.post(new_message(1, to, "hello")).unwrap();
         assert_eq!(id, Some(message_id(next)), "one sequence for all mailboxes");
         assert_eq!(store.post(new_message(1, 6, "hello")).unwrap(), None);
-        assert_eq!(store.counters(), IdAllocator { next_user: 6, next_event: next + 1 });
+        assert_eq!(store.next_ids(), IdAllocator { next_user: 6, next_event: next + 1 });
         store.sync().unwrap();
     }
 }
@@ -227,7 +227,7 @@ pub(crate) fn revisions_that_are_buried_are_found<S: Subject>() {
         }
     }
     pair.sync();
-    let next = pair.reference.counters().next_event;
+    let next = pair.reference.next_ids().next_event;
     let near = |at: u64| at.saturating_sub(3)..at + 3;
     for at in
         near(0).chain(near(6)).chain(near(3000)).chain(near(next - 16 * 1024)).chain(near(next))
@@ -249,17 +249,17 @@ pub(crate) fn revisions_that_are_buried_are_found<S: Subject>() {
 pub(crate) fn an_identity_is_adopted_only_while_empty<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
-    assert_eq!(store.epoch(), EPOCH);
+    assert_eq!(store.store_id(), EPOCH);
     for epoch in [StoreId(5), StoreId(6)] {
         store.adopt(epoch).unwrap();
-        assert_eq!(store.epoch(), epoch);
+        assert_eq!(store.store_id(), epoch);
         store.sync().unwrap();
     }
     store.create_user(new_user("ann")).unwrap();
     for _ in 0..2 {
         let refused = store.adopt(StoreId(7));
         assert!(matches!(refused, Err(RestoreError::NotEmpty)), "{refused:?}");
-        assert_eq!(store.epoch(), StoreId(6));
+        assert_eq!(store.store_id(), StoreId(6));
         assert_eq!(store.users(NEWEST).unwrap().items.len(), 1);
         store.sync().unwrap();
     }
@@ -267,7 +267,7 @@ pub(crate) fn an_identity_is_adopted_only_while_empty<S: Subject>() {
     // A store whose counters have moved is not empty either.
     let mut subject = S::begin();
     let counters = IdAllocator { next_user: 1, next_event: 1 };
-    subject.store().restore(Restored::Counters(counters)).unwrap();
+    subject.store().restore(Restored::NextIds(counters)).unwrap();
     let refused = subject.store().adopt(StoreId(7));
     assert!(matches!(refused, Err(RestoreError::NotEmpty)), "{refused:?}");
 }
@@ -287,9 +287,9 @@ pub(crate) fn restored_records_keep_their_ids<S: Subject>() {
     }
     assert_eq!(pair.create_user("eight"), Some(user_id(8)));
     assert_eq!(pair.post(new_message(8, 0, "hello")), Some(message_id(21)));
-    pair.restore(Restored::Counters(IdAllocator { next_user: 9, next_event: 22 }));
-    pair.restore(Restored::Counters(IdAllocator { next_user: 12, next_event: 22 }));
-    pair.restore(Restored::Counters(IdAllocator { next_user: 12, next_event: 30 }));
+    pair.restore(Restored::NextIds(IdAllocator { next_user: 9, next_event: 22 }));
+    pair.restore(Restored::NextIds(IdAllocator { next_user: 12, next_event: 22 }));
+    pair.restore(Restored::NextIds(IdAllocator { next_user: 12, next_event: 30 }));
     pair.sync();
     assert_eq!(pair.create_user("twelve"), Some(user_id(12)));
     assert_eq!(pair.post(new_message(12, 0, "hello")), Some(message_id(30)));
@@ -302,8 +302,7 @@ pub(crate) fn a_refused_record_changes_nothing<S: Subject>() {
     let mut pair = Pair::<S>::begin();
     pair.restore(restored_user(5, "five"));
     pair.restore(restored_message(5, 5, 0));
-    let counters =
-        |next_user, next_event| Restored::Counters(IdAllocator { next_user, next_event });
+    let counters = |next_user, next_event| Restored::NextIds(IdAllocator { next_user, next_event });
     for (refused, why) in [
         (restored_user(4, "four"), "user 4 is out of order"),
         (restored_user(5, "other"), "user 5 is out of order"),
@@ -336,8 +335,8 @@ pub(crate) fn what_is_about_nobody_is_refused<S: Subject>() {
     store.restore(restored_user(5, "five")).unwrap();
     let at = Timestamp::from_millis(7);
     let session = |user, number| Entry::Session {
-        of: SessionKey { user: user_id(user), id: SessionId([number; 16]) },
-        is: Some(SessionValue { at, expires_at: at, user_agent: "".into() }),
+        key: SessionKey { user: user_id(user), id: SessionId([number; 16]) },
+        value: Some(SessionValue { at, expires_at: at, user_agent: "".into() }),
     };
     let (five, six) = (user_id(5), user_id(6));
     let blocked = |by| Some(ModerationValue { by, at });
@@ -347,35 +346,35 @@ pub(crate) fn what_is_about_nobody_is_refused<S: Subject>() {
     let first = Some(FirstAnswer { fingerprint: key, message: up_to, at });
     for about_six in [
         session(6, 1),
-        Entry::Retry { of: RetryKey { user: six, key }, is: first },
-        Entry::RetryOrder { of: RetryOrderKey { user: six, number: 1 }, is: None },
-        Entry::Account { of: AccountKey { user: six }, is: Some(AccountValue::Ended { at }) },
-        Entry::StrayTokens { of: StrayTokensKey { user: six }, is: None },
-        Entry::AccountBlock { of: AccountBlockKey { user: six }, is: blocked(five) },
-        Entry::AccountBlock { of: AccountBlockKey { user: five }, is: blocked(six) },
-        Entry::SenderBlock { of: SenderBlockKey { by: six, user: five }, is: None },
-        Entry::SenderBlock { of: SenderBlockKey { by: five, user: six }, is: None },
-        Entry::ReadMark { of: ReadMarkKey { user: six, with: None }, is: mark },
-        Entry::ReadMark { of: ReadMarkKey { user: five, with: Some(six) }, is: mark },
-        Entry::Registration { of: RegistrationKey {}, is: blocked(six) },
+        Entry::Retry { key: RetryKey { user: six, key }, value: first },
+        Entry::RetryOrder { key: RetryOrderKey { user: six, number: 1 }, value: None },
+        Entry::Account { key: AccountKey { user: six }, value: Some(AccountValue::Ended { at }) },
+        Entry::StrayTokens { key: StrayTokensKey { user: six }, value: None },
+        Entry::AccountBlock { key: AccountBlockKey { user: six }, value: blocked(five) },
+        Entry::AccountBlock { key: AccountBlockKey { user: five }, value: blocked(six) },
+        Entry::SenderBlock { key: SenderBlockKey { by: six, user: five }, value: None },
+        Entry::SenderBlock { key: SenderBlockKey { by: five, user: six }, value: None },
+        Entry::ReadMark { key: ReadMarkKey { user: six, with: None }, value: mark },
+        Entry::ReadMark { key: ReadMarkKey { user: five, with: Some(six) }, value: mark },
+        Entry::Registration { key: RegistrationKey {}, value: blocked(six) },
     ] {
-        let refused = store.restore(Restored::Fact(about_six.clone())).unwrap_err();
+        let refused = store.restore(Restored::Entry(about_six.clone())).unwrap_err();
         assert_eq!(refused.to_string(), "there is no user 6", "{about_six:?}");
     }
     for (by, act) in
         [(six, ModerationAction::CloseRegistration), (five, ModerationAction::Block(six))]
     {
-        let acted = ModerationEvent { event: event_id(3), by, at, act };
-        let refused = store.restore(Restored::Act(acted)).unwrap_err();
+        let acted = ModerationEvent { event: event_id(3), by, at, action: act };
+        let refused = store.restore(Restored::Moderation(acted)).unwrap_err();
         assert_eq!(refused.to_string(), "there is no user 6");
     }
-    assert_eq!(store.facts(None, 10).unwrap(), []);
-    assert_eq!(store.counters(), IdAllocator { next_user: 6, next_event: 0 });
+    assert_eq!(store.entries(None, 10).unwrap(), []);
+    assert_eq!(store.next_ids(), IdAllocator { next_user: 6, next_event: 0 });
     let most = u8::try_from(MAX_SESSIONS).unwrap();
     for number in (0..most).chain([3]) {
-        store.restore(Restored::Fact(session(5, number))).unwrap();
+        store.restore(Restored::Entry(session(5, number))).unwrap();
     }
-    let refused = store.restore(Restored::Fact(session(5, most))).unwrap_err();
+    let refused = store.restore(Restored::Entry(session(5, most))).unwrap_err();
     assert_eq!(refused.to_string(), "user 5 has more than 50 sessions");
     assert_eq!(store.sessions(five).unwrap().len(), MAX_SESSIONS);
     store.sync().unwrap();
@@ -386,7 +385,7 @@ pub(crate) fn the_last_id_is_given_out_once<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
     let last = IdAllocator { next_user: MAX_ID, next_event: MAX_ID };
-    store.restore(Restored::Counters(last)).unwrap();
+    store.restore(Restored::NextIds(last)).unwrap();
     assert_eq!(store.create_user(new_user("last")).unwrap(), Some(user_id(MAX_ID)));
     assert_eq!(store.post(new_message(MAX_ID, 0, "bye")).unwrap(), Some(message_id(MAX_ID)));
     for _ in 0..2 {

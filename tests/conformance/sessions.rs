@@ -103,7 +103,7 @@ pub(crate) fn a_password_is_changed_with_all_sessions<S: Subject>() {
     standing(pair.store(), |session| told.push((session.user, session.id))).unwrap();
     assert_eq!(told, [(user_id(1), session(1, 101, 61).id)]);
     // No new entry is about tokens without a session.
-    let facts = pair.store().facts(None, 10).unwrap();
+    let facts = pair.store().entries(None, 10).unwrap();
     assert!(!facts.iter().any(|fact| matches!(fact, Entry::StrayTokens { .. })), "{facts:?}");
 }
 

@@ -124,7 +124,7 @@ fn inspect(store: &mut LogStore, told: &[Told], ledger: &Ledger) -> Result<Vec<M
             return wrong(format!("message {id} is another one: {message:?}"));
         }
     }
-    let counters = store.counters();
+    let counters = store.next_ids();
     for what in told {
         match what {
             Told::Message(id) if !found.contains_key(id) => {

@@ -56,8 +56,8 @@ impl FaultyStore {
 }
 
 impl Backend for FaultyStore {
-    fn epoch(&self) -> StoreId {
-        self.store.epoch()
+    fn store_id(&self) -> StoreId {
+        self.store.store_id()
     }
 
     fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError> {
@@ -115,13 +115,13 @@ impl Backend for FaultyStore {
         self.store.end_account(user, seen, at)
     }
 
-    fn act(
+    fn moderate(
         &mut self,
         by: UserId,
         at: Timestamp,
         act: ModerationAction,
     ) -> Result<Option<EventId>, StoreError> {
-        self.store.act(by, at, act)
+        self.store.moderate(by, at, act)
     }
 
     fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError> {
@@ -234,16 +234,16 @@ impl Backend for FaultyStore {
         self.store.history(from, limit)
     }
 
-    fn facts(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.store.facts(after, limit)
+    fn entries(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.store.entries(after, limit)
     }
 
-    fn counters(&self) -> IdAllocator {
-        self.store.counters()
+    fn next_ids(&self) -> IdAllocator {
+        self.store.next_ids()
     }
 
-    fn past_epochs(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
-        self.store.past_epochs()
+    fn past_store_ids(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
+        self.store.past_store_ids()
     }
 
     fn log_bytes(&self) -> u64 {

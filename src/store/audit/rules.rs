@@ -31,20 +31,22 @@ pub(super) fn text(text: &str) -> Result<(), Why> {
     if text.len() > MAX_TEXT_BYTES { Err("the text is longer than 4096 bytes") } else { Ok(()) }
 }
 
-pub(super) fn fact(fact: &Entry) -> Result<(), Why> {
-    match fact {
-        Entry::Account { is: None, .. }
-        | Entry::StrayTokens { is: None, .. }
-        | Entry::ReadMark { is: None, .. } => Err("the fact takes back what stays so for ever"),
-        Entry::Account { is: Some(AccountValue::Password { hash, .. }), .. } => {
+pub(super) fn entry(entry: &Entry) -> Result<(), Why> {
+    match entry {
+        Entry::Account { value: None, .. }
+        | Entry::StrayTokens { value: None, .. }
+        | Entry::ReadMark { value: None, .. } => Err("the fact takes back what stays so for ever"),
+        Entry::Account { value: Some(AccountValue::Password { hash, .. }), .. } => {
             check_password_hash(hash)
         }
-        Entry::Session { is: Some(is), .. } => {
+        Entry::Session { value: Some(value), .. } => {
             let printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-            if is.user_agent.len() > MAX_USER_AGENT_LEN || !is.user_agent.bytes().all(printable) {
+            if value.user_agent.len() > MAX_USER_AGENT_LEN
+                || !value.user_agent.bytes().all(printable)
+            {
                 return Err("the session's client is not called by 80 printable ASCII characters");
             }
-            let ends_first = is.expires_at < is.at;
+            let ends_first = value.expires_at < value.at;
             if ends_first { Err("the session ends before it begins") } else { Ok(()) }
         }
         _ => Ok(()),

@@ -34,33 +34,41 @@ fn records_are_counted_and_held_to_the_rules() {
     for (id, to) in [(0, 0), (5, 3), (6, 0)] {
         audit.take(&Record::Message(message(id, 1, to))).unwrap();
     }
-    assert_eq!(audit.counts(), Counts { users: 2, general: 2, private: 1, revisions: 0, acts: 0 });
-    assert_eq!(audit.counters(), IdAllocator { next_user: 4, next_event: 7 });
+    assert_eq!(
+        audit.counts(),
+        Counts { users: 2, general: 2, private: 1, revisions: 0, moderations: 0 }
+    );
+    assert_eq!(audit.next_ids(), IdAllocator { next_user: 4, next_event: 7 });
     for (refused, why) in [
         (user(3, "carol"), "an id is out of order"),
         (Record::Message(message(6, 1, 0)), "an id is out of order"),
-        (Record::Counters(IdAllocator { next_user: 4, next_event: 6 }), "an id is out of order"),
+        (Record::NextIds(IdAllocator { next_user: 4, next_event: 6 }), "an id is out of order"),
         (user(4, "BOB"), "the user's name is taken"),
     ] {
         assert_eq!(audit.take(&refused), Err(why));
     }
-    audit.take(&Record::Counters(IdAllocator { next_user: 9, next_event: 9 })).unwrap();
-    assert_eq!(audit.counters(), IdAllocator { next_user: 9, next_event: 9 });
+    audit.take(&Record::NextIds(IdAllocator { next_user: 9, next_event: 9 })).unwrap();
+    assert_eq!(audit.next_ids(), IdAllocator { next_user: 9, next_event: 9 });
 }
 
 #[test]
 fn what_is_about_nobody_is_told_unless_records_are_missing() {
     let at = Timestamp::from_millis(1);
-    let session = |user, number| Record::Fact {
-        fact: Entry::Session {
-            of: SessionKey { user: UserId::new(user).unwrap(), id: SessionId([number; 16]) },
-            is: Some(SessionValue { at, expires_at: at, user_agent: "".into() }),
+    let session = |user, number| Record::Entry {
+        entry: Entry::Session {
+            key: SessionKey { user: UserId::new(user).unwrap(), id: SessionId([number; 16]) },
+            value: Some(SessionValue { at, expires_at: at, user_agent: "".into() }),
         },
         joined: false,
     };
-    let act = |event| {
+    let action = |event| {
         let (event, by) = (EventId::new(event).unwrap(), UserId::new(2).unwrap());
-        Record::Act(ModerationEvent { event, by, at, act: ModerationAction::CloseRegistration })
+        Record::Moderation(ModerationEvent {
+            event,
+            by,
+            at,
+            action: ModerationAction::CloseRegistration,
+        })
     };
     let mut audit = Audit::default();
     audit.take(&user(1, "ann")).unwrap();
@@ -71,12 +79,12 @@ fn what_is_about_nobody_is_told_unless_records_are_missing() {
     for (refused, why) in [
         (session(1, most), "the user has more sessions than there can be"),
         (session(2, 0), "the fact is of a user who does not exist"),
-        (act(0), "the act is of a user who does not exist"),
+        (action(0), "the act is of a user who does not exist"),
     ] {
         assert_eq!(audit.take(&refused), Err(why));
     }
     audit.lose_track();
-    for good in [session(1, most), session(2, 0), act(1)] {
+    for good in [session(1, most), session(2, 0), action(1)] {
         audit.take(&good).unwrap();
     }
 }
@@ -107,13 +115,13 @@ fn who_writes_and_who_is_written_to_must_exist() {
     audit.take(&Record::Message(message(7, 9, 3))).unwrap();
 }
 
-fn of_fact(fact: Entry) -> Record {
-    Record::Fact { fact, joined: false }
+fn of_fact(entry: Entry) -> Record {
+    Record::Entry { entry, joined: false }
 }
 
 fn ended(user: u64) -> Entry {
-    let of = AccountKey { user: UserId::new(user).unwrap() };
-    Entry::Account { of, is: Some(AccountValue::Ended { at: Timestamp::from_millis(1) }) }
+    let key = AccountKey { user: UserId::new(user).unwrap() };
+    Entry::Account { key, value: Some(AccountValue::Ended { at: Timestamp::from_millis(1) }) }
 }
 
 fn revised(id: u64, from: u64, event: u64, text: Option<&str>) -> Record {
@@ -148,20 +156,20 @@ fn facts_are_taken_back_by_families_that_do_so() {
     let mut audit = Audit::default();
     audit.take(&user(1, "ann")).unwrap();
     audit.take(&of_fact(ended(1))).unwrap();
-    let of = AccountKey { user: UserId::FIRST };
-    assert!(audit.take(&of_fact(Entry::Account { of, is: None })).is_err());
+    let key = AccountKey { user: UserId::FIRST };
+    assert!(audit.take(&of_fact(Entry::Account { key, value: None })).is_err());
     let (hash, at) = ("-".into(), Timestamp::from_millis(1));
-    let again = Entry::Account { of, is: Some(AccountValue::Password { hash, at }) };
+    let again = Entry::Account { key, value: Some(AccountValue::Password { hash, at }) };
     assert!(audit.take(&of_fact(again)).is_err(), "nobody comes back");
 }
 
 /// A start refuses more, and so what is one with a record is not endless.
 #[test]
 fn so_many_facts_are_one_with_a_record_and_no_more() {
-    let joined = |number| Record::Fact {
-        fact: Entry::RetryOrder {
-            of: RetryOrderKey { user: UserId::FIRST, number },
-            is: Some(RetryOrderValue { key: Hash([0; 16]), at: Timestamp::from_millis(1) }),
+    let joined = |number| Record::Entry {
+        entry: Entry::RetryOrder {
+            key: RetryOrderKey { user: UserId::FIRST, number },
+            value: Some(RetryOrderValue { key: Hash([0; 16]), at: Timestamp::from_millis(1) }),
         },
         joined: true,
     };

@@ -8,54 +8,54 @@ use super::keyspaces::Entry;
 use super::reader::{EntryReader, RangeEnd, RawEntry};
 use crate::store::error::StoreError;
 
-/// The last words on subjects.
+/// The last words on keys.
 #[derive(Debug, Default)]
 pub(in crate::store) struct EntryMap {
-    words: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
+    latest: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
 }
 
 impl EntryMap {
-    /// The last word on a subject, which may be that nothing is so; `None` if there is none here.
-    pub(in crate::store) fn word(&self, subject: &[u8]) -> Option<&Option<Box<[u8]>>> {
-        self.words.get(subject)
+    /// The last word on a key, which may be that nothing is so; `None` if there is none here.
+    pub(in crate::store) fn get(&self, key: &[u8]) -> Option<&Option<Box<[u8]>>> {
+        self.latest.get(key)
     }
 
-    /// The last words on the subjects in a range, in order.
-    pub(in crate::store) fn words(
+    /// The last words on the keys in a range, in order.
+    pub(in crate::store) fn range(
         &self,
         range: Range<&[u8]>,
     ) -> impl DoubleEndedIterator<Item = (&[u8], Option<&[u8]>)> {
-        let words = if range.start < range.end {
-            self.words.range::<[u8], _>((Bound::Included(range.start), Bound::Excluded(range.end)))
+        let latest = if range.start < range.end {
+            self.latest.range::<[u8], _>((Bound::Included(range.start), Bound::Excluded(range.end)))
         } else {
             btree_map::Range::default()
         };
-        words.map(|(subject, value)| (&**subject, value.as_deref()))
+        latest.map(|(key, value)| (&**key, value.as_deref()))
     }
 
     /// Takes in a word, also that nothing is so: for who has something below that it takes back.
-    pub(in crate::store) fn note(&mut self, subject: Box<[u8]>, value: Option<Box<[u8]>>) {
-        self.words.insert(subject, value);
+    pub(in crate::store) fn note(&mut self, key: Box<[u8]>, value: Option<Box<[u8]>>) {
+        self.latest.insert(key, value);
     }
 
-    /// Takes in a fact where nothing is below.
-    pub(in crate::store) fn take(&mut self, fact: &Entry) {
-        let subject = fact.subject();
-        match fact.value() {
-            Some(value) => self.note(subject.into(), Some(value.into())),
-            None => drop(self.words.remove(&subject[..])),
+    /// Takes in an entry where nothing is below.
+    pub(in crate::store) fn take(&mut self, entry: &Entry) {
+        let key = entry.key_bytes();
+        match entry.value_bytes() {
+            Some(value) => self.note(key.into(), Some(value.into())),
+            None => drop(self.latest.remove(&key[..])),
         }
     }
 
     pub(in crate::store) fn clear(&mut self) {
-        self.words.clear();
+        self.latest.clear();
     }
 }
 
 /// With nothing below.
 impl EntryReader for EntryMap {
-    fn value(&self, subject: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
-        Ok(self.word(subject).cloned().flatten())
+    fn value(&self, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
+        Ok(self.get(key).cloned().flatten())
     }
 
     fn entries(
@@ -64,13 +64,13 @@ impl EntryReader for EntryMap {
         end: RangeEnd,
         limit: usize,
     ) -> Result<Vec<RawEntry>, StoreError> {
-        let mut words = self.words(range);
+        let mut latest = self.range(range);
         let next = || match end {
-            RangeEnd::First => words.next(),
-            RangeEnd::Last => words.next_back(),
+            RangeEnd::First => latest.next(),
+            RangeEnd::Last => latest.next_back(),
         };
-        let so = std::iter::from_fn(next)
-            .filter_map(|(subject, value)| Some((subject.into(), value?.into())));
+        let so =
+            std::iter::from_fn(next).filter_map(|(key, value)| Some((key.into(), value?.into())));
         Ok(so.take(limit).collect())
     }
 

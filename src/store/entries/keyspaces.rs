@@ -1,12 +1,12 @@
-//! Small state by subject: what is so about each, until something else is.
+//! The keyspaces, and [`Entry`], which is an entry of any of them.
 //!
-//! A fact says of a subject what is so, or that nothing is any more; the last word on a subject
-//! counts. Subjects come in families, in the table below. As bytes a subject is its family's number
-//! and then its fields, the user first and all of them big-endian, so that all that a family has of
-//! a user is one range in order. A value's fields are laid out as those of a record.
+//! An entry sets the value of a key, or removes it; the last entry for a key counts. As bytes a key
+//! is the number of its keyspace and then its fields, the user first and all of them big-endian, so
+//! that the keys of a user in a keyspace are one range in order. The fields of a value are laid out
+//! as those of a record.
 //!
-//! A family's number and layouts never change, and no number is used again. A number that this
-//! version does not know means that a newer one wrote the store.
+//! A keyspace's number, layouts and JSON name never change, and no number is used again. A number
+//! that this version does not know means that a newer one wrote the store.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,118 +24,123 @@ use crate::model::UserId;
 use crate::store::codec::{DecodeError, Fields, Layout};
 use crate::store::error::StoreError;
 
-/// Declares [`Entry`] and which value belongs to which subject.
-macro_rules! families {
-    ($($number:literal $name:ident: $subject:ident => $value:ident, $about:literal;)*) => {
-        /// What is so about a subject.
+/// Declares [`Entry`], and the keyspace and the value of each key type.
+macro_rules! keyspaces {
+    ($($number:literal $json:literal $name:ident: $key:ident => $value:ident, $about:literal;)*) => {
+        /// A key with its value, or without one if the key is removed. In JSON the two are `of` and
+        /// `is`.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case", deny_unknown_fields)]
+        #[serde(deny_unknown_fields)]
         pub enum Entry {
             $(#[doc = $about]
+            #[serde(rename = $json)]
             $name {
-                /// The subject.
-                of: $subject,
-                /// What is so; `None` if nothing is any more.
-                is: Option<$value>,
+                /// The key.
+                #[serde(rename = "of")]
+                key: $key,
+                /// The value; `None` removes the key.
+                #[serde(rename = "is")]
+                value: Option<$value>,
             },)*
         }
 
-        $(impl Key for $subject {
+        $(impl Key for $key {
             const KEYSPACE: u8 = $number;
             type Value = $value;
         })*
 
         impl Entry {
-            /// The bytes of its subject.
-            pub(in crate::store) fn subject(&self) -> Vec<u8> {
+            /// The bytes of the key, the number of its keyspace first.
+            pub(in crate::store) fn key_bytes(&self) -> Vec<u8> {
                 match self {
-                    $(Entry::$name { of, .. } => of.bytes(),)*
+                    $(Entry::$name { key, .. } => key.bytes(),)*
                 }
             }
 
-            /// The bytes of what is so, if anything is.
-            pub(in crate::store) fn value(&self) -> Option<Vec<u8>> {
+            /// The bytes of the value, if there is one.
+            pub(in crate::store) fn value_bytes(&self) -> Option<Vec<u8>> {
                 let mut bytes = Vec::new();
                 match self {
-                    $(Entry::$name { is, .. } => is.as_ref()?.put(&mut bytes),)*
+                    $(Entry::$name { value, .. } => value.as_ref()?.put(&mut bytes),)*
                 }
                 Some(bytes)
             }
 
-            /// Reads a subject, then whether anything is so by `is_something`, then what it is.
+            /// Reads a key, then whether a value follows by `has_value`, then the value.
             pub(in crate::store) fn take(
                 fields: &mut Fields<'_>,
-                is_something: impl FnOnce(&mut Fields<'_>) -> Result<bool, DecodeError>,
+                has_value: impl FnOnce(&mut Fields<'_>) -> Result<bool, DecodeError>,
             ) -> Result<Entry, DecodeError> {
                 match fields.u8()? {
                     $($number => {
-                        let of = <$subject>::take(fields)?;
-                        let is = is_something(fields)?.then(|| Layout::take(fields)).transpose()?;
-                        Ok(Entry::$name { of, is })
+                        let key = <$key>::take(fields)?;
+                        let value = has_value(fields)?.then(|| Layout::take(fields)).transpose()?;
+                        Ok(Entry::$name { key, value })
                     })*
-                    unknown => Err(DecodeError::UnknownFamily(unknown)),
+                    unknown => Err(DecodeError::UnknownKeyspace(unknown)),
                 }
             }
         }
     };
 }
 
-families! {
-    1 Retry: RetryKey => FirstAnswer, "What became of the first request with an idempotency key: of versions that hashed without a secret.";
-    2 RetryOrder: RetryOrderKey => RetryOrderValue, "In which order a user's keys came.";
-    3 Session: SessionKey => SessionValue, "A session, until it ends.";
-    4 Account: AccountKey => AccountValue, "What has become of an account since it was registered.";
-    5 StrayTokens: StrayTokensKey => StrayTokensValue, "What is of a user's tokens that are of no session.";
-    6 AccountBlock: AccountBlockKey => ModerationValue, "That nobody can log in to an account.";
-    7 SenderBlock: SenderBlockKey => SenderBlockValue, "That a user refuses another's private messages.";
-    8 ReadMark: ReadMarkKey => ReadMarkValue, "How far a user has read a conversation.";
-    9 Registration: RegistrationKey => ModerationValue, "That nobody can register.";
-    10 KeyedRetry: KeyedRetryKey => KeyedRetryValue, "The same as [`Fact::Retry`], by hashes that need a secret.";
-    12 PastEpoch: PastStoreIdKey => PastStoreIdValue, "An epoch that ended when a backup of it was restored.";
+keyspaces! {
+    1 "retry" Retry: RetryKey => FirstAnswer, "The answer to the first request with an idempotency key, by hashes without a secret, as earlier versions wrote them.";
+    2 "retry_order" RetryOrder: RetryOrderKey => RetryOrderValue, "A place in the order of a user's idempotency keys.";
+    3 "session" Session: SessionKey => SessionValue, "A session, until it ends.";
+    4 "account" Account: AccountKey => AccountValue, "The change of an account since it was registered.";
+    5 "stray_tokens" StrayTokens: StrayTokensKey => StrayTokensValue, "The end of a user's tokens that are of no session.";
+    6 "account_block" AccountBlock: AccountBlockKey => ModerationValue, "A block of an account: nobody can log in to it.";
+    7 "sender_block" SenderBlock: SenderBlockKey => SenderBlockValue, "A block of a sender: a user refuses another's private messages.";
+    8 "read_mark" ReadMark: ReadMarkKey => ReadMarkValue, "How far a user has read a conversation.";
+    9 "registration" Registration: RegistrationKey => ModerationValue, "The closing of registration.";
+    10 "keyed_retry" KeyedRetry: KeyedRetryKey => KeyedRetryValue, "The same as [`Entry::Retry`], by hashes that need a secret.";
+    12 "past_epoch" PastStoreId: PastStoreIdKey => PastStoreIdValue, "A store id that ended when a backup of it was restored.";
 }
 
 impl Entry {
-    /// Whom it is about, and who made it so: they must exist.
+    /// The users that the entry is about, and the one who made it: they must exist.
     pub(in crate::store) fn users(&self) -> [Option<UserId>; 2] {
         match self {
-            Entry::Retry { of, .. } => [Some(of.user), None],
-            Entry::RetryOrder { of, .. } => [Some(of.user), None],
-            Entry::Session { of, .. } => [Some(of.user), None],
-            Entry::Account { of, .. } => [Some(of.user), None],
-            Entry::StrayTokens { of, .. } => [Some(of.user), None],
-            Entry::AccountBlock { of, is } => [Some(of.user), is.map(|is| is.by)],
-            Entry::SenderBlock { of, .. } => [Some(of.by), Some(of.user)],
-            Entry::ReadMark { of, .. } => [Some(of.user), of.with],
-            Entry::KeyedRetry { of, .. } => [Some(of.user), None],
-            Entry::Registration { is, .. } => [is.map(|is| is.by), None],
-            Entry::PastEpoch { .. } => [None, None],
+            Entry::Retry { key, .. } => [Some(key.user), None],
+            Entry::RetryOrder { key, .. } => [Some(key.user), None],
+            Entry::Session { key, .. } => [Some(key.user), None],
+            Entry::Account { key, .. } => [Some(key.user), None],
+            Entry::StrayTokens { key, .. } => [Some(key.user), None],
+            Entry::AccountBlock { key, value } => [Some(key.user), value.map(|value| value.by)],
+            Entry::SenderBlock { key, .. } => [Some(key.by), Some(key.user)],
+            Entry::ReadMark { key, .. } => [Some(key.user), key.with],
+            Entry::KeyedRetry { key, .. } => [Some(key.user), None],
+            Entry::Registration { value, .. } => [value.map(|value| value.by), None],
+            Entry::PastStoreId { .. } => [None, None],
         }
     }
 
-    /// Reads what an index holds.
-    pub(in crate::store) fn decode(subject: &[u8], value: &[u8]) -> Result<Entry, DecodeError> {
-        let bytes = [subject, value].concat();
+    /// Reads a key and its value, as an index holds them.
+    pub(in crate::store) fn decode(key: &[u8], value: &[u8]) -> Result<Entry, DecodeError> {
+        let bytes = [key, value].concat();
         let mut fields = Fields(&bytes);
-        let fact = Entry::take(&mut fields, |_| Ok(true))?;
-        fields.end().map(|()| fact)
+        let entry = Entry::take(&mut fields, |_| Ok(true))?;
+        fields.end().map(|()| entry)
     }
 
-    /// The same, if it says what can be stored and that something is so: other formats have no
-    /// limits of their own.
+    /// The entry, if it has a value and can be stored as it is: other formats have no limits of
+    /// their own.
     pub(in crate::store) fn checked(self) -> Option<Entry> {
-        Entry::decode(&self.subject(), &self.value()?).ok().filter(|fact| *fact == self)
+        let decoded = Entry::decode(&self.key_bytes(), &self.value_bytes()?);
+        decoded.ok().filter(|entry| *entry == self)
     }
 }
 
-/// The first facts behind `after`, in order of subject: all that is so, page by page.
+/// The first `limit` entries after the key of `after`, in order of key, in all keyspaces.
 pub(in crate::store) fn page(
-    state: &impl EntryReader,
+    reader: &impl EntryReader,
     after: Option<&Entry>,
     limit: usize,
 ) -> Result<Vec<Entry>, StoreError> {
-    // The next subject there can be has one more byte, of the least.
-    let start = after.map_or_else(Vec::new, |fact| [fact.subject(), vec![0]].concat());
-    let entries = state.entries(&start[..]..&[u8::MAX][..], RangeEnd::First, limit)?;
-    let decoded = entries.iter().map(|(subject, value)| Entry::decode(subject, value));
-    decoded.map(|fact| fact.map_err(|_| state.malformed())).collect()
+    // The next key there can be has one more byte, of the least.
+    let start = after.map_or_else(Vec::new, |entry| [entry.key_bytes(), vec![0]].concat());
+    let found = reader.entries(&start[..]..&[u8::MAX][..], RangeEnd::First, limit)?;
+    let decoded = found.iter().map(|(key, value)| Entry::decode(key, value));
+    decoded.map(|entry| entry.map_err(|_| reader.malformed())).collect()
 }

@@ -6,12 +6,13 @@ use crate::model::{MAX_ID, StoreId};
 use crate::store::codec::{DecodeError, Fields, Layout};
 use crate::store::id_allocator::{IdAllocator, IdKind};
 
-/// An epoch of the past.
+/// A store id of the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PastStoreIdKey {
-    /// Which one.
-    pub epoch: StoreId,
+    /// The store id. In JSON it is `epoch`.
+    #[serde(rename = "epoch")]
+    pub store_id: StoreId,
 }
 
 /// Where it ended.
@@ -20,18 +21,18 @@ pub struct PastStoreIdKey {
 pub struct PastStoreIdValue {
     /// The ids that the backup would have given out next.
     pub reached: IdAllocator,
-    /// The ids that the epoch after it gave out first.
+    /// The ids that the store id after it gave out first.
     pub resumed: IdAllocator,
 }
 
-/// epoch
+/// store id
 impl Layout for PastStoreIdKey {
     fn put(&self, out: &mut Vec<u8>) {
-        out.extend(self.epoch.0.to_be_bytes());
+        out.extend(self.store_id.0.to_be_bytes());
     }
 
     fn take(fields: &mut Fields<'_>) -> Result<PastStoreIdKey, DecodeError> {
-        Ok(PastStoreIdKey { epoch: StoreId(u64::from_be_bytes(fields.array()?)) })
+        Ok(PastStoreIdKey { store_id: StoreId(u64::from_be_bytes(fields.array()?)) })
     }
 }
 
@@ -45,10 +46,10 @@ impl Layout for PastStoreIdValue {
     }
 
     fn take(fields: &mut Fields<'_>) -> Result<PastStoreIdValue, DecodeError> {
-        let mut counters = || -> Result<IdAllocator, DecodeError> {
+        let mut next_ids = || -> Result<IdAllocator, DecodeError> {
             Ok(IdAllocator { next_user: fields.u64()?, next_event: fields.u64()? })
         };
-        let (reached, resumed) = (counters()?, counters()?);
+        let (reached, resumed) = (next_ids()?, next_ids()?);
         let is_ahead = |sequence: IdKind| {
             let (reached, resumed) = (sequence.of(reached), sequence.of(resumed));
             reached < resumed && resumed <= MAX_ID

@@ -8,7 +8,7 @@ use crate::store::error::StoreError;
 
 /// What something can be so about.
 pub(in crate::store) trait Key: Layout {
-    /// The number of its family.
+    /// The number of its keyspace.
     const KEYSPACE: u8;
     /// What can be so about it.
     type Value: Layout;
@@ -20,7 +20,7 @@ pub(in crate::store) trait Key: Layout {
     }
 }
 
-/// The bytes of a subject, and of what is so about it.
+/// The bytes of a key, and of what is so about it.
 pub(in crate::store) type RawEntry = (Box<[u8]>, Box<[u8]>);
 
 /// From which end a range is read.
@@ -32,10 +32,10 @@ pub(in crate::store) enum RangeEnd {
 
 /// All that is so, wherever it is kept.
 pub(in crate::store) trait EntryReader {
-    /// What is so about a subject.
-    fn value(&self, subject: &[u8]) -> Result<Option<Box<[u8]>>, StoreError>;
+    /// What is so about a key.
+    fn value(&self, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError>;
 
-    /// What is so about the subjects in a range, `limit` at most, beginning at one of its ends.
+    /// What is so about the keys in a range, `limit` at most, beginning at one of its ends.
     fn entries(
         &self,
         range: Range<&[u8]>,
@@ -47,16 +47,16 @@ pub(in crate::store) trait EntryReader {
     fn malformed(&self) -> StoreError;
 }
 
-/// What is so about a subject.
+/// What is so about a key.
 pub(in crate::store) fn get<S: Key>(
     state: &impl EntryReader,
-    of: &S,
+    key: &S,
 ) -> Result<Option<S::Value>, StoreError> {
-    let Some(value) = state.value(&of.bytes())? else { return Ok(None) };
+    let Some(value) = state.value(&key.bytes())? else { return Ok(None) };
     read(&value).map(Some).ok_or_else(|| state.malformed())
 }
 
-/// What is so about a user's subjects of a family, in order from one end.
+/// What is so about a user's keys of a keyspace, in order from one end.
 pub(in crate::store) fn of_user<S: Key>(
     state: &impl EntryReader,
     user: UserId,
@@ -67,9 +67,9 @@ pub(in crate::store) fn of_user<S: Key>(
     // Ids end long before u64 does.
     let (start, behind) = (from(user.get()), from(user.get() + 1));
     let entries = state.entries(&start[..]..&behind[..], end, limit)?;
-    let typed = entries.iter().map(|(subject, value)| {
-        let subject = subject.split_first().and_then(|(_, fields)| read(fields));
-        subject.zip(read(value)).ok_or_else(|| state.malformed())
+    let typed = entries.iter().map(|(key, value)| {
+        let key = key.split_first().and_then(|(_, fields)| read(fields));
+        key.zip(read(value)).ok_or_else(|| state.malformed())
     });
     typed.collect()
 }

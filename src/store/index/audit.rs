@@ -1,14 +1,14 @@
 //! Holds an index to the log that it was made from, entry by entry and both ways.
 //!
-//! Keeps a checksum for each list, not what is in it, one for each subject of facts, and of messages
+//! Keeps a checksum for each list, not what is in it, one for each key of entries, and of messages
 //! only those that were revised.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::conversations::conversation;
-use super::entries::subject;
+use super::entries::untagged;
 use super::layout::{
-    Applied, CONVERSATION, FACT, List, META, Posting, decode_chunk, mark_key, number, user_key,
+    Applied, CONVERSATION, ENTRY, List, META, Posting, decode_chunk, mark_key, number, user_key,
 };
 use super::tree::{Index, is_marked};
 use crate::model::{Mailbox, Message, MessageId, User, UserId};
@@ -28,8 +28,8 @@ pub(in crate::store) struct IndexAudit {
     conversations: HashMap<(UserId, UserId), MessageId>,
     /// Where the last revision of each lies.
     revised: HashMap<MessageId, u64>,
-    /// The checksum of what is so about each subject.
-    facts: BTreeMap<Vec<u8>, u32>,
+    /// The checksum of what is so about each key.
+    entries: BTreeMap<Vec<u8>, u32>,
 }
 
 /// A list's postings in order: how many, and a checksum of them.
@@ -58,7 +58,7 @@ impl IndexAudit {
             lists: HashMap::new(),
             conversations: HashMap::new(),
             revised: HashMap::new(),
-            facts: BTreeMap::new(),
+            entries: BTreeMap::new(),
         }
     }
 
@@ -75,15 +75,15 @@ impl IndexAudit {
         match record {
             Record::User(user) => self.user(user, stamp.position),
             Record::Message(message) => self.message(message, stamp.position),
-            Record::Counters(_) => Ok(()),
+            Record::NextIds(_) => Ok(()),
             Record::Revision(message) => self.revision(message, stamp.position),
-            Record::Act(acted) => {
-                let posting = Posting { id: acted.event.get(), position: stamp.position };
-                self.lists.entry(List::Deeds(Mailbox::General)).or_default().push(posting);
+            Record::Moderation(moderation) => {
+                let posting = Posting { id: moderation.event.get(), position: stamp.position };
+                self.lists.entry(List::Activity(Mailbox::General)).or_default().push(posting);
                 self.mark(posting)
             }
-            Record::Fact { fact, .. } => {
-                self.fact(fact);
+            Record::Entry { entry, .. } => {
+                self.entry(entry);
                 Ok(())
             }
         }
@@ -105,17 +105,17 @@ impl IndexAudit {
     fn revision(&mut self, message: &Message, position: u64) -> Result<(), StoreError> {
         let posting = Posting { id: message.event().get(), position };
         for feed in Mailbox::feeds(message.from, message.to) {
-            self.lists.entry(List::Deeds(feed)).or_default().push(posting);
+            self.lists.entry(List::Activity(feed)).or_default().push(posting);
         }
         self.revised.insert(message.id, position);
         self.mark(posting)
     }
 
     /// What is so can only be held to the index when all has been said.
-    fn fact(&mut self, fact: &Entry) {
-        match fact.value() {
-            Some(value) => self.facts.insert(fact.subject(), crc32c::crc32c(&value)),
-            None => self.facts.remove(&fact.subject()),
+    fn entry(&mut self, entry: &Entry) {
+        match entry.value_bytes() {
+            Some(value) => self.entries.insert(entry.key_bytes(), crc32c::crc32c(&value)),
+            None => self.entries.remove(&entry.key_bytes()),
         };
     }
 
@@ -152,7 +152,7 @@ impl IndexAudit {
         let (mut users, mut names, mut marks) = (0, 0, 0);
         let mut found: HashMap<List, Postings> = HashMap::new();
         for entry in self.index.db.iter() {
-            let (key, value) = entry.map_err(|e| self.index.broken(e))?;
+            let (key, value) = entry.map_err(|e| self.index.mark_broken(e))?;
             match key.first() {
                 Some(b'u') => users += 1,
                 Some(b'n') => names += 1,
@@ -176,13 +176,13 @@ impl IndexAudit {
                 Some(&CONVERSATION) => {
                     let entry = conversation(&key, &value);
                     let expected =
-                        entry.and_then(|(of, _, with)| self.conversations.remove(&(of, with)));
+                        entry.and_then(|(user, _, with)| self.conversations.remove(&(user, with)));
                     if expected.is_none() || expected != entry.map(|(_, last, _)| last) {
                         return Err(wrong("a conversation is said to end elsewhere".to_owned()));
                     }
                 }
-                Some(&FACT) => {
-                    if self.facts.remove(subject(&key)) != Some(crc32c::crc32c(&value)) {
+                Some(&ENTRY) => {
+                    if self.entries.remove(untagged(&key)) != Some(crc32c::crc32c(&value)) {
                         return Err(wrong("it holds a fact that the log does not".to_owned()));
                     }
                 }
@@ -201,10 +201,10 @@ impl IndexAudit {
                 return Err(wrong(format!("{} is not what the log holds", name(list))));
             }
         }
-        if let Some((of, with)) = self.conversations.into_keys().next() {
-            return Err(wrong(format!("user {of} has no conversation with user {with}")));
+        if let Some((user, with)) = self.conversations.into_keys().next() {
+            return Err(wrong(format!("user {user} has no conversation with user {with}")));
         }
-        if !self.facts.is_empty() {
+        if !self.entries.is_empty() {
             return Err(wrong("a fact is missing".to_owned()));
         }
         match self.lists.into_keys().next() {
@@ -221,7 +221,7 @@ fn wrong(what: String) -> StoreError {
 fn name(list: List) -> String {
     let (what, mailbox) = match list {
         List::Messages(mailbox) => ("", mailbox),
-        List::Deeds(mailbox) => ("what was done in ", mailbox),
+        List::Activity(mailbox) => ("what was done in ", mailbox),
         List::Received { by, from } => {
             return format!("what user {by} received from user {from}");
         }
@@ -247,7 +247,7 @@ fn list(key: &[u8]) -> Option<List> {
     };
     match key.first()? {
         b'b' => Some(List::Messages(mailbox)),
-        b'e' => Some(List::Deeds(mailbox)),
+        b'e' => Some(List::Activity(mailbox)),
         _ => None,
     }
 }

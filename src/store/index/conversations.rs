@@ -25,12 +25,12 @@ impl Writes {
             return;
         };
         let sides = [(a, b), (b, a)];
-        for (of, with) in sides.into_iter().take(if a == b { 1 } else { 2 }) {
+        for (user, with) in sides.into_iter().take(if a == b { 1 } else { 2 }) {
             let with = with.get().to_be_bytes();
             if let Some(before) = before {
-                self.replace(&conversation_key(of.get(), before), Some(&with), None);
+                self.replace(&conversation_key(user.get(), before), Some(&with), None);
             }
-            self.insert(&conversation_key(of.get(), last), &with);
+            self.insert(&conversation_key(user.get(), last), &with);
         }
     }
 }
@@ -40,20 +40,20 @@ impl Index {
     /// `limit` at most, and only those that `wanted` wants.
     pub(in crate::store) fn counterparts(
         &self,
-        of: UserId,
+        user: UserId,
         end: u64,
         limit: usize,
         wanted: impl Fn(UserId) -> bool,
     ) -> Result<Vec<(MessageId, UserId)>, StoreError> {
         let mut entries =
-            self.entries(conversation_key(of.get(), 0)..conversation_key(of.get(), end));
+            self.scan(conversation_key(user.get(), 0)..conversation_key(user.get(), end));
         let mut found = Vec::new();
         while found.len() < limit
             && let Some((key, value)) = entries.next_back()?
         {
             let entry = conversation(&key, &value);
             let (_, last, with) =
-                entry.ok_or_else(|| self.broken("a conversation is malformed"))?;
+                entry.ok_or_else(|| self.mark_broken("a conversation is malformed"))?;
             if wanted(with) {
                 found.push((last, with));
             }
@@ -64,7 +64,7 @@ impl Index {
 
 /// The user, the last message and the counterpart of an entry.
 pub(super) fn conversation(key: &[u8], value: &[u8]) -> Option<(UserId, MessageId, UserId)> {
-    let (of, last) = key.strip_prefix(&[CONVERSATION])?.split_at_checked(8)?;
-    let of = UserId::new(number(of)?)?;
-    Some((of, MessageId::new(number(last)?)?, UserId::new(number(value)?)?))
+    let (user, last) = key.strip_prefix(&[CONVERSATION])?.split_at_checked(8)?;
+    let user = UserId::new(number(user)?)?;
+    Some((user, MessageId::new(number(last)?)?, UserId::new(number(value)?)?))
 }

@@ -1,29 +1,33 @@
-//! Facts in the index: what is so about each subject, under the subject itself.
+//! Entries in the index: what is so about each key, under the key itself.
 
 use std::ops::Range;
 
 use ::sled::IVec;
 
-use super::layout::{FACT, fact_key};
-use super::part::Words;
-use super::tree::{Entries, Index, Writes};
+use super::layout::{ENTRY, entry_key};
+use super::part::EntryChanges;
+use super::tree::{Index, TreeIter, Writes};
 use crate::store::error::StoreError;
 
 impl Index {
-    /// What is so about a subject.
-    pub(in crate::store) fn fact(&self, subject: &[u8]) -> Result<Option<IVec>, StoreError> {
-        self.get(&fact_key(subject))
+    /// What is so about a key.
+    pub(in crate::store) fn entry(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+        self.get(&entry_key(key))
     }
 
-    /// What is so about the subjects in a range, with [`subject`] to be called on each key.
-    pub(in crate::store) fn facts(&self, range: Range<&[u8]>) -> Entries<'_> {
-        self.entries(fact_key(range.start)..fact_key(range.end.max(range.start)))
+    /// What is so about the keys in a range, with [`key`] to be called on each key.
+    pub(in crate::store) fn entries(&self, range: Range<&[u8]>) -> TreeIter<'_> {
+        self.scan(entry_key(range.start)..entry_key(range.end.max(range.start)))
     }
 
     /// Puts the last words in the place of what was so before.
-    pub(super) fn put_facts(&self, words: Words, batch: &mut Writes) -> Result<(), StoreError> {
-        for (subject, value) in words {
-            let key = fact_key(&subject);
+    pub(super) fn put_entries(
+        &self,
+        entries: EntryChanges,
+        batch: &mut Writes,
+    ) -> Result<(), StoreError> {
+        for (key, value) in entries {
+            let key = entry_key(&key);
             let before = self.get(&key)?;
             batch.replace(&key, before.as_deref(), value.as_deref());
         }
@@ -31,7 +35,7 @@ impl Index {
     }
 }
 
-/// The subject of an entry.
-pub(in crate::store) fn subject(key: &[u8]) -> &[u8] {
-    key.strip_prefix(&[FACT]).unwrap_or(key)
+/// The key of an entry.
+pub(in crate::store) fn untagged(key: &[u8]) -> &[u8] {
+    key.strip_prefix(&[ENTRY]).unwrap_or(key)
 }

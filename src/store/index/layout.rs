@@ -14,7 +14,7 @@ pub(in crate::store) enum List {
     /// The messages of a mailbox.
     Messages(Mailbox),
     /// What was done that a feed's readers may see, other than posting.
-    Deeds(Mailbox),
+    Activity(Mailbox),
     /// The messages of a conversation that one of the two did not write.
     Received { by: UserId, from: UserId },
 }
@@ -29,11 +29,11 @@ pub(in crate::store) struct Posting {
 /// Up to where the log is indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Applied {
-    pub(in crate::store) epoch: StoreId,
+    pub(in crate::store) store_id: StoreId,
     /// The last frame that is.
     pub(in crate::store) stamp: Stamp,
-    /// The store's counters behind it.
-    pub(in crate::store) counters: IdAllocator,
+    /// The store's next ids behind it.
+    pub(in crate::store) next_ids: IdAllocator,
 }
 
 /// The version of this layout. Another one is rebuilt, not converted.
@@ -42,8 +42,8 @@ pub(in crate::store) const FORMAT_VERSION: u32 = 4;
 pub(super) const META: &[u8] = b"m";
 /// With what the key of a conversation begins.
 pub(super) const CONVERSATION: u8 = b'l';
-/// With what the key of a fact begins.
-pub(super) const FACT: u8 = b'f';
+/// With what the key of an entry begins.
+pub(super) const ENTRY: u8 = b'f';
 
 pub(super) fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
@@ -71,8 +71,8 @@ pub(super) fn name_key(name: &Username) -> Vec<u8> {
     [b"n", name.folded().as_bytes()].concat()
 }
 
-pub(super) fn fact_key(subject: &[u8]) -> Vec<u8> {
-    [&[FACT], subject].concat()
+pub(super) fn entry_key(key: &[u8]) -> Vec<u8> {
+    [&[ENTRY], key].concat()
 }
 
 pub(super) fn conversation_key(of: u64, last: u64) -> [u8; 17] {
@@ -90,7 +90,7 @@ pub(super) fn posting_key(list: List, id: u64) -> [u8; 26] {
     };
     let (first, (kind, a, b)) = match list {
         List::Messages(mailbox) => (b'b', of_mailbox(mailbox)),
-        List::Deeds(mailbox) => (b'e', of_mailbox(mailbox)),
+        List::Activity(mailbox) => (b'e', of_mailbox(mailbox)),
         List::Received { by, from } => (b'd', (2, by.get(), from.get())),
     };
     let mut key = [first; 26];
@@ -151,14 +151,15 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// version · checksum of the last frame · its place and the counters · the digest · CRC32C of it all
+/// version · checksum of the last frame · its place and the next ids · the digest · CRC32C of it all
 pub(super) fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
-    let Applied { epoch, stamp, counters } = applied;
+    let Applied { store_id, stamp, next_ids } = applied;
     let mut bytes = Vec::new();
     bytes.extend(FORMAT_VERSION.to_be_bytes());
     bytes.extend(stamp.crc.to_be_bytes());
-    let IdAllocator { next_user, next_event } = *counters;
-    let fields = [epoch.0, stamp.position, stamp.end, stamp.lsn, next_user, next_event, digest.0];
+    let IdAllocator { next_user, next_event } = *next_ids;
+    let fields =
+        [store_id.0, stamp.position, stamp.end, stamp.lsn, next_user, next_event, digest.0];
     for field in fields {
         bytes.extend(field.to_be_bytes());
     }
@@ -190,19 +191,19 @@ pub(super) fn decode_applied(bytes: &[u8]) -> Result<(Applied, Digest), AppliedE
 fn fields_of_applied(bytes: &[u8]) -> Option<(Applied, Digest)> {
     let (crc, rest) = bytes.split_first_chunk()?;
     let (fields, []) = rest.as_chunks::<8>() else { return None };
-    let &[epoch, position, end, lsn, next_user, next_event, digest] = fields else {
+    let &[store_id, position, end, lsn, next_user, next_event, digest] = fields else {
         return None;
     };
     let field = u64::from_be_bytes;
     let applied = Applied {
-        epoch: StoreId(field(epoch)),
+        store_id: StoreId(field(store_id)),
         stamp: Stamp {
             position: field(position),
             end: field(end),
             lsn: field(lsn),
             crc: u32::from_be_bytes(*crc),
         },
-        counters: IdAllocator { next_user: field(next_user), next_event: field(next_event) },
+        next_ids: IdAllocator { next_user: field(next_user), next_event: field(next_event) },
     };
     Some((applied, Digest(field(digest))))
 }
@@ -231,9 +232,9 @@ mod tests {
     #[test]
     fn applied_comes_back_and_other_versions_do_not() {
         let applied = Applied {
-            epoch: StoreId(7),
+            store_id: StoreId(7),
             stamp: Stamp { position: 40, end: 100, lsn: 3, crc: 9 },
-            counters: IdAllocator { next_user: 2, next_event: 1 },
+            next_ids: IdAllocator { next_user: 2, next_event: 1 },
         };
         let mut bytes = encode_applied(&applied, Digest(77));
         assert_eq!(decode_applied(&bytes), Ok((applied, Digest(77))));

@@ -16,8 +16,8 @@ pub(in crate::store) enum IndexChange {
     User { id: UserId, name: Username, position: u64 },
     Message { id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
     Revision { event: EventId, id: MessageId, from: UserId, to: Option<UserId>, position: u64 },
-    Act { event: EventId, position: u64 },
-    Fact { subject: Box<[u8]>, value: Option<Box<[u8]>> },
+    Moderation { event: EventId, position: u64 },
+    Entry { key: Box<[u8]>, value: Option<Box<[u8]>> },
 }
 
 /// Entries that are written as one, about: until they are, sled keeps each of the pages that they
@@ -30,8 +30,8 @@ const ENTRIES_OF_LIST: usize = 2;
 /// Steps in which replaced pages are freed, some 500 at each: about as many as a part leaves.
 const FREEING_STEPS: usize = 16;
 
-/// The last word on each of some subjects.
-pub(super) type Words = BTreeMap<Box<[u8]>, Option<Box<[u8]>>>;
+/// The last word on each of some keys.
+pub(super) type EntryChanges = BTreeMap<Box<[u8]>, Option<Box<[u8]>>>;
 
 /// Changes that are written as one.
 #[derive(Default)]
@@ -41,9 +41,9 @@ pub(super) struct IndexBatch {
     pub(super) postings: BTreeMap<List, Vec<Posting>>,
     /// The position of the last revision of each message.
     pub(super) revised: BTreeMap<u64, u64>,
-    pub(super) words: Words,
+    pub(super) entries: EntryChanges,
     /// How many entries change, about.
-    entries: usize,
+    changed: usize,
 }
 
 impl IndexBatch {
@@ -51,7 +51,7 @@ impl IndexBatch {
         match change {
             IndexChange::User { id, name, position } => {
                 self.users.push((id, name, position));
-                self.entries += 2;
+                self.changed += 2;
             }
             IndexChange::Message { id, from, to, position } => {
                 let posting = Posting { id: id.get(), position };
@@ -66,31 +66,31 @@ impl IndexBatch {
             IndexChange::Revision { event, id, from, to, position } => {
                 let posting = Posting { id: event.get(), position };
                 for feed in Mailbox::feeds(from, to) {
-                    self.push(List::Deeds(feed), posting);
+                    self.push(List::Activity(feed), posting);
                 }
                 self.events.push(posting);
-                self.entries += usize::from(self.revised.insert(id.get(), position).is_none());
+                self.changed += usize::from(self.revised.insert(id.get(), position).is_none());
             }
-            IndexChange::Act { event, position } => {
+            IndexChange::Moderation { event, position } => {
                 let posting = Posting { id: event.get(), position };
-                self.push(List::Deeds(Mailbox::General), posting);
+                self.push(List::Activity(Mailbox::General), posting);
                 self.events.push(posting);
             }
-            IndexChange::Fact { subject, value } => {
-                self.entries += usize::from(self.words.insert(subject, value).is_none());
+            IndexChange::Entry { key, value } => {
+                self.changed += usize::from(self.entries.insert(key, value).is_none());
             }
         }
     }
 
     /// Whether it is time to write it.
     pub(super) fn is_full(&self) -> bool {
-        self.entries >= MAX_PART_ENTRIES
+        self.changed >= MAX_PART_ENTRIES
     }
 
     /// A list's chunk is written once, however much is added to it.
     fn push(&mut self, list: List, posting: Posting) {
         let list = self.postings.entry(list).or_insert_with(|| {
-            self.entries += ENTRIES_OF_LIST;
+            self.changed += ENTRIES_OF_LIST;
             Vec::new()
         });
         list.push(posting);

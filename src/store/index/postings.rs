@@ -5,7 +5,7 @@
 use ::sled::IVec;
 
 use super::layout::{CHUNK_POSTINGS, List, Posting, decode_chunk, encode_chunk, posting_key};
-use super::tree::{Entries, Index, Writes};
+use super::tree::{Index, TreeIter, Writes};
 use crate::store::error::StoreError;
 
 impl Index {
@@ -61,7 +61,7 @@ impl Index {
             Some(entry) => self.chunk(&entry)?.first().map_or(start, |posting| posting.id),
             None => start,
         };
-        let mut chunks = self.entries(posting_key(list, first_chunk)..posting_key(list, end));
+        let mut chunks = self.scan(posting_key(list, first_chunk)..posting_key(list, end));
         while let Some(entry) = chunks.next()? {
             let wanted = self.chunk(&entry)?.into_iter().filter(|it| it.id >= start && it.id < end);
             found.extend(wanted.take(limit - found.len()));
@@ -102,12 +102,12 @@ impl Index {
     }
 
     /// The chunks of a list that begin below `end`.
-    pub(super) fn chunks_below(&self, list: List, end: u64) -> Entries<'_> {
-        self.entries(posting_key(list, 0)..posting_key(list, end))
+    pub(super) fn chunks_below(&self, list: List, end: u64) -> TreeIter<'_> {
+        self.scan(posting_key(list, 0)..posting_key(list, end))
     }
 
     pub(super) fn chunk(&self, (key, value): &(IVec, IVec)) -> Result<Vec<Posting>, StoreError> {
-        decode_chunk(key, value).ok_or_else(|| self.broken("a list of postings is malformed"))
+        decode_chunk(key, value).ok_or_else(|| self.mark_broken("a list of postings is malformed"))
     }
 }
 

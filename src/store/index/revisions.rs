@@ -47,7 +47,7 @@ impl Index {
         if self.revised.is_none_or(|(low, high)| last < low || first > high) {
             return Ok(());
         }
-        let mut entries = self.entries(revision_key(first)..=revision_key(last));
+        let mut entries = self.scan(revision_key(first)..=revision_key(last));
         let mut revised = Vec::new();
         while let Some((key, value)) = entries.next()? {
             revised.push((self.number(&key[1..])?, self.number(&value)?));
@@ -74,7 +74,7 @@ impl Index {
     }
 
     pub(super) fn revised_bounds(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        let mut entries = self.entries(revision_key(0)..=revision_key(u64::MAX));
+        let mut entries = self.scan(revision_key(0)..=revision_key(u64::MAX));
         let Some((first, _)) = entries.next()? else { return Ok(None) };
         let last = entries.next_back()?.map_or_else(|| first.clone(), |(last, _)| last);
         Ok(Some((self.number(&first[1..])?, self.number(&last[1..])?)))

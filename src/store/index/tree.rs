@@ -135,7 +135,7 @@ impl Index {
 
     /// The error for an index that is not what it should be. Also makes sure that the next start
     /// rebuilds it; where even that fails, the operator is still told to stop.
-    pub(in crate::store) fn broken(&self, why: impl fmt::Display) -> StoreError {
+    pub(in crate::store) fn mark_broken(&self, why: impl fmt::Display) -> StoreError {
         let marker = broken_marker(&self.dir);
         let mut options = File::options();
         let made = options.write(true).create(true).truncate(true).mode(dirs::FILE_MODE);
@@ -151,7 +151,7 @@ impl Index {
 
     fn digest_of_entries(&self) -> Result<Digest, StoreError> {
         let mut digest = Digest::default();
-        let mut entries = self.entries::<&[u8]>(..);
+        let mut entries = self.scan::<&[u8]>(..);
         while let Some((key, value)) = entries.next()? {
             if *key != *META {
                 digest.add(&key, &value);
@@ -170,16 +170,16 @@ impl Index {
         ask: impl FnOnce() -> ::sled::Result<T>,
     ) -> Result<T, StoreError> {
         catch_unwind(AssertUnwindSafe(ask))
-            .map_err(|_| self.broken("sled panicked"))?
-            .map_err(|e| self.broken(e))
+            .map_err(|_| self.mark_broken("sled panicked"))?
+            .map_err(|e| self.mark_broken(e))
     }
 
-    pub(super) fn entries<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Entries<'_> {
-        Entries { index: self, iter: self.db.range(range) }
+    pub(super) fn scan<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> TreeIter<'_> {
+        TreeIter { index: self, iter: self.db.range(range) }
     }
 
     pub(super) fn number(&self, bytes: &[u8]) -> Result<u64, StoreError> {
-        number(bytes).ok_or_else(|| self.broken("an entry has the wrong length"))
+        number(bytes).ok_or_else(|| self.mark_broken("an entry has the wrong length"))
     }
 
     pub(in crate::store) fn applied(&self) -> Option<Applied> {
@@ -205,7 +205,7 @@ impl Index {
     }
 
     fn write(&mut self, part: IndexBatch, upto: Applied) -> Result<(), StoreError> {
-        let IndexBatch { users, events, postings, revised, words, .. } = part;
+        let IndexBatch { users, events, postings, revised, entries, .. } = part;
         let mut batch = Writes { batch: Batch::default(), digest: self.digest };
         for (id, name, position) in users {
             batch.insert(&user_key(id.get()), &position.to_be_bytes());
@@ -214,7 +214,7 @@ impl Index {
         for event in events {
             self.mark(event, &mut batch);
         }
-        self.put_facts(words, &mut batch)?;
+        self.put_entries(entries, &mut batch)?;
         for (list, new) in postings {
             let last = new.last().map(|posting| posting.id);
             let known = self.append_postings(list, new, &mut batch)?;
@@ -253,7 +253,7 @@ impl Index {
     ) -> Result<Option<UserId>, StoreError> {
         let Some(value) = self.get(&name_key(name))? else { return Ok(None) };
         let id = UserId::new(self.number(&value)?);
-        id.map(Some).ok_or_else(|| self.broken("a name leads to no user"))
+        id.map(Some).ok_or_else(|| self.mark_broken("a name leads to no user"))
     }
 
     /// The positions of the first `limit` accounts from `start` on, below `end`.
@@ -263,7 +263,7 @@ impl Index {
         end: u64,
         limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
-        let mut entries = self.entries(user_key(start.min(end))..user_key(end));
+        let mut entries = self.scan(user_key(start.min(end))..user_key(end));
         let mut positions = Vec::new();
         while positions.len() < limit
             && let Some((_, value)) = entries.next()?
@@ -279,7 +279,7 @@ impl Index {
         end: u64,
         limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
-        let mut entries = self.entries(user_key(0)..user_key(end));
+        let mut entries = self.scan(user_key(0)..user_key(end));
         let mut positions = Vec::new();
         while positions.len() < limit
             && let Some((_, value)) = entries.next_back()?
@@ -292,7 +292,7 @@ impl Index {
 
     /// The last marked event at or below a number: from its position on lies what is sought.
     pub(in crate::store) fn mark_below(&self, id: u64) -> Result<Option<Posting>, StoreError> {
-        let mark = self.entries(mark_key(0)..=mark_key(id)).next_back()?;
+        let mark = self.scan(mark_key(0)..=mark_key(id)).next_back()?;
         let Some((key, value)) = mark else { return Ok(None) };
         Ok(Some(Posting { id: self.number(&key[1..])?, position: self.number(&value)? }))
     }
@@ -300,7 +300,7 @@ impl Index {
     /// Hands everything to the disk and seals it; for a clean stop, after which nothing may be
     /// asked of it.
     pub(in crate::store) fn close(&mut self) -> Result<(), StoreError> {
-        if self.db.close().map_err(|e| self.broken(e))? {
+        if self.db.close().map_err(|e| self.mark_broken(e))? {
             // After a failure, sled's threads may not let go at all.
             let released = await_earlier_handle(&self.dir.join("db")).map_err(io::Error::other);
             if let Err(e) = released.and_then(|()| seal::write(&self.dir, self.digest)) {
@@ -334,12 +334,12 @@ impl Index {
 }
 
 /// Entries of the tree in order, from both ends.
-pub(in crate::store) struct Entries<'a> {
+pub(in crate::store) struct TreeIter<'a> {
     index: &'a Index,
     iter: ::sled::Iter,
 }
 
-impl Entries<'_> {
+impl TreeIter<'_> {
     pub(in crate::store) fn next(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
         self.index.guarded(|| self.iter.next().transpose())
     }

@@ -14,13 +14,13 @@ use crate::store::error::{LogDamage, StoreError};
 pub(in crate::store) const FORMAT_VERSION: u32 = 1;
 /// What every segment, and so every log, begins with.
 pub(in crate::store) const MAGIC: &[u8; 8] = b"VECHELOG";
-/// magic · version · epoch · base position · first LSN · CRC32C of all that
+/// magic · version · store id · base position · first LSN · CRC32C of all that
 pub(in crate::store) const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4;
 
 /// What a segment says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Header {
-    pub(in crate::store) epoch: StoreId,
+    pub(in crate::store) store_id: StoreId,
     pub(in crate::store) base: u64,
     pub(in crate::store) first_lsn: u64,
 }
@@ -39,7 +39,7 @@ impl Header {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        bytes[12..20].copy_from_slice(&self.epoch.0.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.store_id.0.to_le_bytes());
         bytes[20..28].copy_from_slice(&self.base.to_le_bytes());
         bytes[28..36].copy_from_slice(&self.first_lsn.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..HEADER_BYTES - 4]);
@@ -56,7 +56,7 @@ impl Header {
         match u32_at(bytes, 8) {
             newer if newer > FORMAT_VERSION => Err(HeaderError::Newer(newer)),
             FORMAT_VERSION if crc_good => Ok(Header {
-                epoch: StoreId(u64_at(bytes, 12)),
+                store_id: StoreId(u64_at(bytes, 12)),
                 base: u64_at(bytes, 20),
                 first_lsn: u64_at(bytes, 28),
             }),
@@ -122,12 +122,12 @@ impl Segment {
     /// Begins a segment, durably.
     pub(super) fn create(
         dir: &Path,
-        epoch: StoreId,
+        store_id: StoreId,
         base: u64,
         first_lsn: u64,
     ) -> Result<Segment, StoreError> {
         let path = dir.join(format!("{base:020}.log"));
-        let header = Header { epoch, base, first_lsn }.encode();
+        let header = Header { store_id, base, first_lsn }.encode();
         let file = dirs::new_file()
             .read(true)
             .open(&path)
@@ -163,8 +163,8 @@ impl Segment {
         }
         file.read_exact_at(&mut header, 0).map_err(failed)?;
         match Header::parse(&header) {
-            Ok(Header { epoch, base: its_base, first_lsn }) if its_base == base => {
-                Ok(Some((Segment { base, first_lsn, len, path: path.to_owned(), file }, epoch)))
+            Ok(Header { store_id, base: its_base, first_lsn }) if its_base == base => {
+                Ok(Some((Segment { base, first_lsn, len, path: path.to_owned(), file }, store_id)))
             }
             Err(HeaderError::Newer(version)) => Err(newer_format(path, version)),
             _ if may_be_torn && len == HEADER_BYTES as u64 => Ok(None),
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_header_comes_back_and_none_of_another_version() {
-        let header = Header { epoch: StoreId(3), base: 5, first_lsn: 7 };
+        let header = Header { store_id: StoreId(3), base: 5, first_lsn: 7 };
         let good = header.encode();
         assert_eq!(Header::parse(&good), Ok(header));
         for (version, why) in [(0, HeaderError::Unreadable), (2, HeaderError::Newer(2))] {

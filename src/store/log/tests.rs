@@ -135,7 +135,7 @@ fn what_was_synced_comes_back() {
     sample.log.append(|out| out.extend(b"never")).unwrap();
     let reopened = sample.reopen().unwrap();
     assert_eq!((&reopened.payloads, reopened.torn), (&sample.payloads, 0));
-    assert_eq!(reopened.log.epoch(), EPOCH);
+    assert_eq!(reopened.log.store_id(), EPOCH);
     assert_eq!(reopened.log.end(), sample.stamps[11].end);
     expect_goes_on(&sample.dir(), reopened);
 }
@@ -515,6 +515,9 @@ fn a_log_that_is_begun_anew_knows_nothing_of_before() {
     sample.log.append(|out| out.extend(b"first")).unwrap();
     sample.log.sync().unwrap();
     let reopened = sample.reopen().unwrap();
-    assert_eq!((reopened.log.epoch(), &*reopened.payloads), (StoreId(9), &[b"first".to_vec()][..]));
+    assert_eq!(
+        (reopened.log.store_id(), &*reopened.payloads),
+        (StoreId(9), &[b"first".to_vec()][..])
+    );
     assert_eq!(reopened.torn, 0);
 }

@@ -177,7 +177,7 @@ struct Walk {
     found: CheckReport,
     audit: Audit,
     sequence: Sequence,
-    epoch: Option<StoreId>,
+    store_id: Option<StoreId>,
     /// Above every record so far.
     next_lsn: u64,
     /// The position behind the newest segment so far.
@@ -209,7 +209,7 @@ impl Walk {
             found,
             audit: Audit::default(),
             sequence: Sequence::default(),
-            epoch: None,
+            store_id: None,
             next_lsn: 0,
             end: 0,
             readable: 0,
@@ -272,7 +272,7 @@ impl Walk {
         match Header::parse(first) {
             Err(HeaderError::Newer(version)) => return Err(newer_format(path, version)),
             Ok(header) if header.base == base => {
-                if *self.epoch.get_or_insert(header.epoch) != header.epoch {
+                if *self.store_id.get_or_insert(header.store_id) != header.store_id {
                     self.damage(path, 0, "the segment belongs to another store");
                 }
                 if let Err(why) = self.sequence.begin_segment(header.first_lsn) {
@@ -369,7 +369,7 @@ impl Walk {
             self.damage(path, offset, why);
         }
         self.hold_index_to(&record, frame);
-        if matches!(record, Record::Fact { joined: true, .. }) {
+        if matches!(record, Record::Entry { joined: true, .. }) {
             self.joined.get_or_insert_with(|| (path.to_owned(), offset, frame.stamp.lsn));
         } else {
             self.joined = None;
@@ -379,12 +379,15 @@ impl Walk {
 
     fn hold_index_to(&mut self, record: &Record, frame: &Frame<'_>) {
         let Candidate::Copy(index, applied) = &mut self.index else { return };
-        if self.lost || frame.stamp.lsn > applied.stamp.lsn || Some(applied.epoch) != self.epoch {
+        if self.lost
+            || frame.stamp.lsn > applied.stamp.lsn
+            || Some(applied.store_id) != self.store_id
+        {
             return;
         }
         if frame.stamp.lsn == applied.stamp.lsn {
             self.met_applied = true;
-            if frame.stamp != applied.stamp || self.audit.counters() != applied.counters {
+            if frame.stamp != applied.stamp || self.audit.next_ids() != applied.next_ids {
                 let why = "it does not fit the record that it goes up to".to_owned();
                 self.index = Candidate::Judged(IndexState::Wrong(why));
                 return;
@@ -398,7 +401,9 @@ impl Walk {
     /// Up to where the index has seen the log synced.
     fn durable(&self) -> u64 {
         match &self.index {
-            Candidate::Copy(_, applied) if Some(applied.epoch) == self.epoch => applied.stamp.end,
+            Candidate::Copy(_, applied) if Some(applied.store_id) == self.store_id => {
+                applied.stamp.end
+            }
             _ => 0,
         }
     }
@@ -425,7 +430,7 @@ impl Walk {
         self.found.index = match self.index {
             Candidate::Judged(state) => state,
             Candidate::Copy(..) if self.lost => IndexState::Unjudged,
-            Candidate::Copy(_, applied) if Some(applied.epoch) != self.epoch => {
+            Candidate::Copy(_, applied) if Some(applied.store_id) != self.store_id => {
                 IndexState::ToBeMade("it is of another store")
             }
             Candidate::Copy(..) if !self.met_applied => {

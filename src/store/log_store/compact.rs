@@ -39,8 +39,8 @@ use crate::store::rules::retry::RetentionFilter;
 pub(super) const UNFINISHED: &str = "unfinished-compaction";
 /// How much of the new log is synced at once.
 const GROUP_BYTES: usize = 1024 * 1024;
-/// How many facts are read, and synced, at once.
-const FACTS_AT_ONCE: usize = 1000;
+/// How many entries are read, and synced, at once.
+const ENTRIES_AT_ONCE: usize = 1000;
 /// What is to stay free beside the second copy.
 const SPARE_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -59,7 +59,7 @@ pub struct Compaction {
 /// What happened stays, but of texts only the newest of each message: one that was edited or
 /// deleted since is gone, and so is a password hash that another took the place of, or whose account
 /// has ended. The ids that were reached need no record while there are any records that
-/// say so; where there are none, [`rewrite`] adds one. Of the facts only what is so at last stays,
+/// say so; where there are none, [`rewrite`] adds one. Of the entries only what is so at last stays,
 /// which no record by itself tells: [`rewrite`] writes it behind all others, but for keys that are
 /// over and such ([`RetentionFilter`]).
 fn kept(store: &LogStore, mut record: Record) -> Result<Option<Record>, StoreError> {
@@ -74,13 +74,13 @@ fn kept(store: &LogStore, mut record: Record) -> Result<Option<Record>, StoreErr
                 user.password_hash = "".into();
             }
         }
-        Record::Act(_) => {}
-        Record::Counters(_) | Record::Fact { .. } => return Ok(None),
+        Record::Moderation(_) => {}
+        Record::NextIds(_) | Record::Entry { .. } => return Ok(None),
     }
     Ok(Some(record))
 }
 
-/// Compacts the store in `dir`, which no server may have open. Ids, epoch, counters and the order
+/// Compacts the store in `dir`, which no server may have open. Ids, store id, next ids and the order
 /// of records stay what they are; keys that are over `now` go.
 pub fn compact(
     dir: &Path,
@@ -116,7 +116,7 @@ fn make_new(
     expect_room(dir, log_bytes(&store.log).saturating_add(index))?;
     let unfinished = dir.join(UNFINISHED);
     expect_exchange(&unfinished)?;
-    let mut new = LogStore::open(&unfinished, store.epoch(), &mut ())?;
+    let mut new = LogStore::open(&unfinished, store.store_id(), &mut ())?;
     rewrite(store, &mut new, |record| kept(store, record), now, progress)?;
     Ok(log_bytes(&new.log))
 }
@@ -144,7 +144,7 @@ pub(super) fn rewrite(
     let mut unsynced = 0;
     let end = old.log.scan(Log::START, |frame| {
         let record = kept(decode(&old.log, &frame)?)?;
-        if let Some(record) = record.filter(|it| !matches!(it, Record::Fact { .. })) {
+        if let Some(record) = record.filter(|it| !matches!(it, Record::Entry { .. })) {
             unsynced += written.add(&record);
             restore(new, record)?;
         }
@@ -158,11 +158,11 @@ pub(super) fn rewrite(
     if end.position != old.log.end() {
         return Err(old.log.damage_at(end.position, "a record is unreadable"));
     }
-    write_facts(old, new, &mut written, now)?;
-    let reached = old.counters();
-    if new.counters() != reached {
-        written.add(&Record::Counters(reached));
-        restore(new, Record::Counters(reached))?;
+    write_entries(old, new, &mut written, now)?;
+    let reached = old.next_ids();
+    if new.next_ids() != reached {
+        written.add(&Record::NextIds(reached));
+        restore(new, Record::NextIds(reached))?;
     }
     new.sync()?;
     progress.end();
@@ -182,22 +182,22 @@ pub(super) fn rewrite(
 }
 
 /// Puts what is so in `old` into `new`.
-fn write_facts(
+fn write_entries(
     old: &LogStore,
     new: &mut LogStore,
     written: &mut Trace,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sieve = RetentionFilter::new(now);
+    let filter = RetentionFilter::new(now);
     let mut last = None;
     loop {
-        let mut facts = keyspaces::page(&old.view, last.as_ref(), FACTS_AT_ONCE)?;
-        last = facts.last().cloned();
-        for fact in facts.drain(..) {
-            if !sieve.keeps(&fact, |user| account::has_ended(&old.view, user))? {
+        let mut entries = keyspaces::page(&old.view, last.as_ref(), ENTRIES_AT_ONCE)?;
+        last = entries.last().cloned();
+        for entry in entries.drain(..) {
+            if !filter.keeps(&entry, |user| account::has_ended(&old.view, user))? {
                 continue;
             }
-            let record = Record::Fact { fact, joined: false };
+            let record = Record::Entry { entry, joined: false };
             written.add(&record);
             restore(new, record)?;
         }

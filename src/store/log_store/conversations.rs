@@ -19,25 +19,25 @@ use crate::store::rules::conversation::ConversationReader;
 impl LogStore {
     pub(super) fn move_mark(
         &mut self,
-        of: UserId,
+        user: UserId,
         with: Option<UserId>,
         up_to: MessageId,
         at: Timestamp,
     ) -> Result<Option<MarkOutcome>, StoreError> {
-        let Some((marked, fact)) = conversation::mark(self, of, with, up_to, at)? else {
+        let Some((marked, entry)) = conversation::mark(self, user, with, up_to, at)? else {
             return Ok(None);
         };
-        if let Some(fact) = fact {
-            self.room.admit(RECORD_BYTES, Instant::now())?;
-            self.write(Record::Fact { fact, joined: false })?;
+        if let Some(entry) = entry {
+            self.free_space.admit(RECORD_BYTES, Instant::now())?;
+            self.write(Record::Entry { entry, joined: false })?;
         }
         Ok(Some(marked))
     }
 }
 
 impl ConversationReader for LogStore {
-    fn mark(&self, of: &ReadMarkKey) -> Result<Option<ReadMarkValue>, StoreError> {
-        reader::get(&self.view, of)
+    fn mark(&self, user: &ReadMarkKey) -> Result<Option<ReadMarkValue>, StoreError> {
+        reader::get(&self.view, user)
     }
 
     fn newest(&self, mailbox: Mailbox) -> Result<Option<Cow<'_, Message>>, StoreError> {
@@ -49,21 +49,21 @@ impl ConversationReader for LogStore {
     /// conversations is over.
     fn counterparts(
         &self,
-        of: UserId,
+        user: UserId,
         below: u64,
         limit: usize,
     ) -> Result<Vec<(MessageId, UserId)>, StoreError> {
         let View { counterparts: newer, index, .. } = &self.view;
-        let mut found: Vec<_> = newer.below(of, below).take(limit).collect();
+        let mut found: Vec<_> = newer.below(user, below).take(limit).collect();
         let rest = limit - found.len();
-        found.extend(index.counterparts(of, below, rest, |with| !newer.has(of, with))?);
+        found.extend(index.counterparts(user, below, rest, |with| !newer.has(user, with))?);
         Ok(found)
     }
 
-    fn unread(&self, of: UserId, mailbox: Mailbox, from: u64) -> Result<Unread, StoreError> {
+    fn unread(&self, user: UserId, mailbox: Mailbox, from: u64) -> Result<Unread, StoreError> {
         let View { table, index, .. } = &self.view;
         let boundary = self.view.table_start();
-        let UnreadScan { looked, others, more } = table.look(mailbox, of, from, UNREAD_LOOK);
+        let UnreadScan { looked, others, more } = table.look(mailbox, user, from, UNREAD_LOOK);
         if more || from >= boundary {
             return Ok(Unread { count: others, more });
         }
@@ -76,16 +76,18 @@ impl ConversationReader for LogStore {
         let older = match (mailbox, postings.first()) {
             (_, None) => 0,
             (Mailbox::Conversation(a, b), Some(first)) => {
-                let list = List::Received { by: of, from: if a == of { b } else { a } };
+                let list = List::Received { by: user, from: if a == user { b } else { a } };
                 index.last_postings(list, (first.id, boundary), rest)?.len()
             }
             // Only the messages themselves say who wrote to everybody.
-            _ => self.read_messages(postings)?.iter().filter(|message| message.from != of).count(),
+            _ => {
+                self.read_messages(postings)?.iter().filter(|message| message.from != user).count()
+            }
         };
         Ok(Unread { count: others + older, more })
     }
 
     fn broken(&self) -> StoreError {
-        self.view.index.broken("a conversation has no message")
+        self.view.index.mark_broken("a conversation has no message")
     }
 }

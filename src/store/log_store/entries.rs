@@ -1,4 +1,4 @@
-//! Facts as a store with a log has them: newest in memory, the rest in the index; and how some are
+//! Entries as a store with a log has them: newest in memory, the rest in the index; and how some are
 //! written as one with a message.
 
 use std::cmp::Ordering;
@@ -13,13 +13,13 @@ use crate::store::entries::keyspaces::Entry;
 use crate::store::entries::reader::{EntryReader, RangeEnd, RawEntry};
 use crate::store::entries::retry::RetryKey;
 use crate::store::error::StoreError;
-use crate::store::index::entries::subject;
+use crate::store::index::entries::untagged;
 use crate::store::record::Record;
 use crate::store::rules::{moderation, retry};
 
-/// What remembering a message under a key takes at most, about: two facts, and four that are over.
+/// What remembering a message under a key takes at most, about: two entries, and four that are over.
 const RETRY_BYTES: usize = 360;
-/// What a fact of an account or a session takes at most, about.
+/// What an entry of an account or a session takes at most, about.
 const ENTRY_BYTES: usize = 250;
 
 impl LogStore {
@@ -30,19 +30,20 @@ impl LogStore {
     ) -> Result<Option<PostOutcome>, StoreError> {
         let of = RetryKey { user: new.from, key: once.key };
         if let Some(first) = retry::find(&self.view, &of, once.settled.min(new.sent_at))? {
-            return Ok(Some(PostOutcome::Before(first)));
+            return Ok(Some(PostOutcome::Replayed(first)));
         }
         if let Some(to) = new.to
             && !self.is_open(to)?
         {
             return Ok(None);
         }
-        self.room.admit(RETRY_BYTES + RECORD_BYTES + new.text.as_str().len(), Instant::now())?;
-        let id = MessageId::new(self.view.counters.next_event).ok_or(StoreError::OutOfIds)?;
-        let facts = retry::remember(&self.view, of.user, once, id, new.sent_at)?;
-        let message = new.with_id(self.view.counters.message()?);
-        self.write_joined(facts, Record::Message(message))?;
-        Ok(Some(PostOutcome::Now(id)))
+        self.free_space
+            .admit(RETRY_BYTES + RECORD_BYTES + new.text.as_str().len(), Instant::now())?;
+        let id = MessageId::new(self.view.next_ids.next_event).ok_or(StoreError::OutOfIds)?;
+        let entries = retry::remember(&self.view, of.user, once, id, new.sent_at)?;
+        let message = new.with_id(self.view.next_ids.message()?);
+        self.write_joined(entries, Record::Message(message))?;
+        Ok(Some(PostOutcome::Posted(id)))
     }
 
     /// Does what an operator wants, for which only the reserve has to be there: what keeps order
@@ -51,40 +52,41 @@ impl LogStore {
         &mut self,
         by: UserId,
         at: Timestamp,
-        act: ModerationAction,
+        action: ModerationAction,
     ) -> Result<Option<EventId>, StoreError> {
         let is_open = |user| self.is_open(user);
-        let Some(facts) = moderation::consequences(&self.view, by, at, act, is_open)? else {
+        let Some(entries) = moderation::consequences(&self.view, by, at, action, is_open)? else {
             return Ok(None);
         };
-        self.room.admit_to_reserve(ENTRY_BYTES * facts.len() + RECORD_BYTES, Instant::now())?;
-        let acted = ModerationEvent { event: self.view.counters.event()?, by, at, act };
-        self.write_joined(facts, Record::Act(acted))?;
-        Ok(Some(acted.event))
+        self.free_space
+            .admit_to_reserve(ENTRY_BYTES * entries.len() + RECORD_BYTES, Instant::now())?;
+        let moderation = ModerationEvent { event: self.view.next_ids.event()?, by, at, action };
+        self.write_joined(entries, Record::Moderation(moderation))?;
+        Ok(Some(moderation.event))
     }
 
-    /// Writes facts all of which are only so if the last one is. What ends something must not
+    /// Writes entries all of which are only so if the last one is. What ends something must not
     /// wait for room, and what begins with it is small: only the reserve has to be there.
-    pub(super) fn write_as_one(&mut self, mut facts: Vec<Entry>) -> Result<(), StoreError> {
-        let Some(fact) = facts.pop() else { return Ok(()) };
-        self.room.admit_to_reserve(ENTRY_BYTES * (facts.len() + 1), Instant::now())?;
-        self.write_joined(facts, Record::Fact { fact, joined: false })
+    pub(super) fn write_as_one(&mut self, mut entries: Vec<Entry>) -> Result<(), StoreError> {
+        let Some(entry) = entries.pop() else { return Ok(()) };
+        self.free_space.admit_to_reserve(ENTRY_BYTES * (entries.len() + 1), Instant::now())?;
+        self.write_joined(entries, Record::Entry { entry, joined: false })
     }
 
     /// Writes `record`, and before it what is only so if it is there.
-    fn write_joined(&mut self, facts: Vec<Entry>, record: Record) -> Result<(), StoreError> {
-        for fact in facts {
-            self.write(Record::Fact { fact, joined: true })?;
+    fn write_joined(&mut self, entries: Vec<Entry>, record: Record) -> Result<(), StoreError> {
+        for entry in entries {
+            self.write(Record::Entry { entry, joined: true })?;
         }
         self.write(record)
     }
 }
 
 impl EntryReader for View {
-    fn value(&self, subject: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
-        match self.facts.word(subject) {
+    fn value(&self, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
+        match self.entries.get(key) {
             Some(word) => Ok(word.clone()),
-            None => Ok(self.index.fact(subject)?.map(|value| (&*value).into())),
+            None => Ok(self.index.entry(key)?.map(|value| (&*value).into())),
         }
     }
 
@@ -94,7 +96,7 @@ impl EntryReader for View {
         end: RangeEnd,
         limit: usize,
     ) -> Result<Vec<RawEntry>, StoreError> {
-        let (mut older, mut newer) = (self.index.facts(range.clone()), self.facts.words(range));
+        let (mut older, mut newer) = (self.index.entries(range.clone()), self.entries.range(range));
         let mut next_older = || match end {
             RangeEnd::First => older.next(),
             RangeEnd::Last => older.next_back(),
@@ -111,19 +113,19 @@ impl EntryReader for View {
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (Some((key, _)), Some((newer, _))) if end == RangeEnd::First => {
-                    subject(key).cmp(newer)
+                    untagged(key).cmp(newer)
                 }
-                (Some((key, _)), Some((newer, _))) => (*newer).cmp(subject(key)),
+                (Some((key, _)), Some((newer, _))) => (*newer).cmp(untagged(key)),
             };
             if first != Ordering::Greater {
                 if let Some((key, value)) = old.take().filter(|_| first == Ordering::Less) {
-                    found.push((subject(&key).into(), (&*value).into()));
+                    found.push((untagged(&key).into(), (&*value).into()));
                 }
                 old = next_older()?;
             }
             if first != Ordering::Less {
-                if let Some((subject, Some(value))) = new {
-                    found.push((subject.into(), value.into()));
+                if let Some((key, Some(value))) = new {
+                    found.push((key.into(), value.into()));
                 }
                 new = next_newer();
             }
@@ -132,6 +134,6 @@ impl EntryReader for View {
     }
 
     fn malformed(&self) -> StoreError {
-        self.index.broken("a fact is malformed")
+        self.index.mark_broken("a fact is malformed")
     }
 }

@@ -35,19 +35,19 @@ impl LogStore {
     /// is behind the log catches up, one that is broken or gone is made again.
     pub fn open(
         dir: &Path,
-        new_epoch: StoreId,
+        new_store_id: StoreId,
         progress: &mut dyn Progress,
     ) -> Result<LogStore, StoreError> {
         dirs::create_dir_synced(dir)?;
         let lock = Lock::of(dir)?;
-        LogStore::open_locked(dir, Arc::new(lock), new_epoch, progress)
+        LogStore::open_locked(dir, Arc::new(lock), new_store_id, progress)
     }
 
     /// Makes the store in `dir`, which must not exist yet, with what `fill` puts in. It appears
     /// there when it is complete; what an earlier attempt left unfinished is removed.
     pub fn build<T, E: From<StoreError>>(
         dir: &Path,
-        new_epoch: StoreId,
+        new_store_id: StoreId,
         fill: impl FnOnce(&mut LogStore) -> Result<T, E>,
     ) -> Result<T, E> {
         let is_new = !dir.exists();
@@ -59,7 +59,7 @@ impl LogStore {
         }
         let unfinished = dir.join(UNFINISHED_IMPORT);
         dirs::remove_dir(&unfinished)?;
-        let mut store = LogStore::open(&unfinished, new_epoch, &mut ())?;
+        let mut store = LogStore::open(&unfinished, new_store_id, &mut ())?;
         let filled = fill(&mut store).and_then(|result| Ok(store.sync().map(|()| result)?));
         drop(store);
         let result = filled.inspect_err(|_| {
@@ -84,7 +84,7 @@ impl LogStore {
     /// Refuses messages and accounts with [`StoreError::Full`] while fewer bytes than these are
     /// free on the disk. Until it is told so, a store goes on to the last byte.
     pub fn keep_free(&mut self, bytes: u64) {
-        self.room.keep(bytes);
+        self.free_space.keep(bytes);
     }
 
     /// Whether `dir` holds a store. Only looks: it may be a running server's, of which an opening
@@ -96,7 +96,7 @@ impl LogStore {
     pub(super) fn open_locked(
         dir: &Path,
         lock: Arc<Lock>,
-        new_epoch: StoreId,
+        new_store_id: StoreId,
         progress: &mut dyn Progress,
     ) -> Result<LogStore, StoreError> {
         mending::mend(dir);
@@ -111,7 +111,7 @@ impl LogStore {
             }
             // Durably, before there is an index: so one beside which there is no log tells of a log
             // that is gone, and not of a first start that was interrupted, whatever is in it.
-            None if !index_dir.exists() => Log::create(&log_dir, new_epoch)?,
+            None if !index_dir.exists() => Log::create(&log_dir, new_store_id)?,
             None => {
                 return Err(StoreError::Refused(format!(
                     "{} is gone, but {} remains: put the log back, or remove the index to begin anew",
@@ -144,7 +144,7 @@ impl LogStore {
         progress: &mut dyn Progress,
     ) -> Result<LogStore, StoreError> {
         let index_dir = &dir.join("index");
-        let mut applied = index.applied().filter(|applied| applied.epoch == log.epoch());
+        let mut applied = index.applied().filter(|applied| applied.store_id == log.store_id());
         let durable = applied.map_or(0, |applied| applied.stamp.end);
         if durable > log.end() {
             return Err(log.damage_at(
@@ -178,10 +178,10 @@ impl LogStore {
         table.begin_at(start.id);
         let start = start.position;
         let mut view = View {
-            epoch: log.epoch(),
-            counters: applied.map_or(IdAllocator::default(), |applied| applied.counters),
+            store_id: log.store_id(),
+            next_ids: applied.map_or(IdAllocator::default(), |applied| applied.next_ids),
             table,
-            facts: EntryMap::default(),
+            entries: EntryMap::default(),
             counterparts: Counterparts::default(),
             index,
             pending: Vec::new(),
@@ -197,8 +197,10 @@ impl LogStore {
                 match record {
                     Record::Message(message) => view.table.push(message),
                     Record::Revision(message) => view.table.revise(&message),
-                    Record::Act(acted) => view.table.note(Activity::act(&acted)),
-                    Record::User(_) | Record::Counters(_) | Record::Fact { .. } => {}
+                    Record::Moderation(moderation) => {
+                        view.table.note(Activity::moderation(&moderation));
+                    }
+                    Record::User(_) | Record::NextIds(_) | Record::Entry { .. } => {}
                 }
             } else {
                 let whole = joined.take(record, frame.stamp);
@@ -218,7 +220,7 @@ impl LogStore {
         if torn > 0 {
             ::log::warn!("cut {torn} bytes off the log: a write that was never acknowledged");
         }
-        Ok(LogStore { log, view, room: FreeSpace::in_dir(dir), _lock: lock })
+        Ok(LogStore { log, view, free_space: FreeSpace::in_dir(dir), _lock: lock })
     }
 }
 
@@ -233,7 +235,7 @@ fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<Pos
     if !fits || last.is_err() {
         return Ok(None);
     }
-    let recent = applied.counters.next_event.saturating_sub(RECENT_MESSAGES as u64);
+    let recent = applied.next_ids.next_event.saturating_sub(RECENT_MESSAGES as u64);
     let Some(mark) = index.mark_below(recent)? else { return Ok(Some(BEGINNING)) };
     let mut fits = false;
     let marked = log.read(&[mark.position], |frame| {

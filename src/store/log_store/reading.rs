@@ -25,7 +25,7 @@ impl LogStore {
                 users.push(Cow::Owned(user));
                 Ok(())
             }
-            _ => Err(self.view.index.broken("an account's position holds something else")),
+            _ => Err(self.view.index.mark_broken("an account's position holds something else")),
         })?;
         Ok(users)
     }
@@ -63,7 +63,7 @@ impl LogStore {
                 messages.push(Cow::Owned(message));
                 Ok(())
             }
-            _ => Err(self.view.index.broken("a message's position holds something else")),
+            _ => Err(self.view.index.mark_broken("a message's position holds something else")),
         })?;
         messages.sort_unstable_by_key(|message| message.id);
         if !self.view.revised.is_empty() {
@@ -113,46 +113,46 @@ impl LogStore {
     }
 
     /// What was done that a feed's readers may see.
-    pub(super) fn deeds(
+    pub(super) fn activities(
         &self,
         feed: Mailbox,
         window: Window,
     ) -> Result<Page<Event<'_>>, StoreError> {
         let View { table, .. } = &self.view;
-        let (list, held) = (List::Deeds(feed), table.deeds_held(feed, window));
-        let (postings, older) = self.older(list, window, self.view.deeds_start(), held)?;
-        let mut deeds = self.read_deeds(&postings)?;
-        let rest = Window { limit: window.limit - deeds.len(), ..window };
-        deeds.extend(table.deeds(feed, rest).items);
-        let events: Result<_, _> = deeds.into_iter().map(|it| self.event_of(it)).collect();
+        let (list, held) = (List::Activity(feed), table.activities_held(feed, window));
+        let (postings, older) = self.older(list, window, self.view.activities_start(), held)?;
+        let mut activities = self.read_activities(&postings)?;
+        let rest = Window { limit: window.limit - activities.len(), ..window };
+        activities.extend(table.activities(feed, rest).items);
+        let events: Result<_, _> = activities.into_iter().map(|it| self.event_of(it)).collect();
         Ok(Page { items: events?, older })
     }
 
-    fn event_of(&self, deed: Activity) -> Result<Event<'_>, StoreError> {
-        deed.event(|id| self.revised_message(id))
+    fn event_of(&self, activity: Activity) -> Result<Event<'_>, StoreError> {
+        activity.event(|id| self.revised_message(id))
     }
 
     fn revised_message(&self, id: MessageId) -> Result<Cow<'_, Message>, StoreError> {
-        let missing = || self.view.index.broken("what was revised is not there");
+        let missing = || self.view.index.mark_broken("what was revised is not there");
         self.find_message(id)?.ok_or_else(missing)
     }
 
-    fn read_deeds(&self, postings: &[Posting]) -> Result<Vec<Activity>, StoreError> {
+    fn read_activities(&self, postings: &[Posting]) -> Result<Vec<Activity>, StoreError> {
         let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
-        let mut deeds = Vec::with_capacity(postings.len());
+        let mut activities = Vec::with_capacity(postings.len());
         self.log.read(&positions, |frame| {
-            let deed = match decode(&self.log, &frame)? {
+            let activity = match decode(&self.log, &frame)? {
                 Record::Revision(message) => Activity::revision(&message),
-                Record::Act(acted) => Some(Activity::act(&acted)),
+                Record::Moderation(moderation) => Some(Activity::moderation(&moderation)),
                 _ => None,
             };
-            let wanted = postings[deeds.len()].id;
-            let deed = deed.filter(|deed| deed.event.get() == wanted);
-            let broken = || self.view.index.broken("an event's position holds something else");
-            deeds.push(deed.ok_or_else(broken)?);
+            let wanted = postings[activities.len()].id;
+            let activity = activity.filter(|activity| activity.event.get() == wanted);
+            let broken = || self.view.index.mark_broken("an event's position holds something else");
+            activities.push(activity.ok_or_else(broken)?);
             Ok(())
         })?;
-        Ok(deeds)
+        Ok(activities)
     }
 
     /// The part of a window of a list that lies below `boundary`, where memory begins, and whether
@@ -190,7 +190,7 @@ impl LogStore {
     ) -> Result<Vec<Event<'_>>, StoreError> {
         let view = &self.view;
         let mut found = Vec::new();
-        if from.get() < view.table_start().max(view.deeds_start()) {
+        if from.get() < view.table_start().max(view.activities_start()) {
             for event in self.scan(from, limit)? {
                 found.push(self.present(event)?);
             }
@@ -200,7 +200,7 @@ impl LogStore {
         for entry in view.table.history(behind).take(limit - found.len()) {
             found.push(match entry {
                 HistoryItem::Posted(message) => Event::created(Cow::Borrowed(message)),
-                HistoryItem::Done(deed) => self.event_of(deed)?,
+                HistoryItem::Done(activity) => self.event_of(activity)?,
             });
         }
         Ok(found)
@@ -232,8 +232,8 @@ impl LogStore {
                 Record::Message(message) | Record::Revision(message) => {
                     Some(Event::latest(Cow::Owned(message)))
                 }
-                Record::Act(acted) => Some(acted.into()),
-                Record::User(_) | Record::Counters(_) | Record::Fact { .. } => None,
+                Record::Moderation(moderation) => Some(moderation.into()),
+                Record::User(_) | Record::NextIds(_) | Record::Entry { .. } => None,
             };
             found.extend(event.filter(|event| event.id >= from && found.len() < limit));
             let done = found.len() >= limit;

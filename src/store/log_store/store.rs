@@ -45,7 +45,7 @@ pub(super) const RECORD_BYTES: usize = 60;
 pub struct LogStore {
     pub(super) log: Log,
     pub(super) view: View,
-    pub(super) room: FreeSpace,
+    pub(super) free_space: FreeSpace,
     /// Dropped last.
     pub(super) _lock: Arc<Lock>,
 }
@@ -74,8 +74,8 @@ impl LogStore {
 }
 
 impl Backend for LogStore {
-    fn epoch(&self) -> StoreId {
-        self.view.epoch
+    fn store_id(&self) -> StoreId {
+        self.view.store_id
     }
 
     fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError> {
@@ -83,8 +83,8 @@ impl Backend for LogStore {
             return Ok(None);
         }
         let bytes = RECORD_BYTES + new.name.as_str().len() + new.password_hash.len();
-        self.room.admit(bytes, Instant::now())?;
-        let user = new.with_id(self.view.counters.user()?);
+        self.free_space.admit(bytes, Instant::now())?;
+        let user = new.with_id(self.view.next_ids.user()?);
         let id = user.id;
         self.write(Record::User(user))?;
         Ok(Some(id))
@@ -106,16 +106,16 @@ impl Backend for LogStore {
         };
         let Some(id) = id else { return Ok(None) };
         if self.view.table.user(id).is_none() && self.view.index.user(id)?.is_none() {
-            return Err(self.view.index.broken("a name leads to no user"));
+            return Err(self.view.index.mark_broken("a name leads to no user"));
         }
         self.user(id)
     }
 
     fn usernames(
         &mut self,
-        of: &BTreeSet<UserId>,
+        user: &BTreeSet<UserId>,
     ) -> Result<BTreeMap<UserId, Box<str>>, StoreError> {
-        let users = self.accounts(of)?;
+        let users = self.accounts(user)?;
         Ok(users.iter().map(|user| (user.id, user.shown_name().into())).collect())
     }
 
@@ -146,8 +146,8 @@ impl Backend for LogStore {
         if !account::has_hash(self, new.user, seen)? {
             return Ok(None);
         }
-        let (facts, ended) = session::begin(&self.view, new)?;
-        self.write_as_one(facts)?;
+        let (entries, ended) = session::begin(&self.view, new)?;
+        self.write_as_one(entries)?;
         Ok(Some(ended))
     }
 
@@ -156,15 +156,15 @@ impl Backend for LogStore {
     }
 
     fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError> {
-        let fact = session::end(&self.view, user, id)?;
-        let was_there = fact.is_some();
-        self.write_as_one(fact.into_iter().collect())?;
+        let entry = session::end(&self.view, user, id)?;
+        let was_there = entry.is_some();
+        self.write_as_one(entry.into_iter().collect())?;
         Ok(was_there)
     }
 
     fn end_sessions(&mut self, user: UserId) -> Result<(), StoreError> {
-        let facts = session::end_all(&self.view, user, None)?;
-        self.write_as_one(facts)
+        let entries = session::end_all(&self.view, user, None)?;
+        self.write_as_one(entries)
     }
 
     fn change_password(
@@ -176,8 +176,8 @@ impl Backend for LogStore {
         if !account::has_hash(self, fresh.user, seen)? {
             return Ok(false);
         }
-        let facts = account::change_password(&self.view, fresh, hash)?;
-        self.write_as_one(facts)?;
+        let entries = account::change_password(&self.view, fresh, hash)?;
+        self.write_as_one(entries)?;
         Ok(true)
     }
 
@@ -185,18 +185,18 @@ impl Backend for LogStore {
         if !account::has_hash(self, user, seen)? {
             return Ok(false);
         }
-        let facts = account::end(&self.view, user, at)?;
-        self.write_as_one(facts)?;
+        let entries = account::end(&self.view, user, at)?;
+        self.write_as_one(entries)?;
         Ok(true)
     }
 
-    fn act(
+    fn moderate(
         &mut self,
         by: UserId,
         at: Timestamp,
-        act: ModerationAction,
+        action: ModerationAction,
     ) -> Result<Option<EventId>, StoreError> {
-        self.write_act(by, at, act)
+        self.write_act(by, at, action)
     }
 
     fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError> {
@@ -212,9 +212,9 @@ impl Backend for LogStore {
     }
 
     fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError> {
-        let Some(fact) = block::refuse(&self.view, block, refused)? else { return Ok(false) };
-        self.room.admit(RECORD_BYTES, Instant::now())?;
-        self.write(Record::Fact { fact, joined: false })?;
+        let Some(entry) = block::refuse(&self.view, block, refused)? else { return Ok(false) };
+        self.free_space.admit(RECORD_BYTES, Instant::now())?;
+        self.write(Record::Entry { entry, joined: false })?;
         Ok(true)
     }
 
@@ -232,8 +232,8 @@ impl Backend for LogStore {
         {
             return Ok(None);
         }
-        self.room.admit(RECORD_BYTES + new.text.as_str().len(), Instant::now())?;
-        let message = new.with_id(self.view.counters.message()?);
+        self.free_space.admit(RECORD_BYTES + new.text.as_str().len(), Instant::now())?;
+        let message = new.with_id(self.view.next_ids.message()?);
         let id = message.id;
         self.write(Record::Message(message))?;
         Ok(Some(id))
@@ -250,11 +250,13 @@ impl Backend for LogStore {
         };
         let message = message.into_owned();
         match &new.text {
-            Some(text) => self.room.admit(RECORD_BYTES + text.as_str().len(), Instant::now())?,
+            Some(text) => {
+                self.free_space.admit(RECORD_BYTES + text.as_str().len(), Instant::now())?;
+            }
             // It comes once to each message at most, and keeps order.
-            None => self.room.admit_to_reserve(RECORD_BYTES, Instant::now())?,
+            None => self.free_space.admit_to_reserve(RECORD_BYTES, Instant::now())?,
         }
-        let revised = new.of(&message, self.view.counters.event()?);
+        let revised = new.of(&message, self.view.next_ids.event()?);
         let event = revised.event();
         self.write(Record::Revision(revised))?;
         Ok(Some(event))
@@ -270,10 +272,10 @@ impl Backend for LogStore {
 
     fn first_answer(
         &mut self,
-        of: RetryKey,
+        user: RetryKey,
         now: Timestamp,
     ) -> Result<Option<FirstAnswer>, StoreError> {
-        retry::find(&self.view, &of, now)
+        retry::find(&self.view, &user, now)
     }
 
     fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
@@ -293,51 +295,51 @@ impl Backend for LogStore {
         for feed in [Mailbox::General, Mailbox::Private(reader)] {
             let Page { items, older } = self.mailbox(feed, window)?;
             parts.push(Page { items: items.into_iter().map(Event::created).collect(), older });
-            parts.push(self.deeds(feed, window)?);
+            parts.push(self.activities(feed, window)?);
         }
         Ok(merged(parts, window))
     }
 
     fn conversations(
         &mut self,
-        of: UserId,
+        user: UserId,
         before: Option<u64>,
         limit: usize,
     ) -> Result<Page<Conversation<'_>>, StoreError> {
-        conversation::page(self, of, before.unwrap_or(u64::MAX), limit)
+        conversation::page(self, user, before.unwrap_or(u64::MAX), limit)
     }
 
     fn conversation(
         &mut self,
-        of: UserId,
+        user: UserId,
         with: Option<UserId>,
     ) -> Result<Option<Conversation<'_>>, StoreError> {
-        conversation::standing(self, of, with)
+        conversation::standing(self, user, with)
     }
 
     fn mark_read(
         &mut self,
-        of: UserId,
+        user: UserId,
         with: Option<UserId>,
         up_to: MessageId,
         at: Timestamp,
     ) -> Result<Option<MarkOutcome>, StoreError> {
-        self.move_mark(of, with, up_to, at)
+        self.move_mark(user, with, up_to, at)
     }
 
     fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
         self.events_from(from, limit)
     }
 
-    fn facts(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    fn entries(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         keyspaces::page(&self.view, after, limit)
     }
 
-    fn counters(&self) -> IdAllocator {
-        self.view.counters
+    fn next_ids(&self) -> IdAllocator {
+        self.view.next_ids
     }
 
-    fn past_epochs(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
+    fn past_store_ids(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
         lineage::past(&self.view)
     }
 
@@ -346,15 +348,15 @@ impl Backend for LogStore {
     }
 
     fn takes_writes(&mut self) -> bool {
-        self.room.admit(0, Instant::now()).is_ok()
+        self.free_space.admit(0, Instant::now()).is_ok()
     }
 
-    fn adopt(&mut self, epoch: StoreId) -> Result<(), RestoreError> {
-        if self.view.counters != IdAllocator::default() || !self.facts(None, 1)?.is_empty() {
+    fn adopt(&mut self, store_id: StoreId) -> Result<(), RestoreError> {
+        if self.view.next_ids != IdAllocator::default() || !self.entries(None, 1)?.is_empty() {
             return Err(RestoreError::NotEmpty);
         }
-        self.log.restart(epoch)?;
-        self.view.epoch = epoch;
+        self.log.restart(store_id)?;
+        self.view.store_id = store_id;
         Ok(())
     }
 
@@ -369,18 +371,18 @@ impl Backend for LogStore {
             restore::expect_revision_of(there.as_deref(), revised)?;
         }
         restore::expect_users(&restored, |user| self.has_user(user))?;
-        if let Restored::Fact(fact) = &restored {
-            session::expect_room(&self.view, fact)?;
-            lineage::expect_room(&self.view, fact)?;
+        if let Restored::Entry(entry) = &restored {
+            session::expect_room(&self.view, entry)?;
+            lineage::expect_room(&self.view, entry)?;
         }
-        self.view.counters.admit(restored.step())?;
+        self.view.next_ids.admit(restored.step())?;
         self.write(match restored {
             Restored::User(user) => Record::User(user),
             Restored::Message(message) => Record::Message(message),
             Restored::Revision(message) => Record::Revision(message),
-            Restored::Act(acted) => Record::Act(acted),
-            Restored::Counters(counters) => Record::Counters(counters),
-            Restored::Fact(fact) => Record::Fact { fact, joined: false },
+            Restored::Moderation(moderation) => Record::Moderation(moderation),
+            Restored::NextIds(next_ids) => Record::NextIds(next_ids),
+            Restored::Entry(entry) => Record::Entry { entry, joined: false },
         })?;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 mod check;
 mod compact;
-mod facts;
+mod entries;
 mod flips;
 mod index;
 mod seal;
@@ -167,7 +167,7 @@ fn read_all(store: &mut dyn Backend) -> Result<Vec<String>, StoreError> {
 fn expect(store: &mut LogStore, messages: u64) {
     let mut memory = MemoryStore::new(EPOCH);
     fill(&mut memory, messages);
-    assert_eq!(store.counters(), memory.counters());
+    assert_eq!(store.next_ids(), memory.next_ids());
     expect_same(&read_all(store).unwrap(), &read_all(&mut memory).unwrap());
 }
 
@@ -188,9 +188,9 @@ fn forget(store: &mut LogStore) {
 }
 
 /// What is done, how often it reads from the log, and how many bytes.
-fn reading<T>(act: impl FnOnce() -> T) -> (T, u64, u64) {
+fn reading<T>(action: impl FnOnce() -> T) -> (T, u64, u64) {
     let (calls, bytes) = READ.get();
-    let done = act();
+    let done = action();
     (done, READ.get().0 - calls, READ.get().1 - bytes)
 }
 
@@ -381,7 +381,7 @@ fn a_store_that_could_not_be_built_is_not_there() {
         assert!(!sample.dir().join("log").exists() && !sample.index().exists());
     }
     let built = LogStore::build(&sample.dir(), EPOCH, |store| {
-        assert_eq!(store.counters(), IdAllocator::default(), "nothing is left of the earlier one");
+        assert_eq!(store.next_ids(), IdAllocator::default(), "nothing is left of the earlier one");
         fill(store, 6);
         store.post(new_message(6))?;
         Ok::<_, StoreError>(42)

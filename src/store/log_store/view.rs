@@ -25,18 +25,18 @@ const MAX_PENDING_BYTES: u64 = 16 * 1024 * 1024;
 /// Newest messages kept in memory: at least sixteen of the longest pages.
 pub(super) const RECENT_MESSAGES: usize = 16 * 1024;
 /// Newest events other than posts kept in memory.
-const RECENT_DEEDS: usize = 16 * 1024;
+const RECENT_ACTIVITIES: usize = 16 * 1024;
 /// Text in those messages, in bytes.
 const RECENT_TEXT_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the log says: the newest part in memory, all of it through the index.
 #[derive(Debug)]
 pub(super) struct View {
-    pub(super) epoch: StoreId,
-    pub(super) counters: IdAllocator,
+    pub(super) store_id: StoreId,
+    pub(super) next_ids: IdAllocator,
     pub(super) table: MemTable,
     /// What the index does not know yet.
-    pub(super) facts: EntryMap,
+    pub(super) entries: EntryMap,
     /// What the index does not know yet of who talked with whom.
     pub(super) counterparts: Counterparts,
     pub(super) index: Index,
@@ -56,8 +56,8 @@ impl View {
         let position = stamp.position;
         self.last = Some(stamp);
         self.pending_bytes += stamp.end - stamp.position;
-        // The counters may be those behind what a fact is joined to.
-        let is_joined = matches!(record, Record::Fact { joined: true, .. });
+        // The next ids may be those behind what an entry is joined to.
+        let is_joined = matches!(record, Record::Entry { joined: true, .. });
         let behind = (!is_joined).then_some(self.applied_at(stamp));
         match record {
             Record::User(user) => {
@@ -81,31 +81,31 @@ impl View {
                 self.table.revise(&message);
                 self.revised.insert(id, message);
             }
-            Record::Act(acted) => {
-                let change = IndexChange::Act { event: acted.event, position };
+            Record::Moderation(moderation) => {
+                let change = IndexChange::Moderation { event: moderation.event, position };
                 self.pending.push((change, behind));
-                self.table.note(Activity::act(&acted));
+                self.table.note(Activity::moderation(&moderation));
             }
-            Record::Counters(_) => {}
-            Record::Fact { fact, .. } => {
-                let subject: Box<[u8]> = fact.subject().into();
-                let value: Option<Box<[u8]>> = fact.value().map(Into::into);
-                self.facts.note(subject.clone(), value.clone());
-                self.pending.push((IndexChange::Fact { subject, value }, behind));
+            Record::NextIds(_) => {}
+            Record::Entry { entry, .. } => {
+                let key: Box<[u8]> = entry.key_bytes().into();
+                let value: Option<Box<[u8]>> = entry.value_bytes().map(Into::into);
+                self.entries.note(key.clone(), value.clone());
+                self.pending.push((IndexChange::Entry { key, value }, behind));
             }
         }
     }
 
     /// Takes in a record that was read from the log: its ids are not ours to give.
     pub(super) fn replay(&mut self, record: Record, stamp: Stamp) -> Result<(), RestoreError> {
-        self.counters.admit(record.step())?;
+        self.next_ids.admit(record.step())?;
         self.absorb(record, stamp);
         Ok(())
     }
 
     /// How far the index goes once it knows the record that was taken in last.
     fn applied_at(&self, stamp: Stamp) -> Applied {
-        Applied { epoch: self.epoch, stamp, counters: self.counters }
+        Applied { store_id: self.store_id, stamp, next_ids: self.next_ids }
     }
 
     /// Tells the index, if at least `threshold` records wait, or many bytes of them. Only after they
@@ -115,23 +115,23 @@ impl View {
         let Some(stamp) = self.last.filter(|_| enough) else { return Ok(()) };
         let applied = self.applied_at(stamp);
         self.index.apply(self.pending.drain(..), applied)?;
-        self.facts.clear();
+        self.entries.clear();
         self.counterparts.clear();
         self.last = None;
         self.pending_bytes = 0;
         self.revised.clear();
-        if let Some(newest) = UserId::new(self.counters.next_user.saturating_sub(1)) {
+        if let Some(newest) = UserId::new(self.next_ids.next_user.saturating_sub(1)) {
             self.table.evict_users(newest);
         }
         self.trim();
         Ok(())
     }
 
-    /// Forgets old messages and deeds, but none that the index does not know.
+    /// Forgets old messages and activities, but none that the index does not know.
     pub(super) fn trim(&mut self) {
         let unindexed = self.pending.len();
-        while self.table.deed_count() > RECENT_DEEDS.max(unindexed) {
-            self.table.evict_oldest_deed();
+        while self.table.activity_count() > RECENT_ACTIVITIES.max(unindexed) {
+            self.table.evict_oldest_activity();
         }
         loop {
             let (messages, text_bytes) = self.table.size();
@@ -150,16 +150,16 @@ impl View {
 
     /// The id from which on the table holds every message.
     pub(super) fn table_start(&self) -> u64 {
-        self.table.first_message().map_or(self.counters.next_event, MessageId::get)
+        self.table.first_message().map_or(self.next_ids.next_event, MessageId::get)
     }
 
-    /// The event from which on the table holds every deed.
-    pub(super) fn deeds_start(&self) -> u64 {
-        self.table.deeds_start()
+    /// The event from which on the table holds every activity.
+    pub(super) fn activities_start(&self) -> u64 {
+        self.table.activities_start()
     }
 
     /// The id from which on the table holds every account.
     pub(super) fn users_start(&self) -> u64 {
-        self.table.first_user().map_or(self.counters.next_user, UserId::get)
+        self.table.first_user().map_or(self.next_ids.next_user, UserId::get)
     }
 }

@@ -1,6 +1,6 @@
 //! Records that are one with what follows them in the log: all of them are there, or none is.
 //!
-//! A crash may leave the beginning of a group of records and not its end. So at a start facts that
+//! A crash may leave the beginning of a group of records and not its end. So at a start entries that
 //! are joined to the record behind them are held back until that has been read too, and where the
 //! log ends before it does, it ends before them.
 
@@ -23,7 +23,7 @@ impl OpenBatch {
         record: Record,
         stamp: Stamp,
     ) -> Result<impl Iterator<Item = (Record, Stamp)>, &'static str> {
-        let is_joined = matches!(record, Record::Fact { joined: true, .. });
+        let is_joined = matches!(record, Record::Entry { joined: true, .. });
         self.held.push((record, stamp));
         if self.held.len() > MAX_JOINED + 1 {
             return Err("too many records are one");

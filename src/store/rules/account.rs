@@ -1,7 +1,7 @@
 //! What has become of an account since it was registered: another password, or its end.
 //!
-//! One fact a user, laid over the record wherever an account is read. A compaction leaves out the
-//! record's own password hash where there is a fact.
+//! One entry a user, laid over the record wherever an account is read. A compaction leaves out the
+//! record's own password hash where there is an entry.
 
 use std::borrow::Cow;
 
@@ -30,9 +30,9 @@ pub(in crate::store) fn present<'a>(
     state: &impl EntryReader,
     user: Cow<'a, User>,
 ) -> Result<Cow<'a, User>, StoreError> {
-    let Some(is) = reader::get(state, &AccountKey { user: user.id })? else { return Ok(user) };
+    let Some(value) = reader::get(state, &AccountKey { user: user.id })? else { return Ok(user) };
     let mut user = user.into_owned();
-    lay_over(&mut user, is);
+    lay_over(&mut user, value);
     Ok(Cow::Owned(user))
 }
 
@@ -49,17 +49,19 @@ pub(in crate::store) fn present_all(
         state.entries(&start[..]..&behind[..], RangeEnd::First, users.len().saturating_add(1))?;
     if entries.len() > users.len() {
         for user in users {
-            if let Some(is) = reader::get(state, &AccountKey { user: user.id })? {
-                lay_over(user.to_mut(), is);
+            if let Some(value) = reader::get(state, &AccountKey { user: user.id })? {
+                lay_over(user.to_mut(), value);
             }
         }
         return Ok(());
     }
-    for (subject, value) in entries {
-        let decoded = Entry::decode(&subject, &value).map_err(|_| state.malformed())?;
-        let Entry::Account { of, is: Some(is) } = decoded else { return Err(state.malformed()) };
-        let Ok(place) = users.binary_search_by_key(&of.user, |user| user.id) else { continue };
-        lay_over(users[place].to_mut(), is);
+    for (key, value) in entries {
+        let decoded = Entry::decode(&key, &value).map_err(|_| state.malformed())?;
+        let Entry::Account { key, value: Some(value) } = decoded else {
+            return Err(state.malformed());
+        };
+        let Ok(place) = users.binary_search_by_key(&key.user, |user| user.id) else { continue };
+        lay_over(users[place].to_mut(), value);
     }
     Ok(())
 }
@@ -72,10 +74,10 @@ pub(in crate::store) fn change_password(
     hash: Box<str>,
 ) -> Result<Vec<Entry>, StoreError> {
     let (user, at) = (fresh.user, fresh.created_at);
-    let mut facts = session::end_all(state, user, Some(fresh))?;
-    let of = AccountKey { user };
-    facts.push(Entry::Account { of, is: Some(AccountValue::Password { hash, at }) });
-    Ok(facts)
+    let mut entries = session::end_all(state, user, Some(fresh))?;
+    let key = AccountKey { user };
+    entries.push(Entry::Account { key, value: Some(AccountValue::Password { hash, at }) });
+    Ok(entries)
 }
 
 /// What is to be written to end an account, likewise.
@@ -84,9 +86,10 @@ pub(in crate::store) fn end(
     user: UserId,
     at: Timestamp,
 ) -> Result<Vec<Entry>, StoreError> {
-    let mut facts = session::end_all(state, user, None)?;
-    facts.push(Entry::Account { of: AccountKey { user }, is: Some(AccountValue::Ended { at }) });
-    Ok(facts)
+    let mut entries = session::end_all(state, user, None)?;
+    entries
+        .push(Entry::Account { key: AccountKey { user }, value: Some(AccountValue::Ended { at }) });
+    Ok(entries)
 }
 
 /// Whether an account is there, has neither ended nor been blocked, and its password hash is this
@@ -107,8 +110,8 @@ pub(in crate::store) fn has_ended(
     state: &impl EntryReader,
     user: UserId,
 ) -> Result<bool, StoreError> {
-    let is = reader::get(state, &AccountKey { user })?;
-    Ok(matches!(is, Some(AccountValue::Ended { .. })))
+    let value = reader::get(state, &AccountKey { user })?;
+    Ok(matches!(value, Some(AccountValue::Ended { .. })))
 }
 
 /// Whether something has become of an account, so that its record's own hash means nothing.

@@ -1,6 +1,6 @@
 //! Who is blocked: by an operator, from the whole house, or by a user, from writing to them.
 //!
-//! A fact for each, of which nothing is kept once it is taken back. That an account is blocked is
+//! An entry for each, of which nothing is kept once it is taken back. That an account is blocked is
 //! looked up when somebody logs in to it, and no more often: all its sessions end with the block.
 
 use crate::model::{Block, Cursor, Page, UserId, Window};
@@ -13,8 +13,8 @@ use crate::store::entries::reader::{EntryReader, Key, RangeEnd};
 use crate::store::error::StoreError;
 
 /// That an account is blocked, or is not.
-pub(in crate::store) fn of_account(user: UserId, is: Option<ModerationValue>) -> Entry {
-    Entry::AccountBlock { of: AccountBlockKey { user }, is }
+pub(in crate::store) fn of_account(user: UserId, value: Option<ModerationValue>) -> Entry {
+    Entry::AccountBlock { key: AccountBlockKey { user }, value }
 }
 
 /// The block of an account, if there is one.
@@ -22,8 +22,8 @@ pub(in crate::store) fn account(
     state: &impl EntryReader,
     user: UserId,
 ) -> Result<Option<Block>, StoreError> {
-    let is = reader::get(state, &AccountBlockKey { user })?;
-    Ok(is.map(|ModerationValue { by, at }| Block { user, by, at }))
+    let value = reader::get(state, &AccountBlockKey { user })?;
+    Ok(value.map(|ModerationValue { by, at }| Block { user, by, at }))
 }
 
 /// A page of the accounts that are blocked, in order of id.
@@ -31,9 +31,9 @@ pub(in crate::store) fn accounts(
     state: &impl EntryReader,
     window: Window,
 ) -> Result<Page<Block>, StoreError> {
-    page(state, &[AccountBlockKey::KEYSPACE], window, |fact| match fact {
-        Entry::AccountBlock { of, is: Some(ModerationValue { by, at }) } => {
-            Some(Block { user: of.user, by, at })
+    page(state, &[AccountBlockKey::KEYSPACE], window, |entry| match entry {
+        Entry::AccountBlock { key, value: Some(ModerationValue { by, at }) } => {
+            Some(Block { user: key.user, by, at })
         }
         _ => None,
     })
@@ -54,9 +54,9 @@ pub(in crate::store) fn refuse(
     Block { user, by, at }: Block,
     refused: bool,
 ) -> Result<Option<Entry>, StoreError> {
-    let is = refused.then_some(SenderBlockValue { at });
+    let value = refused.then_some(SenderBlockValue { at });
     let changes = is_refused(state, by, user)? != refused;
-    Ok(changes.then_some(Entry::SenderBlock { of: SenderBlockKey { by, user }, is }))
+    Ok(changes.then_some(Entry::SenderBlock { key: SenderBlockKey { by, user }, value }))
 }
 
 /// A page of those whose messages a user refuses, in order of id.
@@ -66,16 +66,16 @@ pub(in crate::store) fn senders(
     window: Window,
 ) -> Result<Page<Block>, StoreError> {
     let prefix = [&[SenderBlockKey::KEYSPACE], &by.get().to_be_bytes()[..]].concat();
-    page(state, &prefix, window, |fact| match fact {
+    page(state, &prefix, window, |entry| match entry {
         Entry::SenderBlock {
-            of: SenderBlockKey { by, user },
-            is: Some(SenderBlockValue { at }),
+            key: SenderBlockKey { by, user },
+            value: Some(SenderBlockValue { at }),
         } => Some(Block { user, by, at }),
         _ => None,
     })
 }
 
-/// A page of the facts whose subjects are a prefix and a user.
+/// A page of the entries whose keys are a prefix and a user.
 fn page(
     state: &impl EntryReader,
     prefix: &[u8],
@@ -89,9 +89,9 @@ fn page(
         Cursor::From(start) => (start, u64::MAX, RangeEnd::First),
     };
     let entries = state.entries(&key(start)[..]..&key(end)[..], from_end, window.limit)?;
-    let decoded = entries.iter().map(|(subject, value)| {
-        let fact = Entry::decode(subject, value).ok();
-        fact.and_then(&block).ok_or_else(|| state.malformed())
+    let decoded = entries.iter().map(|(key, value)| {
+        let entry = Entry::decode(key, value).ok();
+        entry.and_then(&block).ok_or_else(|| state.malformed())
     });
     let mut items = decoded.collect::<Result<Vec<_>, _>>()?;
     items.sort_unstable_by_key(|block| block.user);

@@ -1,9 +1,9 @@
-//! Epochs: a store's identity, and what becomes of it when a backup is restored.
+//! Store ids: a store's identity, and what becomes of it when a backup is restored.
 //!
 //! A backup is behind the store that it is of: ids that were given out after it are not in it. So
-//! what is restored from one is a store of its own. It has a new epoch, and its ids go on so far
+//! what is restored from one is a store of its own. It has a new store id, and its ids go on so far
 //! above those of the backup that none is given out again: neither one of the time that was lost,
-//! nor one of another restore of the same file. The epoch that ended is remembered as a fact, with
+//! nor one of another restore of the same file. The store id that ended is remembered as an entry, with
 //! how far it went in the backup and where the next one began, so that its cursors can be told
 //! apart: those up to the backup are as good as ever, those above it are of a time that was lost.
 
@@ -20,15 +20,15 @@ use crate::store::error::{RestoreError, StoreError};
 use crate::store::id_allocator::{IdAllocator, IdKind};
 use crate::store::record::Restored;
 
-/// How far the ids of a new epoch begin above those of a backup, at least: no server gives out so
+/// How far the ids of a new store id begin above those of a backup, at least: no server gives out so
 /// many in the time between two backups.
 pub const MIN_JUMP: u64 = 1 << 20;
 /// How much farther they may begin, at random, so that two restores of one file do not meet. Ids
 /// last for some 16,000 restores.
 const JUMP_SPREAD: u64 = 1 << 40;
-/// So many epochs of the past are remembered; for another one the oldest is forgotten, and its
+/// So many store ids of the past are remembered; for another one the oldest is forgotten, and its
 /// cursors are those of another store.
-pub const MAX_PAST_EPOCHS: usize = 256;
+pub const MAX_PAST_STORE_IDS: usize = 256;
 
 /// Why a cursor leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum LostRange {
     Ahead,
 }
 
-/// What is remembered of a store's epochs.
+/// What is remembered of a store's store ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lineage {
     /// In the order in which they ended.
@@ -51,7 +51,7 @@ pub struct Lineage {
 impl Lineage {
     /// Those of a store.
     pub fn of(store: &mut dyn Backend) -> Result<Lineage, StoreError> {
-        store.past_epochs().map(Lineage::new)
+        store.past_store_ids().map(Lineage::new)
     }
 
     pub(in crate::store) fn new(mut past: Vec<(StoreId, PastStoreIdValue)>) -> Lineage {
@@ -59,14 +59,14 @@ impl Lineage {
         Lineage { past }
     }
 
-    /// Judges a cursor in a list whose items are numbered by `sequence`, in a store of epoch
-    /// `current` that gives out `next` next. `epoch` is the one that the cursor says it is of.
+    /// Judges a cursor in a list whose items are numbered by `sequence`, in a store of store id
+    /// `current` that gives out `next` next. `store id` is the one that the cursor says it is of.
     ///
     /// Every list, every wait and every stream is decided here.
     pub fn judge(
         &self,
         (sequence, cursor): (IdKind, Cursor),
-        epoch: Option<StoreId>,
+        store_id: Option<StoreId>,
         current: StoreId,
         next: IdAllocator,
     ) -> Result<(), LostRange> {
@@ -76,10 +76,10 @@ impl Lineage {
             })
         };
         // In the end it is between two ids that a cursor stands: at the one that follows it.
-        let end = match epoch.filter(|epoch| *epoch != current) {
+        let end = match store_id.filter(|store_id| *store_id != current) {
             None => sequence.of(next),
-            Some(epoch) => {
-                let past = self.past.iter().find(|(past, _)| *past == epoch);
+            Some(store_id) => {
+                let past = self.past.iter().find(|(past, _)| *past == store_id);
                 let (_, ended) = past.ok_or(LostRange::OtherStore)?;
                 let end = sequence.of(ended.reached);
                 if matches!(cursor, Cursor::Before(place) | Cursor::From(place) if place > end) {
@@ -106,7 +106,7 @@ impl Lineage {
         gaps.fold(id, u64::saturating_sub)
     }
 
-    /// Refuses what no chain of restores leaves behind, in a store of epoch `current` that gives
+    /// Refuses what no chain of restores leaves behind, in a store of store id `current` that gives
     /// out `next` next.
     pub(in crate::store) fn expect_sense(
         &self,
@@ -124,57 +124,61 @@ impl Lineage {
         if !ends.windows(2).all(|pair| follows(pair[0], pair[1])) {
             return Err("an epoch of the past ends where it cannot");
         }
-        if self.past.iter().any(|(epoch, _)| *epoch == current) {
+        if self.past.iter().any(|(store_id, _)| *store_id == current) {
             return Err("the store's epoch is one of the past");
         }
         Ok(())
     }
 }
 
-/// Refuses a store that was filled from a file of epoch `current`, if it remembers epochs that no
+/// Refuses a store that was filled from a file of store id `current`, if it remembers store ids that no
 /// chain of restores leaves behind.
 pub(in crate::store) fn expect_sense(
     store: &mut dyn Backend,
     current: StoreId,
 ) -> Result<(), RestoreError> {
-    let (epochs, next) = (Lineage::of(store)?, store.counters());
-    let sense = epochs.expect_sense(current, next);
+    let (lineage, next) = (Lineage::of(store)?, store.next_ids());
+    let sense = lineage.expect_sense(current, next);
     sense.map_err(|why| RestoreError::Conflict(why.to_owned()))
 }
 
-/// All epochs of the past, in no order that means anything.
+/// All store ids of the past, in no order that means anything.
 pub(in crate::store) fn past(
     state: &impl EntryReader,
 ) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
     let range = [PastStoreIdKey::KEYSPACE]..[PastStoreIdKey::KEYSPACE + 1];
     let entries =
-        state.entries(&range.start[..]..&range.end[..], RangeEnd::First, MAX_PAST_EPOCHS + 1)?;
-    let typed = entries.iter().map(|(subject, value)| {
-        let of: Option<PastStoreIdKey> =
-            subject.split_first().and_then(|(_, fields)| reader::read(fields));
-        of.map(|of| of.epoch).zip(reader::read(value)).ok_or_else(|| state.malformed())
+        state.entries(&range.start[..]..&range.end[..], RangeEnd::First, MAX_PAST_STORE_IDS + 1)?;
+    let typed = entries.iter().map(|(key, value)| {
+        let key: Option<PastStoreIdKey> =
+            key.split_first().and_then(|(_, fields)| reader::read(fields));
+        key.map(|key| key.store_id).zip(reader::read(value)).ok_or_else(|| state.malformed())
     });
     typed.collect()
 }
 
-/// Refuses an epoch of an import that would be one more than can be remembered.
+/// Refuses a store id of an import that would be one more than can be remembered.
 pub(in crate::store) fn expect_room(
     state: &impl EntryReader,
-    fact: &Entry,
+    entry: &Entry,
 ) -> Result<(), RestoreError> {
-    let Entry::PastEpoch { of, is: Some(_) } = fact else { return Ok(()) };
+    let Entry::PastStoreId { key, value: Some(_) } = entry else { return Ok(()) };
     let there = past(state)?;
-    if there.len() < MAX_PAST_EPOCHS || there.iter().any(|(epoch, _)| *epoch == of.epoch) {
+    if there.len() < MAX_PAST_STORE_IDS
+        || there.iter().any(|(store_id, _)| *store_id == key.store_id)
+    {
         return Ok(());
     }
-    Err(RestoreError::Conflict(format!("there are more than {MAX_PAST_EPOCHS} epochs of the past")))
+    Err(RestoreError::Conflict(format!(
+        "there are more than {MAX_PAST_STORE_IDS} epochs of the past"
+    )))
 }
 
-/// A new epoch of a store that was restored from a backup.
+/// A new store id of a store that was restored from a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreIdChange {
-    /// The new epoch.
-    pub epoch: StoreId,
+    /// The new store id.
+    pub store_id: StoreId,
     /// The one of the backup.
     pub past: StoreId,
     /// Where that ended.
@@ -185,41 +189,42 @@ pub struct StoreIdChange {
 
 impl fmt::Display for StoreIdChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StoreIdChange { epoch, past, ended: PastStoreIdValue { resumed, .. }, sessions } = self;
+        let StoreIdChange { store_id, past, ended: PastStoreIdValue { resumed, .. }, sessions } =
+            self;
         let IdAllocator { next_user, next_event } = resumed;
         write!(
             f,
-            "epoch {epoch} begins where {past} ended: ids go on from {next_user} for users "
+            "epoch {store_id} begins where {past} ended: ids go on from {next_user} for users "
         )?;
         write!(f, "and {next_event} for messages; sessions that ended: {sessions}")
     }
 }
 
-/// Makes a store that was filled from a backup of epoch `past`, and has a new one by now, go on in
+/// Makes a store that was filled from a backup of store id `past`, and has a new one by now, go on in
 /// it. `draw` gives random numbers. All is synced but the last of it.
 pub(in crate::store) fn renew(
     store: &mut dyn Backend,
     past: StoreId,
     draw: &mut dyn FnMut() -> u64,
 ) -> Result<StoreIdChange, RestoreError> {
-    let reached = store.counters();
+    let reached = store.next_ids();
     let resumed = jump(reached, draw)?;
     // Else one that has ended since the backup would be back.
-    let sessions = session::end_everybodys(store)?;
+    let sessions = session::end_every_session(store)?;
     let Lineage { past: there } = Lineage::of(store)?;
-    let too_many = (there.len() + 1).saturating_sub(MAX_PAST_EPOCHS);
-    for (epoch, _) in &there[..too_many] {
-        let of = PastStoreIdKey { epoch: *epoch };
-        store.restore(Restored::Fact(Entry::PastEpoch { of, is: None }))?;
+    let too_many = (there.len() + 1).saturating_sub(MAX_PAST_STORE_IDS);
+    for (store_id, _) in &there[..too_many] {
+        let key = PastStoreIdKey { store_id: *store_id };
+        store.restore(Restored::Entry(Entry::PastStoreId { key, value: None }))?;
     }
     let ended = PastStoreIdValue { reached, resumed };
-    let of = PastStoreIdKey { epoch: past };
-    store.restore(Restored::Fact(Entry::PastEpoch { of, is: Some(ended) }))?;
-    store.restore(Restored::Counters(resumed))?;
-    Ok(StoreIdChange { epoch: store.epoch(), past, ended, sessions })
+    let key = PastStoreIdKey { store_id: past };
+    store.restore(Restored::Entry(Entry::PastStoreId { key, value: Some(ended) }))?;
+    store.restore(Restored::NextIds(resumed))?;
+    Ok(StoreIdChange { store_id: store.store_id(), past, ended, sessions })
 }
 
-/// The ids from which on those of a new epoch begin. Each sequence jumps by itself: from what a
+/// The ids from which on those of a new store id begin. Each sequence jumps by itself: from what a
 /// user knows of one, nothing follows for the other.
 fn jump(reached: IdAllocator, draw: &mut dyn FnMut() -> u64) -> Result<IdAllocator, StoreError> {
     let mut above = |reached: u64| {

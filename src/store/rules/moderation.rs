@@ -1,7 +1,7 @@
 //! What operators do, and what comes of it: accounts that are blocked, and registration that is
 //! closed.
 //!
-//! An act is an event with its actor, and one with the facts that it makes so.
+//! An act is an event with its actor, and one with the entries that it makes so.
 
 use super::{block, session};
 use crate::model::{ModerationAction, Timestamp, UserId};
@@ -24,18 +24,18 @@ pub(in crate::store) fn consequences(
     state: &impl EntryReader,
     by: UserId,
     at: Timestamp,
-    act: ModerationAction,
+    action: ModerationAction,
     exists: impl FnOnce(UserId) -> Result<bool, StoreError>,
 ) -> Result<Option<Vec<Entry>>, StoreError> {
     let made = ModerationValue { by, at };
-    let registration = |is| vec![Entry::Registration { of: RegistrationKey {}, is }];
-    Ok(match act {
+    let registration = |value| vec![Entry::Registration { key: RegistrationKey {}, value }];
+    Ok(match action {
         ModerationAction::Block(user)
             if block::account(state, user)?.is_none() && exists(user)? =>
         {
-            let mut facts = session::end_all(state, user, None)?;
-            facts.push(block::of_account(user, Some(made)));
-            Some(facts)
+            let mut entries = session::end_all(state, user, None)?;
+            entries.push(block::of_account(user, Some(made)));
+            Some(entries)
         }
         ModerationAction::Unblock(user) if block::account(state, user)?.is_some() => {
             Some(vec![block::of_account(user, None)])

@@ -15,8 +15,8 @@ pub(in crate::store) fn expect_users(
     mut exists: impl FnMut(UserId) -> Result<bool, StoreError>,
 ) -> Result<(), RestoreError> {
     let users = match record {
-        Restored::Fact(fact) => fact.users(),
-        Restored::Act(acted) => acted.users(),
+        Restored::Entry(entry) => entry.users(),
+        Restored::Moderation(moderation) => moderation.users(),
         _ => return Ok(()),
     };
     for user in users.into_iter().flatten() {

@@ -5,7 +5,7 @@
 //! [`IdempotencyKey::secret`]. Versions before this one made them without, in [`Entry::Retry`]; those are still
 //! found until they are over.
 //!
-//! Two facts each: what the first answer was, by its key, and in which order a user's keys came, so
+//! Two entries each: what the first answer was, by its key, and in which order a user's keys came, so
 //! that the oldest is found when it has to give way. Both are written with the message, as one with
 //! it. What is over is forgotten when its user sends under a key again, a few at a time, so that nobody
 //! waits for a scan. Who never does leaves [`MAX_RETRIES`] behind at most, until the next compaction:
@@ -29,19 +29,19 @@ pub const RETRY_LIFETIME: Duration = Duration::from_hours(24);
 pub const MAX_RETRIES: u64 = 1000;
 /// How many are forgotten at most when one is added: with more than one, what is over becomes less.
 const FORGOTTEN_AT_ONCE: usize = 2;
-/// How many facts are read at once.
+/// How many entries are read at once.
 const KEYS_AT_ONCE: usize = 100;
 
 /// What was sent first under a key, if that is not over at `now`.
 pub(in crate::store) fn find(
     state: &impl EntryReader,
-    of: &RetryKey,
+    retry_key: &RetryKey,
     now: Timestamp,
 ) -> Result<Option<FirstAnswer>, StoreError> {
-    let keyed = reader::get(state, &KeyedRetryKey::from(*of))?.map(FirstAnswer::from);
+    let keyed = reader::get(state, &KeyedRetryKey::from(*retry_key))?.map(FirstAnswer::from);
     let found = match keyed {
         Some(first) => Some(first),
-        None => reader::get(state, of)?,
+        None => reader::get(state, retry_key)?,
     };
     Ok(found.filter(|first| !is_over(first.at, now)))
 }
@@ -57,38 +57,39 @@ pub(in crate::store) fn remember(
     now: Timestamp,
 ) -> Result<Vec<Entry>, StoreError> {
     let IdempotencyKey { key, fingerprint, secret, settled } = once;
-    let of = RetryKey { user, key };
+    let retry_key = RetryKey { user, key };
     let order = |end, limit| reader::of_user::<RetryOrderKey>(state, user, end, limit);
     let last = order(RangeEnd::Last, 1)?.pop().map(|(turn, _)| turn.number);
     let number = match last {
         Some(last) => last.checked_add(1).ok_or(StoreError::OutOfIds)?,
         None => 0,
     };
-    let mut facts = Vec::with_capacity(2 + 2 * FORGOTTEN_AT_ONCE);
+    let mut entries = Vec::with_capacity(2 + 2 * FORGOTTEN_AT_ONCE);
     let oldest =
         if last.is_some() { order(RangeEnd::First, FORGOTTEN_AT_ONCE)? } else { Vec::new() };
     for (turn, RetryOrderValue { key: old, at }) in oldest {
         if number - turn.number < MAX_RETRIES && !is_over(at, settled.min(now)) {
             break;
         }
-        facts.push(Entry::RetryOrder { of: turn, is: None });
+        entries.push(Entry::RetryOrder { key: turn, value: None });
         // One that was used again since it was over has a later turn, too, and is kept for that.
         let old = RetryKey { user, key: old };
-        if old == of {
+        if old == retry_key {
             continue;
         }
         let keyed = KeyedRetryKey::from(old);
         if reader::get(state, &keyed)?.is_some_and(|first| first.at == at) {
-            facts.push(Entry::KeyedRetry { of: keyed, is: None });
+            entries.push(Entry::KeyedRetry { key: keyed, value: None });
         } else if reader::get(state, &old)?.is_some_and(|first| first.at == at) {
-            facts.push(Entry::Retry { of: old, is: None });
+            entries.push(Entry::Retry { key: old, value: None });
         }
     }
     let remembered = RetryOrderValue { key, at: now };
-    facts.push(Entry::RetryOrder { of: RetryOrderKey { user, number }, is: Some(remembered) });
+    entries
+        .push(Entry::RetryOrder { key: RetryOrderKey { user, number }, value: Some(remembered) });
     let first = KeyedRetryValue { secret, fingerprint, message, at: now };
-    facts.push(Entry::KeyedRetry { of: of.into(), is: Some(first) });
-    Ok(facts)
+    entries.push(Entry::KeyedRetry { key: retry_key.into(), value: Some(first) });
+    Ok(entries)
 }
 
 /// What a user has sent under keys that were hashed with another secret than this one, and that are
@@ -102,20 +103,20 @@ pub fn sent_under_other_secrets(
     let mut found = Vec::new();
     // No hash is lower.
     let before = KeyedRetryKey { user, key: Hash([0; 16]) };
-    let mut last = Entry::KeyedRetry { of: before, is: None };
+    let mut last = Entry::KeyedRetry { key: before, value: None };
     loop {
-        let page = store.facts(Some(&last), KEYS_AT_ONCE)?;
-        for fact in &page {
-            let Entry::KeyedRetry { of, is: Some(is) } = fact else { return Ok(found) };
-            if of.user != user {
+        let page = store.entries(Some(&last), KEYS_AT_ONCE)?;
+        for entry in &page {
+            let Entry::KeyedRetry { key, value: Some(value) } = entry else { return Ok(found) };
+            if key.user != user {
                 return Ok(found);
             }
-            if is.secret != secret && !is_over(is.at, now) {
-                found.push(FirstAnswer::from(*is));
+            if value.secret != secret && !is_over(value.at, now) {
+                found.push(FirstAnswer::from(*value));
             }
         }
         match page.into_iter().last() {
-            Some(fact) => last = fact,
+            Some(entry) => last = entry,
             None => return Ok(found),
         }
     }
@@ -128,7 +129,7 @@ pub fn settled_at_start(
     store: &mut dyn Backend,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let last = store.counters().next_event.checked_sub(1).and_then(EventId::new);
+    let last = store.next_ids().next_event.checked_sub(1).and_then(EventId::new);
     let Some(last) = last else { return Ok(None) };
     Ok(store.history(last, 1)?.first().map(|event| event.at.min(now)))
 }
@@ -145,27 +146,27 @@ impl RetentionFilter {
         RetentionFilter { now }
     }
 
-    /// Whether a fact is to be kept: any but those of keys that are over, or of accounts that have
+    /// Whether an entry is to be kept: any but those of keys that are over, or of accounts that have
     /// ended. A key of a message that is deleted stays for its day, so that nothing that was deleted is
     /// posted again by who sends it again.
     pub(in crate::store) fn keeps(
         self,
-        fact: &Entry,
+        entry: &Entry,
         has_ended: impl FnOnce(UserId) -> Result<bool, StoreError>,
     ) -> Result<bool, StoreError> {
-        let (user, at) = match fact {
-            Entry::Retry { of, is: Some(is) } => (of.user, is.at),
-            Entry::RetryOrder { of, is: Some(is) } => (of.user, is.at),
-            Entry::KeyedRetry { of, is: Some(is) } => (of.user, is.at),
+        let (user, at) = match entry {
+            Entry::Retry { key, value: Some(value) } => (key.user, value.at),
+            Entry::RetryOrder { key, value: Some(value) } => (key.user, value.at),
+            Entry::KeyedRetry { key, value: Some(value) } => (key.user, value.at),
             _ => return Ok(true),
         };
         Ok(!is_over(at, self.now) && !has_ended(user)?)
     }
 }
 
-/// Whether a fact is about a key, and so is gone after a day.
-pub(in crate::store) fn is_passing(fact: &Entry) -> bool {
-    matches!(fact, Entry::Retry { .. } | Entry::RetryOrder { .. } | Entry::KeyedRetry { .. })
+/// Whether an entry is about a key, and so is gone after a day.
+pub(in crate::store) fn is_passing(entry: &Entry) -> bool {
+    matches!(entry, Entry::Retry { .. } | Entry::RetryOrder { .. } | Entry::KeyedRetry { .. })
 }
 
 /// Of a clock that was set back, nothing is over sooner.
@@ -191,86 +192,86 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
-    fn add(facts: &mut EntryMap, of: RetryKey, message: u64, millis: u64) -> usize {
+    fn add(entries: &mut EntryMap, retry_key: RetryKey, message: u64, millis: u64) -> usize {
         let message = MessageId::new(message).unwrap();
-        let once = IdempotencyKey::for_tests(of.key.0, [1; 16]);
-        let new = remember(facts, of.user, once, message, at(millis)).unwrap();
-        for fact in &new {
-            facts.take(fact);
+        let once = IdempotencyKey::for_tests(retry_key.key.0, [1; 16]);
+        let new = remember(entries, retry_key.user, once, message, at(millis)).unwrap();
+        for entry in &new {
+            entries.take(entry);
         }
         new.len()
     }
 
-    fn found(facts: &EntryMap, of: RetryKey, millis: u64) -> Option<u64> {
-        find(facts, &of, at(millis)).unwrap().map(|first| first.message.get())
+    fn found(entries: &EntryMap, retry_key: RetryKey, millis: u64) -> Option<u64> {
+        find(entries, &retry_key, at(millis)).unwrap().map(|first| first.message.get())
     }
 
-    fn count(facts: &EntryMap) -> usize {
-        keyspaces::page(facts, None, usize::MAX).unwrap().len()
+    fn count(entries: &EntryMap) -> usize {
+        keyspaces::page(entries, None, usize::MAX).unwrap().len()
     }
 
     #[test]
     fn an_answer_is_found_for_a_day() {
-        let mut facts = EntryMap::default();
-        add(&mut facts, of(1, 7), 3, 1000);
-        assert_eq!(found(&facts, of(1, 7), 0), Some(3), "a clock that was set back");
-        assert_eq!(found(&facts, of(1, 7), 1000 + 24 * HOUR - 1), Some(3));
-        assert_eq!(found(&facts, of(1, 7), 1000 + 24 * HOUR), None);
-        assert_eq!(found(&facts, of(1, 8), 1000), None);
-        assert_eq!(found(&facts, of(2, 7), 1000), None, "another user's");
+        let mut entries = EntryMap::default();
+        add(&mut entries, of(1, 7), 3, 1000);
+        assert_eq!(found(&entries, of(1, 7), 0), Some(3), "a clock that was set back");
+        assert_eq!(found(&entries, of(1, 7), 1000 + 24 * HOUR - 1), Some(3));
+        assert_eq!(found(&entries, of(1, 7), 1000 + 24 * HOUR), None);
+        assert_eq!(found(&entries, of(1, 8), 1000), None);
+        assert_eq!(found(&entries, of(2, 7), 1000), None, "another user's");
     }
 
     #[test]
     fn the_oldest_of_too_many_gives_way() {
-        let mut facts = EntryMap::default();
-        add(&mut facts, of(1, 5), 0, 5);
-        add(&mut facts, of(3, 5), 0, 5);
+        let mut entries = EntryMap::default();
+        add(&mut entries, of(1, 5), 0, 5);
+        add(&mut entries, of(3, 5), 0, 5);
         for key in 0..MAX_RETRIES + 50 {
-            add(&mut facts, of(2, key), key, key);
-            assert_eq!(found(&facts, of(2, key), key), Some(key));
+            add(&mut entries, of(2, key), key, key);
+            assert_eq!(found(&entries, of(2, key), key), Some(key));
             let given_way = key.checked_sub(MAX_RETRIES);
-            assert_eq!(given_way.and_then(|old| found(&facts, of(2, old), key)), None);
+            assert_eq!(given_way.and_then(|old| found(&entries, of(2, old), key)), None);
             let oldest = (key + 1).saturating_sub(MAX_RETRIES);
-            assert_eq!(found(&facts, of(2, oldest), key), Some(oldest));
+            assert_eq!(found(&entries, of(2, oldest), key), Some(oldest));
         }
-        assert_eq!(count(&facts), 2 * (2 + usize::try_from(MAX_RETRIES).unwrap()));
-        assert_eq!(found(&facts, of(1, 5), 5), Some(0));
-        assert_eq!(found(&facts, of(3, 5), 5), Some(0));
+        assert_eq!(count(&entries), 2 * (2 + usize::try_from(MAX_RETRIES).unwrap()));
+        assert_eq!(found(&entries, of(1, 5), 5), Some(0));
+        assert_eq!(found(&entries, of(3, 5), 5), Some(0));
     }
 
     #[test]
     fn what_is_over_is_forgotten_a_few_at_a_time() {
-        let mut facts = EntryMap::default();
+        let mut entries = EntryMap::default();
         for key in 0..100 {
-            assert_eq!(add(&mut facts, of(1, key), key, key), 2);
+            assert_eq!(add(&mut entries, of(1, key), key, key), 2);
         }
         for key in 100..200 {
-            assert_eq!(add(&mut facts, of(1, key), key, 30 * HOUR), 6, "two are forgotten");
+            assert_eq!(add(&mut entries, of(1, key), key, 30 * HOUR), 6, "two are forgotten");
             if key == 149 {
-                assert_eq!(count(&facts), 100, "all of the first are");
+                assert_eq!(count(&entries), 100, "all of the first are");
                 break;
             }
         }
-        assert_eq!(add(&mut facts, of(1, 200), 200, 30 * HOUR), 2);
-        assert_eq!(found(&facts, of(1, 149), 30 * HOUR), Some(149));
+        assert_eq!(add(&mut entries, of(1, 200), 200, 30 * HOUR), 2);
+        assert_eq!(found(&entries, of(1, 149), 30 * HOUR), Some(149));
     }
 
     #[test]
     fn a_key_that_is_used_again_is_not_forgotten_with_its_first_use() {
-        let mut facts = EntryMap::default();
+        let mut entries = EntryMap::default();
         // Three are over, of which two are forgotten at once; the third is used again first.
         for key in [0, 1, 2, 3] {
-            add(&mut facts, of(1, key), key, key);
+            add(&mut entries, of(1, key), key, key);
         }
-        add(&mut facts, of(1, 2), 10, 25 * HOUR);
-        assert_eq!(found(&facts, of(1, 2), 25 * HOUR), Some(10));
-        add(&mut facts, of(1, 9), 11, 25 * HOUR);
-        assert_eq!(found(&facts, of(1, 2), 25 * HOUR), Some(10), "only its first turn is gone");
+        add(&mut entries, of(1, 2), 10, 25 * HOUR);
+        assert_eq!(found(&entries, of(1, 2), 25 * HOUR), Some(10));
+        add(&mut entries, of(1, 9), 11, 25 * HOUR);
+        assert_eq!(found(&entries, of(1, 2), 25 * HOUR), Some(10), "only its first turn is gone");
         // The one that is added is itself the oldest.
-        let mut facts = EntryMap::default();
-        add(&mut facts, of(1, 2), 0, 0);
-        add(&mut facts, of(1, 2), 1, 25 * HOUR);
-        assert_eq!(found(&facts, of(1, 2), 25 * HOUR), Some(1));
-        assert_eq!(count(&facts), 2);
+        let mut entries = EntryMap::default();
+        add(&mut entries, of(1, 2), 0, 0);
+        add(&mut entries, of(1, 2), 1, 25 * HOUR);
+        assert_eq!(found(&entries, of(1, 2), 25 * HOUR), Some(1));
+        assert_eq!(count(&entries), 2);
     }
 }

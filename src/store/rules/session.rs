@@ -1,10 +1,10 @@
-//! Sessions: a fact each, from a login until they end.
+//! Sessions: an entry each, from a login until they end.
 //!
 //! A token is good while its session is here, so that there is nothing to remember of those that
 //! have ended. None ends here because of the time, as the clock may be ahead: who has seen enough of
 //! it pass ends them, and there are [`MAX_SESSIONS`] of a user at most.
 //!
-//! Facts about tokens of no session are read and kept, but say nothing any more: an earlier version
+//! Entries about tokens of no session are read and kept, but say nothing any more: an earlier version
 //! wrote them when it ended all of a user's, and no token of that kind is accepted.
 
 use crate::model::{MAX_ID, MAX_SESSIONS, Session, SessionId, UserId};
@@ -17,25 +17,25 @@ use crate::store::entries::session::{SessionKey, SessionValue};
 use crate::store::error::{RestoreError, StoreError};
 use crate::store::record::Restored;
 
-/// How many facts are read at once at a start.
+/// How many entries are read at once at a start.
 const PAGE: usize = 1000;
 
-fn session(of: SessionKey, is: SessionValue) -> Session {
-    let SessionValue { at: created_at, expires_at, user_agent } = is;
-    Session { user: of.user, id: of.id, created_at, expires_at, user_agent }
+fn session(key: SessionKey, value: SessionValue) -> Session {
+    let SessionValue { at: created_at, expires_at, user_agent } = value;
+    Session { user: key.user, id: key.id, created_at, expires_at, user_agent }
 }
 
 /// That a session is there.
 fn begun(session: Session) -> Entry {
     let Session { user, id, created_at: at, expires_at, user_agent } = session;
     Entry::Session {
-        of: SessionKey { user, id },
-        is: Some(SessionValue { at, expires_at, user_agent }),
+        key: SessionKey { user, id },
+        value: Some(SessionValue { at, expires_at, user_agent }),
     }
 }
 
 fn ended(user: UserId, id: SessionId) -> Entry {
-    Entry::Session { of: SessionKey { user, id }, is: None }
+    Entry::Session { key: SessionKey { user, id }, value: None }
 }
 
 /// A user's sessions, the oldest first; also such as have expired.
@@ -44,7 +44,8 @@ pub(in crate::store) fn all(
     user: UserId,
 ) -> Result<Vec<Session>, StoreError> {
     let found = reader::of_user::<SessionKey>(state, user, RangeEnd::First, MAX_SESSIONS)?;
-    let mut sessions: Vec<Session> = found.into_iter().map(|(of, is)| session(of, is)).collect();
+    let mut sessions: Vec<Session> =
+        found.into_iter().map(|(key, value)| session(key, value)).collect();
     sessions.sort_by_key(|session| (session.created_at, session.id));
     Ok(sessions)
 }
@@ -59,22 +60,22 @@ pub(in crate::store) fn begin(
     there.sort_by_key(|session| session.expires_at > new.created_at);
     let too_many = (there.len() + 1).saturating_sub(MAX_SESSIONS);
     let ending: Vec<_> = there.iter().take(too_many).map(|session| session.id).collect();
-    let mut facts: Vec<Entry> = ending.iter().map(|id| ended(new.user, *id)).collect();
-    facts.push(begun(new));
-    Ok((facts, ending))
+    let mut entries: Vec<Entry> = ending.iter().map(|id| ended(new.user, *id)).collect();
+    entries.push(begun(new));
+    Ok((entries, ending))
 }
 
 /// Refuses a session of an import that would be one more than its user can have.
 pub(in crate::store) fn expect_room(
     state: &impl EntryReader,
-    fact: &Entry,
+    entry: &Entry,
 ) -> Result<(), RestoreError> {
-    let Entry::Session { of, is: Some(_) } = fact else { return Ok(()) };
-    let there = reader::of_user::<SessionKey>(state, of.user, RangeEnd::First, MAX_SESSIONS)?;
-    if there.len() < MAX_SESSIONS || there.iter().any(|(other, _)| other == of) {
+    let Entry::Session { key, value: Some(_) } = entry else { return Ok(()) };
+    let there = reader::of_user::<SessionKey>(state, key.user, RangeEnd::First, MAX_SESSIONS)?;
+    if there.len() < MAX_SESSIONS || there.iter().any(|(other, _)| other == key) {
         return Ok(());
     }
-    let what = format!("user {} has more than {MAX_SESSIONS} sessions", of.user);
+    let what = format!("user {} has more than {MAX_SESSIONS} sessions", key.user);
     Err(RestoreError::Conflict(what))
 }
 
@@ -95,24 +96,24 @@ pub(in crate::store) fn end_all(
     fresh: Option<Session>,
 ) -> Result<Vec<Entry>, StoreError> {
     let there = all(state, user)?;
-    let mut facts: Vec<Entry> = there.iter().map(|session| ended(user, session.id)).collect();
-    facts.extend(fresh.map(begun));
-    Ok(facts)
+    let mut entries: Vec<Entry> = there.iter().map(|session| ended(user, session.id)).collect();
+    entries.extend(fresh.map(begun));
+    Ok(entries)
 }
 
 /// Ends every session there is, and says how many there were. Synced but for the last of them.
-pub(in crate::store) fn end_everybodys(store: &mut dyn Backend) -> Result<u64, RestoreError> {
+pub(in crate::store) fn end_every_session(store: &mut dyn Backend) -> Result<u64, RestoreError> {
     let Some(before) = before_all() else { return Ok(0) };
     let mut count = 0;
     loop {
-        let facts = store.facts(Some(&before), PAGE)?;
-        let ids = facts.iter().map_while(|fact| match fact {
-            Entry::Session { of, .. } => Some(*of),
+        let entries = store.entries(Some(&before), PAGE)?;
+        let ids = entries.iter().map_while(|entry| match entry {
+            Entry::Session { key, .. } => Some(*key),
             _ => None,
         });
         let before = count;
         for SessionKey { user, id } in ids {
-            store.restore(Restored::Fact(ended(user, id)))?;
+            store.restore(Restored::Entry(ended(user, id)))?;
             count += 1;
         }
         if count == before {
@@ -122,23 +123,23 @@ pub(in crate::store) fn end_everybodys(store: &mut dyn Backend) -> Result<u64, R
     }
 }
 
-/// What comes before the first session in the order of facts: families are in order of their
+/// What comes before the first session in the order of entries: keyspaces are in order of their
 /// numbers, and this is the last that there could be of the one before.
 fn before_all() -> Option<Entry> {
-    let of = RetryOrderKey { user: UserId::new(MAX_ID)?, number: u64::MAX };
-    Some(Entry::RetryOrder { of, is: None })
+    let key = RetryOrderKey { user: UserId::new(MAX_ID)?, number: u64::MAX };
+    Some(Entry::RetryOrder { key, value: None })
 }
 
 /// Tells of all sessions in a store, a page at a time; also of such as have expired.
 pub fn standing(store: &mut dyn Backend, mut tell: impl FnMut(Session)) -> Result<(), StoreError> {
     let mut after = before_all();
     while let Some(last) = after.take() {
-        let facts = store.facts(Some(&last), PAGE)?;
-        let whole = facts.len() == PAGE;
-        for fact in facts {
-            let Entry::Session { of, is: Some(is) } = &fact else { return Ok(()) };
-            tell(session(*of, is.clone()));
-            after = whole.then_some(fact);
+        let entries = store.entries(Some(&last), PAGE)?;
+        let whole = entries.len() == PAGE;
+        for entry in entries {
+            let Entry::Session { key, value: Some(value) } = &entry else { return Ok(()) };
+            tell(session(*key, value.clone()));
+            after = whole.then_some(entry);
         }
     }
     Ok(())

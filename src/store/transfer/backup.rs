@@ -39,9 +39,9 @@ pub fn verify<R: Read>(
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
     let mut reader = BackupReader::begin(source)?;
-    let origin = ExportOrigin { epoch: reader.epoch, purpose: Purpose::Move };
+    let origin = ExportOrigin { store_id: reader.store_id, purpose: Purpose::Move };
     let mut lines = Writer::begin(io::sink(), origin, NO_TIME)?;
-    let (mut audit, mut facts) = (Audit::default(), EntryMap::default());
+    let (mut audit, mut entries) = (Audit::default(), EntryMap::default());
     let mut revised: HashMap<MessageId, EventId> = HashMap::new();
     progress.begin("verifying", len.unwrap_or(0));
     while let Some((at, record)) = reader.next()? {
@@ -50,18 +50,18 @@ pub fn verify<R: Read>(
             Record::Revision(message) => {
                 revised.insert(message.id, message.event());
             }
-            Record::Fact { fact, .. } => facts.take(fact),
-            Record::User(_) | Record::Message(_) | Record::Act(_) | Record::Counters(_) => {}
+            Record::Entry { entry, .. } => entries.take(entry),
+            Record::User(_) | Record::Message(_) | Record::Moderation(_) | Record::NextIds(_) => {}
         }
         progress.advance(reader.stream.position());
     }
     audit.finish().map_err(|why| wrong(reader.stream.position(), why))?;
     progress.end();
-    audit.expect_epochs(origin.epoch).map_err(|why| wrong(reader.stream.position(), why))?;
+    audit.expect_lineage(origin.store_id).map_err(|why| wrong(reader.stream.position(), why))?;
     let mut reader = BackupReader::begin(again()?)?;
     while let Some((_, record)) = reader.next()? {
         if let Record::User(user) = record {
-            lines.user(&*account::present(&facts, Cow::Owned(user))?)?;
+            lines.user(&*account::present(&entries, Cow::Owned(user))?)?;
         }
     }
     let len = reader.stream.position();
@@ -75,16 +75,16 @@ pub fn verify<R: Read>(
                 }
                 lines.event(&Event::latest(Cow::Owned(message)))?;
             }
-            Record::Act(acted) => lines.event(&acted.into())?,
-            Record::User(_) | Record::Counters(_) | Record::Fact { .. } => {}
+            Record::Moderation(moderation) => lines.event(&moderation.into())?,
+            Record::User(_) | Record::NextIds(_) | Record::Entry { .. } => {}
         }
         progress.advance(reader.stream.position());
     }
     progress.end();
-    for fact in keyspaces::page(&facts, None, usize::MAX)? {
-        lines.fact(&fact)?;
+    for entry in keyspaces::page(&entries, None, usize::MAX)? {
+        lines.entry(&entry)?;
     }
-    lines.end(audit.counters())
+    lines.end(audit.next_ids())
 }
 
 /// Puts a backup into an empty store, and says what the store holds then, in the words of an export
@@ -93,7 +93,7 @@ pub(in crate::store) fn restore(
     source: impl Read,
     len: Option<u64>,
     store: &mut dyn Backend,
-    epoch_for: &dyn Fn(ExportOrigin) -> StoreId,
+    store_id_for: &dyn Fn(ExportOrigin) -> StoreId,
     progress: &mut dyn Progress,
 ) -> Result<(Summary, ExportOrigin), TransferError> {
     let refused = |at, why| match why {
@@ -101,8 +101,8 @@ pub(in crate::store) fn restore(
         why => TransferError::Offset(at, why.to_string()),
     };
     let mut reader = BackupReader::begin(source)?;
-    let origin = ExportOrigin { epoch: reader.epoch, purpose: Purpose::Backup };
-    store.adopt(epoch_for(origin)).map_err(|why| refused(0, why))?;
+    let origin = ExportOrigin { store_id: reader.store_id, purpose: Purpose::Backup };
+    store.adopt(store_id_for(origin)).map_err(|why| refused(0, why))?;
     progress.begin("importing", len.unwrap_or(0));
     let mut synced = 0;
     let mut audit = Audit::default();
@@ -117,7 +117,7 @@ pub(in crate::store) fn restore(
     }
     let end = reader.stream.position();
     audit.finish().map_err(|why| wrong(end, why))?;
-    lineage::expect_sense(store, origin.epoch).map_err(|why| refused(end, why))?;
+    lineage::expect_sense(store, origin.store_id).map_err(|why| refused(end, why))?;
     store.sync()?;
     progress.end();
     let summary = export::export_as(origin, store, &mut io::sink(), NO_TIME, progress)?;
@@ -127,7 +127,7 @@ pub(in crate::store) fn restore(
 /// The records of a backup in order.
 struct BackupReader<R> {
     stream: LogStream<R>,
-    epoch: StoreId,
+    store_id: StoreId,
     sequence: Sequence,
 }
 
@@ -140,7 +140,7 @@ impl<R: Read> BackupReader<R> {
         if header.first_lsn != 0 {
             return Err(wrong(0, "it begins in the midst of a log"));
         }
-        Ok(BackupReader { stream, epoch: header.epoch, sequence })
+        Ok(BackupReader { stream, store_id: header.store_id, sequence })
     }
 
     /// The next record and where it is; `None` when the backup has ended as it should.
@@ -175,7 +175,7 @@ impl<R: Read> BackupReader<R> {
 
     fn segment(&mut self, at: u64) -> Result<(), TransferError> {
         let header = header(&mut self.stream)?;
-        if header.epoch != self.epoch {
+        if header.store_id != self.store_id {
             return Err(wrong(at, "the segment belongs to another store"));
         }
         self.sequence.begin_segment(header.first_lsn).map_err(|why| wrong(at, why))

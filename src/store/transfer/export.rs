@@ -1,7 +1,7 @@
 //! A store as JSON lines, ids and hashes kept.
 //!
 //! The first line says what follows, then come all accounts in order of id, then all that happened,
-//! to messages and in the house, in order, then all facts in order of subject, and at last a line with
+//! to messages and in the house, in order, then all entries in order of key, and at last a line with
 //! the counts and two digests. One is of every byte before it: a file that was cut short or changed is
 //! refused. The other says what is in the store, and so leaves out what passes by itself: the time of
 //! the export, which is in the first line, and the keys under which messages were sent, of which an
@@ -14,7 +14,7 @@
 use std::io::{self, Write};
 
 use super::export_format::{
-    BATCH, FORMAT_VERSION, Line, LineCounts, LineHashers, hex, with_counters,
+    BATCH, FORMAT_VERSION, Line, LineCounts, LineHashers, hex, with_next_ids,
 };
 use super::outcome::{ExportOrigin, Purpose, Summary, TransferError};
 use crate::model::{
@@ -34,7 +34,7 @@ pub fn export(
     cut: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
-    let origin = ExportOrigin { epoch: store.epoch(), purpose: Purpose::Move };
+    let origin = ExportOrigin { store_id: store.store_id(), purpose: Purpose::Move };
     export_as(origin, store, out, cut, progress)
 }
 
@@ -47,22 +47,22 @@ pub fn export_as(
     cut: Timestamp,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
-    let (counters, epochs) = (store.counters(), Lineage::of(store)?);
+    let (next_ids, lineage) = (store.next_ids(), Lineage::of(store)?);
     let mut writer = Writer::begin(out, origin, cut)?;
-    let users = epochs.dense(IdKind::Users, counters.next_user);
-    let events = epochs.dense(IdKind::Events, counters.next_event);
+    let users = lineage.dense(IdKind::Users, next_ids.next_user);
+    let events = lineage.dense(IdKind::Events, next_ids.next_event);
     progress.begin("exporting", users + events);
-    export_users(store, &mut writer, &epochs, progress)?;
-    export_events(store, &mut writer, &epochs, progress, users)?;
-    export_facts(store, &mut writer, cut)?;
+    export_users(store, &mut writer, &lineage, progress)?;
+    export_events(store, &mut writer, &lineage, progress, users)?;
+    export_entries(store, &mut writer, cut)?;
     progress.end();
-    writer.end(counters)
+    writer.end(next_ids)
 }
 
 fn export_users(
     store: &mut dyn Backend,
     writer: &mut Writer<impl Write>,
-    epochs: &Lineage,
+    lineage: &Lineage,
     progress: &mut dyn Progress,
 ) -> Result<(), TransferError> {
     let mut next = 0;
@@ -73,14 +73,14 @@ fn export_users(
         for user in &page.items {
             writer.user(user)?;
         }
-        progress.advance(epochs.dense(IdKind::Users, next));
+        progress.advance(lineage.dense(IdKind::Users, next));
     }
 }
 
 fn export_events(
     store: &mut dyn Backend,
     writer: &mut Writer<impl Write>,
-    epochs: &Lineage,
+    lineage: &Lineage,
     progress: &mut dyn Progress,
     done_before: u64,
 ) -> Result<(), TransferError> {
@@ -89,7 +89,7 @@ fn export_events(
         let page = store.history(from, BATCH)?;
         let Some(last) = page.last() else { break };
         next = EventId::new(last.id.get() + 1);
-        progress.advance(done_before + epochs.dense(IdKind::Events, last.id.get()));
+        progress.advance(done_before + lineage.dense(IdKind::Events, last.id.get()));
         for event in &page {
             writer.event(event)?;
         }
@@ -97,21 +97,21 @@ fn export_events(
     Ok(())
 }
 
-fn export_facts(
+fn export_entries(
     store: &mut dyn Backend,
     writer: &mut Writer<impl Write>,
     cut: Timestamp,
 ) -> Result<(), TransferError> {
-    let sieve = RetentionFilter::new(cut);
+    let filter = RetentionFilter::new(cut);
     let mut last = None;
     loop {
-        let mut page = store.facts(last.as_ref(), BATCH)?;
-        for fact in &page {
-            let kept = sieve.keeps(fact, |user| {
+        let mut page = store.entries(last.as_ref(), BATCH)?;
+        for entry in &page {
+            let kept = filter.keeps(entry, |user| {
                 Ok(store.user(user)?.is_some_and(|user| user.ended_at.is_some()))
             });
             if kept? {
-                writer.fact(fact)?;
+                writer.entry(entry)?;
             }
         }
         last = page.pop();
@@ -137,9 +137,9 @@ impl<W: Write> Writer<W> {
     ) -> Result<Writer<W>, TransferError> {
         let (hashers, counts) = (LineHashers::default(), LineCounts::default());
         let mut writer = Writer { out, hashers, line: Vec::new(), counts };
-        let (epoch, purpose) = (origin.epoch.to_string().into(), Some(origin.purpose));
+        let (store_id, purpose) = (origin.store_id.to_string().into(), Some(origin.purpose));
         let version = FORMAT_VERSION;
-        writer.write(&Line::VecheExport { version, epoch, purpose, cut: Some(cut) })?;
+        writer.write(&Line::VecheExport { version, store_id, purpose, cut: Some(cut) })?;
         Ok(writer)
     }
 
@@ -157,9 +157,9 @@ impl<W: Write> Writer<W> {
         let (change, message) = match &event.what {
             EventKind::Message(change, message) => (*change, message),
             &EventKind::Act(what) => {
-                self.counts.acts += 1;
+                self.counts.moderations += 1;
                 let &Event { id: event, by: by_user, at, .. } = event;
-                return self.write(&Line::Act { event, by_user, at, what });
+                return self.write(&Line::Moderation { event, by_user, at, what });
             }
         };
         // What something later has taken the place of has no text any more.
@@ -184,21 +184,21 @@ impl<W: Write> Writer<W> {
         })
     }
 
-    /// Facts come in order of subject.
-    pub(in crate::store) fn fact(&mut self, fact: &Entry) -> Result<(), TransferError> {
-        self.write(&Line::Fact(fact.clone()))
+    /// Entries come in order of key.
+    pub(in crate::store) fn entry(&mut self, entry: &Entry) -> Result<(), TransferError> {
+        self.write(&Line::Entry(entry.clone()))
     }
 
-    pub(in crate::store) fn end(mut self, counters: IdAllocator) -> Result<Summary, TransferError> {
-        let LineCounts { users, messages, revisions, acts, facts: _ } = self.counts;
-        let IdAllocator { next_user, next_event: next_message } = counters;
+    pub(in crate::store) fn end(mut self, next_ids: IdAllocator) -> Result<Summary, TransferError> {
+        let LineCounts { users, messages, revisions, moderations, entries: _ } = self.counts;
+        let IdAllocator { next_user, next_event: next_message } = next_ids;
         let LineHashers { content, bytes } = self.hashers.clone();
-        let digest = hex(with_counters(content, counters));
+        let digest = hex(with_next_ids(content, next_ids));
         self.write(&Line::End {
             users,
             messages,
             revisions,
-            acts,
+            moderations,
             next_user,
             next_message,
             sha256: digest.as_str().into(),

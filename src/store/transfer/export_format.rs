@@ -15,7 +15,7 @@ use crate::store::record::Restored;
 use crate::store::rules::retry::is_passing;
 
 /// The version of the lines below. A higher one is refused, at the first line. The first had no
-/// revisions and no facts, and its digest did not cover the counters. The first two had one digest, of
+/// revisions and no entries, and its digest did not cover the next ids. The first two had one digest, of
 /// every byte, and did not say what they were for.
 pub(in crate::store) const FORMAT_VERSION: u32 = 3;
 /// The oldest that is still read.
@@ -28,7 +28,8 @@ pub(in crate::store) const BATCH: usize = 1000;
 pub(super) enum Line<'a> {
     VecheExport {
         version: u32,
-        epoch: Cow<'a, str>,
+        #[serde(rename = "epoch")]
+        store_id: Cow<'a, str>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         purpose: Option<Purpose>,
         /// When it was made: keys that were over then are not in it.
@@ -58,20 +59,22 @@ pub(super) enum Line<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<Cow<'a, str>>,
     },
-    Act {
+    #[serde(rename = "act")]
+    Moderation {
         event: EventId,
         by_user: UserId,
         at: Timestamp,
         what: ModerationAction,
     },
-    Fact(Entry),
+    #[serde(rename = "fact")]
+    Entry(Entry),
     End {
         users: u64,
         messages: u64,
         #[serde(default)]
         revisions: u64,
-        #[serde(default)]
-        acts: u64,
+        #[serde(rename = "acts", default)]
+        moderations: u64,
         next_user: u64,
         /// The next event, among which messages were once alone.
         next_message: u64,
@@ -96,13 +99,13 @@ impl LineHashers {
     pub(super) fn take(&mut self, line: &Line<'_>, bytes: &[u8]) -> io::Result<()> {
         self.bytes.update(bytes);
         match line {
-            Line::VecheExport { version, epoch, purpose: _, cut: _ } => {
-                let (version, epoch) = (*version, epoch.clone());
-                let timeless = Line::VecheExport { version, epoch, purpose: None, cut: None };
+            Line::VecheExport { version, store_id, purpose: _, cut: _ } => {
+                let (version, store_id) = (*version, store_id.clone());
+                let timeless = Line::VecheExport { version, store_id, purpose: None, cut: None };
                 self.content.update(serde_json::to_vec(&timeless)?);
                 self.content.update(b"\n");
             }
-            Line::Fact(fact) if is_passing(fact) => {}
+            Line::Entry(entry) if is_passing(entry) => {}
             _ => self.content.update(bytes),
         }
         Ok(())
@@ -115,8 +118,8 @@ pub(super) struct LineCounts {
     pub(super) users: u64,
     pub(super) messages: u64,
     pub(super) revisions: u64,
-    pub(super) acts: u64,
-    pub(super) facts: u64,
+    pub(super) moderations: u64,
+    pub(super) entries: u64,
 }
 
 impl LineCounts {
@@ -125,25 +128,25 @@ impl LineCounts {
             Restored::User(_) => self.users += 1,
             Restored::Message(_) => self.messages += 1,
             Restored::Revision(_) => self.revisions += 1,
-            Restored::Act(_) => self.acts += 1,
-            Restored::Fact(_) => self.facts += 1,
-            Restored::Counters(_) => {}
+            Restored::Moderation(_) => self.moderations += 1,
+            Restored::Entry(_) => self.entries += 1,
+            Restored::NextIds(_) => {}
         }
     }
 
     pub(super) fn sum(self) -> u64 {
-        self.users + self.messages + self.revisions + self.acts + self.facts
+        self.users + self.messages + self.revisions + self.moderations + self.entries
     }
 
     pub(super) fn summary(self, digest: String) -> Summary {
-        let LineCounts { users, messages, revisions, acts, facts: _ } = self;
-        Summary { users, messages, revisions, acts, digest }
+        let LineCounts { users, messages, revisions, moderations, entries: _ } = self;
+        Summary { users, messages, revisions, moderations, digest }
     }
 }
 
-/// The digest goes on with the counters, as digits with a space between.
-pub(super) fn with_counters(hasher: Sha256, counters: IdAllocator) -> Sha256 {
-    let IdAllocator { next_user, next_event } = counters;
+/// The digest goes on with the next ids, as digits with a space between.
+pub(super) fn with_next_ids(hasher: Sha256, next_ids: IdAllocator) -> Sha256 {
+    let IdAllocator { next_user, next_event } = next_ids;
     hasher.chain_update(format!("{next_user} {next_event}"))
 }
 

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::mem;
 
 use super::export_format::{
-    BATCH, FORMAT_VERSION, Line, LineCounts, LineHashers, OLDEST_FORMAT_VERSION, hex, with_counters,
+    BATCH, FORMAT_VERSION, Line, LineCounts, LineHashers, OLDEST_FORMAT_VERSION, hex, with_next_ids,
 };
 use super::outcome::{ExportOrigin, Purpose, Summary, TransferError};
 use crate::model::{
@@ -29,7 +29,7 @@ pub(in crate::store) fn restore(
     source: impl BufRead,
     len: Option<u64>,
     store: &mut dyn Backend,
-    epoch_for: &dyn Fn(ExportOrigin) -> StoreId,
+    store_id_for: &dyn Fn(ExportOrigin) -> StoreId,
     progress: &mut dyn Progress,
 ) -> Result<(Summary, ExportOrigin), TransferError> {
     let mut reader =
@@ -37,7 +37,7 @@ pub(in crate::store) fn restore(
     let (version, origin) = match reader.next()? {
         Line::VecheExport {
             version: version @ OLDEST_FORMAT_VERSION..=FORMAT_VERSION,
-            epoch,
+            store_id,
             purpose,
             cut,
         } => {
@@ -46,10 +46,11 @@ pub(in crate::store) fn restore(
                 let why = "the time of the export is in another format".to_owned();
                 return Err(TransferError::Line(1, why));
             }
-            let epoch = StoreId::parse(&epoch);
-            let epoch = epoch.ok_or_else(|| TransferError::Line(1, "a bad epoch".to_owned()))?;
-            let origin = ExportOrigin { epoch, purpose };
-            store.adopt(epoch_for(origin)).map_err(|e| TransferError::Restore(1, e))?;
+            let store_id = StoreId::parse(&store_id);
+            let store_id =
+                store_id.ok_or_else(|| TransferError::Line(1, "a bad epoch".to_owned()))?;
+            let origin = ExportOrigin { store_id, purpose };
+            store.adopt(store_id_for(origin)).map_err(|e| TransferError::Restore(1, e))?;
             (version, origin)
         }
         Line::VecheExport { version, .. } => {
@@ -70,29 +71,30 @@ pub(in crate::store) fn restore(
                 users,
                 messages,
                 revisions,
-                acts,
+                moderations,
                 next_user,
                 next_message,
                 sha256,
                 bytes_sha256,
             } => {
-                let counters = IdAllocator { next_user, next_event: next_message };
+                let next_ids = IdAllocator { next_user, next_event: next_message };
                 let LineHashers { content, bytes } = before;
                 let digest = hex(match version {
                     1 => bytes.clone(),
-                    2 => with_counters(bytes.clone(), counters),
-                    _ => with_counters(content, counters),
+                    2 => with_next_ids(bytes.clone(), next_ids),
+                    _ => with_next_ids(content, next_ids),
                 });
                 let of_bytes = (version > 2).then(|| Cow::Owned(hex(bytes)));
-                let said = LineCounts { users, messages, revisions, acts, ..counts };
+                let said = LineCounts { users, messages, revisions, moderations, ..counts };
                 if said != counts || sha256 != digest || bytes_sha256 != of_bytes {
                     let why = "the counts or the digest do not fit what came before".to_owned();
                     return Err(TransferError::Line(reader.number, why));
                 }
                 let complete = audit.finish();
                 complete.map_err(|why| TransferError::Line(reader.number, why.to_owned()))?;
-                let restored = store.restore(Restored::Counters(counters));
-                let restored = restored.and_then(|()| lineage::expect_sense(store, origin.epoch));
+                let restored = store.restore(Restored::NextIds(next_ids));
+                let restored =
+                    restored.and_then(|()| lineage::expect_sense(store, origin.store_id));
                 restored.map_err(|e| TransferError::Restore(reader.number, e))?;
                 reader.expect_end()?;
                 store.sync()?;
@@ -109,8 +111,8 @@ pub(in crate::store) fn restore(
         if part < before {
             return Err(refused("the record is out of order: users, events and facts follow"));
         }
-        if let Record::Fact { fact, .. } = &record {
-            let before = mem::replace(&mut last_subject, fact.subject());
+        if let Record::Entry { entry, .. } = &record {
+            let before = mem::replace(&mut last_subject, entry.key_bytes());
             let complaint = match () {
                 () if version == 1 => Some("a fact in format 1"),
                 () if before >= last_subject => Some("the fact is out of order"),
@@ -145,15 +147,17 @@ fn purpose_of(version: u32, said: Option<Purpose>) -> Result<Purpose, TransferEr
 enum ExportSection {
     Users,
     Events,
-    Facts,
+    Entries,
 }
 
 impl ExportSection {
     fn of(record: &Record) -> ExportSection {
         match record {
             Record::User(_) => ExportSection::Users,
-            Record::Message(_) | Record::Revision(_) | Record::Act(_) => ExportSection::Events,
-            Record::Fact { .. } | Record::Counters(_) => ExportSection::Facts,
+            Record::Message(_) | Record::Revision(_) | Record::Moderation(_) => {
+                ExportSection::Events
+            }
+            Record::Entry { .. } | Record::NextIds(_) => ExportSection::Entries,
         }
     }
 }
@@ -188,17 +192,17 @@ fn record(line: Line<'_>, store: &mut dyn Backend) -> Result<Record, String> {
             message.content = MessageContent::Revised(Box::new(Revision { event, by, at, text }));
             Ok(Record::Revision(message))
         }
-        Line::Act { event, by_user, at, what: act } => {
+        Line::Moderation { event, by_user, at, what: action } => {
             let event = EventId::new(event.get()).ok_or("the event is out of range")?;
             let by = UserId::new(by_user.get()).ok_or("by_user is out of range")?;
-            if let ModerationAction::Block(user) | ModerationAction::Unblock(user) = act {
+            if let ModerationAction::Block(user) | ModerationAction::Unblock(user) = action {
                 UserId::new(user.get()).ok_or("the user is out of range")?;
             }
-            Ok(Record::Act(ModerationEvent { event, by, at, act }))
+            Ok(Record::Moderation(ModerationEvent { event, by, at, action }))
         }
-        Line::Fact(fact) => {
-            let fact = fact.checked().ok_or("the fact says what cannot be so")?;
-            Ok(Record::Fact { fact, joined: false })
+        Line::Entry(entry) => {
+            let entry = entry.checked().ok_or("the fact says what cannot be so")?;
+            Ok(Record::Entry { entry, joined: false })
         }
         Line::VecheExport { .. } | Line::End { .. } => Err("a second beginning".to_owned()),
     }

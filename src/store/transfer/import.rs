@@ -18,12 +18,12 @@ pub struct Imported {
     pub summary: Summary,
     /// What the file says of itself.
     pub origin: ExportOrigin,
-    /// The epoch that begins, if it was restored.
+    /// The store id that begins, if it was restored.
     pub renewal: Option<StoreIdChange>,
 }
 
 /// Reads an export or a backup, whichever it is, into an empty store, as what it is taken for or,
-/// if that is not said, as what it was written for. What is restored begins a new epoch, for which
+/// if that is not said, as what it was written for. What is restored begins a new store id, for which
 /// `draw` gives random numbers. `len` is
 /// the source's length in bytes, where known. After an error the store holds a part and must be
 /// thrown away.
@@ -37,11 +37,12 @@ pub fn restore(
 ) -> Result<Imported, TransferError> {
     let fresh = StoreId(draw());
     let is_restored = |origin: ExportOrigin| taken_for.unwrap_or(origin.purpose) == Purpose::Backup;
-    let epoch_for = |origin: ExportOrigin| if is_restored(origin) { fresh } else { origin.epoch };
-    let (summary, origin) = read(source, len, store, &epoch_for, progress)?;
+    let store_id_for =
+        |origin: ExportOrigin| if is_restored(origin) { fresh } else { origin.store_id };
+    let (summary, origin) = read(source, len, store, &store_id_for, progress)?;
     let mut renewal = None;
     if is_restored(origin) {
-        renewal = Some(renew(store, origin.epoch, draw).map_err(refused)?);
+        renewal = Some(renew(store, origin.store_id, draw).map_err(refused)?);
         store.sync()?;
     }
     Ok(Imported { summary, origin, renewal })
@@ -55,22 +56,22 @@ pub fn import(
     store: &mut dyn Backend,
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
-    read(source, len, store, &|origin| origin.epoch, progress).map(|(summary, _)| summary)
+    read(source, len, store, &|origin| origin.store_id, progress).map(|(summary, _)| summary)
 }
 
-/// What [`import`] does, in a store that is given the epoch that `epoch_for` says.
+/// What [`import`] does, in a store that is given the store id that `epoch_for` says.
 fn read(
     mut source: impl BufRead,
     len: Option<u64>,
     store: &mut dyn Backend,
-    epoch_for: &dyn Fn(ExportOrigin) -> StoreId,
+    store_id_for: &dyn Fn(ExportOrigin) -> StoreId,
     progress: &mut dyn Progress,
 ) -> Result<(Summary, ExportOrigin), TransferError> {
     // A pipe may have given one byte only, which is enough: an export begins with a brace.
     if source.fill_buf()?.first() == MAGIC.first() {
-        backup::restore(source, len, store, epoch_for, progress)
+        backup::restore(source, len, store, store_id_for, progress)
     } else {
-        export_reader::restore(source, len, store, epoch_for, progress)
+        export_reader::restore(source, len, store, store_id_for, progress)
     }
 }
 

@@ -18,20 +18,20 @@ pub struct Summary {
     /// How many edits and deletions.
     pub revisions: u64,
     /// How many acts of operators.
-    pub acts: u64,
-    /// SHA-256, in hexadecimal, of everything but the last line, and of the counters in that.
+    pub moderations: u64,
+    /// SHA-256, in hexadecimal, of everything but the last line, and of the next ids in that.
     pub digest: String,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { users, messages, revisions, acts, digest } = self;
+        let Summary { users, messages, revisions, moderations, digest } = self;
         write!(f, "{users} users, {messages} messages, ")?;
         if *revisions > 0 {
             write!(f, "{revisions} edits and deletions, ")?;
         }
-        if *acts > 0 {
-            write!(f, "{acts} acts of operators, ")?;
+        if *moderations > 0 {
+            write!(f, "{moderations} acts of operators, ")?;
         }
         write!(f, "sha256 {digest}")
     }
@@ -82,7 +82,7 @@ impl From<StoreError> for TransferError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// Nothing: it goes on where the file is imported, and nowhere else, with the same epoch and
+    /// Nothing: it goes on where the file is imported, and nowhere else, with the same store id and
     /// the next ids.
     Move,
     /// It went on. What it gave out since is lost with a restore, and must not be given out again.
@@ -103,8 +103,8 @@ impl Purpose {
 /// What a file says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExportOrigin {
-    /// The epoch of the store that it is of.
-    pub epoch: StoreId,
+    /// The store id of the store that it is of.
+    pub store_id: StoreId,
     /// What it was written for. A backup says so by what it is; an export in its first line, and
     /// those that do not say it are from when an export always was a move.
     pub purpose: Purpose,

@@ -50,7 +50,7 @@ fn a_good_store_is_counted() {
     let whole = found(&sample.dir());
     assert_eq!(
         whole.counts,
-        Counts { users: 3, general: 100, private: 300, revisions: 0, acts: 0 }
+        Counts { users: 3, general: 100, private: 300, revisions: 0, moderations: 0 }
     );
     assert_eq!((whole.segments, whole.index), (1, IndexState::Agrees { behind: 0 }));
     assert_eq!(whole.bytes, fs::metadata(sample.log_file()).unwrap().len());

@@ -38,7 +38,7 @@ fn a_compacted_store_is_the_same() {
     let sample = lived_in();
     let mut store = sample.open().unwrap();
     let ahead = IdAllocator { next_user: 9, next_event: 500 };
-    store.restore(Restored::Counters(ahead)).unwrap();
+    store.restore(Restored::NextIds(ahead)).unwrap();
     store.sync().unwrap();
     let before = exported(&mut store);
     drop(store);
@@ -53,7 +53,7 @@ fn a_compacted_store_is_the_same() {
     assert_eq!(found.bytes, compaction.after);
 
     let mut store = sample.open().unwrap();
-    assert_eq!((store.counters(), store.epoch()), (ahead, EPOCH));
+    assert_eq!((store.next_ids(), store.store_id()), (ahead, EPOCH));
     assert_eq!(exported(&mut store), before);
     assert_eq!(store.post(new_message(1)).unwrap().unwrap().get(), 500, "no id is used again");
     store.sync().unwrap();
@@ -77,7 +77,7 @@ fn what_was_revised_leaves_no_text_behind() {
         store.revise(id, seen, NewRevision { by, at, text }).unwrap().unwrap();
     }
     store.sync().unwrap();
-    let (before, counters) = (exported(&mut store), store.counters());
+    let (before, next_ids) = (exported(&mut store), store.next_ids());
     drop(store);
     let log = || {
         let segments = fs::read_dir(sample.dir().join("log")).unwrap();
@@ -97,7 +97,7 @@ fn what_was_revised_leaves_no_text_behind() {
         assert!(holds(&log, "edited twice") && holds(&log, "message 5"));
         check(&sample.dir(), &mut ()).map(|found| assert!(found.is_sound(), "{found}")).unwrap();
         let mut store = sample.open().unwrap();
-        assert_eq!((exported(&mut store), store.counters()), (before.clone(), counters));
+        assert_eq!((exported(&mut store), store.next_ids()), (before.clone(), next_ids));
     }
 }
 
@@ -117,7 +117,7 @@ fn what_is_not_kept_is_gone_and_its_ids_are_not() {
         &mut (),
     )
     .unwrap();
-    assert_eq!(new.counters(), old.counters());
+    assert_eq!(new.next_ids(), old.next_ids());
     let kept = new.history(MessageId::FIRST.into(), 1000).unwrap();
     assert_eq!(kept.len(), 200);
     drop(new);

@@ -70,7 +70,7 @@ impl Spoilt {
     fn outcome(&self, what: &str) -> Outcome {
         let read = |store: &mut LogStore| {
             let mut found = read_all(store)?;
-            for id in 0..store.counters().next_event {
+            for id in 0..store.next_ids().next_event {
                 found.push(format!("{:?}", store.message(MessageId::new(id).unwrap())?));
             }
             Ok::<_, StoreError>(found)

@@ -231,7 +231,7 @@ fn a_first_start_that_was_interrupted_is_begun_again() {
             fs::write(sample.log_file(), "VECHE").unwrap();
         }
         let mut store = sample.open().unwrap();
-        assert_eq!(store.counters(), IdAllocator::default());
+        assert_eq!(store.next_ids(), IdAllocator::default());
         fill(&mut store, 3);
         drop(store);
         sample.expect_messages(3);
@@ -262,9 +262,9 @@ fn fill_with_deeds(store: &mut LogStore) {
     let mut seen = EventId::from(MessageId::FIRST);
     for number in 0..2500 {
         let at = Timestamp::from_millis(number);
-        let act = [ModerationAction::CloseRegistration, ModerationAction::OpenRegistration]
+        let action = [ModerationAction::CloseRegistration, ModerationAction::OpenRegistration]
             [usize::from(number % 2 == 1)];
-        store.act(user_id(1), at, act).unwrap().unwrap();
+        store.moderate(user_id(1), at, action).unwrap().unwrap();
         let revision = NewRevision { by: user_id(1), at, text: Some(new_message(number).text) };
         seen = store.revise(MessageId::FIRST, seen, revision).unwrap().unwrap();
     }
@@ -287,8 +287,8 @@ fn any_event_is_found_by_its_number_with_little_reading() {
         }
         let mut store = sample.open().unwrap();
         forget(&mut store);
-        while store.view.table.deed_count() > 0 {
-            store.view.table.evict_oldest_deed();
+        while store.view.table.activity_count() > 0 {
+            store.view.table.evict_oldest_activity();
         }
         for number in (1..=5000).step_by(7) {
             let (found, _, bytes) =
@@ -317,14 +317,14 @@ fn a_start_begins_at_an_act_or_a_revision() {
     for number in 0..8 {
         let mut store = sample.open().unwrap();
         let next_event = RECENT_MESSAGES as u64 + 600 * (number + 1);
-        store.restore(Restored::Counters(IdAllocator { next_user: 4, next_event })).unwrap();
+        store.restore(Restored::NextIds(IdAllocator { next_user: 4, next_event })).unwrap();
         store.post(NewMessage { to: None, ..new_message(number) }).unwrap();
         store.sync().unwrap();
         drop(store);
         let mut watch = Watch::default();
         let mut store = LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
         assert!(watch.total < store.log.end() - Log::START, "a part of it is read");
-        let first = store.view.deeds_start();
+        let first = store.view.activities_start();
         kinds[usize::from(first % 2 == 1)] = true;
         let first = EventId::new(first).unwrap();
         let events = store.history(first, 9).unwrap();
@@ -406,7 +406,7 @@ fn an_index_that_was_told_a_part() {
         let found = check(&sample.dir(), &mut ()).unwrap();
         assert!(found.is_sound(), "{told}: {found}");
         let store = sample.open().unwrap();
-        assert_eq!(store.counters(), end.counters);
+        assert_eq!(store.next_ids(), end.next_ids);
         drop(store);
         let found = check(&sample.dir(), &mut ()).unwrap();
         assert_eq!(found.index, IndexState::Agrees { behind: 0 }, "{told}");

@@ -35,8 +35,8 @@ fn message(id: u64, from: u64, to: u64) -> Record {
     })
 }
 
-fn counters(next_user: u64, next_event: u64) -> Record {
-    Record::Counters(IdAllocator { next_user, next_event })
+fn next_ids(next_user: u64, next_event: u64) -> Record {
+    Record::NextIds(IdAllocator { next_user, next_event })
 }
 
 /// In several segments, with gaps between the ids and ids that nothing has any more.
@@ -44,10 +44,10 @@ fn sample() -> (TempDir, LogStore) {
     let dir = tempfile::tempdir().unwrap();
     let mut store = LogStore::open(&dir.path().join("store"), EPOCH, &mut ()).unwrap();
     store.end_segments_at(400);
-    let mut records = vec![user(1, "ann"), message(0, 1, 0), user(3, "bob"), counters(5, 4)];
+    let mut records = vec![user(1, "ann"), message(0, 1, 0), user(3, "bob"), next_ids(5, 4)];
     let to = |id| if id % 3 == 2 { 3 } else { id % 3 };
     records.extend((4..24).map(|id| message(id, 1 + id % 2 * 2, to(id))));
-    records.extend([user(7, "carol"), message(30, 7, 1), counters(20, 50)]);
+    records.extend([user(7, "carol"), message(30, 7, 1), next_ids(20, 50)]);
     for (number, record) in records.into_iter().enumerate() {
         store.restore(record.into()).unwrap();
         if number % 3 == 0 {
@@ -133,13 +133,13 @@ fn what_is_restored_is_what_was_there() {
     let mut memory = MemoryStore::new(StoreId(1));
     assert_eq!(import(&*bytes, None, &mut memory, &mut ()).unwrap(), summary);
     assert!(export(&mut memory).0 == lines);
-    assert_eq!(memory.counters(), IdAllocator { next_user: 20, next_event: 50 });
+    assert_eq!(memory.next_ids(), IdAllocator { next_user: 20, next_event: 50 });
 
     let again = dir.path().join("again");
     let built = LogStore::build(&again, StoreId(1), |store| import(&*bytes, None, store, &mut ()));
     assert_eq!(built.unwrap(), summary);
     let mut again = LogStore::open(&again, StoreId(2), &mut ()).unwrap();
-    assert_eq!((again.epoch(), again.counters()), (EPOCH, store.counters()));
+    assert_eq!((again.store_id(), again.next_ids()), (EPOCH, store.next_ids()));
     assert!(export(&mut again).0 == lines);
     // And once more, through a backup of the copy.
     assert_eq!(verified(&backup(&mut again)).unwrap(), summary);
@@ -192,9 +192,9 @@ fn nothing_else_is_taken_for_a_backup() {
         &log[HEADER_BYTES..][..FRAME_HEADER_BYTES + u32_at(log, HEADER_BYTES + 4) as usize];
     let behind_first = HEADER_BYTES + first_frame.len();
     let end = log.len() as u64;
-    let other = |epoch: u64| {
+    let other = |store_id: u64| {
         let mut other = log.to_vec();
-        other[second + 12..second + 20].copy_from_slice(&epoch.to_le_bytes());
+        other[second + 12..second + 20].copy_from_slice(&store_id.to_le_bytes());
         let crc = crc32c::crc32c(&other[second..second + HEADER_BYTES - 4]);
         other[second + HEADER_BYTES - 4..second + HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
         closed(&other)
@@ -256,7 +256,7 @@ fn records_that_do_not_fit_together_are_refused() {
     for (second, why) in [
         (user(2, "ANN"), "is taken"),
         (user(1, "bob"), "out of order"),
-        (counters(1, 0), "out of order"),
+        (next_ids(1, 0), "out of order"),
         (message(0, 2, 0), "author does not exist"),
         (message(0, 1, 2), "receiver does not exist"),
     ] {

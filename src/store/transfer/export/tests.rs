@@ -64,17 +64,17 @@ fn with_facts() -> MemoryStore {
     store.post_once(new.clone(), once).unwrap();
     store.post(new).unwrap();
     let bob = UserId::new(2).unwrap();
-    for act in [ModerationAction::Block(bob), ModerationAction::CloseRegistration] {
-        store.act(UserId::FIRST, sent_at, act).unwrap();
+    for action in [ModerationAction::Block(bob), ModerationAction::CloseRegistration] {
+        store.moderate(UserId::FIRST, sent_at, action).unwrap();
     }
     let block = Block { user: bob, by: UserId::FIRST, at: sent_at };
     store.refuse_sender(block, true).unwrap();
     // Nothing writes it any more, but stores have it.
     let strays = Entry::StrayTokens {
-        of: StrayTokensKey { user: bob },
-        is: Some(StrayTokensValue { at: sent_at }),
+        key: StrayTokensKey { user: bob },
+        value: Some(StrayTokensValue { at: sent_at }),
     };
-    store.restore(Restored::Fact(strays)).unwrap();
+    store.restore(Restored::Entry(strays)).unwrap();
     store
 }
 
@@ -168,7 +168,7 @@ fn golden_of_format_2() {
     );
 }
 
-/// What was written before there were revisions and facts.
+/// What was written before there were revisions and entries.
 #[test]
 fn golden_of_format_1() {
     let lines = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}
@@ -195,7 +195,7 @@ fn what_is_imported_is_exported_again() {
         let mut copy = empty();
         import(lines.as_bytes(), None, &mut copy, &mut ()).unwrap();
         assert_eq!(exported(&mut copy), lines);
-        assert_eq!((copy.epoch(), copy.counters()), (store.epoch(), store.counters()));
+        assert_eq!((copy.store_id(), copy.next_ids()), (store.store_id(), store.next_ids()));
     }
 }
 
@@ -270,9 +270,9 @@ fn lines_that_are_no_records_are_told_by_number() {
     let head = r#"{"veche_export":{"version":3,"epoch":"000000000000feed","purpose":"move","cut":"2024-01-01T00:00:00.000Z"}}"#;
     let old_head = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}"#;
     let turn = |user: &str, number: &str| {
-        let is = r#"{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.000Z"}"#;
+        let value = r#"{"key":"abababababababababababababababab","at":"2023-11-14T22:13:20.000Z"}"#;
         format!(
-            r#"{{"fact":{{"retry_order":{{"of":{{"user":{user},"number":{number}}},"is":{is}}}}}}}"#
+            r#"{{"fact":{{"retry_order":{{"of":{{"user":{user},"number":{number}}},"is":{value}}}}}}}"#
         )
     };
     let user = |id: &str, name: &str| {
@@ -283,11 +283,11 @@ fn lines_that_are_no_records_are_told_by_number() {
         let rest = format!(r#""text":"{text}","sent_at":"2023-11-14T22:13:20.000Z""#);
         format!(r#"{{"message":{{"id":{id},"from_user":{from},"to_user":{to},{rest}}}}}"#)
     };
-    let revision = |event: &str, of: &str| {
+    let revision = |event: &str, message: &str| {
         let rest = r#""by_user":1,"at":"2023-11-14T22:13:20.000Z""#;
-        format!(r#"{{"revision":{{"event":{event},"message":{of},{rest}}}}}"#)
+        format!(r#"{{"revision":{{"event":{event},"message":{message},{rest}}}}}"#)
     };
-    let act = |event: &str, what: &str| {
+    let action = |event: &str, what: &str| {
         let rest = format!(r#""by_user":1,"at":"2023-11-14T22:13:20.000Z","what":{what}"#);
         format!(r#"{{"act":{{"event":{event},{rest}}}}}"#)
     };
@@ -332,21 +332,21 @@ fn lines_that_are_no_records_are_told_by_number() {
         ),
         (vec![head, &ann, &revision("1", "0")], "line 3: there is no such message"),
         (vec![head, &ann, &message("0", "1", "0", "x"), &revision("0", "0")], "line 4: an id is"),
-        (vec![head, &ann, &act("0", "{\"block\":0}")], "line 3: not a record: "),
-        (vec![head, &ann, &act("0", "\"pardon\"")], "line 3: not a record: unknown variant"),
+        (vec![head, &ann, &action("0", "{\"block\":0}")], "line 3: not a record: "),
+        (vec![head, &ann, &action("0", "\"pardon\"")], "line 3: not a record: unknown variant"),
         (
-            vec![head, &ann, &act("0", &format!("{{\"block\":{far}}}"))],
+            vec![head, &ann, &action("0", &format!("{{\"block\":{far}}}"))],
             "line 3: the user is out of range",
         ),
         (
-            vec![head, &ann, &message("0", "1", "0", "x"), &act("0", "{\"block\":1}")],
+            vec![head, &ann, &message("0", "1", "0", "x"), &action("0", "{\"block\":1}")],
             "line 4: an id is out of order",
         ),
         (vec![&old_head, &ann, &turn("1", "0")], "line 3: a fact in format 1"),
         (vec![head, &ann, &turn("1", "1"), &turn("1", "1")], "line 4: the fact is out of order"),
         (vec![head, &ann, &turn("1", "1"), &turn("1", "0")], "line 4: the fact is out of order"),
         (vec![head, &ann, &turn("2", "0")], "line 3: the fact is of a user who does not exist"),
-        (vec![head, &ann, &act("0", "{\"block\":2}")], "line 3: the act is of a user who"),
+        (vec![head, &ann, &action("0", "{\"block\":2}")], "line 3: the act is of a user who"),
         (vec![head, &turn("0", "0")], "line 2: not a record: "),
         (vec![head, &turn(&far, "0")], "line 2: the fact says what cannot be so"),
         (
@@ -374,37 +374,37 @@ fn what_no_server_wrote_is_refused_by_line() {
     };
     let ann = user(1, "ann", "-", AT);
     let bob = user(2, "bob", "-", AT);
-    let fact = |family: &str, of: &str, is: &str| {
-        format!(r#"{{"fact":{{"{family}":{{"of":{{{of}}},"is":{is}}}}}}}"#)
+    let entry = |keyspace: &str, key: &str, value: &str| {
+        format!(r#"{{"fact":{{"{keyspace}":{{"of":{{{key}}},"is":{value}}}}}}}"#)
     };
     let said =
         format!(r#"{{"message":{{"id":0,"from_user":1,"to_user":0,"text":"x","sent_at":{AT}}}}}"#);
     let session = |client: &str, until: &str| {
-        let of = format!(r#""user":1,"id":"{}""#, "0".repeat(32));
-        fact(
+        let key = format!(r#""user":1,"id":"{}""#, "0".repeat(32));
+        entry(
             "session",
-            &of,
+            &key,
             &format!(r#"{{"at":{AT},"expires_at":{until},"user_agent":"{client}"}}"#),
         )
     };
     let key = "0".repeat(32);
     let turn = |number: u64| {
-        let is = format!(r#"{{"key":"{key}","at":{AT}}}"#);
-        fact("retry_order", &format!(r#""user":1,"number":{number}"#), &is)
+        let value = format!(r#"{{"key":"{key}","at":{AT}}}"#);
+        entry("retry_order", &format!(r#""user":1,"number":{number}"#), &value)
     };
-    let ended = fact("account", r#""user":1"#, &format!(r#"{{"ended":{{"at":{AT}}}}}"#));
+    let ended = entry("account", r#""user":1"#, &format!(r#"{{"ended":{{"at":{AT}}}}}"#));
     let password = |hash: &str| {
-        fact("account", r#""user":1"#, &format!(r#"{{"password":{{"hash":"{hash}","at":{AT}}}}}"#))
+        entry("account", r#""user":1"#, &format!(r#"{{"password":{{"hash":"{hash}","at":{AT}}}}}"#))
     };
-    let blocked = fact("account_block", r#""user":1"#, &format!(r#"{{"by":2,"at":{AT}}}"#));
+    let blocked = entry("account_block", r#""user":1"#, &format!(r#"{{"by":2,"at":{AT}}}"#));
     let read = |up_to: u64| {
-        let of = r#""user":1,"with":null"#;
-        fact("read_mark", of, &format!(r#"{{"up_to":{up_to},"at":{AT}}}"#))
+        let key = r#""user":1,"with":null"#;
+        entry("read_mark", key, &format!(r#"{{"up_to":{up_to},"at":{AT}}}"#))
     };
     let retry = |message: u64| {
-        let of = format!(r#""user":1,"key":"{key}""#);
-        let is = format!(r#"{{"fingerprint":"{key}","message":{message},"at":{AT}}}"#);
-        fact("retry", &of, &is)
+        let key = format!(r#""user":1,"key":"{key}""#);
+        let value = format!(r#"{{"fingerprint":"{key}","message":{message},"at":{AT}}}"#);
+        entry("retry", &key, &value)
     };
     let long = "x".repeat(MAX_TEXT_BYTES + 1);
     let revision = |by: u64, text: &str| {
@@ -497,8 +497,8 @@ fn a_text_that_nothing_takes_the_place_of_is_missed() {
         [r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}"#, "\n", lines].concat();
     let kept = |line: &&str| !line.contains("hello, all!") && !line.starts_with("{\"end\"");
     let mut lines = lines.lines().filter(kept).fold(String::new(), |all, line| all + line + "\n");
-    let counters = IdAllocator { next_user: 3, next_event: 6 };
-    let digest = hex(with_counters(Sha256::new_with_prefix(&lines), counters));
+    let next_ids = IdAllocator { next_user: 3, next_event: 6 };
+    let digest = hex(with_next_ids(Sha256::new_with_prefix(&lines), next_ids));
     let _ = writeln!(
         lines,
         r#"{{"end":{{"users":2,"messages":3,"revisions":2,"next_user":3,"next_message":6,"sha256":"{digest}"}}}}"#
@@ -540,15 +540,18 @@ fn a_store_has_one_digest_whatever_becomes_of_keys() {
         .map(|(key, message)| {
             let (key, message) = (Hash([key; 16]), MessageId::new(message).unwrap());
             let first = FirstAnswer { fingerprint: key, message, at: CUT };
-            Entry::Retry { of: RetryKey { user: UserId::new(2).unwrap(), key }, is: Some(first) }
+            Entry::Retry {
+                key: RetryKey { user: UserId::new(2).unwrap(), key },
+                value: Some(first),
+            }
         })
         .into();
-    for (number, fact) in (0..).zip(before) {
-        let Entry::Retry { of: RetryKey { user, key }, .. } = fact else { unreachable!() };
-        let of = RetryOrderKey { user, number };
-        store.restore(Restored::Fact(fact)).unwrap();
-        let is = Some(RetryOrderValue { key, at: CUT });
-        store.restore(Restored::Fact(Entry::RetryOrder { of, is })).unwrap();
+    for (number, entry) in (0..).zip(before) {
+        let Entry::Retry { key: RetryKey { user, key }, .. } = entry else { unreachable!() };
+        let turn = RetryOrderKey { user, number };
+        store.restore(Restored::Entry(entry)).unwrap();
+        let value = Some(RetryOrderValue { key, at: CUT });
+        store.restore(Restored::Entry(Entry::RetryOrder { key: turn, value })).unwrap();
     }
     store.end_account(carol, "-", at(9)).unwrap();
 

@@ -1,4 +1,4 @@
-//! What is so about subjects: beside messages, through crashes, and in the index.
+//! What is so about keys: beside messages, through crashes, and in the index.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ fn send(store: &mut LogStore, key: u8, number: u64) -> PostOutcome {
 }
 
 fn all(store: &mut LogStore) -> Vec<Entry> {
-    store.facts(None, usize::MAX).unwrap()
+    store.entries(None, usize::MAX).unwrap()
 }
 
 /// Users, and messages under keys, some of which are over.
@@ -46,7 +46,7 @@ fn fill_with_keys(store: &mut LogStore) {
         let key = Hash([u8::try_from(number % 150).unwrap(); 16]);
         let once = IdempotencyKey::for_tests(key.0, [1; 16]);
         assert!(
-            matches!(store.post_once(new, once).unwrap(), Some(PostOutcome::Now(_))),
+            matches!(store.post_once(new, once).unwrap(), Some(PostOutcome::Posted(_))),
             "{number}"
         );
         store.sync().unwrap();
@@ -57,14 +57,14 @@ fn sample() -> (Sample, Vec<Entry>) {
     let sample = Sample { root: tempfile::tempdir().unwrap() };
     let mut store = sample.open().unwrap();
     fill_with_keys(&mut store);
-    let facts = all(&mut store);
+    let entries = all(&mut store);
     let mut memory = MemoryStore::new(EPOCH);
     fill(&mut memory, 0);
-    for fact in &facts {
-        memory.restore(Restored::Fact(fact.clone())).unwrap();
+    for entry in &entries {
+        memory.restore(Restored::Entry(entry.clone())).unwrap();
     }
-    assert_eq!(memory.facts(None, usize::MAX).unwrap(), facts, "in the same order");
-    (sample, facts)
+    assert_eq!(memory.entries(None, usize::MAX).unwrap(), entries, "in the same order");
+    (sample, entries)
 }
 
 fn agrees(sample: &Sample) {
@@ -75,8 +75,8 @@ fn agrees(sample: &Sample) {
 /// Whether in memory, in the index, partly in both, or rebuilt.
 #[test]
 fn facts_are_the_same_wherever_they_are() {
-    let (sample, facts) = sample();
-    assert!((200..400).contains(&facts.len()), "{}", facts.len());
+    let (sample, entries) = sample();
+    assert!((200..400).contains(&entries.len()), "{}", entries.len());
     for apply_every in [usize::MAX, 1, 7] {
         let other = Sample { root: tempfile::tempdir().unwrap() };
         let mut store = other.open().unwrap();
@@ -90,18 +90,18 @@ fn facts_are_the_same_wherever_they_are() {
             store.log.sync().unwrap();
             store.view.apply(apply_every).unwrap();
         }
-        assert_eq!(all(&mut store), facts, "applied every {apply_every}");
+        assert_eq!(all(&mut store), entries, "applied every {apply_every}");
         for page in 1..20 {
             let (mut found, mut last) = (Vec::new(), None);
             loop {
-                let page = store.facts(last.as_ref(), page).unwrap();
+                let page = store.entries(last.as_ref(), page).unwrap();
                 last = page.last().cloned();
                 found.extend(page);
                 if last.is_none() {
                     break;
                 }
             }
-            assert_eq!(found, facts);
+            assert_eq!(found, entries);
         }
     }
     // Before a start has made again what is not right.
@@ -110,7 +110,7 @@ fn facts_are_the_same_wherever_they_are() {
         if !index_remains {
             Index::discard(&sample.index()).unwrap();
         }
-        assert_eq!(all(&mut sample.open().unwrap()), facts);
+        assert_eq!(all(&mut sample.open().unwrap()), entries);
         agrees(&sample);
     }
 }
@@ -149,8 +149,8 @@ fn a_message_and_its_key_are_one() {
     let sample = Sample::new(5);
     let before = fs::metadata(sample.log_file()).unwrap().len();
     let mut store = sample.open().unwrap();
-    assert_eq!(send(&mut store, 1, 0), PostOutcome::Now(MessageId::new(5).unwrap()));
-    assert_eq!(send(&mut store, 2, 3), PostOutcome::Now(MessageId::new(6).unwrap()));
+    assert_eq!(send(&mut store, 1, 0), PostOutcome::Posted(MessageId::new(5).unwrap()));
+    assert_eq!(send(&mut store, 2, 3), PostOutcome::Posted(MessageId::new(6).unwrap()));
     store.sync().unwrap();
     let frames = frames(&store.log);
     let cut_off = sample.root.path().join("cut off");
@@ -172,18 +172,18 @@ fn a_message_and_its_key_are_one() {
         let is_whole = [frames[8], frames[11], frames[14]].contains(&len);
         assert_eq!(found.unwrap().torn.is_none(), is_whole, "{len}");
         let mut store = LogStore::open(&cut_off, EPOCH, &mut ()).unwrap();
-        assert_eq!(store.counters().next_event, 5 + messages, "{len}");
+        assert_eq!(store.next_ids().next_event, 5 + messages, "{len}");
         assert_eq!(all(&mut store).len() as u64, 2 * messages, "{len}");
         for (key, number) in [(1, 0), (2, 3)] {
             let first = store.first_answer(of(1, key), Timestamp::from_millis(5)).unwrap();
             assert_eq!(first.is_some(), u64::from(key) <= messages);
             match send(&mut store, key, number) {
-                PostOutcome::Before(answer) => assert_eq!(Some(answer), first),
-                PostOutcome::Now(id) => assert_eq!(id.get(), 4 + u64::from(key)),
+                PostOutcome::Replayed(answer) => assert_eq!(Some(answer), first),
+                PostOutcome::Posted(id) => assert_eq!(id.get(), 4 + u64::from(key)),
             }
         }
         store.sync().unwrap();
-        assert_eq!(store.counters().next_event, 7, "each message is there once");
+        assert_eq!(store.next_ids().next_event, 7, "each message is there once");
         drop(store);
         assert!(check(&cut_off, &mut ()).unwrap().is_sound());
         Index::discard(&cut_off.join("index")).unwrap();
@@ -209,8 +209,8 @@ fn as_much_as_can_be_one_is_taken() {
         store.sync().unwrap();
         let before = frames(&store.log).len();
         if by_block {
-            let act = ModerationAction::Block(user_id(1));
-            store.act(user_id(2), Timestamp::from_millis(2), act).unwrap().unwrap();
+            let action = ModerationAction::Block(user_id(1));
+            store.moderate(user_id(2), Timestamp::from_millis(2), action).unwrap().unwrap();
         } else {
             assert!(store.change_password(begun(99), "a hash", "other".into()).unwrap());
         }
@@ -231,10 +231,11 @@ fn too_many_that_are_one_are_damage() {
     let mut store = sample.open().unwrap();
     let mut position = 0;
     for number in 0..66 {
-        let fact = Entry::RetryOrder { of: RetryOrderKey { user: user_id(1), number }, is: None };
+        let entry =
+            Entry::RetryOrder { key: RetryOrderKey { user: user_id(1), number }, value: None };
         position = store
             .log
-            .append(|out| Record::Fact { fact, joined: true }.encode(out))
+            .append(|out| Record::Entry { entry, joined: true }.encode(out))
             .unwrap()
             .position;
     }
@@ -259,25 +260,25 @@ fn a_fact_of_a_newer_version_is_refused() {
 /// Only what is so at last stays.
 #[test]
 fn a_compaction_leaves_the_last_words() {
-    let (sample, facts) = sample();
+    let (sample, entries) = sample();
     let words = |sample: &Sample| {
         let (mut so, mut words) = (0, 0);
         let store = sample.open().unwrap();
         let end = store.log.scan(Log::START, |frame| {
-            if let Record::Fact { fact, .. } = decode(&store.log, &frame)? {
+            if let Record::Entry { entry, .. } = decode(&store.log, &frame)? {
                 words += 1;
-                so += u64::from(fact.value().is_some());
+                so += u64::from(entry.value_bytes().is_some());
             }
             Ok(ControlFlow::Continue(()))
         });
         assert_eq!(end.unwrap().position, store.log.end());
         (words, so)
     };
-    assert!(words(&sample).0 > facts.len());
+    assert!(words(&sample).0 > entries.len());
     compact(&sample.dir(), Timestamp::from_millis(0), &mut ()).unwrap();
-    assert_eq!(words(&sample), (facts.len(), facts.len() as u64));
+    assert_eq!(words(&sample), (entries.len(), entries.len() as u64));
     agrees(&sample);
-    assert_eq!(all(&mut sample.open().unwrap()), facts);
+    assert_eq!(all(&mut sample.open().unwrap()), entries);
 }
 
 /// No byte of a key that is over, or of an account that has ended, is left on the disk.
@@ -304,7 +305,7 @@ fn keys_that_are_over_go_with_a_compaction() {
     assert!(!left.is_empty() && left.len() < 100, "{left:?}");
     assert_eq!(keys(60 * HOUR), [] as [u8; 0]);
     let mut store = sample.open().unwrap();
-    assert!(all(&mut store).iter().all(|fact| !is_passing(fact)));
+    assert!(all(&mut store).iter().all(|entry| !is_passing(entry)));
     fill_again(&mut store);
 }
 
@@ -313,8 +314,8 @@ fn fill_again(store: &mut LogStore) {
     let at = Timestamp::from_millis(61 * HOUR);
     let new = NewMessage { from: user_id(2), to: None, sent_at: at, ..new_message(1) };
     let once = IdempotencyKey::for_tests([1; 16], [1; 16]);
-    assert!(matches!(store.post_once(new.clone(), once).unwrap(), Some(PostOutcome::Now(_))));
-    assert!(matches!(store.post_once(new, once).unwrap(), Some(PostOutcome::Before(_))));
+    assert!(matches!(store.post_once(new.clone(), once).unwrap(), Some(PostOutcome::Posted(_))));
+    assert!(matches!(store.post_once(new, once).unwrap(), Some(PostOutcome::Replayed(_))));
 }
 
 #[test]
@@ -335,34 +336,34 @@ fn an_index_is_held_to_the_facts() {
         }),
     ];
     for (what, spoil) in spoils {
-        let (sample, facts) = sample();
+        let (sample, entries) = sample();
         let db = tree(&sample.index());
-        let key = [b"f", &facts[3].subject()[..]].concat();
+        let key = [b"f", &entries[3].key_bytes()[..]].concat();
         let value = db.get(&key).unwrap().unwrap();
         spoil(&db, &key, &value);
         db.flush().unwrap();
         drop(db);
         let found = check(&sample.dir(), &mut ()).unwrap();
         assert!(matches!(found.index, IndexState::Wrong(_)), "{what}: {found}");
-        assert_eq!(all(&mut sample.open().unwrap()), facts, "{what}: it is made again");
+        assert_eq!(all(&mut sample.open().unwrap()), entries, "{what}: it is made again");
     }
 }
 
 #[test]
 fn a_fact_that_is_found_wrong_is_told() {
-    let (sample, facts) = sample();
+    let (sample, entries) = sample();
     let mut store = sample.open().unwrap();
-    let first = facts.iter().find(|fact| matches!(fact, Entry::KeyedRetry { .. })).unwrap();
-    let key = [b"f", &first.subject()[..]].concat();
+    let first = entries.iter().find(|entry| matches!(entry, Entry::KeyedRetry { .. })).unwrap();
+    let key = [b"f", &first.key_bytes()[..]].concat();
     store.view.index.tree().insert(key, b"short").unwrap();
     for told in [
-        store.facts(None, usize::MAX).map(drop).unwrap_err(),
+        store.entries(None, usize::MAX).map(drop).unwrap_err(),
         store.first_answer(of(1, 0), Timestamp::from_millis(0)).map(drop).unwrap_err(),
     ] {
         assert!(matches!(&told, StoreError::Index(why) if why == "a fact is malformed"), "{told}");
     }
     drop(store);
-    assert_eq!(all(&mut sample.open().unwrap()), facts);
+    assert_eq!(all(&mut sample.open().unwrap()), entries);
 }
 
 /// What keeps order is written as long as logins are; what users want of each other is not.
@@ -380,7 +381,7 @@ fn order_is_kept_on_a_disk_that_is_nearly_full() {
     let block = Block { user: bob, by: user_id(1), at };
     assert!(matches!(store.refuse_sender(block, true), Err(StoreError::Full { .. })));
     assert!(matches!(revise(&mut store, Some("more")), Err(StoreError::Full { .. })));
-    assert!(store.act(user_id(1), at, ModerationAction::Block(bob)).unwrap().is_some());
+    assert!(store.moderate(user_id(1), at, ModerationAction::Block(bob)).unwrap().is_some());
     assert!(revise(&mut store, None).unwrap().is_some());
     store.sync().unwrap();
 }
