@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// More than the server reads at once (128) and lets wait (256).
-const SENDERS: usize = 128 + 256 + 8;
+/// The server reads 128 at once and lets 256 wait. As many again as it reads are refused, and ask
+/// again, so that they take the places of those that it cuts off.
+const SENDERS: usize = 128 + 256 + 128;
+/// The pause before a client that was refused asks again.
+const PAUSE: Duration = Duration::from_millis(10);
 /// More than may wait for one user.
 const WAITERS: usize = 32 + 1;
 /// The longest time to use it up.
@@ -28,7 +31,7 @@ pub(crate) struct Crowd {
 struct Clients {
     port: u16,
     request: String,
-    /// True if a client that is cut off comes again.
+    /// True if a client that is cut off, or refused, comes again.
     comes_again: bool,
     connections: Mutex<Vec<TcpStream>>,
     is_over: AtomicBool,
@@ -84,10 +87,15 @@ impl Clients {
         client
     }
 
-    /// Reports the answer to one of them, and has it come again if it is cut off instead.
+    /// Reports the answers to one of them, and has it come again.
     fn hear(&self, number: usize, mut reader: TcpStream, answers: &Sender<[u8; 12]>) {
         let mut status = [0; 12];
-        while reader.read_exact(&mut status).is_err() {
+        loop {
+            if reader.read_exact(&mut status).is_ok() {
+                // The receiver may have gone.
+                let _ = answers.send(status);
+                thread::sleep(PAUSE);
+            }
             let mut connections = self.connections.lock().unwrap();
             if !self.comes_again || self.is_over.load(Ordering::SeqCst) {
                 return;
@@ -95,8 +103,6 @@ impl Clients {
             connections[number] = self.ask();
             reader = connections[number].try_clone().unwrap();
         }
-        // The receiver may have gone.
-        let _ = answers.send(status);
     }
 }
 
