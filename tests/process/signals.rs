@@ -1,4 +1,4 @@
-//! Stopping: what is under way is finished, nothing new is begun, nothing acknowledged is lost.
+//! Stopping: requests in progress are finished, nothing new is begun, nothing acknowledged is lost.
 
 use std::fs;
 
@@ -78,14 +78,14 @@ fn idle_connections_hold_nothing_up() {
         wire.send(crate::wire::get(&ann, "/api/messages"));
         assert_eq!(wire.answer().status, 200);
     }
-    // More than one signal is no other than one.
+    // More than one signal has the same effect as one.
     server.signal(Signal::TERM);
     server.signal(Signal::INT);
     server.stop_at_once();
     assert!(idle.iter_mut().all(Wire::is_closed));
 }
 
-/// Ten seconds are given to those who are slow.
+/// Slow clients have ten seconds.
 #[test]
 fn who_never_finishes_is_not_waited_for_for_ever() {
     let dir = tempfile::tempdir().unwrap();
