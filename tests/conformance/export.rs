@@ -77,7 +77,7 @@ fn from_sled_to_memory_it_is_the_same_after_every_restart() {
 
 /// Writes that were not synced yet are exported as well.
 #[test]
-fn what_is_newest_is_exported() {
+fn unsynced_writes_are_exported() {
     let mut sled = sample::<Sled>();
     let mut random = Random::new(33);
     chatter(&mut sled, 50, &mut random);

@@ -116,7 +116,7 @@ fn a_log_that_cannot_be_written_is_said_at_once() {
 /// Each answer is a line or is counted, also answers that waited for a full disk to have space
 /// again.
 #[test]
-fn what_a_failing_file_loses_is_counted() {
+fn lines_lost_by_a_failing_file_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("access.log");
     std::os::unix::fs::symlink("/dev/full", &file).unwrap();

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_found_behind_each_other() {
+    fn pipelined_requests_are_parsed() {
         let sent = "GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 4\r\n\r\nGET \
                     PUT /c HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nGET\r\n0\r\n\r\n\
                     HEAD /d HTTP/1.1\r\ncontent-length: x\r\n\r\nGET /e HTTP/1.1\r\n\r\n";

@@ -57,7 +57,7 @@ fn by_default_ten_can_fail_and_more_in_seconds() {
 }
 
 #[test]
-fn who_is_right_is_not_limited() {
+fn successful_logins_are_not_limited() {
     let (server, _dir) = start(&["--login-limit", "2/d"]);
     let ann = Client::signed_up(&server, "ann");
     for _ in 0..50 {

@@ -153,7 +153,7 @@ fn a_backup_is_restored_whole() {
 }
 
 #[test]
-fn a_backup_that_is_none_leaves_nothing() {
+fn an_invalid_backup_leaves_nothing() {
     let (old, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     lived_in(old.path());
     let good = snapshot(&old.path().join("data"));
@@ -212,7 +212,7 @@ fn a_backup_that_is_none_leaves_nothing() {
 }
 
 #[test]
-fn what_cannot_be_backed_up_is_refused() {
+fn a_server_without_a_backup_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (file, url) = (dir.path().join("backup"), format!("http://{free}"));

@@ -12,7 +12,7 @@ use crate::extent::Extent;
 use crate::server::{PATIENCE, STORES, Server};
 use crate::wire::{BEYOND_DROPPED, Wire, get, post, request};
 
-/// The number of requests that are never dropped.
+/// The number of requests that tiny_http must never drop, sent to end the server.
 const AGAIN: Extent<usize> = Extent { short: 40, long: 400 };
 const POST: &str = "POST /api/messages HTTP/1.1";
 
@@ -260,7 +260,7 @@ fn chunked(client: &Client, addr: SocketAddr, body: &str) -> crate::client::Answ
 
 /// RFC 9110, section 10.1.1.
 #[test]
-fn who_waits_for_a_100_gets_it() {
+fn a_client_that_waits_for_a_100_gets_it() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let ann = Client::signed_up(&server, "ann");

@@ -73,7 +73,7 @@ fn requests_with_a_body_are_held_to_a_turns_bytes() {
 
 /// A client that reads nothing fills its share, and others have space for theirs.
 #[test]
-fn who_does_not_read_has_a_share() {
+fn a_client_that_does_not_read_has_a_share() {
     let dir = tempfile::tempdir().unwrap();
     let stage = filled(dir.path(), MESSAGES, TEXT_BYTES);
     let [ann, bob, eve] = ["ann", "bob", "eve"].map(|name| Client::signed_up(&stage.server, name));
@@ -111,7 +111,7 @@ fn who_does_not_read_has_a_share() {
 
 /// Streams that catch up take turns with all other requests.
 #[test]
-fn who_catches_up_leaves_room_for_others() {
+fn streams_that_catch_up_leave_room_for_others() {
     const STREAMS: usize = 16;
     const OF: [&str; 3] = ["ann", "bob", "eve"];
     const EVENTS: usize = 4000;

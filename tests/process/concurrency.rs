@@ -12,7 +12,7 @@ const POSTS: usize = 60;
 
 /// No id is given out twice, none is lost, and the order of each client is kept.
 #[test]
-fn everybody_is_heard() {
+fn every_message_of_many_clients_is_kept() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());

@@ -27,7 +27,7 @@ fn ask(server: &Server, origin: &str, line: &str, fields: &str, body: &str) -> A
 }
 
 #[test]
-fn nobody_is_allowed_by_default() {
+fn no_origin_is_allowed_by_default() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let page = ask(&server, OURS, "GET /api/messages", "", "");
@@ -38,7 +38,7 @@ fn nobody_is_allowed_by_default() {
 }
 
 #[test]
-fn every_answer_is_for_who_is_allowed_only() {
+fn every_answer_is_readable_by_allowed_origins_only() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let server =
@@ -112,7 +112,7 @@ fn a_preflight_says_what_the_route_takes() {
 }
 
 #[test]
-fn a_star_is_for_everybody_and_needs_no_vary() {
+fn a_star_allows_every_origin_and_needs_no_vary() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with("memory", dir.path(), &["--cors-origin=*"]);
     let answer = ask(&server, THEIRS, "GET /api/messages", "", "");

@@ -96,7 +96,7 @@ fn a_fresh_server_is_as_documented() {
 
 /// Exactly what was announced is written.
 #[test]
-fn what_is_announced_is_what_arrives() {
+fn the_announcement_matches_what_is_written() {
     if !OTHER_DEPLOYMENTS.now() {
         return;
     }
@@ -229,7 +229,7 @@ fn a_town(users: u64, password_hash: &str) -> Vec<u8> {
 }
 
 #[test]
-fn settings_show() {
+fn other_settings_are_reported_as_differences() {
     if !OTHER_DEPLOYMENTS.now() {
         return;
     }
@@ -264,7 +264,7 @@ fn settings_show() {
 }
 
 #[test]
-fn who_is_not_there_is_said_in_a_line() {
+fn a_missing_deployment_is_reported_in_a_line() {
     let _pass = turnstile::shared();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let nobody = listener.local_addr().unwrap();
@@ -277,7 +277,7 @@ fn who_is_not_there_is_said_in_a_line() {
 }
 
 #[test]
-fn what_is_no_address_is_refused() {
+fn an_invalid_address_is_refused() {
     for url in ["localhost:5000", "http://a;reboot", "http://a/$(reboot)", "http://a b", "http://"]
     {
         let said = docs_check(&[url, "--yes"]);
@@ -307,7 +307,7 @@ fn a_tool_that_is_missing_is_named() {
 
 /// A word is changed on its way, in one response or in many.
 #[test]
-fn a_lie_is_caught() {
+fn a_changed_word_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let lies = [
@@ -383,7 +383,7 @@ fn lie_on_the_way(mut from: TcpStream, mut to: TcpStream, lies: &[(&str, &str)])
 
 /// The token is sent to the deployment only.
 #[test]
-fn a_link_leads_to_nobody_else() {
+fn a_link_to_another_host_is_not_followed() {
     if !OTHER_DEPLOYMENTS.now() {
         return;
     }
@@ -405,7 +405,7 @@ fn a_link_leads_to_nobody_else() {
 
 /// It is reported for the case, and the cases after it are run.
 #[test]
-fn what_hangs_is_a_difference() {
+fn an_example_that_hangs_is_a_difference() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let said = check(swallowing(server.addr(), "GET /api/rooms "));
@@ -418,7 +418,7 @@ fn what_hangs_is_a_difference() {
 }
 
 #[test]
-fn who_goes_away_is_not_asked_for_ever() {
+fn a_deployment_that_goes_away_ends_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let said = check(leaving(server.addr(), 12));

@@ -61,7 +61,7 @@ fn under(umask: &str) -> Command {
 }
 
 #[test]
-fn what_is_made_is_its_users_whatever_is_done() {
+fn created_files_are_private_in_every_command() {
     for umask in ["022", "000"] {
         let root = tempfile::tempdir().unwrap();
         chmod(root.path(), 0o700);
@@ -165,7 +165,7 @@ fn loosen(data: &Path) {
 }
 
 #[test]
-fn what_others_could_read_of_a_store_is_mended() {
+fn modes_that_let_others_read_a_store_are_corrected() {
     type ModerationAction = fn(&Path);
     let acts: [(&str, ModerationAction); 3] = [
         ("serve", |root| Server::start("sled", root).stop()),
@@ -248,7 +248,7 @@ fn a_directory_behind_a_link_keeps_its_mode() {
 }
 
 #[test]
-fn what_cannot_be_mended_is_told_and_no_reason_not_to_start() {
+fn modes_that_cannot_be_corrected_are_logged_and_the_start_goes_on() {
     let root = tempfile::tempdir().unwrap();
     lived_in(root.path());
     let Some(nobody) = Nobody::at(root.path()) else { return };

@@ -183,7 +183,7 @@ fn head_works_wherever_get_does() {
 
 /// The body of any request is not taken for the next request.
 #[test]
-fn a_body_nobody_wants_is_passed_over() {
+fn a_body_that_is_not_used_is_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let ann = Client::signed_up(&server, "ann");

@@ -48,7 +48,7 @@ fn idle_connections_are_closed() {
 
 /// A connection with a request in progress is not idle, however long that takes.
 #[test]
-fn a_slow_body_is_no_idleness() {
+fn a_connection_with_a_slow_body_is_not_idle() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with("memory", dir.path(), &TIMEOUT);
     let ann = Client::signed_up(&server, "ann");

@@ -167,7 +167,7 @@ fn a_wait_ends_with_its_token() {
 
 /// Neither other users' private messages nor those of another list end a wait.
 #[test]
-fn what_is_not_visible_wakes_nobody() {
+fn an_invisible_message_wakes_nobody() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set(store, dir.path());
@@ -227,7 +227,7 @@ fn a_second_request_ends_the_wait() {
 }
 
 #[test]
-fn a_user_may_wait_so_often_and_who_goes_makes_room() {
+fn waiting_requests_of_a_user_are_limited_and_ended_ones_make_room() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -293,7 +293,7 @@ fn a_crowd_is_told() {
 }
 
 #[test]
-fn whoever_waits_is_answered_at_a_stop() {
+fn waiting_clients_are_answered_at_a_stop() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set(store, dir.path());
@@ -354,7 +354,7 @@ fn a_failure_is_told() {
 /// A connection with a waiting request is not idle, and is not closed for its silence after the
 /// answer.
 #[test]
-fn waiting_is_no_idleness() {
+fn a_waiting_connection_is_not_idle() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set_with("memory", dir.path(), &["--idle-timeout", "1"]);
     let ann = Client::signed_up(&stage.server, "ann");

@@ -46,7 +46,7 @@ fn said(status: u16, problem: &str) -> (u16, String) {
 }
 
 #[test]
-fn who_is_blocked_is_out_at_once() {
+fn a_blocked_user_is_logged_out_at_once() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set_with(store, dir.path(), &OPERATOR);
@@ -84,7 +84,7 @@ fn who_is_blocked_is_out_at_once() {
 
 /// A blocked user with the right password is told of the block, whatever else is limited.
 #[test]
-fn a_block_is_no_guess() {
+fn a_blocked_login_is_not_counted_as_a_failure() {
     let dir = tempfile::tempdir().unwrap();
     let args = [&["--login-limit", "2/d"], &OPERATOR[..]].concat();
     let server = Server::start_with("memory", dir.path(), &args);
@@ -124,9 +124,10 @@ fn a_user_in_the_path_must_be_one() {
     assert_eq!(told(&olga, "PUT", "/api/users/me/blocks/2", None), said(204, ""));
 }
 
-/// Blocking an account that has ended is refused: for operators, too, it does not exist.
+/// An account that has ended blocks nobody: it does not exist, for users it had blocked as for all
+/// others.
 #[test]
-fn who_has_ended_refuses_nobody() {
+fn an_ended_account_blocks_nobody() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());
@@ -242,7 +243,7 @@ fn olga_at(server: &Server, olga: &Client) -> Client {
 }
 
 #[test]
-fn what_operators_did_stays_so_through_restarts() {
+fn moderation_survives_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start_with("sled", dir.path(), &OPERATOR);
     let olga = Client::signed_up(&server, "olga");

@@ -38,7 +38,7 @@ fn scenes() -> impl Strategy<Value = Scene> {
 }
 
 #[test]
-fn who_follows_sees_everything_once() {
+fn a_client_that_follows_links_sees_everything_once() {
     let config =
         Config { cases: 12, max_shrink_iters: 20, failure_persistence: None, ..Config::default() };
     let played = TestRunner::new(config).run(&scenes(), |scene| {

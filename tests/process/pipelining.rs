@@ -104,7 +104,7 @@ fn too_many_end_the_connection_at_most() {
 }
 
 #[test]
-fn nothing_behind_a_goodbye_is_done() {
+fn requests_after_connection_close_are_not_handled() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("sled", dir.path());
     let ann = Client::signed_up(&server, "ann");

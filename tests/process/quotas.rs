@@ -28,7 +28,7 @@ fn refused(answer: &Answer) {
 }
 
 #[test]
-fn there_are_none_by_default() {
+fn no_limits_apply_by_default() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     for n in 0..15 {
@@ -88,7 +88,7 @@ fn registrations_from_an_address_are_limited() {
 }
 
 #[test]
-fn there_is_more_when_it_was_said_to_be() {
+fn a_limit_refills_at_the_announced_time() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with("memory", dir.path(), &["--message-limit", "1/5s"]);
     let ann = Client::signed_up(&server, "ann");

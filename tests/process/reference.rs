@@ -87,7 +87,7 @@ fn hundreds_that_never_read_the_largest_file_stop_nobody() {
 
 /// There is no memory for the file, and that is answered before anything of it is sent.
 #[test]
-fn who_gets_no_place_for_a_file_is_told() {
+fn a_client_without_a_place_for_a_file_is_told() {
     const CLIENTS: usize = 16 + 48;
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
@@ -111,7 +111,7 @@ fn who_gets_no_place_for_a_file_is_told() {
 
 /// Moved from one export, two servers give the same id to different messages.
 #[test]
-fn a_message_that_is_another_has_another_tag() {
+fn different_messages_have_different_tags() {
     let dir = tempfile::tempdir().unwrap();
     let export = dir.path().join("export");
     let server = Server::start("sled", dir.path());
@@ -133,7 +133,7 @@ fn a_message_that_is_another_has_another_tag() {
 }
 
 #[test]
-fn what_is_known_is_not_sent_again() {
+fn a_known_version_is_not_sent_again() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let nobody = Client::new(&server);
@@ -211,7 +211,7 @@ fn head_says_what_get_does() {
 }
 
 #[test]
-fn what_a_browser_shows_is_confined() {
+fn pages_in_a_browser_are_confined() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let ann = Client::signed_up(&server, "ann");

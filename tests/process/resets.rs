@@ -65,7 +65,7 @@ fn a_reset_at_any_stage_harms_nobody() {
 /// A client with thousands of connections soon reuses a port. Its new requests have nothing to do
 /// with those of the earlier connection from that port.
 #[test]
-fn a_port_that_is_used_again_is_somebody_else() {
+fn a_reused_port_is_another_client() {
     let dir = tempfile::tempdir().unwrap();
     // Attempts that failed leave logins that are still in progress.
     let server = Server::start_with("memory", dir.path(), &["--login-limit", "off"]);
@@ -84,7 +84,7 @@ fn a_port_that_is_used_again_is_somebody_else() {
 /// The same if the earlier connection was cut off with a request in progress: its outcome is not
 /// taken for that of the new one.
 #[test]
-fn a_port_whose_connection_was_cut_off_is_somebody_elses() {
+fn a_reused_port_after_a_cut_connection_is_another_client() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with("memory", dir.path(), &["--login-limit", "off"]);
     let ann = Client::signed_up(&server, "ann");

@@ -282,7 +282,7 @@ fn a_file_says_whether_it_moves_a_store() {
 
 /// A memory store begins with its file at each start, so each start is a restore.
 #[test]
-fn what_was_in_memory_only_is_not_given_out_again() {
+fn ids_of_a_memory_store_are_not_given_out_again() {
     let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let [old, first, second] = &dirs;
     lived_in(old.path());

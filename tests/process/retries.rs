@@ -30,7 +30,7 @@ fn say(client: &Client, key: &str, what: &str) -> (u64, bool) {
 }
 
 #[test]
-fn what_is_sent_again_is_posted_once() {
+fn a_message_that_is_sent_again_is_posted_once() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());

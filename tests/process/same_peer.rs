@@ -108,7 +108,7 @@ fn a_stream_is_not_told_to_another_connection_with_the_same_peer() {
 
 /// A body in chunks that is cut short affects only the connection on which it came.
 #[test]
-fn a_body_that_was_cut_short_is_not_taken_for_whole() {
+fn a_body_that_was_cut_short_is_not_taken_as_complete() {
     let dir = tempfile::tempdir().unwrap();
     let scene = Scene::set(dir.path());
     scene.for_each_of_two(|one, _| {
@@ -140,7 +140,7 @@ fn a_connection_that_is_ended_is_not_another_with_the_same_peer() {
 
 /// The same with a request after it.
 #[test]
-fn what_waits_behind_a_connection_that_is_ended_goes_on() {
+fn requests_of_the_other_connection_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let scene = Scene::set(dir.path());
     scene.while_it_goes_on(|one, other| {

@@ -69,7 +69,7 @@ fn a_session_ends_at_once_on_every_connection() {
 
 /// All within one second, the resolution of `iat`, again and again.
 #[test]
-fn what_begins_in_the_second_in_which_all_others_ended_is_good() {
+fn a_session_begun_in_the_second_in_which_all_others_ended_is_valid() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("sled", dir.path());
     let mut ann = Client::signed_up(&server, "ann");
@@ -91,7 +91,7 @@ fn what_begins_in_the_second_in_which_all_others_ended_is_good() {
 }
 
 #[test]
-fn of_many_that_log_out_at_once_all_have() {
+fn many_simultaneous_logouts_all_take_effect() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());
@@ -115,7 +115,7 @@ fn of_many_that_log_out_at_once_all_have() {
 }
 
 #[test]
-fn what_has_ended_stays_so_through_restarts() {
+fn ended_sessions_stay_ended_through_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start("sled", dir.path());
     let data = dir.path().join("data");
@@ -163,7 +163,7 @@ fn what_has_ended_stays_so_through_restarts() {
 }
 
 #[test]
-fn who_waits_is_told_that_the_session_has_ended() {
+fn a_waiting_client_is_told_that_the_session_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let server = &stage.server;

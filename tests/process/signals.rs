@@ -10,7 +10,7 @@ use crate::server::{NOT_FINISHED, PATIENCE, Server, until};
 use crate::wire::{Wire, post};
 
 #[test]
-fn what_is_under_way_is_finished() {
+fn requests_in_progress_are_finished() {
     let cases = [
         ("memory", Signal::TERM),
         ("sled", Signal::TERM),
@@ -87,7 +87,7 @@ fn idle_connections_hold_nothing_up() {
 
 /// Slow clients have ten seconds.
 #[test]
-fn who_never_finishes_is_not_waited_for_for_ever() {
+fn a_request_that_never_ends_is_not_waited_for_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("sled", dir.path());
     let ann = Client::signed_up(&server, "ann");

@@ -272,7 +272,7 @@ fn a_data_directory_is_made_with_all_above_it() {
 
 /// One clear line on standard error, nothing on standard output, exit code 1.
 #[test]
-fn what_cannot_be_served_is_refused_in_one_line() {
+fn a_server_that_cannot_start_says_so_in_one_line() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).into_os_string().into_string().unwrap();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -367,7 +367,7 @@ fn fill(place: &Path) {
 
 /// clap's own errors: usage on standard error, exit code 2.
 #[test]
-fn senseless_flags_are_refused() {
+fn invalid_flags_are_refused() {
     let cases = [
         ("--listen", "5000"),
         ("--listen", "localhost"),
@@ -427,7 +427,7 @@ fn the_levels_of_the_log_are_named() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     let levels = "[possible values: off, error, warn, info, debug, trace]";
     assert!(stderr.contains(levels), "{stderr}");
-    // Nothing is served with this setting: it ends before.
+    // The command accepts the level, and then fails for another reason.
     for level in ["WARN", "trace"] {
         let output = run(veche().args(["--log", level, "--data-dir", "/dev/null", "check"]));
         assert_eq!(output.status.code(), Some(1), "{level}: it is understood");

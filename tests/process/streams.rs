@@ -179,7 +179,7 @@ impl Read for Content {
 }
 
 #[test]
-fn what_happens_is_told() {
+fn events_are_streamed() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set(store, dir.path());
@@ -215,7 +215,7 @@ fn what_happens_is_told() {
 /// A mark set on one device is sent to the user's others, and to nobody else. It is no event: it
 /// has no number, and no page has it.
 #[test]
-fn what_is_read_is_told_to_ones_own_devices() {
+fn read_marks_are_sent_to_the_users_own_devices() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set(store, dir.path());
@@ -248,7 +248,7 @@ fn what_is_read_is_told_to_ones_own_devices() {
         }
         assert_eq!(of_ann.event().kind, "message.created", "{store}");
         assert_eq!(bob.get("/api/events?after=-1").ids(), [0, 1, 2]);
-        // A stream that goes on from an id sends what comes after it.
+        // The marks have not moved the cursor: a stream after 1 goes on with 2.
         let mut again = stage.listen(&bob, "?after=1");
         assert_eq!(again.event().id, 2);
         stage.server.stop();
@@ -356,7 +356,7 @@ fn a_long_past_is_caught_up_with() {
         assert!(stream.take(451).into_iter().eq(0..451), "{store}");
         ann.say("later");
         assert_eq!(stream.event().id, 451);
-        // A stream of new events does not begin with old ones.
+        // A stream from the newest id has only later events.
         let mut ahead = stage.listen(&ann, "?after=451");
         for expected in 452..455 {
             assert_eq!(ann.say("and on"), expected);
@@ -382,7 +382,7 @@ fn the_beginning_has_an_id() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_requests_for_a_stream_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -449,7 +449,7 @@ fn an_old_client_gets_no_chunks() {
 
 /// tiny_http reads no further after such a request, which does not end the stream.
 #[test]
-fn who_will_ask_for_nothing_else_listens() {
+fn a_half_closed_client_gets_its_stream() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -560,7 +560,7 @@ fn streams_give_way_in_good_order() {
     const DESCRIPTORS: usize = 256;
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set_behind(&format!("ulimit -n {DESCRIPTORS}"), dir.path());
-    // So many that no place is left.
+    // As many streams as the server allows.
     let users: Vec<Client> =
         (0..5).map(|n| Client::signed_up(&stage.server, &format!("user{n}"))).collect();
     let max = DESCRIPTORS / 5 * 4 / 3;
@@ -631,7 +631,7 @@ fn a_failure_ends_streams_and_is_not_told() {
 }
 
 #[test]
-fn who_asks_for_something_else_does_not_listen_any_more() {
+fn another_request_ends_the_stream() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -669,7 +669,7 @@ fn an_endless_head_ends_the_stream() {
 
 /// Without a free descriptor there is no stream: the client gets an error and does not wait.
 #[test]
-fn who_cannot_be_told_anything_is_not_kept() {
+fn a_client_without_a_descriptor_is_not_kept() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -691,7 +691,7 @@ fn who_cannot_be_told_anything_is_not_kept() {
 }
 
 #[test]
-fn who_has_gone_makes_room() {
+fn clients_that_have_gone_make_room() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -719,7 +719,7 @@ fn who_has_gone_makes_room() {
 
 /// A client that does not read is cut off, disturbs no other, and loses nothing.
 #[test]
-fn who_does_not_keep_up_is_cut_off() {
+fn a_client_that_does_not_keep_up_is_cut_off() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set(store, dir.path());

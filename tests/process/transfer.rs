@@ -146,7 +146,7 @@ fn a_store_is_not_imported_into() {
 }
 
 #[test]
-fn what_cannot_be_exported_is_refused() {
+fn a_store_that_cannot_be_exported_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (data, nowhere) = (dir.path().join("data"), dir.path().join("nowhere"));
     let file = dir.path().join("export");
@@ -240,7 +240,7 @@ const COSTLY: &str = "\"$argon2id$v=19$m=19457,t=2,p=1$AAAAAAAAAAA$AAAAAAAA\"";
 /// A store may hold one that an earlier version imported. It has one lane too many, which costs
 /// nothing; it could equally ask for all memory.
 #[test]
-fn a_hash_that_asks_for_too_much_lets_nobody_in() {
+fn a_hash_with_excessive_parameters_is_never_verified() {
     let dir = tempfile::tempdir().unwrap();
     let config = argon2::Config { lanes: 2, mem_cost: 64, ..argon2::Config::default() };
     let hash = argon2::hash_encoded(PASSWORD.as_bytes(), &[7; 16], &config).unwrap();
