@@ -49,7 +49,7 @@ fn from_memory_to_sled_and_back_it_is_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let built = LogStore::build(dir.path(), StoreId(1), |store| import(&bytes, store)).unwrap();
     assert_eq!(built, summary);
-    // As its next process finds it.
+    // The store in the state that its next process finds.
     let mut second = LogStore::open(dir.path(), StoreId(2), &mut ()).unwrap();
     assert_eq!(second.epoch(), first.store().epoch());
     first.reference.expect_all(&mut second);
