@@ -1,5 +1,4 @@
-//! `--against`: the build of now and an earlier one beside each other, on every path the bench
-//! knows.
+//! `--against`: compares this build with an earlier one, on every path that the bench knows.
 //!
 //! Both serve at the same time, each over stores of its own, and take turns under the load. So the
 //! ratio of each round is of runs that followed one another.
@@ -16,10 +15,10 @@ use crate::subject::{Store, Subject, built_now};
 use crate::wrk::{Load, Sample, Wrk};
 use crate::{Plan, Result, SHORT, control, machine};
 
-/// Start-ups take no time beside the loads, so there is a larger number of rounds of them.
+/// Start-ups take little time beside the loads, so there are more rounds of them.
 const STARTS_A_ROUND: usize = 4;
 
-/// Compares the build of now with the veche at `earlier`, and prints what it found.
+/// Compares this build with the veche at `earlier`, and prints the result.
 pub(crate) fn compare(earlier: &Path, plan: &Plan) -> Result<()> {
     let programs = Pair { now: fs::canonicalize(built_now())?, then: canonical(earlier)? };
     if programs.now == programs.then {
@@ -31,7 +30,7 @@ pub(crate) fn compare(earlier: &Path, plan: &Plan) -> Result<()> {
     }
     let same = fs::read(&programs.now)? == fs::read(&programs.then)?;
 
-    // Beside the build, where a disk is: /tmp may be memory, and then a sync costs nothing.
+    // In the build directory, which is on a disk: /tmp may be memory, where a sync costs nothing.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let wrk = Wrk::new(dir.path(), plan.seconds)?;
     let machine = machine::describe(dir.path())?;
@@ -74,7 +73,7 @@ pub(crate) fn compare(earlier: &Path, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The path itself, since a name without a slash would be looked up on the PATH.
+/// The absolute path, since a name without a slash would be looked up on the PATH.
 fn canonical(program: &Path) -> Result<PathBuf> {
     fs::canonicalize(program)
         .map_err(|error| format!("no binary at {}: {error}", program.display()).into())
@@ -85,7 +84,7 @@ struct Duel<'a> {
     path: &'static str,
     subjects: Pair<&'a Subject>,
     load: &'a Load,
-    /// Whether others log in all the while.
+    /// True if other clients log in all the time.
     logins: bool,
 }
 
@@ -137,17 +136,17 @@ fn compare_loads(
     Ok(())
 }
 
-/// What each run is compared by.
+/// The figures of each run that are compared.
 const FIGURES: [Figure<Sample>; 3] = [
     (Measure::Throughput, |sample| sample.throughput),
     (Measure::P50, |sample| sample.p50),
     (Measure::P99, |sample| sample.p99),
 ];
 
-/// A figure of a run, or of whatever else is measured.
+/// A figure of a run, or of another measurement.
 type Figure<T> = (Measure, fn(&T) -> f64);
 
-/// Adds each of `figures`, of what both builds were measured at twice a round.
+/// Adds each of `figures`, which were measured for both builds twice a round.
 fn add_all<T>(
     comparison: &mut Comparison,
     path: &'static str,
@@ -188,13 +187,13 @@ impl Duel<'_> {
     }
 }
 
-/// What the messages make a server larger by, from one history to the other.
+/// The memory that a message adds to a server, from one history to the other.
 fn memory_per_message(servers: &Servers, plan: &Plan) -> f64 {
     let larger = servers.memory_long.resident.saturating_sub(servers.memory.resident);
     float(larger) / float(plan.long - SHORT)
 }
 
-/// How long after its start a server prints its address, and how much it has resident then.
+/// The time from its start until a server prints its address, and its resident memory then.
 fn compare_starts(comparison: &mut Comparison, plan: &Plan, builds: &Pair<Build>) -> Result<()> {
     let empty = builds.map(|build| &build.sled_empty);
     let long = builds.map(|build| &build.sled_long);
@@ -207,11 +206,11 @@ fn compare_starts(comparison: &mut Comparison, plan: &Plan, builds: &Pair<Build>
     Ok(())
 }
 
-/// What each start-up is compared by.
+/// The figures of each start-up that are compared.
 const START_FIGURES: [Figure<Start>; 2] =
     [(Measure::StartUp, |start| start.millis), (Measure::Resident, |start| start.resident)];
 
-/// What was seen of one start-up.
+/// The figures of one start-up.
 struct Start {
     millis: f64,
     /// In MB.

@@ -1,8 +1,8 @@
-//! The reference: `tiny_http` with nothing behind it.
+//! The reference: `tiny_http` without veche.
 //!
-//! It has what a server on `tiny_http` cannot do without (`TCP_NODELAY`, and veche's own pulse,
-//! else some of the 64 connections would never be served), and like veche it takes all that waits
-//! with one thread. It routes nothing, checks nothing, and answers a constant.
+//! It has what a server on `tiny_http` needs (`TCP_NODELAY`, and veche's own self-probe, without
+//! which some of the 64 connections would never be served), and like veche it handles everything
+//! that waits in one thread. It routes nothing, checks nothing, and answers a constant.
 
 use std::env;
 use std::io::{self, Write};
@@ -19,18 +19,18 @@ use veche::http::self_probe::SelfProbe;
 use crate::Result;
 use crate::process::Server;
 
-/// First argument of the process that is the bare server.
+/// The first argument of the process that is the bare server.
 pub(crate) const ARGUMENT: &str = "--bare-server";
 
-/// Starts it as a process of its own, as veche is one. It answers GET with `page` bytes and POST
-/// with `receipt` bytes.
+/// Starts it as a separate process, like veche. It answers GET with `page` bytes and POST with
+/// `receipt` bytes.
 pub(crate) fn start(page: usize, receipt: usize) -> Result<Server> {
     let mut command = Command::new(env::current_exe()?);
     command.arg(ARGUMENT).args([page, receipt].map(|size| size.to_string()));
     Server::start(&mut command, Duration::from_secs(10))
 }
 
-/// Is the bare server, until it is killed or the process that started it ends.
+/// Runs the bare server, until it is killed or the process that started it ends.
 pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let [page, receipt] = arguments else {
         return Err(format!("{ARGUMENT} takes two sizes").into());
@@ -80,7 +80,7 @@ fn answer(mut request: Request, page: &str, receipt: &str) -> Result<()> {
         Header::from_bytes("Content-Type", "application/json").map_err(|()| "not a header")?;
     let response =
         Response::new(status.into(), vec![json], body.as_bytes(), Some(body.len()), None);
-    // A client that has gone is its own affair.
+    // The client may have gone.
     let _ = request.respond(response);
     Ok(())
 }

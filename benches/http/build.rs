@@ -1,8 +1,8 @@
 //! One of the two builds that are compared, and its servers.
 //!
-//! What the two must agree on is little: the options `--listen`, `--store`, `--data-dir` and
-//! `--log`, and the HTTP interface. So each fills its stores itself, through that interface; an
-//! import would need more options, and one format that both can read.
+//! The two must agree only on the options `--listen`, `--store`, `--data-dir` and `--log`, and on
+//! the HTTP interface. So each fills its stores itself, through that interface; an import would
+//! need more options, and one format that both can read.
 
 use std::fs;
 use std::path::Path;
@@ -11,14 +11,14 @@ use crate::client::Client;
 use crate::subject::{Kind, Store, Subject};
 use crate::{Result, SHORT, poster};
 
-/// A binary and the stores it is started over.
+/// A binary and its stores.
 pub(crate) struct Build {
     memory: Store,
     sled: Store,
     memory_long: Store,
     pub(crate) sled_long: Store,
     pub(crate) sled_empty: Store,
-    /// Bytes of the file.
+    /// The size of the file in bytes.
     pub(crate) size: u64,
 }
 
@@ -38,7 +38,7 @@ impl Build {
     }
 
     /// Starts a server over each store but the empty one, which is left as a server leaves it, and
-    /// gives them their histories, the long ones of `long` messages.
+    /// fills them with their histories, the long ones of `long` messages.
     pub(crate) fn serve(&self, long: u64) -> Result<Servers> {
         self.sled_empty.open()?.stop()?;
         Ok(Servers {
@@ -50,7 +50,7 @@ impl Build {
     }
 }
 
-/// The servers of one build, up from the first load to the last.
+/// The servers of one build, which run from the first load to the last.
 pub(crate) struct Servers {
     pub(crate) memory: Subject,
     pub(crate) sled: Subject,
@@ -59,7 +59,7 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Also says whether each stops cleanly after all it has been through.
+    /// Stops the servers; an error unless each stops cleanly.
     pub(crate) fn stop(self) -> Result<()> {
         let Servers { memory, sled, memory_long, sled_long } = self;
         [memory, sled, memory_long, sled_long]
@@ -72,12 +72,12 @@ impl Servers {
 fn filled(store: &Store, len: u64) -> Result<Subject> {
     let mut subject = Subject::start(store)?;
     fill(&subject, len)?;
-    // The password hashes of the registrations are among it, the same in every server.
+    // It includes the password hashes of the registrations, the same in every server.
     subject.resident = subject.server.resident()?;
     Ok(subject)
 }
 
-/// Posts `len` messages, and looks whether they are there.
+/// Posts `len` messages, and checks that they are there.
 fn fill(subject: &Subject, len: u64) -> Result<()> {
     let (address, token) = (subject.server.address, &subject.tokens.one);
     poster::post(address, token, len)?;

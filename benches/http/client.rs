@@ -1,4 +1,4 @@
-//! What the bench asks of a server itself, one request at a time.
+//! A client for the bench's own requests, one at a time.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::wrk::{CONNECTIONS, Load};
 
 /// Every account of the bench has this password.
 const PASSWORD: &str = "correct horse battery staple";
-/// Longest wait for one answer.
+/// The longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Threads that log in without pause, in [`while_logging_in`].
 pub(crate) const LOGIN_THREADS: usize = 2;
@@ -36,7 +36,7 @@ impl Client {
         Client { agent, base: format!("http://{address}") }
     }
 
-    /// The body of the answer, which must be of `status`.
+    /// Returns the body of the answer, which must have `status`.
     pub(crate) fn post(
         &self,
         path: &str,
@@ -52,7 +52,7 @@ impl Client {
         expect(request.send(body)?, status, path)
     }
 
-    /// The body of the answer, which must be of status 200.
+    /// Returns the body of the answer, which must have status 200.
     pub(crate) fn get(&self, path: &str, token: &str) -> Result<String> {
         let request = self.agent.get(format!("{}{path}", self.base));
         expect(request.header("Authorization", format!("Bearer {token}")).call()?, 200, path)
@@ -62,7 +62,7 @@ impl Client {
         self.post("/register", None, &credentials(name), 201).map(drop)
     }
 
-    /// A token.
+    /// Logs in and returns the token.
     pub(crate) fn log_in(&self, name: &str) -> Result<String> {
         let reply: Value =
             serde_json::from_str(&self.post("/login", None, &credentials(name), 200)?)?;
@@ -70,8 +70,8 @@ impl Client {
         Ok(token.to_owned())
     }
 
-    /// Sends one request as wrk will send them, checks what wrk does not look at, and returns the
-    /// size of the answer's body.
+    /// Sends one request as wrk will send it, checks what wrk does not check, and returns the size
+    /// of the answer's body.
     pub(crate) fn rehearse(&self, load: &Load, token: &str) -> Result<usize> {
         if load.method == "POST" {
             return Ok(self.post(load.path, Some(token), &load.body, 201)?.len());
@@ -86,7 +86,7 @@ impl Client {
         }
     }
 
-    /// Id of the newest message.
+    /// The id of the newest message.
     pub(crate) fn newest_id(&self, token: &str) -> Result<u64> {
         let page: Value = serde_json::from_str(&self.get("/api/messages?limit=1", token)?)?;
         Ok(page[0]["id"].as_u64().ok_or("the newest page has no message")?)
@@ -110,10 +110,11 @@ fn expect(
     }
 }
 
-/// Name of the account every server of the bench has.
+/// The name of the account that every server of the bench has.
 pub(crate) const NAME: &str = "bench-0";
 
-/// Name of another one, which has no load: of many logins of a user the first ones' tokens end.
+/// The name of another one, which has no load: many logins of a user end the tokens of the first
+/// ones.
 const COMER: &str = "bench-comer";
 
 /// Valid tokens, one for each connection.
@@ -126,8 +127,8 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Registers as many users as there are connections, and logs them in, and the one who comes
-    /// [later](while_logging_in).
+    /// Registers as many users as there are connections, and logs them in, and the one for [later
+    /// logins](while_logging_in).
     pub(crate) fn earn(client: &Client, file: PathBuf) -> Result<Tokens> {
         let mut tokens = Vec::new();
         for number in 0..CONNECTIONS {
@@ -141,8 +142,8 @@ impl Tokens {
     }
 }
 
-/// Runs `measure` while [`LOGIN_THREADS`] clients log in, each again as soon as it was answered.
-/// Returns its result and the number of logins; a login that fails is an error.
+/// Runs `measure` while [`LOGIN_THREADS`] clients log in without pause. Returns its result and the
+/// number of logins; a failed login is an error.
 pub(crate) fn while_logging_in<T>(
     address: SocketAddr,
     measure: impl FnOnce() -> Result<T>,

@@ -1,11 +1,11 @@
-//! What two builds cost beside each other, as a table.
+//! The comparison of two builds, as a table.
 
 use std::fmt;
 
 use crate::pair::Pair;
 use crate::report::Spread;
 
-/// What is compared.
+/// The measures that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Measure {
     Throughput,
@@ -47,8 +47,8 @@ impl Measure {
         }
     }
 
-    /// What part of the earlier figure is lost where the new one is `ratio` of it; below zero where
-    /// something is won. Throughput is lost by becoming less, everything else by becoming more.
+    /// The part of the earlier figure that is lost if the new one is `ratio` of it; below zero for
+    /// a gain. Throughput is lost by becoming less, everything else by becoming more.
     fn lost(self, ratio: f64) -> f64 {
         match self {
             Measure::Throughput => 1.0 - ratio,
@@ -72,12 +72,12 @@ impl Row {
     }
 }
 
-/// Everything that was compared, in the order it was.
+/// Everything that was compared, in order.
 #[derive(Default)]
 pub(crate) struct Comparison(Vec<Row>);
 
 impl Comparison {
-    /// A pair of figures from each round, of which there is at least one.
+    /// Adds a pair of figures from each round; there is at least one round.
     pub(crate) fn add(&mut self, path: &'static str, measure: Measure, rounds: &[Pair<f64>]) {
         let spread = |figure: fn(&Pair<f64>) -> f64| Spread::of(rounds.iter().map(figure));
         self.0.push(Row {
@@ -89,7 +89,7 @@ impl Comparison {
     }
 }
 
-/// The table, and what lost the most.
+/// The table, and the largest loss of each measure.
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(

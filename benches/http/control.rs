@@ -1,7 +1,7 @@
-//! The run that has to fail.
+//! The control: a run that has to fail.
 //!
-//! A starved connection is the failure `tiny_http` is prone to, and wrk alone would not notice it.
-//! So every run of the bench first shows that it would.
+//! `tiny_http` can starve a connection, and wrk alone would not notice it. So every run of the
+//! bench first shows that the bench would.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use std::thread;
 use crate::Result;
 use crate::wrk::{Load, Refused, Wrk};
 
-/// An error unless a run in which one connection is never answered is refused for just that.
+/// An error unless a run in which one connection is never answered is refused for that reason.
 pub(crate) fn notices_one_unserved_connection(dir: &Path, tokens: &Path) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
@@ -40,8 +40,8 @@ fn serve_all_but_one(listener: &TcpListener) {
     }
 }
 
-/// Answers everything, except on the first connection that asks anything. (Not the first that
-/// comes: wrk opens one to see whether there is a server, and closes it again.)
+/// Answers everything, except on the first connection with a request. (Not the first connection:
+/// wrk opens one to see whether there is a server, and closes it again.)
 fn serve(mut connection: TcpStream, ignored: &AtomicBool) {
     let mut request = [0; 2048];
     let mut answers = None;

@@ -1,9 +1,9 @@
-//! `cargo bench --bench http -- --logins`: whether the time in which a login is refused tells who
-//! has an account.
+//! `cargo bench --bench http -- --logins`: tests whether the time in which a login is refused tells
+//! an account that exists from one that does not.
 //!
-//! A wrong password of a user and any password of nobody are tried in turn, in pairs of which
-//! either may be first, so that whatever else the machine does meets both. That the medians differ
-//! by more than [`TOLERANCE`] is a failure.
+//! A wrong password of a user and a password of an unknown user are tried in pairs in random order,
+//! so that other load on the machine affects both. It is a failure if the medians differ by more
+//! than [`TOLERANCE`].
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,15 +16,15 @@ use crate::client::Client;
 use crate::machine;
 use crate::subject::{Kind, Store, built_now};
 
-/// By how much of one median the other may differ.
+/// The permitted relative difference of the medians.
 const TOLERANCE: f64 = 0.03;
-/// Tries of each before those that are measured.
+/// Attempts of each kind before the measured ones.
 const WARM_UP: usize = 20;
 /// Names of the same length.
 const SOMEBODY: &str = "somebody";
 const NOBODY: &str = "no-body-";
 
-/// Tries each as often.
+/// Tries each kind equally often.
 pub(crate) fn compare(tries: usize) -> Result<()> {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     println!("{}", machine::describe(dir.path())?);
@@ -68,7 +68,7 @@ fn measure(kind: Kind, dir: &Path, tries: usize) -> Result<(Duration, Duration)>
     Ok((known, unknown))
 }
 
-/// How long a login takes that is refused.
+/// The duration of a refused login.
 fn refused(client: &Client, name: &str) -> Result<Duration> {
     let body = json!({ "username": name, "password": "battery staple" }).to_string();
     let begun = Instant::now();

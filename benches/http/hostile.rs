@@ -1,8 +1,8 @@
-//! `cargo bench --bench http -- --hostile`: how much longer a client that means no harm waits while
-//! others do, against how long the same client waited right before, without them.
+//! `cargo bench --bench http -- --hostile`: measures how much longer an ordinary client waits
+//! beside hostile ones, compared with the same client alone right before.
 //!
-//! What is compared follows one another, so that whatever else the machine does meets both. A
-//! request that is not answered well is an error; a ratio beyond its target is not.
+//! Measurements that are compared follow one another, so that other load on the machine affects
+//! both. A request that is not answered well is an error; a ratio beyond its target is not.
 //!
 //! Connections that are reset never reach veche: `tiny_http` accepts and drops them. There the
 //! control is a bare `tiny_http` beside the same clients.
@@ -24,41 +24,42 @@ use crate::client::Client;
 use crate::report::{Report, Spread, Target};
 use crate::subject::{Kind, Store, built_now};
 
-/// How many times as long as alone 99 of 100 requests may take.
+/// The permitted ratio of the 99th percentiles, beside hostile clients and alone.
 const P99_RATIO: f64 = 10.0;
-/// How many times as long as on a bare `tiny_http` beside the same clients.
+/// The permitted ratio of the 99th percentiles, on veche and on a bare `tiny_http`, both beside the
+/// same clients.
 const P99_OF_BARE: f64 = 3.0;
-/// Requests of the neighbour in each measure: half of them read, half of them write.
+/// Requests of the neighbour in each measurement: half of them read, half of them write.
 const REQUESTS: usize = 2_000;
-/// How long the neighbour rests between two of them.
+/// The neighbour's pause between two requests.
 const REST: Duration = Duration::from_millis(1);
-/// How long the others have before it is measured.
+/// The head start of the hostile clients.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Longest wait for anything.
+/// The longest wait for anything.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Messages of the greatest length, which make a page of a megabyte.
 const LONG: usize = 250;
 const LONGEST_TEXT: usize = 4096;
 const NEIGHBOUR: &str = "neighbour";
-/// What the bare server answers: about the sizes of veche's own answers to the neighbour.
+/// The sizes of the bare server's answers: about those of veche's answers to the neighbour.
 const PAGE_BYTES: usize = 120;
 const RECEIPT_BYTES: usize = 24;
 
-/// What others do meanwhile.
+/// The behaviour of the hostile clients.
 struct Nuisance {
     name: &'static str,
-    /// Clients that do it, each on a thread of its own.
+    /// The number of clients, each on a thread of its own.
     clients: usize,
     act: fn(&Scene, &AtomicBool) -> Result<()>,
     control: Control,
 }
 
-/// What the neighbour's wait is compared with.
+/// The measurement that the neighbour's wait is compared with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Control {
-    /// Its wait without the others.
+    /// The wait without the hostile clients.
     Alone,
-    /// Its wait on a bare `tiny_http`, beside the same others.
+    /// The wait on a bare `tiny_http`, beside the same clients.
     Bare,
 }
 
@@ -91,7 +92,7 @@ const NUISANCES: [Nuisance; 6] = [
     },
 ];
 
-/// Where it happens.
+/// The server under attack.
 #[derive(Clone)]
 struct Scene {
     addr: SocketAddr,
@@ -101,7 +102,7 @@ struct Scene {
 /// A connection that reads whole answers.
 struct Line(BufReader<TcpStream>);
 
-/// Measures each nuisance so many times, on sled.
+/// Measures each nuisance this many times, on sled.
 pub(crate) fn measure(report: &mut Report, dir: &Path, rounds: usize) -> Result<()> {
     let store = Store::empty(built_now().into(), Kind::Sled, dir.join("hostile"))?;
     let server = store.open_with(&["--login-limit", "off"])?;
@@ -147,7 +148,7 @@ pub(crate) fn measure(report: &mut Report, dir: &Path, rounds: usize) -> Result<
 }
 
 impl Nuisance {
-    /// What `measure` finds while it goes on.
+    /// Returns the result of `measure`, run during the nuisance.
     fn beside<T>(&self, scene: &Scene, measure: impl FnOnce() -> Result<T>) -> Result<T> {
         let stop = Arc::new(AtomicBool::new(false));
         let clients: Vec<JoinHandle<Result<()>>> = (0..self.clients)
@@ -167,8 +168,8 @@ impl Nuisance {
 }
 
 impl Scene {
-    /// How long each request of the neighbour takes, in milliseconds and in ascending order: on a
-    /// connection that it keeps and on new ones.
+    /// The duration of each of the neighbour's requests, in milliseconds and in ascending order: on
+    /// a connection that it keeps and on new ones.
     fn visit(&self) -> Result<Vec<f64>> {
         let (read, write) =
             (self.request("GET", "/api/messages?limit=1", ""), self.post("good morning"));
@@ -201,7 +202,7 @@ impl Scene {
         self.request("POST", "/api/messages", &length) + &body
     }
 
-    /// Connections on which so much was said.
+    /// Connections on which `said` was sent.
     fn lines(&self, count: usize, said: &str) -> Result<Vec<Line>> {
         let open = |_| {
             let mut line = Line::open(self.addr)?;
@@ -245,7 +246,7 @@ impl Line {
     }
 }
 
-/// Until it is over, with a pause.
+/// Runs `act` until the end, with a pause.
 fn until_over(
     stop: &AtomicBool,
     pause: Duration,
@@ -263,7 +264,7 @@ fn drip_bodies(scene: &Scene, stop: &AtomicBool) -> Result<()> {
     let mut lines = scene.lines(50, &begun)?;
     until_over(stop, Duration::from_millis(20), || {
         for line in &mut lines {
-            // Those who took too long are cut off, and come again.
+            // Clients that took too long are cut off, and come again.
             if line.send(" ").is_err() {
                 *line = Line::open(scene.addr)?;
                 line.send(&begun)?;
@@ -314,7 +315,7 @@ fn mean(times: &[f64]) -> f64 {
     times.iter().sum::<f64>() / count
 }
 
-/// Of figures in ascending order.
+/// A percentile of figures in ascending order.
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
     sorted.get(at).copied().unwrap_or_default()

@@ -1,4 +1,4 @@
--- What wrk sends, and how it reports: see wrk.rs, which passes the arguments.
+-- The requests that wrk sends, and its report: see wrk.rs, which passes the arguments.
 --
 -- Every request is made before the first is sent, and no `response` function is defined: the load
 -- generator shares two cores with the server, so what it does per request is kept to a table look-up,
@@ -9,7 +9,7 @@ local PREPARED = 1024
 local threads = 0
 local requests = {}
 local turn = 0
--- Of requests under fresh keys: what comes before and behind the number that makes a key fresh.
+-- The parts of a fresh key before and after its number.
 local heads, tails = {}, {}
 local sent = 0
 local PLACE = "000000000000"

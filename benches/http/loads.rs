@@ -1,4 +1,4 @@
-//! The measures that wrk takes: how many requests are served, and how late.
+//! The measurements by wrk: throughput and latency.
 
 use crate::client::{LOGIN_THREADS, while_logging_in};
 use crate::report::{Report, Target};
@@ -7,7 +7,7 @@ use crate::subject::{Subject, Subjects};
 use crate::wrk::{Keys, Load, Wrk};
 use crate::{Plan, Result};
 
-/// The newest page against bare, and pages of a long history against the newest.
+/// The newest page compared with bare, and pages of a long history compared with the newest.
 pub(crate) fn pages(
     report: &mut Report,
     wrk: &Wrk,
@@ -66,7 +66,7 @@ fn compare_pages(report: &mut Report, series: &[Series; 9]) {
     at_least("memory GET of bare GET", 0.8, memory.throughput_over(bare));
     at_least("sled GET of memory GET", 0.9, sled.throughput_over(memory));
 
-    // What a page costs is the inverse of how many are served.
+    // The cost of a page is the inverse of its throughput.
     let mut cost = |measure, bound, page: &Series, of: &Series| {
         report.measure(measure, Target::AtMost(bound), "", of.throughput_over(page));
     };
@@ -115,8 +115,8 @@ pub(crate) fn posts(
     Ok(())
 }
 
-/// What it costs to send messages under idempotency keys, and what those cost that are sent again.
-/// Nearly every fresh key here has an older one give way, which is the dearest case.
+/// The cost of messages under idempotency keys, and of replayed ones. Nearly every fresh key here
+/// makes the server forget an older one, which is the most expensive case.
 pub(crate) fn retries(
     report: &mut Report,
     wrk: &Wrk,
@@ -155,7 +155,7 @@ pub(crate) fn retries(
     Ok(())
 }
 
-/// What passwords being hashed without pause do to everybody else.
+/// The effect of password hashing without pause on other clients.
 pub(crate) fn logins(report: &mut Report, wrk: &Wrk, plan: &Plan, subject: &Subject) -> Result<()> {
     let load = &Load::NEWEST;
     let case = |label| Case { label, subject, load };

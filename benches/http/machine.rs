@@ -1,4 +1,4 @@
-//! What a run was measured on.
+//! The machine of a run.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::report::Spread;
 /// Appends timed by [`sync_cost`].
 const SYNCS: usize = 200;
 
-/// One line on the machine, how busy it is already, and the disk that `dir` is on.
+/// One line about the machine, its load before the run, and the disk that `dir` is on.
 pub(crate) fn describe(dir: &Path) -> Result<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
@@ -28,7 +28,8 @@ pub(crate) fn describe(dir: &Path) -> Result<String> {
     ))
 }
 
-/// What durability costs here, in milliseconds, which is most of what a POST to sled can cost.
+/// The cost of durability on this machine, in milliseconds, which is most of the cost of a POST to
+/// sled.
 fn sync_cost(dir: &Path) -> Result<Spread> {
     let mut file = File::create(dir.join("sync-cost"))?;
     let mut cost = || -> Result<f64> {

@@ -1,21 +1,21 @@
-//! `cargo bench --bench http`: what veche serves, beside a bare `tiny_http` server in the same run.
+//! `cargo bench --bench http`: measures veche, beside a bare `tiny_http` server in the same run.
 //!
-//! Every figure with a target is a ratio of two runs that followed one another, or a time or size
-//! of its own; docs/performance.md says what they mean. A missed target fails nothing, for it may
-//! be the machine; a connection that was not served or an answer that was an error does.
+//! Every figure with a target is a ratio of two runs that followed one another, or a time or size;
+//! docs/performance.md explains them. A missed target is no failure, because the machine may be the
+//! reason; a connection that was not served or an answer that was an error is one.
 //!
 //! `cargo bench --bench http -- --against PATH` compares with an earlier build of veche instead.
 //!
-//! `cargo bench --bench http -- --logins` says whether unknown users can be told by the time that a
-//! login takes to be refused, and fails if so.
+//! `cargo bench --bench http -- --logins` tests whether the time in which a login is refused tells
+//! unknown users from others, and fails if so.
 //!
-//! `cargo bench --bench http -- --hostile` measures how much longer a client waits while others mean
-//! harm.
+//! `cargo bench --bench http -- --hostile` measures how much longer a client waits beside hostile
+//! ones.
 //!
-//! `cargo bench --bench http -- --parked` measures long polls and streams only, and
-//! `cargo bench --bench http -- --sessions` what many sessions cost.
+//! `cargo bench --bench http -- --parked` measures long polls and streams only, and `cargo bench
+//! --bench http -- --sessions` the cost of many sessions.
 //!
-//! `cargo bench --bench http -- --quick` is a short version for whoever changes the bench.
+//! `cargo bench --bench http -- --quick` is a short version for changes to the bench itself.
 
 mod against;
 mod bare;
@@ -52,7 +52,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Messages in the stores that the plain GET and POST figures are of.
 const SHORT: u64 = 1_000;
-/// Logins that are refused, of each kind and on each store.
+/// Refused logins, of each kind and on each store.
 const GUESSES: usize = 5_000;
 const QUICK_GUESSES: usize = 200;
 
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
         ["--sessions", "--quick", "--bench"] | ["--quick", "--sessions", "--bench"] => {
             only(&Plan::QUICK, sessions::measure)
         }
-        // `cargo test --benches` is not asking for minutes of load on a debug build.
+        // `cargo test --benches` must not put minutes of load on a debug build.
         [] => Ok(()),
         _ => Err(
             "the arguments are --quick, --logins, --hostile, --parked, --sessions and --against \
@@ -100,10 +100,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// How much of everything.
+/// The extent of a run.
 struct Plan {
     rounds: usize,
-    /// Of each run.
+    /// The duration of each run.
     seconds: u64,
     /// Messages in the stores that hold a long history.
     long: u64,
@@ -112,13 +112,13 @@ struct Plan {
 impl Plan {
     const FULL: Plan = Plan { rounds: 5, seconds: 3, long: 1_000_000 };
     const QUICK: Plan = Plan { rounds: 1, seconds: 1, long: 50_000 };
-    /// An even number of rounds, since who comes first changes from one to the next.
+    /// An even number of rounds, since the order changes from one to the next.
     const AGAINST: Plan = Plan { rounds: 6, seconds: 2, long: 1_000_000 };
     const AGAINST_QUICK: Plan = Plan { rounds: 1, seconds: 1, long: 20_000 };
 }
 
 fn bench(plan: &Plan) -> Result<()> {
-    // Beside the build, where a disk is: /tmp may be memory, and then a sync costs nothing.
+    // In the build directory, which is on a disk: /tmp may be memory, where a sync costs nothing.
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let wrk = Wrk::new(dir.path(), plan.seconds)?;
     let machine = machine::describe(dir.path())?;
@@ -150,7 +150,7 @@ fn bench(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// One part of the bench.
+/// Runs one part of the bench.
 fn only(plan: &Plan, measure: fn(&mut Report, &Path, usize) -> Result<()>) -> Result<()> {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let machine = machine::describe(dir.path())?;
@@ -160,7 +160,7 @@ fn only(plan: &Plan, measure: fn(&mut Report, &Path, usize) -> Result<()>) -> Re
     Ok(())
 }
 
-/// What the messages make a server larger by, from one history to the other.
+/// The memory that a message adds to a server, from one history to the other.
 fn memory_per_message(report: &mut Report, subjects: &Subjects, plan: &Plan) {
     let larger = subjects.memory_long.resident.saturating_sub(subjects.memory.resident);
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]

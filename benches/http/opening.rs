@@ -1,4 +1,4 @@
-//! How long a sled store takes to open, in each of the states it can be left in.
+//! The time to open a sled store, in each of the states it can be left in.
 
 use std::fs;
 
@@ -57,8 +57,8 @@ fn post(server: &Server) -> Result<u64> {
     client.newest_id(&token)
 }
 
-/// Opens the store; an error unless message `newest` is the newest there. A store that opens fast
-/// because it lost something is not fast.
+/// Opens the store; an error unless message `newest` is the newest there, so that a store cannot be
+/// fast by losing messages.
 fn open_with(store: &Store, newest: u64) -> Result<Server> {
     let server = store.open()?;
     let client = Client::new(server.address);

@@ -1,8 +1,8 @@
-//! The same of both builds.
+//! A value for each of the two builds.
 
 use crate::Result;
 
-/// What belongs to the build of now, and what belongs to the earlier one.
+/// The value of this build, and that of the earlier one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pair<T> {
     pub(crate) now: T,
@@ -22,8 +22,8 @@ impl<T> Pair<T> {
     }
 
     /// Measures both twice, one before and after the other, so that a steady drift of the machine
-    /// weighs on both alike. Who is first changes from round to round, because the first finds the
-    /// caches full of somebody else's. An error says whose it is.
+    /// affects both alike. The order changes from round to round, because the first finds the
+    /// caches full of other data. An error names the build.
     pub(crate) fn interleave<U>(
         &self,
         round: usize,

@@ -1,4 +1,5 @@
-//! Long polls and streams: how late those who wait learn of a message, and what each of them costs.
+//! Long polls and streams: the delay until waiting clients have a message, and the cost of each
+//! client.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -16,23 +17,23 @@ use crate::process::Server;
 use crate::report::{Report, Spread, Target};
 use crate::subject::{Kind, Store, built_now};
 
-/// How many wait, from one measure to the next.
+/// The numbers of waiting clients.
 const CROWDS: [usize; 3] = [100, 1000, 5000];
-/// The crowd that is to be told within [`TOLD_WITHIN`] milliseconds, and the one by which the memory
-/// is measured.
+/// The crowd that has to be told within [`TOLD_WITHIN`] milliseconds, and the one by which the
+/// memory is measured.
 const TOLD: usize = 1000;
 const TOLD_WITHIN: f64 = 100.0;
 const RESIDENT_KIB: f64 = 32.0;
-/// Requests of one user that may wait, or streams.
+/// Waiting requests, or streams, of one user.
 const PER_USER: usize = 16;
-/// Longest wait for anything.
+/// The longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(50);
-/// What is sent on a stream when nothing happens, as a chunk.
+/// The heartbeat of a stream, as a chunk.
 const HEARTBEAT: &str = "3\r\n:\n\n\r\n";
 /// Longer than any answer.
 const ANSWER_BYTES: usize = 4096;
 
-/// How they wait.
+/// The way of waiting.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Poll,
@@ -54,7 +55,7 @@ impl Way {
         }
     }
 
-    /// Whether this is what is told of one message.
+    /// Returns whether this is the answer, or the event, for one message.
     fn is_told(self, answer: &str) -> bool {
         match self {
             Way::Poll => answer.starts_with("HTTP/1.1 200") && answer.ends_with("Z\"}]"),
@@ -65,33 +66,33 @@ impl Way {
     }
 }
 
-/// One that waits, on a connection of its own.
+/// A waiting client, on a connection of its own.
 struct Waiter {
     stream: TcpStream,
     token: usize,
 }
 
-/// A server, and everybody who will wait there.
+/// A server, and the clients that will wait there.
 struct Stage {
     server: Server,
     admin: SocketAddr,
     tokens: Vec<String>,
 }
 
-/// What came of a message, in milliseconds from before it was sent until each had it.
+/// The delays of a message, in milliseconds from before it was sent until each client had it.
 struct Told {
     p50: f64,
     p99: f64,
     last: f64,
 }
 
-/// Measures each crowd so many times, on a sled store of its own in `dir`.
+/// Measures each crowd this many times, on a sled store of its own in `dir`.
 pub(crate) fn measure(report: &mut Report, dir: &Path, rounds: usize) -> Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
     for way in [Way::Poll, Way::Stream] {
-        // What a server keeps of an earlier crowd is not to be taken for what the next one costs.
+        // A new server for each crowd, because a server keeps memory after an earlier one.
         let stage = Stage::set(dir, way)?;
         measure_way(report, &stage, way, rounds)?;
         stage.server.stop()?;
@@ -109,7 +110,7 @@ fn measure_way(report: &mut Report, stage: &Stage, way: Way, rounds: usize) -> R
         for round in 0..rounds {
             match way {
                 Way::Poll => stage.park(&mut waiters)?,
-                // It goes on.
+                // The stream goes on.
                 Way::Stream if round == 0 => stage.listen(&mut waiters)?,
                 Way::Stream => {}
             }
@@ -139,7 +140,7 @@ fn measure_way(report: &mut Report, stage: &Stage, way: Way, rounds: usize) -> R
 impl Stage {
     fn set(dir: &Path, way: Way) -> Result<Stage> {
         let store = Store::empty(built_now().into(), Kind::Sled, dir.join(way.figure()))?;
-        // The server prints what it was given; one that was free a moment ago will do.
+        // The server prints the address that it was given; one that was free a moment ago will do.
         let admin = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let server = store.open_with(&["--admin-listen", &admin.to_string()])?;
         let client = Client::new(server.address);
@@ -162,7 +163,7 @@ impl Stage {
         (0..crowd).map(connect).collect()
     }
 
-    /// Has all of them ask for what comes next.
+    /// Has all of them send the request that waits.
     fn park(&self, waiters: &mut [Waiter]) -> Result<()> {
         let newest = Client::new(self.server.address).get("/api/messages?limit=1", &self.tokens[0]);
         let newest: serde_json::Value = serde_json::from_str(&newest?)?;
@@ -179,7 +180,7 @@ impl Stage {
         self.wait_for(Way::Poll, waiters.len())
     }
 
-    /// Has all of them listen to what happens from now on.
+    /// Has all of them follow events from now on.
     fn listen(&self, waiters: &mut [Waiter]) -> Result<()> {
         for Waiter { stream, token } in waiters.iter_mut() {
             let request = format!(
@@ -222,7 +223,7 @@ impl Stage {
             self.tokens[0],
             text.len()
         );
-        // So that the connection has its thread before it is measured.
+        // Lets the connection get its thread before it is measured.
         thread::sleep(Duration::from_millis(100));
         let begun = Instant::now();
         poster.write_all(request.as_bytes())?;

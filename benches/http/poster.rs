@@ -1,5 +1,5 @@
-//! Posts many messages at little cost to itself: a long history is a million of them, and there are
-//! several to write.
+//! Posts many messages at little cost to itself: a long history has a million of them, and several
+//! are written.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,11 +13,11 @@ use crate::wrk::Load;
 const POSTERS: u64 = 8;
 /// Messages sent before the answers to them are read.
 const BATCH: u64 = 32;
-/// Longest wait for one answer.
+/// The longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long all of the messages of one server may take.
+/// The longest time for all messages of one server.
 const POST_WITHIN: Duration = Duration::from_mins(5);
-/// Longest answer that is read.
+/// The longest answer that is read.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
 /// Posts `count` messages to the server at `address`. An error if a single one was not accepted.

@@ -1,4 +1,4 @@
-//! Child processes that end when their owner does, and never keep anybody waiting for ever.
+//! Child processes that end with their owner, and for which every wait is limited.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -11,9 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Result;
 
-/// How long a server may take to stop after SIGTERM.
+/// The longest time from SIGTERM to the end of a server.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
-/// Pause between two looks at whether a child has ended.
+/// The pause between two checks whether a child has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A child process, killed on drop.
@@ -29,7 +29,8 @@ impl Process {
         self.0.id()
     }
 
-    /// Waits for the end, but no longer than `patience`; what has not ended by then is killed.
+    /// Waits for the end, but no longer than `patience`; a process that has not ended by then is
+    /// killed.
     pub(crate) fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + patience;
         loop {
@@ -60,7 +61,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Nobody is left to tell; a child that has ended already is no error.
+        // Errors cannot be reported here; a child that has already ended is no error.
         let _ = self.kill();
     }
 }
@@ -68,9 +69,9 @@ impl Drop for Process {
 /// A server in a child process, which has printed its address.
 pub(crate) struct Server {
     process: Process,
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) address: SocketAddr,
-    /// From the start of the process to its address.
+    /// The time from the start of the process to its address.
     pub(crate) opened_in: Duration,
 }
 
@@ -88,7 +89,7 @@ impl Server {
         Ok(Server { process, address, opened_in: opened_in.duration_since(started) })
     }
 
-    /// Asks it to stop, and is only content with a clean end.
+    /// Stops it; an error unless it ends cleanly.
     pub(crate) fn stop(mut self) -> Result<()> {
         kill_process(Pid::from_child(&self.process.0), Signal::TERM)?;
         let status = self.process.wait(STOP_WITHIN)?;
@@ -104,7 +105,7 @@ impl Server {
         Ok(self.process.kill()?)
     }
 
-    /// Bytes of memory it has resident now.
+    /// Its resident memory in bytes.
     pub(crate) fn resident(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let kilobytes: Option<u64> = status
@@ -114,15 +115,15 @@ impl Server {
     }
 }
 
-/// The first line and when it came. Reads on in the background, so that the child never meets a
-/// full or closed pipe.
+/// The first line and its time. Reads on in the background, so that the child never meets a full or
+/// closed pipe.
 fn first_line(stdout: ChildStdout, patience: Duration) -> Result<(String, Instant)> {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         let read = stdout.read_line(&mut line).map(|_| (line, Instant::now()));
-        // The receiver may have lost patience.
+        // The receiver may have stopped waiting.
         let _ = tell.send(read);
         let _ = io::copy(&mut stdout, &mut io::sink());
     });

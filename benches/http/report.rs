@@ -1,4 +1,4 @@
-//! Figures and how they are shown: medians with their spread, and the tables.
+//! Figures and their form: medians with their spread, and the tables.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// Of at least one figure.
+    /// The spread of at least one figure.
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Spread {
         let mut figures: Vec<f64> = figures.into_iter().collect();
         figures.sort_by(f64::total_cmp);
@@ -25,7 +25,7 @@ impl Spread {
     }
 }
 
-/// With as many decimals as the precision says, two where none is given.
+/// With the given number of decimals, two by default.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = f.precision().unwrap_or(2);
@@ -34,7 +34,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// What a figure should be.
+/// The target of a figure.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Target {
     AtLeast(f64),
@@ -59,7 +59,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Everything a run of the bench found out, in the order it did.
+/// All results of a run of the bench, in order.
 #[derive(Default)]
 pub(crate) struct Report {
     targets: Vec<String>,
@@ -68,20 +68,20 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// A figure that has a target.
+    /// Adds a figure that has a target.
     pub(crate) fn measure(&mut self, measure: &str, target: Target, unit: &str, measured: Spread) {
         let met = if target.is_met(measured.median) { "yes" } else { "**no**" };
         self.targets.push(format!("| {measure} | {target}{unit} | {measured}{unit} | {met} |"));
     }
 
-    /// The figures behind a ratio.
+    /// Adds the figures behind a ratio.
     pub(crate) fn load(&mut self, load: &str, throughput: Spread, p50: Spread, p99: Spread) {
         self.loads.push(format!("| {load} | {throughput:.0} | {p50} | {p99} |"));
     }
 }
 
 impl Report {
-    /// How late those that waited or listened had a message, in milliseconds, and what each costs in KiB.
+    /// Adds the delays of waiting clients, in milliseconds, and the memory of each in KiB.
     pub(crate) fn crowd(
         &mut self,
         who: &str,

@@ -1,4 +1,4 @@
-//! Takes samples of several cases in turn, so that whatever else the machine does meets them all.
+//! Takes samples of several cases in turn, so that other load on the machine affects them all.
 
 use crate::Result;
 use crate::report::{Report, Spread};
@@ -55,7 +55,7 @@ impl Series {
     }
 }
 
-/// One run of each case, then again, for as many rounds.
+/// Runs each case once, then again, for this many rounds.
 pub(crate) fn interleave<const N: usize>(
     wrk: &Wrk,
     rounds: usize,
@@ -71,7 +71,7 @@ pub(crate) fn interleave<const N: usize>(
     Ok(series)
 }
 
-/// One run; an error says of what.
+/// Runs a case; an error names it.
 pub(crate) fn run(wrk: &Wrk, case: &Case<'_>) -> Result<Sample> {
     let Case { label, subject, load } = case;
     wrk.run(subject.server.address, &subject.tokens.file, load)

@@ -1,4 +1,4 @@
-//! What many sessions cost: a start reads them all, and they stay in memory.
+//! The cost of many sessions: a start reads them all, and they stay in memory.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::Result;
 use crate::report::{Report, Spread, Target};
 use crate::subject::{History, Kind, Store};
 
-/// As many as a user can have.
+/// The limit for a user.
 const EACH: u32 = 50;
 const USERS: u32 = 2_000;
 
@@ -35,7 +35,7 @@ pub(crate) fn measure(report: &mut Report, dir: &Path, times: usize) -> Result<(
     Ok(())
 }
 
-/// How many seconds a start takes, and how many bytes are resident then.
+/// The seconds that a start takes, and the resident bytes then.
 fn start(store: &Store) -> Result<(f64, f64)> {
     let server = store.open()?;
     #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53")]

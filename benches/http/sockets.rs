@@ -1,8 +1,9 @@
-//! What the kernel knows of a process's TCP connections, asked over netlink (`sock_diag(7)`).
+//! The kernel's data on a process's TCP connections, read over netlink (`sock_diag(7)`).
 //!
 //! wrk cannot tell whether all its connections were served: it counts a timeout when an answer
-//! comes late, so one that never comes is no error to it, and it opens a closed connection anew in
-//! silence. The kernel counts the bytes each socket received and when the last of them came.
+//! comes late, so an answer that never comes is no error to it, and it silently opens a closed
+//! connection again. The kernel counts the bytes that each socket received and knows when the last
+//! of them came.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -20,7 +21,7 @@ pub(crate) struct Connection {
     pub(crate) inode: u64,
     /// Bytes the other side sent so far.
     pub(crate) received: u64,
-    /// Since when none came; meaningless while `received` is 0.
+    /// The time since the last byte; meaningless while `received` is 0.
     pub(crate) silent: Duration,
 }
 
@@ -36,7 +37,7 @@ pub(crate) fn of_process(pid: u32) -> Result<Vec<Connection>> {
 fn inodes_of(pid: u32) -> io::Result<BTreeSet<u64>> {
     let mut inodes = BTreeSet::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        // A descriptor may be closed between the listing and the look.
+        // A descriptor may be closed after the directory was listed.
         let Ok(target) = fs::read_link(entry?.path()) else {
             continue;
         };
@@ -65,7 +66,8 @@ const HEADER: usize = 16;
 const REQUEST: usize = 56;
 /// Length of `struct inet_diag_msg`, whose last field is the inode.
 const MESSAGE: usize = 72;
-/// Where `struct tcp_info` has `tcpi_last_data_recv` (milliseconds) and `tcpi_bytes_received`.
+/// The offsets of `tcpi_last_data_recv` (milliseconds) and `tcpi_bytes_received` in `struct
+/// tcp_info`.
 const LAST_DATA_RECV: usize = 52;
 const BYTES_RECEIVED: usize = 128;
 
@@ -117,8 +119,8 @@ fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     records(bytes, 4, |header| Some((usize::from(u16_at(header, 0)?), u16_at(header, 2)?)))
 }
 
-/// Netlink's one pattern: a header that says the length, itself included, and the type of what
-/// follows, everything padded to four bytes.
+/// Splits netlink records: each has a header with its length, header included, and its type, and is
+/// padded to four bytes.
 fn records(
     mut bytes: &[u8],
     header: usize,

@@ -15,9 +15,9 @@ use crate::client::{Client, Tokens};
 use crate::process::{Process, Server};
 use crate::wrk::{Load, TEXT};
 
-/// How long an import, and a start that includes one, may take.
+/// The longest time for an import, and for a start that includes one.
 const IMPORT_WITHIN: Duration = Duration::from_mins(2);
-/// When the first message of a history is sent, in milliseconds since 1970.
+/// The time of the first message of a history, in milliseconds since 1970.
 const BEGINNING: u64 = 1_700_000_000_000;
 
 /// Each kind of store with a short and a long history.
@@ -55,8 +55,8 @@ impl Stores {
     }
 }
 
-/// The servers, all up from the first measure to the last: an idle one costs the others nothing
-/// that could be measured.
+/// The servers, which run from the first measurement to the last: an idle one costs the others
+/// nothing measurable.
 pub(crate) struct Subjects {
     pub(crate) bare: Subject,
     pub(crate) memory: Subject,
@@ -66,7 +66,7 @@ pub(crate) struct Subjects {
 }
 
 impl Subjects {
-    /// Also says whether each veche stops cleanly after all it has been through.
+    /// Stops the servers; an error unless each veche stops cleanly.
     pub(crate) fn stop(self) -> Result<()> {
         let Subjects { bare, memory, sled, memory_long, sled_long } = self;
         bare.server.kill()?;
@@ -76,11 +76,11 @@ impl Subjects {
     }
 }
 
-/// A server and who may talk to it.
+/// A server and its clients' tokens.
 pub(crate) struct Subject {
     pub(crate) server: Server,
     pub(crate) tokens: Tokens,
-    /// Bytes resident before the first request, so that no password hash is among them.
+    /// Bytes resident before the first request, so that no password hash is included.
     pub(crate) resident: u64,
 }
 
@@ -99,7 +99,7 @@ impl Subject {
     }
 }
 
-/// Which implementation.
+/// The implementation of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Memory,
@@ -111,7 +111,7 @@ pub(crate) struct Store {
     program: PathBuf,
     kind: Kind,
     dir: PathBuf,
-    /// What the memory store imports at every start.
+    /// The file that the memory store imports at every start.
     history: Option<PathBuf>,
 }
 
@@ -144,7 +144,7 @@ impl Store {
         self.open_with(&[])
     }
 
-    /// The same with further arguments, which earlier builds need not have.
+    /// The same with additional arguments, which earlier builds need not support.
     pub(crate) fn open_with(&self, arguments: &[&str]) -> Result<Server> {
         let mut command = self.veche();
         command.args(arguments);
@@ -169,7 +169,7 @@ impl Store {
         self.dir.join("data")
     }
 
-    /// What can be rebuilt from the log.
+    /// The directory that can be rebuilt from the log.
     pub(crate) fn index_dir(&self) -> PathBuf {
         self.data_dir().join("index")
     }
@@ -180,14 +180,14 @@ pub(crate) fn built_now() -> &'static str {
     env!("CARGO_BIN_EXE_veche")
 }
 
-/// A file to import: an export of a store that had only messages of 40 bytes in the general chat, or
-/// only users and their sessions.
+/// A file to import: an export of a store with only messages of 40 bytes in the general chat, or
+/// with only users and their sessions.
 pub(crate) struct History {
     file: PathBuf,
 }
 
 impl History {
-    /// One of `len` messages.
+    /// Writes one of `len` messages.
     pub(crate) fn write(dir: &Path, len: u64) -> Result<History> {
         let mut store = MemoryStore::new(StoreId(len));
         let author = NewUser {
@@ -205,7 +205,7 @@ impl History {
         History::of(&mut store, dir.join(format!("history-{len}.jsonl")))
     }
 
-    /// One of so many users, each with so many sessions that do not expire.
+    /// Writes one of this many users, each with this many sessions that do not expire.
     pub(crate) fn of_sessions(dir: &Path, users: u32, each: u32) -> Result<History> {
         let mut store = MemoryStore::new(StoreId(u64::from(each)));
         let (created_at, hash) = (Timestamp::from_millis(BEGINNING), "nobody knows the password");

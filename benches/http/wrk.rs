@@ -1,4 +1,4 @@
-//! Drives a server with wrk, and refuses the figures of a run that was not what it says.
+//! Drives a server with wrk, and rejects the figures of a run with errors or unserved connections.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -20,41 +20,41 @@ use crate::sockets::{self, Connection};
 pub(crate) const CONNECTIONS: usize = 64;
 /// Every message of the bench: 40 bytes.
 pub(crate) const TEXT: &str = "Is anybody there? I have a question. Hi!";
-/// Longest a connection may wait for an answer.
+/// The longest that a connection may wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// How long after the start, and how long before the end, the connections are looked at.
+/// The time after the start, and before the end, at which the connections are checked.
 const MARGIN: Duration = Duration::from_millis(300);
-/// How long after its time is up wrk may take to end.
+/// The longest time for wrk to end after its time is up.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
-/// Every request of a run is one of these.
+/// The request of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
     /// GET or POST.
     pub(crate) method: &'static str,
     /// Path and query, in which `%d` stands for a number from `cursors`.
     pub(crate) path: &'static str,
-    /// Inclusive bounds.
+    /// Inclusive bounds of the number.
     pub(crate) cursors: (u64, u64),
     /// Empty for none.
     pub(crate) body: String,
-    /// Under which idempotency keys.
+    /// The idempotency keys.
     pub(crate) keys: Keys,
 }
 
-/// Which idempotency keys the requests of a run have.
+/// The idempotency keys of the requests of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keys {
     /// None.
     None,
-    /// Another one each time, so that each is posted.
+    /// A new one each time, so that each message is posted.
     Fresh,
-    /// The same one, so that all but the first of each user are answered again.
+    /// The same one, so that all but the first of each user are replayed.
     Same,
 }
 
 impl Keys {
-    /// As `load.lua` knows it.
+    /// The name in `load.lua`.
     fn name(self) -> &'static str {
         match self {
             Keys::None => "none",
@@ -64,7 +64,7 @@ impl Keys {
     }
 }
 
-/// Tells the keys of one run from those of another.
+/// Distinguishes the keys of one run from those of another.
 static RUNS: AtomicU64 = AtomicU64::new(0);
 
 impl Load {
@@ -80,8 +80,8 @@ impl Load {
         keys: Keys::None,
     };
 
-    /// The page that follows a message between these two, another one each time: one and the same
-    /// page would soon be in every cache there is.
+    /// The page that follows a message between these two, a random one each time: a single page
+    /// would soon be in every cache.
     fn after(first: u64, last: u64) -> Load {
         Load { path: "/api/messages?limit=50&after=%d", cursors: (first, last), ..Load::NEWEST }
     }
@@ -108,7 +108,7 @@ impl Load {
     }
 }
 
-/// What a run measured.
+/// The figures of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     /// Requests a second.
@@ -119,14 +119,14 @@ pub(crate) struct Sample {
     pub(crate) p99: f64,
 }
 
-/// Why the figures of a run mean nothing.
+/// The reason why the figures of a run are rejected.
 #[derive(Debug)]
 pub(crate) enum Refused {
     /// Socket errors, late answers, or answers that are errors.
     Errors(Summary),
     /// Connections that got no answer, or none for [`TIMEOUT`].
     Unserved { unserved: usize },
-    /// There should have been [`CONNECTIONS`], the same from the start to the end.
+    /// There should be [`CONNECTIONS`], the same from the start to the end.
     NotKeptAlive { at_start: usize, at_end: usize, both: usize },
 }
 
@@ -158,7 +158,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// What `load.lua` prints in the end; durations in microseconds.
+/// The output of `load.lua`; durations in microseconds.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Summary {
     requests: f64,
@@ -193,7 +193,8 @@ pub(crate) struct Wrk {
 }
 
 impl Wrk {
-    /// Every run will take `seconds`; the script goes to `dir`. An error where there is no wrk.
+    /// Every run will take `seconds`; the script is written to `dir`. An error if wrk is not
+    /// installed.
     pub(crate) fn new(dir: &Path, seconds: u64) -> Result<Wrk> {
         match Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status() {
             Ok(_) => {} // -v ends with 1
@@ -259,7 +260,7 @@ fn connections_at(wrk: &Process, when: Instant) -> Result<Vec<Connection>> {
     sockets::of_process(wrk.id())
 }
 
-/// That the same connections were open from the start to the end and each of them was being
+/// Checks that the same connections were open from the start to the end and that each of them was
 /// answered to the end.
 fn check_all_served(
     at_start: &[Connection],

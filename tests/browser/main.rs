@@ -1,6 +1,15 @@
 //! The reference page and the pages of the problems, in a real browser: headless Chromium, driven
 //! over `WebDriver`.
 //!
+//! All of it is part of the long run only. Without `chromium` and `chromedriver` nothing is tested,
+//! and a notice says so; in CI it is a failure. This command takes the picture in the documentation
+//! again:
+//!
+//! ```sh
+//! VECHE_DOCS=rewrite cargo test --test browser picture
+//! ```
+//! over `WebDriver`.
+//!
 //! All of it is part of the long run only. Where there is no `chromium` and `chromedriver`, nothing
 //! is tested, and that is said; in CI it is a failure. The picture in the documentation is taken anew by
 //!

@@ -8,7 +8,7 @@ use crate::seed::Random;
 use crate::sessions::{hash, session};
 use crate::subject::Subject;
 
-pub(crate) fn an_act_is_an_event<S: Subject>() {
+pub(crate) fn a_moderation_action_is_an_event<S: Subject>() {
     let mut pair = Pair::<S>::with_users(3);
     pair.post(new_message(1, 2, "private"));
     assert_eq!(pair.act(3, ModerationAction::Block(user_id(2))), Some(event_id(1)));
@@ -40,7 +40,7 @@ pub(crate) fn an_act_is_an_event<S: Subject>() {
     pair.expect_all();
 }
 
-pub(crate) fn a_blocked_account_is_shut<S: Subject>() {
+pub(crate) fn a_blocked_account_is_closed<S: Subject>() {
     let mut pair = Pair::<S>::with_users(3);
     for number in 0..5 {
         pair.begin_session(session(2, number, number), &hash(2));

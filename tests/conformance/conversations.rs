@@ -105,7 +105,7 @@ pub(crate) fn marks_only_move_forwards<S: Subject>() {
 }
 
 /// More messages than are examined, in memory and beyond, some of them one's own.
-pub(crate) fn what_is_unread_is_counted_up_to_a_bound<S: Subject>() {
+pub(crate) fn unread_messages_are_counted_up_to_a_bound<S: Subject>() {
     let mut pair = Pair::<S>::with_users(3);
     let mut said = 0;
     for round in 0..3 {

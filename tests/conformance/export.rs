@@ -49,7 +49,7 @@ fn from_memory_to_sled_and_back_it_is_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let built = LogStore::build(dir.path(), StoreId(1), |store| import(&bytes, store)).unwrap();
     assert_eq!(built, summary);
-    // As its next process finds it.
+    // The store in the state that its next process finds.
     let mut second = LogStore::open(dir.path(), StoreId(2), &mut ()).unwrap();
     assert_eq!(second.store_id(), first.store().store_id());
     first.reference.expect_all(&mut second);
@@ -77,7 +77,7 @@ fn from_sled_to_memory_it_is_the_same_after_every_restart() {
 
 /// Writes that were not synced yet are exported as well.
 #[test]
-fn what_is_newest_is_exported() {
+fn unsynced_writes_are_exported() {
     let mut sled = sample::<Sled>();
     let mut random = Random::new(33);
     chatter(&mut sled, 50, &mut random);

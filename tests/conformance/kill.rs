@@ -59,7 +59,7 @@ fn child() {
 }
 
 #[test]
-fn whatever_was_acknowledged_survives_a_kill() {
+fn everything_acknowledged_survives_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random::new(41);
     for _ in 0..KILLS {

@@ -32,7 +32,7 @@ pub(crate) fn what_was_synced_survives<S: Subject>() {
 }
 
 /// A prefix of the writes survives, and nothing of it is lost afterwards.
-pub(crate) fn what_was_not_synced_is_there_up_to_a_point<S: Subject>() {
+pub(crate) fn a_prefix_of_the_unsynced_writes_survives<S: Subject>() {
     let mut random = Random::new(12);
     for restart in S::RESTARTS {
         println!("after a {}", restart.name);

@@ -34,7 +34,7 @@ fn first(id: u64, millis: u64) -> FirstAnswer {
     FirstAnswer { fingerprint: Hash([7; 16]), message: message_id(id), at }
 }
 
-pub(crate) fn what_is_sent_twice_is_posted_once<S: Subject>() {
+pub(crate) fn a_message_sent_twice_is_posted_once<S: Subject>() {
     assert_eq!(RETRY_LIFETIME.as_millis(), u128::from(DAY));
     let mut pair = Pair::<S>::with_users(2);
     let posted = |id| Some(PostOutcome::Posted(message_id(id)));

@@ -56,7 +56,7 @@ pub(crate) fn names_are_unique_whatever_their_case<S: Subject>() {
     pair.expect_all();
 }
 
-pub(crate) fn a_message_to_nobody_is_not_taken<S: Subject>() {
+pub(crate) fn a_message_to_nobody_is_refused<S: Subject>() {
     let mut pair = Pair::<S>::with_users(2);
     for nobody in [3, 4, MAX_ID] {
         assert_eq!(pair.post(new_message(1, nobody, "anybody there?")), None);
@@ -69,7 +69,7 @@ pub(crate) fn a_message_to_nobody_is_not_taken<S: Subject>() {
     }
 }
 
-pub(crate) fn what_was_written_is_read_before_the_sync<S: Subject>() {
+pub(crate) fn writes_are_read_before_the_sync<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
     store.create_user(new_user("ann")).unwrap();
@@ -126,7 +126,7 @@ pub(crate) fn every_value_comes_back_as_it_was_given<S: Subject>() {
     pair.expect_all();
 }
 
-pub(crate) fn what_does_not_exist_is_not_found<S: Subject>() {
+pub(crate) fn missing_items_are_not_found<S: Subject>() {
     let mut pair = Pair::<S>::begin();
     for users in 0..3 {
         for id in [users + 1, users + 2, 1000, MAX_ID] {
@@ -329,7 +329,7 @@ pub(crate) fn a_refused_record_changes_nothing<S: Subject>() {
 
 /// The user of an entry or of a moderation action must exist, and no user has more sessions than
 /// allowed.
-pub(crate) fn what_is_about_nobody_is_refused<S: Subject>() {
+pub(crate) fn records_about_nobody_are_refused<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
     store.restore(restored_user(5, "five")).unwrap();

@@ -17,7 +17,7 @@ pub(crate) use response::Answered;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) method: &'a str,
-    /// As it was sent, with or without a query.
+    /// The target as it was sent, with or without a query.
     pub(crate) target: &'a str,
 }
 

@@ -327,7 +327,7 @@ pub(crate) fn lay_out(tree: &Tree, dir: &Path) {
 }
 
 #[test]
-fn what_was_synced_is_in_every_state_and_what_was_not_is_in_some() {
+fn synced_changes_are_in_every_state_and_others_in_some() {
     let mut random = Random::new(3);
     let mut disk = Disk::of(Path::new("/no/such/dir"));
     let path = |name: &str| Path::new("/no/such/dir").join(name);

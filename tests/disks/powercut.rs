@@ -86,7 +86,7 @@ fn no_power_cut_loses_what_was_acknowledged() {
 /// not rely on files that are not durable yet. So the store is killed at each sync of its first
 /// start, and the power is cut during the next start, which finds everything there already.
 #[test]
-fn what_a_killed_start_has_left_is_not_taken_for_durable() {
+fn files_left_by_a_killed_start_are_not_taken_for_durable() {
     if strace::is_missing() {
         return;
     }

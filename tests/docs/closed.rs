@@ -234,7 +234,7 @@ fn every_schema_is_valid() {
 }
 
 #[test]
-fn what_is_referred_to_is_there() {
+fn every_reference_resolves() {
     fn check(value: &Value, count: &mut usize) {
         match value {
             Value::Array(items) => items.iter().for_each(|item| check(item, count)),

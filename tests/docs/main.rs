@@ -1,4 +1,19 @@
-//! The documentation, run: every page of `docs/api/` and the README is a session with a server.
+//! Runs the documentation: every page of `docs/api/` and the README is a session with a server.
+//!
+//! In this process, on every store, with a fixed clock, each response is pinned in `snapshots/`. All
+//! stores share one snapshot, which proves that they can be exchanged. The page shows the accepted
+//! snapshot. Against the real binary the same commands run again, and only what [`volatile`] names
+//! may differ.
+//!
+//! After a change, either accept the responses with `cargo insta review` and rewrite the pages from
+//! them,
+//!
+//! ```sh
+//! VECHE_DOCS=rewrite cargo test --test docs in_process
+//! ```
+//!
+//! or, with `INSTA_UPDATE=always` before it, do both at once and review the difference in git. (The
+//! filter leaves out the other tests, which read pages and snapshots while they are being written.)
 //!
 //! In this process, on every store, with a fixed clock, each response is pinned in `snapshots/`;
 //! it is the same snapshot for all stores, which is the proof that they can be exchanged. The

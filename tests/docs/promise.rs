@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_something_is_an_answer() {
+    fn an_answer_of_unknown_origin_must_fit_some_operation() {
         checked_as(None, GOOD).unwrap();
         for (good, bad) in [("201", "299"), ("201", "200"), ("{\"id\":1}", "{\"it\":1}")] {
             assert!(checked_as(None, &GOOD.replace(good, bad)).is_err(), "{bad}");

@@ -1,26 +1,26 @@
-//! A case: what a hostile client sends, and what may come of it. A file in `cases/`.
+//! A case: the bytes of a hostile client, and the permitted outcomes. A file in `cases/`.
 //!
-//! The first line says what it is. Then, a line each:
+//! The first line describes the case. These lines follow:
 //!
-//! | line | what it does |
+//! | line | effect |
 //! |---|---|
 //! | `> text` | sends the text and a CRLF |
 //! | `>> text` | sends the text as it is |
-//! | `repeat N "text"` | sends it so many times |
-//! | `drip TIME "text"` | sends it byte by byte, with so long a pause before each |
-//! | `pause TIME` | says nothing for so long |
+//! | `repeat N "text"` | sends it this many times |
+//! | `drip TIME "text"` | sends it byte by byte, with this pause before each byte |
+//! | `pause TIME` | sends nothing for this time |
 //! | `answer` | waits for the next final answer |
-//! | `half-close` | says that nothing more will come |
-//! | `reset` | ends the connection without a goodbye |
-//! | `deaf` | never reads; to be said first |
-//! | `connections N` | so many do the same at once; to be said first |
-//! | `direct: OUTCOME` | what may come of it from veche itself; see [`Outcome`] |
-//! | `nginx: OUTCOME` | the same from behind the front |
-//! | `unheard: N` | so many messages may be stored that nobody was told of |
-//! | `leaks: N` | so many connections are lost for good when tiny_http gets it directly |
+//! | `half-close` | half-closes the connection |
+//! | `reset` | resets the connection |
+//! | `deaf` | never reads; must come first |
+//! | `connections N` | this many do the same at once; must come first |
+//! | `direct: OUTCOME` | the permitted outcomes from veche itself; see [`Outcome`] |
+//! | `nginx: OUTCOME` | the same through the front |
+//! | `unheard: N` | this many messages may be stored without an answer |
+//! | `leaks: N` | this many connections are lost for good if tiny_http gets it directly |
 //!
 //! In a text, `\r`, `\n`, `\t`, `\0`, `\\`, `\"` and `\xNN` are bytes, and `{post}`, `{me}`, `{page}`,
-//! `{parked}`, `{stream}` and `{message}` stand for what [`Words`] says.
+//! `{parked}`, `{stream}` and `{message}` stand for the values in [`Words`].
 
 use std::fs;
 use std::path::{Path, PathBuf};

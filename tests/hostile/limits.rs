@@ -50,7 +50,7 @@ fn ask_each(addr: SocketAddr, requests: &[String]) -> BTreeMap<u16, usize> {
 }
 
 #[test]
-fn passwords_are_guessed_slowly() {
+fn attempts_at_passwords_are_limited() {
     let _pass = turnstile::crowded();
     let dir = tempfile::tempdir().unwrap();
     let Some((front, server, ann)) = set(dir.path()) else { return };
@@ -76,7 +76,7 @@ fn passwords_are_guessed_slowly() {
 }
 
 #[test]
-fn one_address_cannot_ask_for_everything() {
+fn requests_of_one_address_are_limited() {
     let _pass = turnstile::crowded();
     let dir = tempfile::tempdir().unwrap();
     let Some((front, _server, ann)) = set(dir.path()) else { return };
@@ -94,7 +94,7 @@ fn one_address_cannot_ask_for_everything() {
 }
 
 #[test]
-fn one_address_has_so_many_requests_under_way() {
+fn requests_in_progress_of_one_address_are_limited() {
     let _pass = turnstile::crowded();
     let dir = tempfile::tempdir().unwrap();
     let Some((front, _server, ann)) = set(dir.path()) else { return };

@@ -1,5 +1,16 @@
 //! Hostile clients, against the real binary and through the supported front.
 //!
+//! A client that can be described in bytes and pauses is a file in `cases/`: a new case is a new
+//! file, and a row of `docs/security.md`. Crowds of clients are tests here. During each test a
+//! neighbour, an ordinary client, is served; `cargo bench --bench http -- --hostile` measures how
+//! fast.
+//!
+//! ```sh
+//! VECHE_DOCS=rewrite cargo test --test hostile table
+//! ```
+//!
+//! updates the table in `docs/security.md` from the cases.
+//!
 //! What can be said in bytes and pauses is a file in `cases/`: a new case is a new file, and a row
 //! of `docs/security.md`. What takes crowds is a test here. While any of it goes on, a neighbour
 //! who means no harm is served; how fast, `cargo bench --bench http -- --hostile` measures.

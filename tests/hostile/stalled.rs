@@ -66,14 +66,14 @@ fn stall(way: Way, store: &str, clients: usize, requests: usize, limit: usize) {
 }
 
 #[test]
-fn who_never_reads_forty_large_pages() {
+fn clients_that_never_read_forty_large_pages() {
     for store in STORES {
         stall(Way::Direct, store, CLIENTS.now(), 40, PAGE);
     }
 }
 
 #[test]
-fn who_never_reads_behind_nginx() {
+fn clients_that_never_read_behind_nginx() {
     stall(Way::Nginx, "sled", CLIENTS.now(), 40, PAGE);
 }
 
@@ -85,7 +85,7 @@ fn a_hundred_that_never_read_two_smaller_ones() {
 
 /// A slow reader gets every byte, in order, and then the next answer.
 #[test]
-fn who_reads_slowly_gets_everything() {
+fn a_slow_reader_gets_everything() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = filled(Way::Direct, store, dir.path()).expect("it needs no nginx");

@@ -65,7 +65,7 @@ fn a_chat_over_both_versions() {
 }
 
 #[test]
-fn who_comes_without_tls_is_sent_on() {
+fn a_client_without_tls_is_redirected() {
     let dir = tempfile::tempdir().unwrap();
     let Some((front, _server)) = set(dir.path()) else { return };
     let url = format!("http://{}/api/messages?limit=1", front.redirecting());
@@ -77,7 +77,7 @@ fn who_comes_without_tls_is_sent_on() {
 }
 
 #[test]
-fn who_comes_over_ipv6() {
+fn a_client_over_ipv6() {
     let dir = tempfile::tempdir().unwrap();
     let Some((front, _server)) = set(dir.path()) else { return };
     let Some([tls, redirecting]) = front.v6() else { return };

@@ -17,7 +17,7 @@ fn lines(file: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Waits until there are so many lines.
+/// Waits until the file has this many lines.
 fn wait_for(file: &Path, count: usize) -> Vec<Value> {
     let found = until(PATIENCE, || Some(lines(file)).filter(|lines| lines.len() >= count));
     found.unwrap_or_else(|| panic!("{count} lines are not there: {:?}", lines(file)))
@@ -88,7 +88,7 @@ fn a_file_that_was_moved_is_begun_anew() {
     assert!(!lines(&file).is_empty());
 }
 
-/// What is in the queue when the server stops is written.
+/// Lines that are queued when the server stops are written.
 #[test]
 fn the_last_line_is_written() {
     let dir = tempfile::tempdir().unwrap();
@@ -113,9 +113,10 @@ fn a_log_that_cannot_be_written_is_said_at_once() {
     assert!(stderr.contains("veche: cannot write the access log: "), "{stderr}");
 }
 
-/// Each answer is a line or is counted, those too that waited for a full disk to have room again.
+/// Each answer is a line or is counted, also answers that waited for a full disk to have space
+/// again.
 #[test]
-fn what_a_failing_file_loses_is_counted() {
+fn lines_lost_by_a_failing_file_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("access.log");
     std::os::unix::fs::symlink("/dev/full", &file).unwrap();
@@ -130,7 +131,7 @@ fn what_a_failing_file_loses_is_counted() {
         }
         answers
     };
-    // More than is held back, and then a few that are.
+    // More than is held back, and then a few that are held back.
     ask(200);
     fs::rename(&file, dir.path().join("access.log.1")).unwrap();
     let begun = until(PATIENCE, || {
@@ -152,7 +153,7 @@ fn what_a_failing_file_loses_is_counted() {
     server.stop();
 }
 
-/// Nobody waits for a log that cannot be written: here it is a pipe that nobody reads.
+/// The server does not wait for a log that cannot be written: here it is a pipe that nobody reads.
 #[test]
 fn a_log_that_does_not_keep_up_stops_nobody() {
     let dir = tempfile::tempdir().unwrap();
@@ -180,7 +181,7 @@ fn counted(admin: SocketAddr, name: &str) -> f64 {
     figure(admin, name).unwrap_or_default()
 }
 
-/// What cannot be opened is said once, counted and tried again, and the old file goes on.
+/// A failure to open the file is logged once, counted and tried again, and the old file goes on.
 #[test]
 fn a_file_that_cannot_be_begun_anew_is_said() {
     let dir = tempfile::tempdir().unwrap();
@@ -216,7 +217,7 @@ fn a_file_that_cannot_be_begun_anew_is_said() {
     assert_eq!(lines(&file).len() + lines(&moved).len(), answers);
 }
 
-/// Nobody waits for whoever reads a pipe, neither to come nor to come again.
+/// The server never waits for the reader of a pipe, neither the first nor a later one.
 #[test]
 fn a_pipe_is_written_while_somebody_reads_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -236,7 +237,7 @@ fn a_pipe_is_written_while_somebody_reads_it() {
         assert!(lost.is_some(), "what nobody reads is dropped and counted");
         let reader = fs::File::open(&fifo).unwrap();
         client.get("/problems/conflict");
-        // Of what was cut short when the last one went, the rest may come first.
+        // The rest of a line that was cut short when the last reader went may come first.
         let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
         assert!(lines.any(|line| line.starts_with('{') && line.ends_with('}')));
     }

@@ -13,8 +13,8 @@ use crate::wire::{BEYOND_DROPPED, Wire};
 
 const LISTEN: [&str; 2] = ["--admin-listen", "127.0.0.1:0"];
 
-/// The head and the content of an answer. The operator's listener is not part of the API, so no
-/// contract is asked.
+/// Returns the head and the content of an answer. The operator's listener is not part of the API,
+/// so no contract is checked.
 fn ask(addr: SocketAddr, request: &str) -> (String, String) {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -30,19 +30,19 @@ fn get(addr: SocketAddr, path: &str) -> (String, String) {
     get_as("localhost", addr, path)
 }
 
-/// The same by a name of the listener's host.
+/// The same under a name of the listener's host.
 fn get_as(host: &str, addr: SocketAddr, path: &str) -> (String, String) {
     ask(addr, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
 }
 
-/// The value of a figure, by its name and labels.
+/// The value of a metric, by its name and labels.
 pub(crate) fn figure(addr: SocketAddr, name: &str) -> Option<f64> {
     let (_, text) = get(addr, "/metrics");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     line.parse().ok()
 }
 
-/// What nobody sees among the messages makes the log longer too.
+/// Writes that are no messages make the log longer too.
 #[test]
 fn the_length_of_the_log_is_that_of_its_files() {
     let dir = tempfile::tempdir().unwrap();
@@ -74,7 +74,7 @@ fn the_length_of_the_log_is_that_of_its_files() {
         let answer = done();
         assert!(answer.status < 300, "{act}: {answer:?}");
         assert!(on_disk() > before, "{act} is in the log");
-        // The figures are counted before the answer goes.
+        // The metrics are updated before the answer is sent.
         let told = figure(admin, "veche_store_bytes").unwrap();
         assert_eq!(told.to_string(), on_disk().to_string(), "after {act}");
         assert!(syncs() > synced, "{act} was synced");
@@ -113,7 +113,7 @@ fn the_operator_sees_inside() {
     }
 }
 
-/// What the figures tell is not for everybody.
+/// The metrics are for the operator only.
 #[test]
 fn the_public_port_does_not_tell() {
     let dir = tempfile::tempdir().unwrap();
@@ -128,7 +128,7 @@ fn the_public_port_does_not_tell() {
     server.stop();
 }
 
-/// Neither a body that never comes nor one that is not let go of does any harm.
+/// Neither a body that never comes nor one whose request is never dropped does any harm.
 #[test]
 fn the_operators_listener_takes_no_bodies() {
     let dir = tempfile::tempdir().unwrap();
@@ -142,7 +142,7 @@ fn the_operators_listener_takes_no_bodies() {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!("POST /metrics HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
-        // It is ended, with or without a reset.
+        // The connection is ended, with or without a reset.
         assert_eq!(stream.read(&mut [0; 64]).unwrap_or(0), 0, "{framing}");
         assert!(get(admin, "/healthz").0.starts_with("HTTP/1.1 200 "), "{framing}");
     }
@@ -150,7 +150,7 @@ fn the_operators_listener_takes_no_bodies() {
     server.stop();
 }
 
-/// What tiny_http never lets go of is counted.
+/// Connections that tiny_http never releases are counted.
 #[test]
 fn stranded_connections_are_counted() {
     let dir = tempfile::tempdir().unwrap();
@@ -170,7 +170,7 @@ fn stranded_connections_are_counted() {
     server.stop();
 }
 
-/// Both listeners are asked for at once, and neither loses a client.
+/// Both listeners get requests at once, and neither loses a client.
 #[test]
 fn the_two_listeners_do_not_mix() {
     let dir = tempfile::tempdir().unwrap();
@@ -194,8 +194,8 @@ fn the_two_listeners_do_not_mix() {
     server.stop();
 }
 
-/// A backup of a server that is written to has all that was acknowledged before it began, and is
-/// a beginning of what is there in the end.
+/// A backup of a server under writes has everything acknowledged before it began, and is a prefix
+/// of the final content.
 #[test]
 fn a_busy_server_is_backed_up() {
     const BEFORE: usize = 600;
@@ -237,7 +237,7 @@ fn a_busy_server_is_backed_up() {
     copy.stop();
 }
 
-/// A store that has no log says so, and a name that anybody could have given the host gets nothing.
+/// A store without a log says so, and a host name that anyone could have chosen gets nothing.
 #[test]
 fn a_backup_that_cannot_be_had_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -254,7 +254,7 @@ fn a_backup_that_cannot_be_had_is_refused() {
         ("127.0.0.1.example.org:5001".to_owned(), 403),
         (String::new(), 403),
     ] {
-        // The one before may not have come to its end yet.
+        // The previous backup may not have ended yet.
         let asked = || Some(get_as(&host, admin, "/backup").0).filter(|it| !it.contains(" 503 "));
         let head = until(PATIENCE, asked).expect("one at a time, but one");
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {head}");

@@ -1,15 +1,15 @@
-//! What has been asked for on a connection and is not yet answered.
+//! The requests sent on a connection and not yet answered.
 
 use std::collections::VecDeque;
 
-/// Longest head that is waited for, in bytes. Behind a longer one nothing is known.
+/// The longest head that is parsed, in bytes. After a longer one nothing is known.
 const MAX_HEAD_BYTES: usize = 1 << 20;
 
-/// Follows the bytes that a client sends, as far as they make sense.
+/// Follows the bytes that a client sends, as far as they can be parsed.
 #[derive(Default)]
 pub(crate) struct Requests {
     waiting: VecDeque<Request>,
-    /// Sent, and not yet understood.
+    /// Sent, and not yet parsed.
     unread: Vec<u8>,
     next: Next,
 }
@@ -21,20 +21,20 @@ pub(crate) struct Request {
     pub(crate) target: String,
 }
 
-/// What comes next of what is sent.
+/// The part that comes next in the sent bytes.
 #[derive(Default)]
 enum Next {
     #[default]
     Head,
-    /// So many bytes of a body.
+    /// This many bytes of a body.
     Body(usize),
     /// The line with a chunk's size.
     ChunkSize,
-    /// So many bytes of a chunk and its end.
+    /// This many bytes of a chunk and its end.
     Chunk(usize),
-    /// What stands behind the last chunk.
+    /// The trailer after the last chunk.
     Trailer,
-    /// Nobody can say.
+    /// Unknown.
     Unknown,
 }
 
@@ -51,22 +51,22 @@ impl Requests {
         }
     }
 
-    /// The one that is answered next; `None` where that cannot be known.
+    /// The request that is answered next; `None` if that cannot be known.
     pub(crate) fn answered(&mut self) -> Option<Request> {
         self.waiting.pop_front()
     }
 
-    /// Whether something may be answered that is not known to have been asked for.
+    /// Returns whether an answer may belong to a request that was not recognized.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self.next, Next::Unknown)
     }
 
-    /// Nobody knows what is answered from now on.
+    /// Nothing is known about answers from now on.
     pub(crate) fn lose(&mut self) {
         *self = Requests { next: Next::Unknown, ..Requests::default() };
     }
 
-    /// How many bytes can be understood now, and what is next.
+    /// The number of bytes that can be parsed now, and the next part.
     fn step(&mut self) -> Option<(usize, Next)> {
         let line = |end: &[u8]| {
             let found = self.unread.windows(end.len()).position(|bytes| bytes == end);
@@ -111,7 +111,7 @@ impl Requests {
     }
 }
 
-/// A request's head, and what must come behind it.
+/// A request's head, and the part that must follow it.
 fn understood(head: &str) -> (Option<Request>, Next) {
     let mut lines = head.split("\r\n");
     let mut words = lines.next().unwrap_or_default().split(' ');
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_found_behind_each_other() {
+    fn pipelined_requests_are_parsed() {
         let sent = "GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 4\r\n\r\nGET \
                     PUT /c HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nGET\r\n0\r\n\r\n\
                     HEAD /d HTTP/1.1\r\ncontent-length: x\r\n\r\nGET /e HTTP/1.1\r\n\r\n";

@@ -1,4 +1,4 @@
-//! Logins that fail: who guesses has to wait, and whose account it is does not.
+//! Failed logins: a guesser has to wait, and the owner of the account does not.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ fn log_in_for(server: &Server, client: &str, name: &str, password: &str) -> Answ
     wire.answer()
 }
 
-/// How long to wait, by an answer that refuses.
+/// The seconds to wait, from an answer that refuses.
 fn wait_of(refused: &Answer) -> u64 {
     assert_eq!((refused.status, refused.problem().as_str()), (429, "too-many-requests"));
     for field in ["RateLimit", "RateLimit-Policy", "WWW-Authenticate"] {
@@ -44,12 +44,12 @@ fn by_default_ten_can_fail_and_more_in_seconds() {
     let ann = Client::signed_up(&server, "ann");
     let begun = Instant::now();
     let failed = (0..100).take_while(|_| log_in(&ann, "ann", WRONG).status == 401).count() as u64;
-    // And one in 6 seconds, should it be as slow as that.
+    // And one more in each 6 seconds, if the test takes that long.
     let most = 10 + begun.elapsed().as_secs() / 6 + 1;
     assert!((10..=most).contains(&failed), "{failed}, and {most} at most");
     let refused = log_in(&ann, "ann", PASSWORD);
     assert!((1..=6).contains(&wait_of(&refused)), "{refused:?}");
-    // Her token is as good as ever, and so is the way to other accounts.
+    // Her token stays valid, and so does the way to other accounts.
     assert_eq!(ann.id(), 1);
     Client::signed_up(&server, "bob");
     let let_in = until(PATIENCE, || (log_in(&ann, "ann", PASSWORD).status == 200).then_some(()));
@@ -57,7 +57,7 @@ fn by_default_ten_can_fail_and_more_in_seconds() {
 }
 
 #[test]
-fn who_is_right_is_not_limited() {
+fn successful_logins_are_not_limited() {
     let (server, _dir) = start(&["--login-limit", "2/d"]);
     let ann = Client::signed_up(&server, "ann");
     for _ in 0..50 {
@@ -74,7 +74,7 @@ fn off_is_off() {
     }
 }
 
-/// They are counted before they are decided.
+/// Attempts are counted before they are decided.
 #[test]
 fn many_at_once_are_no_way_around() {
     let (server, _dir) = start(&["--login-limit", "5/d"]);
@@ -99,15 +99,15 @@ fn the_owner_gets_in_from_elsewhere() {
         assert_eq!(log_in_for(&server, attacker, "Ann", WRONG).status, status);
         assert_eq!(log_in_for(&server, owner, "ann", PASSWORD).status, 200);
     }
-    // From where she has logged in, she also does while many attack: here until no other is let
-    // through.
+    // From an address where she has logged in, she also can while many attack: here until no other
+    // is let through.
     let from = |n: u32| log_in_for(&server, &format!("203.0.113.{n}"), "ann", WRONG).status;
     assert!((1..100).any(|n| from(n) == 429));
     assert_eq!(from(200), 429);
     assert_eq!(log_in_for(&server, owner, "ann", PASSWORD).status, 200);
 }
 
-/// Status, fields and body are the same, try by try.
+/// Status, fields and body are the same, attempt by attempt.
 #[test]
 fn a_refusal_does_not_tell_who_has_an_account() {
     let (server, _dir) = start(&["--login-limit", "2/d", "--trust-proxy", "127.0.0.1"]);
@@ -119,7 +119,7 @@ fn a_refusal_does_not_tell_who_has_an_account() {
         });
         let seen = |answer: Answer| {
             let fields = answer.lasting_headers().into_iter();
-            // The time that it takes to try them all is within the wait.
+            // The time of all attempts is within the wait.
             let fields = fields.filter(|(name, _)| name != "Retry-After");
             let fields = fields.map(|(name, value)| format!("{name}: {value}")).collect();
             (answer.status, fields, answer.json())

@@ -1,4 +1,5 @@
-//! `veche backup`, against servers that give a backup and those that only say so; and the way back.
+//! `veche backup`, against servers that give a backup and those that only claim to; and restoring
+//! it.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,18 +18,18 @@ use crate::export::make_up_export;
 use crate::server::{Server, run, veche};
 use crate::transfer::{digest, export, import, lived_in, stderr, views};
 
-/// How a server answers.
+/// The answer of a server.
 #[derive(Clone, Copy)]
 enum Answer {
-    /// With these bytes, and then it closes the connection.
+    /// These bytes, and then the end of the connection.
     Bytes,
-    /// With these bytes, and then with what it sends until nobody listens.
+    /// These bytes, and then sent data without end.
     Endless,
-    /// With these bytes, and then with nothing.
+    /// These bytes, and then nothing.
     Silence,
 }
 
-/// Answers the first request, and tells its first line.
+/// Answers the first request, and reports its first line.
 struct Giver {
     addr: SocketAddr,
     asked: Receiver<String>,
@@ -83,7 +84,7 @@ fn ok(len: usize, body: &[u8]) -> Vec<u8> {
     answer("200 OK", &format!("Content-Length: {len}\r\n"), body)
 }
 
-/// What the server of a store would send.
+/// The bytes that the server of a store would send.
 pub(crate) fn snapshot(data: &Path) -> Vec<u8> {
     let mut store = LogStore::open(data, StoreId(0), &mut ()).unwrap();
     let mut bytes = Vec::new();
@@ -141,7 +142,7 @@ fn a_backup_is_restored_whole() {
         Server::start_with("memory", memory.path(), &flag),
     ] {
         let ann = Client::new(&server).log_in("ann");
-        // Each body, and then its links, which have the epoch.
+        // Each body, and its links, which have the epoch.
         for (now, then) in views(&ann).chunks(2).zip(seen.chunks(2)) {
             assert_eq!(now[0], then[0], "not a byte differs");
             assert_ne!(now[1], then[1]);
@@ -152,7 +153,7 @@ fn a_backup_is_restored_whole() {
 }
 
 #[test]
-fn a_backup_that_is_none_leaves_nothing() {
+fn an_invalid_backup_leaves_nothing() {
     let (old, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     lived_in(old.path());
     let good = snapshot(&old.path().join("data"));
@@ -211,7 +212,7 @@ fn a_backup_that_is_none_leaves_nothing() {
 }
 
 #[test]
-fn what_cannot_be_backed_up_is_refused() {
+fn a_server_without_a_backup_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (file, url) = (dir.path().join("backup"), format!("http://{free}"));
@@ -238,7 +239,7 @@ fn what_cannot_be_backed_up_is_refused() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
 }
 
-/// With another patience than the command's own.
+/// With another time limit than the command's own.
 #[test]
 fn a_server_that_falls_silent_is_given_up() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Bodies that are slow, endless, too large or never sent: whoever sends one waits alone.
+//! Bodies that are slow, endless, too large or never sent: only their senders wait.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use crate::extent::Extent;
 use crate::server::{PATIENCE, STORES, Server};
 use crate::wire::{BEYOND_DROPPED, Wire, get, post, request};
 
-/// How often it is tried to end the server with what it never lets go of.
+/// The number of requests that tiny_http must never drop, sent to end the server.
 const AGAIN: Extent<usize> = Extent { short: 40, long: 400 };
 const POST: &str = "POST /api/messages HTTP/1.1";
 
@@ -45,7 +45,7 @@ fn drip(store: &str, what: &str, count: usize, fields: &str, begin: &str, drip: 
     assert!(server.is_alive(), "{what}");
 }
 
-/// Ends the dripping, whether the assertions hold or not.
+/// Ends the dripping, even if an assertion fails.
 struct SetWhenDropped<'a>(&'a AtomicBool);
 
 impl Drop for SetWhenDropped<'_> {
@@ -95,7 +95,7 @@ fn requests_that_never_become_one() {
     drip("memory", "half a small body", 40, "Content-Length: 1000\r\n", "{", "x");
 }
 
-/// The first length whose request is never let go of. The client hears what is wrong.
+/// The first length whose request is never dropped. The client gets the error.
 #[test]
 fn lengths_beyond_what_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
@@ -120,7 +120,7 @@ fn lengths_beyond_what_is_dropped() {
     ann.is_served("after lengths beyond what is dropped");
 }
 
-/// Nobody can end the server with some of them.
+/// Some of these requests cannot end the server.
 #[test]
 fn lengths_beyond_what_is_dropped_again_and_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -136,8 +136,8 @@ fn lengths_beyond_what_is_dropped_again_and_again() {
     ann.is_served("after many lengths beyond what is dropped");
 }
 
-/// Up to 1 MiB is read and thrown away, so that the client sees the answer, and the connection
-/// goes on.
+/// Up to 1 MiB is read and discarded, so that the client sees the answer, and the connection goes
+/// on.
 #[test]
 fn too_large_bodies_are_answered() {
     let dir = tempfile::tempdir().unwrap();
@@ -159,7 +159,7 @@ fn too_large_bodies_are_answered() {
             if status == 413 {
                 assert_eq!(answer.problem(), "body-too-large");
             }
-            // Of a chunked body nobody knows how much is still to come.
+            // The remaining length of a chunked body is unknown.
             if sent.contains("Content-Length") || length < 1 << 20 {
                 wire.send(get(&ann, "/api/users/me"));
                 assert_eq!(wire.answer().status, 200, "{length}");
@@ -170,7 +170,7 @@ fn too_large_bodies_are_answered() {
     }
 }
 
-/// What has no end is given up, however fast it comes.
+/// A body without an end is given up, however fast it comes.
 #[test]
 fn endless_bodies_are_cut() {
     let dir = tempfile::tempdir().unwrap();
@@ -241,7 +241,7 @@ fn chunked_bodies_are_read() {
         let mut wire = Wire::connect(server.addr());
         wire.send(request(&ann, POST, "Transfer-Encoding: chunked\r\n", body));
         wire.finish();
-        // RFC 9112, section 8: it was not all there.
+        // RFC 9112, section 8: the body was incomplete.
         let answer = wire.answer();
         assert_eq!(
             (answer.status, answer.problem()),
@@ -260,7 +260,7 @@ fn chunked(client: &Client, addr: SocketAddr, body: &str) -> crate::client::Answ
 
 /// RFC 9110, section 10.1.1.
 #[test]
-fn who_waits_for_a_100_gets_it() {
+fn a_client_that_waits_for_a_100_gets_it() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let ann = Client::signed_up(&server, "ann");
@@ -275,7 +275,7 @@ fn who_waits_for_a_100_gets_it() {
         wire.send(body);
         assert_eq!(wire.answer().status, 201, "{fields}");
     }
-    // One that need not send its body.
+    // This client need not send its body.
     let fields = "Content-Length: 32769\r\nExpect: 100-continue\r\n";
     wire.send(request(&ann, POST, fields, ""));
     assert_eq!(wire.interim_answer().status, 413);

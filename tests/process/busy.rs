@@ -1,4 +1,4 @@
-//! What a few busy users may take of a server, and what they leave to others.
+//! The share of a server that a few busy users may take.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -14,16 +14,16 @@ use crate::server::{PATIENCE, until};
 use crate::stage::Stage;
 use crate::wire::{Wire, get, request};
 
-/// A page of the greatest length, of messages of the greatest length: more than 4 MB.
+/// A page of the greatest length, with messages of the greatest length: more than 4 MB.
 const PAGE: &str = "/api/messages?limit=1000";
 const MESSAGES: usize = 1000;
 const TEXT_BYTES: usize = 4096;
-/// How much a user, and all of a network, may leave unread, in bytes.
+/// The bytes that a user, and an address, may leave unread.
 const SHARE_OF_USER: usize = 32 * 1024 * 1024;
 const SHARE_OF_NETWORK: usize = 64 * 1024 * 1024;
 
 impl Wire {
-    /// The status of the next answer, of which nothing more is read.
+    /// Reads the status of the next answer, and nothing more of it.
     fn status(&mut self) -> u16 {
         let mut line = [0; "HTTP/1.1 200".len()];
         self.read_exact(&mut line).unwrap();
@@ -31,27 +31,27 @@ impl Wire {
     }
 }
 
-/// A server whose general chat holds so many messages.
+/// A server whose general chat holds this many messages.
 fn filled(dir: &Path, messages: usize, text_bytes: usize) -> Stage {
     let file = dir.join("export");
     fs::write(&file, make_up_export(messages, text_bytes)).unwrap();
     Stage::set_with("memory", dir, &["--import", file.to_str().unwrap()])
 }
 
-/// However many pages are asked for in ways that take them past the loop's queue of requests, they
-/// are not made all at once; and of those of which the head is wanted, none is made.
+/// However many pages are requested in ways that bypass the loop's queue of requests, they are not
+/// all made at once; for requests of the head alone, none is made.
 #[test]
 fn requests_with_a_body_are_held_to_a_turns_bytes() {
-    /// On so many connections. Their pages would take 250 MB.
+    /// The number of connections. Their pages would take 250 MB.
     const REQUESTS: usize = 60;
-    /// In KiB: what is unread of a user, what a turn holds, and a page more; and a little.
+    /// In KiB: the unread replies of a user, the replies of a turn, a page more, and some.
     const MOST: u64 = 100 * 1024;
     let dir = tempfile::tempdir().unwrap();
     let stage = filled(dir.path(), MESSAGES, TEXT_BYTES);
     let ann = Client::signed_up(&stage.server, "ann");
     assert_eq!(ann.get(PAGE).ids().len(), MESSAGES);
     let before = stage.server.status("VmHWM");
-    // More than tiny_http reads by itself, so that a worker does.
+    // More than tiny_http reads by itself, so that a worker reads it.
     let body = "x".repeat(1100);
     for method in ["HEAD", "GET"] {
         let line = format!("{method} {PAGE} HTTP/1.1");
@@ -71,9 +71,9 @@ fn requests_with_a_body_are_held_to_a_turns_bytes() {
     }
 }
 
-/// Who reads nothing fills a share, and others have room for theirs.
+/// A client that reads nothing fills its share, and others have space for theirs.
 #[test]
-fn who_does_not_read_has_a_share() {
+fn a_client_that_does_not_read_has_a_share() {
     let dir = tempfile::tempdir().unwrap();
     let stage = filled(dir.path(), MESSAGES, TEXT_BYTES);
     let [ann, bob, eve] = ["ann", "bob", "eve"].map(|name| Client::signed_up(&stage.server, name));
@@ -82,7 +82,7 @@ fn who_does_not_read_has_a_share() {
     assert!((2 * of_user..3 * of_user).contains(&of_network), "the network's comes first");
     let elsewhere = IpAddr::from(Ipv4Addr::new(127, 0, 0, 2));
     let mut unread = Vec::new();
-    // The first status that is not 200, and after how many that are.
+    // The first status that is not 200, and the number of those before it.
     let mut leave_unread = |client: &Client| {
         let mut taken = 0;
         loop {
@@ -109,13 +109,13 @@ fn who_does_not_read_has_a_share() {
     assert!(again.is_some(), "there is room again");
 }
 
-/// Streams that catch up take turns with everybody else.
+/// Streams that catch up take turns with all other requests.
 #[test]
-fn who_catches_up_leaves_room_for_others() {
+fn streams_that_catch_up_leave_room_for_others() {
     const STREAMS: usize = 16;
     const OF: [&str; 3] = ["ann", "bob", "eve"];
     const EVENTS: usize = 4000;
-    /// A quarter of those that there is time for. With a nudge for each page before the requests
+    /// A quarter of those that there is time for. When each page sent a nudge before the requests,
     /// there were three or four.
     const ANSWERS: usize = 30;
     let dir = tempfile::tempdir().unwrap();
@@ -154,7 +154,8 @@ fn who_catches_up_leaves_room_for_others() {
     println!("{answers} answers until all had caught up");
     assert!(!has_failed.load(Ordering::SeqCst), "every stream has come to the end");
     assert!(answers >= ANSWERS, "{answers} answers, until all had caught up");
-    // And the server's own requests were taken in meanwhile, and how long they had to wait is seen.
+    // And the server's own requests were taken in meanwhile, and the metrics show how long they
+    // waited.
     for figures in ["probe_wait_seconds_count", "turn_duration_seconds_count", "idle_seconds_total"]
     {
         let figure = figure(stage.admin, &format!("veche_{figures}"));

@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use crate::contract::{self, Answered, Asked};
 use crate::server::{PATIENCE, Server};
 
-/// The password of everybody here.
+/// The password of all accounts here.
 pub(crate) const PASSWORD: &str = "correct horse";
-/// How long one request of a well-behaved client may take while others misbehave: less than the
-/// 30 s that the server gives a body or a reader, so that who is served has not waited for those.
+/// The longest that a request of a well-behaved client may take while others misbehave: less than
+/// the 30 s that the server gives a body or a reader, so that a client that is served has not
+/// waited for those.
 const SERVED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Keeps its connections alive, and one account's token. What it is answered must be to the
+/// Keeps its connections alive, and one account's token. Every answer to it is checked against the
 /// contract.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -24,7 +25,7 @@ pub(crate) struct Client {
     token: String,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -33,12 +34,12 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// Nobody in particular.
+    /// A client without an account.
     pub(crate) fn new(server: &Server) -> Client {
         Client::at(server.addr())
     }
 
-    /// The same, of a server whose address is known.
+    /// The same, for a server whose address is known.
     pub(crate) fn at(addr: SocketAddr) -> Client {
         Client::with_patience(addr, PATIENCE)
     }
@@ -53,7 +54,7 @@ impl Client {
         Client { agent: config.into(), addr, token: String::new() }
     }
 
-    /// A new account, logged in.
+    /// A client with a new account, logged in.
     pub(crate) fn signed_up(server: &Server, username: &str) -> Client {
         Client::new(server).sign_up(username)
     }
@@ -65,7 +66,7 @@ impl Client {
         self.log_in(username)
     }
 
-    /// Logged in with an account that is there.
+    /// Logged in with an existing account.
     pub(crate) fn log_in(self, username: &str) -> Client {
         let answer = self.post("/login", &credentials(username, PASSWORD));
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -91,12 +92,12 @@ impl Client {
         self.try_get(path).unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
-    /// An error is one of the connection.
+    /// The error is that of the connection.
     pub(crate) fn try_get(&self, path: &str) -> Result<Answer, ureq::Error> {
         self.send("GET", path, &[], None)
     }
 
-    /// With any method, and a body if one is given.
+    /// Any method, with a body if one is given.
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         let body = body.map(Value::to_string);
         let answer = self.send(method, path, &[], body.as_deref().map(str::as_bytes));
@@ -129,12 +130,12 @@ impl Client {
         self.try_post(path, body).unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
-    /// An error is one of the connection.
+    /// The error is that of the connection.
     pub(crate) fn try_post(&self, path: &str, body: &Value) -> Result<Answer, ureq::Error> {
         self.post_as(path, "application/json", body.to_string().as_bytes())
     }
 
-    /// The same under an idempotency key, as it stands in the field. An error is one of the
+    /// The same under an idempotency key, as it is in the field. The error is that of the
     /// connection.
     pub(crate) fn try_post_under(
         &self,
@@ -161,17 +162,17 @@ impl Client {
         self.send("POST", path, &[("Content-Type", content_type)], Some(body))
     }
 
-    /// Writes to the general chat, and gives the message's id.
+    /// Posts to the general chat, and returns the message's id.
     pub(crate) fn say(&self, text: &str) -> u64 {
         self.post("/api/messages", &json!({ "text": text })).created()
     }
 
-    /// Writes to a user, and gives the message's id.
+    /// Posts to a user, and returns the message's id.
     pub(crate) fn tell(&self, user: u64, text: &str) -> u64 {
         self.post(&format!("/api/users/{user}/messages"), &json!({ "text": text })).created()
     }
 
-    /// Every item of a list from the beginning, and the path that `rel=next` leads on to.
+    /// Every item of a list from the beginning, and the path of the last `rel=next`.
     pub(crate) fn follow(&self, list: &str, limit: usize) -> (Vec<Value>, String) {
         let (mut items, mut path) = (Vec::new(), format!("{list}?after=-1&limit={limit}"));
         loop {
@@ -187,9 +188,9 @@ impl Client {
         }
     }
 
-    /// Uses the server as one would, a page, a short message and a long one in turn, half of the
-    /// time on a new connection. Every request must be answered well, and without waiting for the
-    /// others to be given up.
+    /// Uses the server like an ordinary client, a page, a short message and a long one in turn,
+    /// half of the time on a new connection. Every request must be answered well, and without
+    /// waiting for the others to be given up.
     pub(crate) fn is_served(&self, meanwhile: &str) {
         let long = "long ".repeat(600);
         let fresh = || Client::with_patience(self.addr, SERVED_WITHIN).with_token(&self.token);
@@ -211,7 +212,7 @@ impl Answer {
         Answer { status, headers, body }
     }
 
-    /// The whole of an answer to what was asked.
+    /// Reads the whole answer to a request.
     fn read(
         asked: Asked<'_>,
         response: ureq::http::Response<ureq::Body>,
@@ -231,7 +232,7 @@ impl Answer {
         Ok(answer)
     }
 
-    /// For the contract.
+    /// The answer for the contract.
     pub(crate) fn answered(&self) -> Answered<'_> {
         Answered { status: self.status, fields: &self.headers, body: &self.body }
     }
@@ -242,7 +243,7 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Those that are the same when the same is asked for again.
+    /// The fields that are the same when the request is repeated.
     pub(crate) fn lasting_headers(&self) -> Vec<&(String, String)> {
         let passing = ["date", "x-request-id"];
         let lasts = |name: &str| !passing.iter().any(|it| it.eq_ignore_ascii_case(name));
@@ -264,13 +265,13 @@ impl Answer {
         ids(&self.items())
     }
 
-    /// The id of what was posted.
+    /// The id of the posted message.
     pub(crate) fn created(&self) -> u64 {
         assert_eq!(self.status, 201, "{self:?}");
         self.json()["id"].as_u64().expect("an id")
     }
 
-    /// Where a `Link` leads.
+    /// The target of a `Link`.
     pub(crate) fn link(&self, rel: &str) -> Option<String> {
         let links = self.header("Link").expect("a page has links").split(", ");
         let mut found = links.filter(|link| link.ends_with(&format!("rel=\"{rel}\"")));
@@ -293,12 +294,12 @@ pub(crate) fn ids(items: &[Value]) -> Vec<u64> {
     items.iter().map(|item| item["id"].as_u64().expect("an id")).collect()
 }
 
-/// The body that registers and logs in.
+/// The body for registering and logging in.
 pub(crate) fn credentials(username: &str, password: &str) -> Value {
     json!({ "username": username, "password": password })
 }
 
-/// Runs a number of threads to their end, and gives what they found in order.
+/// Runs a number of threads to their end, and returns their results in order.
 pub(crate) fn each<T: Send>(count: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
     thread::scope(|scope| {
         let run = &run;

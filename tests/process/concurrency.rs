@@ -10,9 +10,9 @@ use crate::server::{STORES, Server};
 const CLIENTS: usize = 8;
 const POSTS: usize = 60;
 
-/// No id twice, none lost, everybody's order kept.
+/// No id is given out twice, none is lost, and the order of each client is kept.
 #[test]
-fn everybody_is_heard() {
+fn every_message_of_many_clients_is_kept() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());
@@ -60,7 +60,7 @@ fn a_name_is_given_once() {
         let zoe = Client::new(&server).log_in("zoe");
         assert_eq!(zoe.id(), 1);
         assert_eq!(zoe.get("/api/users").ids(), [1]);
-        // An id that a loser could have had is not lost either.
+        // An id that a losing request could have taken is not lost either.
         let next = zoe.post("/register", &credentials("next", PASSWORD));
         assert_eq!(next.json(), json!({"id": 2}));
     }

@@ -8,7 +8,7 @@ const OURS: &str = "https://chat.example.org";
 const LOCAL: &str = "http://localhost:3000";
 const THEIRS: &str = "https://evil.example.org";
 
-/// The fields that concern other origins, but for which ones a page may read.
+/// The fields that concern other origins, except the list of fields that a page may read.
 fn shared(answer: &Answer) -> (Option<&str>, Option<&str>) {
     assert_eq!(answer.header("Access-Control-Allow-Credentials"), None, "{answer:?}");
     let origin = answer.header("Access-Control-Allow-Origin");
@@ -27,7 +27,7 @@ fn ask(server: &Server, origin: &str, line: &str, fields: &str, body: &str) -> A
 }
 
 #[test]
-fn nobody_is_allowed_by_default() {
+fn no_origin_is_allowed_by_default() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let page = ask(&server, OURS, "GET /api/messages", "", "");
@@ -38,14 +38,14 @@ fn nobody_is_allowed_by_default() {
 }
 
 #[test]
-fn every_answer_is_for_who_is_allowed_only() {
+fn every_answer_is_readable_by_allowed_origins_only() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let server =
             Server::start_with(store, dir.path(), &["--cors-origin", OURS, "--cors-origin", LOCAL]);
         let registered = credentials("ann", PASSWORD).to_string();
         let cases = [
-            // From a worker, from the loop, for no path, and from before there is a handler.
+            // From a worker, from the loop, for no path, and before a handler is chosen.
             ("POST /register", "", registered.as_str(), 201),
             ("GET /api/messages", "", "", 401),
             ("GET /nowhere", "", "", 404),
@@ -105,14 +105,14 @@ fn a_preflight_says_what_the_route_takes() {
         assert_eq!(ask(THEIRS, path, method).status, 405, "{path}");
     }
     assert_eq!(ask(OURS, "/nowhere", "GET").status, 404);
-    // Without the question it is no preflight.
+    // Without this field it is no preflight.
     let mut wire = Wire::connect(server.addr());
     wire.send(format!("OPTIONS /login HTTP/1.1\r\nHost: x\r\nOrigin: {OURS}\r\n\r\n"));
     assert_eq!(wire.answer().status, 405);
 }
 
 #[test]
-fn a_star_is_for_everybody_and_needs_no_vary() {
+fn a_star_allows_every_origin_and_needs_no_vary() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with("memory", dir.path(), &["--cors-origin=*"]);
     let answer = ask(&server, THEIRS, "GET /api/messages", "", "");

@@ -1,5 +1,5 @@
-//! What a crash, or a disk, has done to the log: put right and said so. That nothing is lost to kills
-//! and power cuts is shown in `tests/disks`.
+//! Effects of a crash, or of a disk, on the log: repaired and reported. `tests/disks` tests that
+//! kills and power cuts lose nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ fn log_of(dir: &Path) -> PathBuf {
     fs::read_dir(dir.join("data/log")).unwrap().next().unwrap().unwrap().path()
 }
 
-/// What a power cut can leave behind the last record is cut off, and said so.
+/// Bytes that a power cut can leave after the last record are cut off, and reported.
 #[test]
 fn a_torn_tail_is_cut() {
     let dir = tempfile::tempdir().unwrap();
@@ -33,7 +33,7 @@ fn a_torn_tail_is_cut() {
     assert_eq!(ann.say("more"), said + 1);
 }
 
-/// Nothing but the record itself tells that it was acknowledged.
+/// Only the record itself shows that it was acknowledged.
 #[test]
 fn a_flipped_bit_in_the_last_record_is_put_right() {
     let dir = tempfile::tempdir().unwrap();

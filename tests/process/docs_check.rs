@@ -20,15 +20,15 @@ use crate::extent::Extent;
 use crate::server::{STORES, Server, run_within, until, veche};
 use crate::turnstile;
 
-/// Whether other deployments than a fresh one, a busy one and a faulty one are checked: each takes the
-/// pages as a whole, which is some 280 runs of bash and curl.
+/// True if other deployments than a fresh one, a busy one and a faulty one are checked: each runs
+/// all pages, which is some 280 runs of bash and curl.
 const OTHER_DEPLOYMENTS: Extent<bool> = Extent { short: false, long: true };
-/// How long a whole run may take, on a busy machine.
+/// The longest time for a whole run, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// The stores that a deployment has here.
+/// The stores of the deployments.
 const ON: Extent<&[&str]> = Extent { short: &["sled"], long: &STORES };
 
-/// What a run said.
+/// The output of a run.
 struct Said {
     code: Option<i32>,
     stdout: String,
@@ -76,7 +76,7 @@ fn docs_check(args: &[&str]) -> Said {
 
 fn command(args: &[&str]) -> Command {
     let mut command = veche();
-    // A proxy of whoever runs the tests does not lead to this machine.
+    // A proxy configured for the tests' user does not lead to this machine.
     command.arg("docs-check").args(args).env("no_proxy", "127.0.0.1");
     command
 }
@@ -87,16 +87,16 @@ fn a_fresh_server_is_as_documented() {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());
         check(server.addr()).all_the_same();
-        // Once more beside what the first run has left behind.
+        // Once more beside the data of the first run.
         let again = check(server.addr());
         again.all_the_same();
         assert!(again.stdout.contains("of others"), "{}", again.stdout);
     }
 }
 
-/// Nothing is written that was not announced, and nothing announced that is not written.
+/// Exactly what was announced is written.
 #[test]
-fn what_is_announced_is_what_arrives() {
+fn the_announcement_matches_what_is_written() {
     if !OTHER_DEPLOYMENTS.now() {
         return;
     }
@@ -108,7 +108,7 @@ fn what_is_announced_is_what_arrives() {
     assert_eq!(announced.code, Some(2), "{}", announced.stderr);
     assert!(announced.stdout.contains("--yes"), "{}", announced.stdout);
     assert_eq!(counts(&reader), (1, 0, 0), "nothing is written");
-    // Nobody need even be there.
+    // The deployment need not even exist.
     assert_eq!(docs_check(&["http://127.0.0.1:1"]).code, Some(2));
 
     docs_check(&[&url, "--yes"]).all_the_same();
@@ -119,13 +119,13 @@ fn what_is_announced_is_what_arrives() {
     assert!(private > 0);
 }
 
-/// Users, messages in the general chat, and private messages. Those nobody can list, but ids are
-/// given out in one sequence: what is missing in the general chat was private.
+/// Users, messages in the general chat, and private messages. Private ones cannot be listed, but
+/// ids are given out in one sequence: an id missing in the general chat was private.
 fn counts(reader: &Client) -> (usize, usize, usize) {
     let users = reader.follow("/api/users", 1000).0.len();
     let general = reader.follow("/api/messages", 1000).0.len();
     let last = reader.say("last");
-    // What this has said itself, now and before, is no part of it.
+    // The reader's own messages, now and before, do not count.
     let own = reader.follow("/api/messages", 1000).0;
     let own = own.iter().filter(|message| message["text"] == "last").count();
     // Edits and deletions are numbered too; the examples have them in the general chat only.
@@ -179,7 +179,7 @@ fn nobody_else_is_addressed() {
         let ours = |user: &&Value| user["id"].as_u64().unwrap() > USERS;
         let users = strangers[&1].follow("/api/users", 1000).0;
         let named = |user: &Value| user["username"].as_str().unwrap().rsplit('-').count() == 3;
-        // One of the accounts is ended, and has none any more.
+        // One of the accounts is ended, and has no password any more.
         let ended = |user: &Value| user["deleted"] == true;
         assert!(
             users.iter().filter(ours).all(|user| named(user) || ended(user)),
@@ -229,7 +229,7 @@ fn a_town(users: u64, password_hash: &str) -> Vec<u8> {
 }
 
 #[test]
-fn settings_show() {
+fn other_settings_are_reported_as_differences() {
     if !OTHER_DEPLOYMENTS.now() {
         return;
     }
@@ -264,7 +264,7 @@ fn settings_show() {
 }
 
 #[test]
-fn who_is_not_there_is_said_in_a_line() {
+fn a_missing_deployment_is_reported_in_a_line() {
     let _pass = turnstile::shared();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let nobody = listener.local_addr().unwrap();
@@ -277,7 +277,7 @@ fn who_is_not_there_is_said_in_a_line() {
 }
 
 #[test]
-fn what_is_no_address_is_refused() {
+fn an_invalid_address_is_refused() {
     for url in ["localhost:5000", "http://a;reboot", "http://a/$(reboot)", "http://a b", "http://"]
     {
         let said = docs_check(&[url, "--yes"]);
@@ -307,7 +307,7 @@ fn a_tool_that_is_missing_is_named() {
 
 /// A word is changed on its way, in one response or in many.
 #[test]
-fn a_lie_is_caught() {
+fn a_changed_word_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let lies = [
@@ -336,11 +336,11 @@ fn a_lie_is_caught() {
         let case = cases.find(|case| case.starts_with(&caught));
         assert!(case.is_some_and(|case| case.contains(what)), "{word}\n{}", said.stdout);
     }
-    // What is not changed is the same through it.
+    // Unchanged responses pass.
     check(through(server.addr(), vec![("never said", "NEVER SAID")])).all_the_same();
 }
 
-/// A way to the server on which each word becomes a lie, which is as long, in what it answers.
+/// A proxy to the server that replaces each word in its answers by a lie of the same length.
 fn through(server: SocketAddr, lies: Vec<(&'static str, &'static str)>) -> SocketAddr {
     assert!(lies.iter().all(|(word, lie)| word.len() == lie.len()));
     let lies = Arc::new(lies);
@@ -365,7 +365,7 @@ fn through(server: SocketAddr, lies: Vec<(&'static str, &'static str)>) -> Socke
 }
 
 fn lie_on_the_way(mut from: TcpStream, mut to: TcpStream, lies: &[(&str, &str)]) {
-    // The server writes a small reply at once, so that words come whole.
+    // The server writes a small reply at once, so that words arrive whole.
     let mut piece = vec![0; 64 * 1024];
     while let Ok(len @ 1..) = from.read(&mut piece) {
         let piece = &mut piece[..len];
@@ -381,9 +381,9 @@ fn lie_on_the_way(mut from: TcpStream, mut to: TcpStream, lies: &[(&str, &str)])
     let _ = to.shutdown(std::net::Shutdown::Write);
 }
 
-/// The token that goes along is for the deployment alone.
+/// The token is sent to the deployment only.
 #[test]
-fn a_link_leads_to_nobody_else() {
+fn a_link_to_another_host_is_not_followed() {
     if !OTHER_DEPLOYMENTS.now() {
         return;
     }
@@ -403,9 +403,9 @@ fn a_link_leads_to_nobody_else() {
     assert!(other.accept().is_err(), "nobody has asked there");
 }
 
-/// It is said of the case, and those after it are run.
+/// It is reported for the case, and the cases after it are run.
 #[test]
-fn what_hangs_is_a_difference() {
+fn an_example_that_hangs_is_a_difference() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let said = check(swallowing(server.addr(), "GET /api/rooms "));
@@ -418,13 +418,13 @@ fn what_hangs_is_a_difference() {
 }
 
 #[test]
-fn who_goes_away_is_not_asked_for_ever() {
+fn a_deployment_that_goes_away_ends_the_run() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let said = check(leaving(server.addr(), 12));
     assert_eq!(said.code, Some(1), "{}", said.stdout);
     assert!(!said.cases("same").is_empty(), "{}", said.stdout);
-    // The connection at which it leaves may still have come about.
+    // The connection at which the proxy stops may still be established.
     assert!(matches!(said.cases("DIFFERS").len(), 3 | 4), "{}", said.stdout);
     assert_eq!(said.stderr.lines().count(), 1, "{}", said.stderr);
     assert!(said.stderr.starts_with("veche: it cannot be reached: curl: (7) "), "{}", said.stderr);
@@ -432,7 +432,7 @@ fn who_goes_away_is_not_asked_for_ever() {
     assert!(summary.starts_with(&format!("{} same, ", said.cases("same").len())), "{summary}");
 }
 
-/// A way to the server that ends at a request with these words.
+/// A proxy to the server that stops answering at a request with these words.
 fn swallowing(server: SocketAddr, words: &'static str) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = listener.local_addr().unwrap();
@@ -444,7 +444,7 @@ fn swallowing(server: SocketAddr, words: &'static str) -> SocketAddr {
     addr
 }
 
-/// A way to the server for so many connections, one after the other.
+/// A proxy to the server for this many connections, one after the other.
 fn leaving(server: SocketAddr, connections: usize) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let addr = listener.local_addr().unwrap();
@@ -456,7 +456,7 @@ fn leaving(server: SocketAddr, connections: usize) -> SocketAddr {
     addr
 }
 
-/// curl sends its short requests at once, so that words come whole.
+/// curl sends its short requests at once, so that words arrive whole.
 fn forward(client: &TcpStream, server: SocketAddr, swallowed: &str) {
     let upstream = TcpStream::connect(server).unwrap();
     thread::scope(|scope| {
@@ -477,7 +477,7 @@ fn forward(client: &TcpStream, server: SocketAddr, swallowed: &str) {
     });
 }
 
-/// The bash, and what it has in hand, do not outlive the command.
+/// bash, and the programs it has started, do not outlive the command.
 #[test]
 fn nothing_is_left_behind() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,11 +1,12 @@
-//! Exports that no server wrote.
+//! Exports that the tests make up.
 
 use std::fmt::Write as _;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// The first line. Of format 2, which earlier builds read as well: the benchmark compares with them.
+/// The first line. In format 2, which earlier builds read as well: the benchmark compares with
+/// them.
 pub(crate) fn first_line() -> String {
     format!("{}\n", json!({"veche_export": {"version": 2, "epoch": "0123456789abcdef"}}))
 }

@@ -1,4 +1,4 @@
-//! Who can read what veche makes: its user only, whatever the umask.
+//! Modes of the files that veche makes: only its user can read them, whatever the umask.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -22,13 +22,13 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// All that is in `dir`, and `dir`.
+/// Everything in `dir`, and `dir` itself.
 fn all(dir: &Path) -> Vec<PathBuf> {
     let mut found = vec![dir.to_owned()];
     let mut next = 0;
     while let Some(path) = found.get(next).cloned() {
         next += 1;
-        // A file may go while a server runs.
+        // A file may be removed while a server runs.
         if let Ok(metadata) = fs::symlink_metadata(&path)
             && metadata.is_dir()
         {
@@ -38,7 +38,7 @@ fn all(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What of it others can do anything with.
+/// The files that other users have any rights to.
 fn open_to_others(dir: &Path) -> Vec<String> {
     let mode = |path: &PathBuf| Some(fs::symlink_metadata(path).ok()?.permissions().mode());
     let open = all(dir).into_iter().filter_map(|path| {
@@ -61,7 +61,7 @@ fn under(umask: &str) -> Command {
 }
 
 #[test]
-fn what_is_made_is_its_users_whatever_is_done() {
+fn created_files_are_private_in_every_command() {
     for umask in ["022", "000"] {
         let root = tempfile::tempdir().unwrap();
         chmod(root.path(), 0o700);
@@ -111,7 +111,7 @@ fn what_is_made_is_its_users_whatever_is_done() {
         fs::remove_dir_all(data.join("index")).unwrap();
         serve(&[]).stop();
         expect_private("a rebuild");
-        // What is redirected is the shell's.
+        // The shell made the file that output is redirected to.
         let redirected = path("redirected");
         let file = File::create_new(&redirected).unwrap();
         chmod(&redirected, 0o644);
@@ -119,13 +119,13 @@ fn what_is_made_is_its_users_whatever_is_done() {
         command.arg("export").arg("--data-dir").arg(&data).stdout(file);
         assert!(command.stderr(Stdio::null()).status().unwrap().success());
         assert_eq!(mode(&redirected), 0o644);
-        // But for the times in the first line and the digest of all bytes in the last.
+        // Except for the times in the first line and the digest of all bytes in the last.
         let lines = |path: &Path| fs::read_to_string(path).unwrap().lines().count();
         assert_eq!(lines(&redirected), lines(&export));
     }
 }
 
-/// A log is for those who read logs: the operator's umask decides.
+/// A log may have other readers: the operator's umask decides.
 #[test]
 fn an_access_log_is_for_the_group_unless_the_umask_forbids_it() {
     for (umask, expected) in [("022", 0o640), ("007", 0o640), ("077", 0o600)] {
@@ -134,10 +134,10 @@ fn an_access_log_is_for_the_group_unless_the_umask_forbids_it() {
         let mut command = under(umask);
         command.args(["--listen", "127.0.0.1:0", "--store", "memory", "--access-log"]).arg(&log);
         let server = Server::spawn(&mut command, root.path());
-        // It is there a moment after the address, and has its mode a moment after it is there.
+        // The file is there a moment after the address, and has its mode a moment later.
         let has_mode = || (log.exists() && mode(&log) == expected).then_some(());
         until(PATIENCE, has_mode).unwrap_or_else(|| panic!("{umask}: {:o}", mode(&log)));
-        // Moved away, it is begun anew.
+        // After it is moved away, a new one is begun.
         fs::rename(&log, root.path().join("access.log.1")).unwrap();
         let ann = Client::new(&server);
         let again = until(PATIENCE, || {
@@ -146,14 +146,14 @@ fn an_access_log_is_for_the_group_unless_the_umask_forbids_it() {
         });
         again.unwrap_or_else(|| panic!("{umask}: {:o}", mode(&log)));
         server.stop();
-        // One that is there is left as it is.
+        // The mode of an existing file is kept.
         chmod(&log, 0o604);
         Server::spawn(&mut command, root.path()).stop();
         assert_eq!(mode(&log), 0o604, "{umask}");
     }
 }
 
-/// Loosens a store as the versions left it that knew no modes, under the usual umask.
+/// Sets the modes that a store has from versions without modes of their own, under the usual umask.
 fn loosen(data: &Path) {
     for path in all(data) {
         let is_dir = path.is_dir();
@@ -165,7 +165,7 @@ fn loosen(data: &Path) {
 }
 
 #[test]
-fn what_others_could_read_of_a_store_is_mended() {
+fn modes_that_let_others_read_a_store_are_corrected() {
     type ModerationAction = fn(&Path);
     let acts: [(&str, ModerationAction); 3] = [
         ("serve", |root| Server::start("sled", root).stop()),
@@ -184,11 +184,11 @@ fn what_others_could_read_of_a_store_is_mended() {
         let data = root.path().join("data");
         loosen(&data);
         assert!(open_to_others(&data).len() > 5);
-        // Not all file systems say when something was made.
+        // Not all file systems record the time of creation.
         let tells_birth = fs::metadata(&data).unwrap().created().is_ok();
 
         let outside = root.path().join("outside");
-        // What is beside the segments goes with the old log when that is compacted.
+        // Other files beside the segments go with the old log when that is compacted.
         let names = ["notes", "index/notes", "log/README", "log/1.log.gz"];
         let names = if name == "compact" { &names[..1] } else { &names };
         let foreign: Vec<PathBuf> = names.iter().map(|name| data.join(name)).collect();
@@ -223,7 +223,7 @@ fn an_operators_directory_is_left_alone() {
             assert_eq!(mode(&data), kept, "at start {start}");
         }
         if made != 0o755 {
-            // Of a store that an earlier version made, in a directory that somebody gave another mode.
+            // A store that an earlier version made, in a directory whose mode was changed.
             chmod(&data.join("LOCK"), 0o644);
             chmod(&data.join("index"), 0o755);
             Server::start("sled", root.path()).stop();
@@ -233,7 +233,7 @@ fn an_operators_directory_is_left_alone() {
     }
 }
 
-/// A link in the place of a directory leads to what somebody else made.
+/// A link in the place of a directory leads to files that others made.
 #[test]
 fn a_directory_behind_a_link_keeps_its_mode() {
     let root = tempfile::tempdir().unwrap();
@@ -248,7 +248,7 @@ fn a_directory_behind_a_link_keeps_its_mode() {
 }
 
 #[test]
-fn what_cannot_be_mended_is_told_and_no_reason_not_to_start() {
+fn modes_that_cannot_be_corrected_are_logged_and_the_start_goes_on() {
     let root = tempfile::tempdir().unwrap();
     lived_in(root.path());
     let Some(nobody) = Nobody::at(root.path()) else { return };
@@ -256,7 +256,7 @@ fn what_cannot_be_mended_is_told_and_no_reason_not_to_start() {
     for path in all(&data) {
         nobody.give(&path);
     }
-    // Others may read it, but it is not theirs to change.
+    // Other users may read it, but veche may not change its mode.
     let conf = data.join("index/conf");
     chown(&conf, Some(rustix::process::getuid()), None).unwrap();
     chmod(&conf, 0o644);

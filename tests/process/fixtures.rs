@@ -1,8 +1,9 @@
-//! Stores that an earlier build wrote, which every later one opens: `fixtures/stopped` after a clean
-//! stop, `fixtures/killed` after one more message and SIGKILL, both by version 0.1.0 at commit
-//! 3cdef34. They hold something of everything: accounts, one with another password and one that was
-//! deleted, sessions, messages to everybody and to one, edits, deletions, idempotency keys, read
-//! marks, blocks and moderation. `events.json` is what that build answered to alice before the stop.
+//! Stores that an earlier build wrote, which every later one opens: `fixtures/stopped` after a
+//! clean stop, `fixtures/killed` after one more message and SIGKILL, both by version 0.1.0 at
+//! commit 3cdef34. They hold something of everything: accounts, one with another password and one
+//! that was deleted, sessions, general and private messages, edits, deletions, idempotency keys,
+//! read marks, blocks and moderation. `events.json` is the answer of that build to alice before the
+//! stop.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/fixtures").join(name)
 }
 
-/// A copy of a directory, which can be written to.
+/// A writable copy of a directory.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -65,7 +66,7 @@ fn a_store_of_an_earlier_build_is_answered_from() {
         let later = events.as_array_mut().unwrap().split_off(answered.as_array().unwrap().len());
         assert_eq!(events, answered, "{name}");
         assert_eq!(later.len(), usize::from(name == "killed"));
-        // The next message goes on behind all of them.
+        // The next message goes on after all of them.
         let last = later.last().or(answered.as_array().unwrap().last()).unwrap()["id"].as_u64();
         assert_eq!(Some(alice.say("the first after them")), last.map(|last| last + 1), "{name}");
         server.stop();

@@ -1,4 +1,4 @@
-//! Where a request ends, when the client is not clear about it, and how connections end.
+//! The end of a request whose framing is ambiguous, and the end of connections.
 
 use crate::client::Client;
 use crate::server::Server;
@@ -6,7 +6,7 @@ use crate::wire::{Wire, get, post, request};
 
 const POST: &str = "POST /api/messages HTTP/1.1";
 
-/// RFC 9112, section 6.3: refused, and nothing behind it is taken for a request.
+/// RFC 9112, section 6.3: refused, and nothing after it is taken for a request.
 #[test]
 fn contradictory_lengths_are_refused() {
     let both = "Content-Length: 17\r\nTransfer-Encoding: chunked\r\n";
@@ -60,13 +60,13 @@ fn contradictory_lengths_are_refused() {
             }
             answer => wrong.push(format!("{what}: {answer:?}")),
         }
-        // What tiny_http itself says about the rest of the body may come behind it.
+        // tiny_http's own answer to the rest of the body may follow.
         let rest = wire.rest();
         if rest.lines().any(|line| line.starts_with("HTTP/") && !line.starts_with("HTTP/1.1 400")) {
             wrong.push(format!("{what}: the connection goes on: {rest}"));
         }
     }
-    // A stop finishes whatever the server took for requests.
+    // A stop finishes everything that the server took for requests.
     server.stop();
     let server = Server::start("sled", dir.path());
     let ann = Client::new(&server).with_token(ann.token());
@@ -75,7 +75,7 @@ fn contradictory_lengths_are_refused() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The least there can be to it: a field that tiny_http itself cannot read.
+/// The simplest case: a field that tiny_http itself cannot read.
 #[test]
 fn nonsense_is_refused_by_closing() {
     let dir = tempfile::tempdir().unwrap();
@@ -181,9 +181,9 @@ fn head_works_wherever_get_does() {
     assert_eq!((refused.status, refused.header("Allow")), (405, Some("POST")));
 }
 
-/// Whatever is asked for with a body, the body is not taken for the next request.
+/// The body of any request is not taken for the next request.
 #[test]
-fn a_body_nobody_wants_is_passed_over() {
+fn a_body_that_is_not_used_is_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let ann = Client::signed_up(&server, "ann");
@@ -209,7 +209,7 @@ fn a_body_nobody_wants_is_passed_over() {
     }
 }
 
-/// As a proxy is asked (RFC 9112, section 3.2.2).
+/// A request in the form for a proxy (RFC 9112, section 3.2.2).
 #[test]
 fn targets_in_absolute_form_are_understood() {
     let dir = tempfile::tempdir().unwrap();

@@ -6,23 +6,24 @@ use crate::client::{Client, PASSWORD, credentials};
 use crate::server::{Server, until};
 use crate::strace::{is_missing, strace};
 
-/// After 30 s without an answer to itself the server is to stop, and 10 s later to be ended.
+/// After 30 s without an answer to itself the server should stop, and 10 s later it should be
+/// ended.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// It says so and ends with a failure rather than stay there for nobody.
+/// It logs that and ends with a failure rather than stay without serving anyone.
 #[test]
 fn a_server_that_hangs_ends_itself() {
     if is_missing() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    // Longer than the server waits. As long as strace holds one of its threads, it cannot end.
+    // Longer than the server waits. While strace holds one of its threads, it cannot end.
     let inject = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=50000000:when=2+"];
     let mut command = strace(&dir.path().join("trace"), inject);
     command.args(["--listen=127.0.0.1:0", "--data-dir"]).arg(dir.path().join("data"));
     let mut server = Server::spawn(&mut command, dir.path());
     let client = Client::new(&server);
-    // Whichever of these waits for the disk, nobody is told that it is done.
+    // Whichever of these waits for the disk, nothing is acknowledged.
     let told = std::thread::scope(|scope| {
         let client = &client;
         let register = move |name| {

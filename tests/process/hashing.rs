@@ -6,9 +6,9 @@ use crate::server::{PATIENCE, until};
 use crate::stage::Stage;
 use crate::wire::{Wire, request};
 
-/// Connections of the client that asks for more than there is room for.
+/// Connections of the client that asks for more than there are places for.
 const MANY: usize = 80;
-/// What each of them asks for.
+/// Requests of each of them.
 const TIMES: usize = 60;
 /// Logins of the others meanwhile.
 const LOGINS: usize = 5;
@@ -24,7 +24,7 @@ fn nobody() -> Client {
     Client::at(([127, 0, 0, 1], 0).into())
 }
 
-/// Keeps the queue full from one network, and gives what others are answered who log in.
+/// Keeps the queue full from one network, and returns the answers to logins of others.
 fn others_beside(flood: impl Fn(usize) -> String) -> Vec<u16> {
     let dir = tempfile::tempdir().unwrap();
     let args = ["--trust-proxy", "127.0.0.1", "--login-limit", "off"];
@@ -35,7 +35,7 @@ fn others_beside(flood: impl Fn(usize) -> String) -> Vec<u16> {
     for (n, wire) in wires.iter_mut().enumerate() {
         wire.send(flood(n).repeat(TIMES));
     }
-    // One is answered that there is no room.
+    // A request is refused because there is no place.
     let refused = || figure(stage.admin, r#"veche_refused_total{queue="hashes"}"#);
     let is_full = until(PATIENCE, || refused().filter(|count| *count > 0.0));
     assert!(is_full.is_some(), "{:?}", refused());
@@ -50,14 +50,14 @@ fn others_beside(flood: impl Fn(usize) -> String) -> Vec<u16> {
 }
 
 #[test]
-fn whoever_logs_in_a_lot_keeps_nobody_else_from_it() {
+fn many_logins_do_not_block_others() {
     let statuses = others_beside(|_| from("198.51.100.1", "/login", "ann"));
     assert_eq!(statuses, [200; LOGINS]);
 }
 
-/// An IPv6 subscriber is one, whatever addresses they take.
+/// An IPv6 subscriber counts as one, whatever addresses they use.
 #[test]
-fn whoever_registers_a_lot_keeps_nobody_from_logging_in() {
+fn many_registrations_do_not_block_logins() {
     let statuses =
         others_beside(|n| from(&format!("2001:db8:1:2::{n:x}"), "/register", &format!("user{n}")));
     assert_eq!(statuses, [200; LOGINS]);

@@ -1,4 +1,4 @@
-//! Connections that hold a thread and two descriptors for nothing.
+//! Idle connections, each of which holds a thread and two descriptors.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::wire::Wire;
 /// More than the descriptors that a store or a request opens for a moment.
 const CONNECTIONS: usize = 64;
 const TIMEOUT: [&str; 2] = ["--idle-timeout", "2"];
-/// Longer than it takes to have as many.
+/// Longer than it takes to open this many.
 const LONGER: [&str; 2] = ["--idle-timeout", "12"];
 
-/// Neither who asks for nothing nor who never finishes asking keeps a connection.
+/// Neither a client that sends nothing nor one that never finishes its request keeps a connection.
 #[test]
 fn idle_connections_are_closed() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start_with(store, dir.path(), &LONGER);
-        // What the server opens for itself, it has opened by the first answer.
+        // By the first answer, the server has opened its own descriptors.
         assert_eq!(Client::new(&server).get("/problems").status, 200);
         let before = server.descriptors();
         let mut wires: Vec<Wire> = (0..CONNECTIONS).map(|_| Wire::connect(server.addr())).collect();
@@ -46,9 +46,9 @@ fn idle_connections_are_closed() {
     }
 }
 
-/// A connection on which something goes on is not idle, however long that takes.
+/// A connection with a request in progress is not idle, however long that takes.
 #[test]
-fn a_slow_body_is_no_idleness() {
+fn a_connection_with_a_slow_body_is_not_idle() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with("memory", dir.path(), &TIMEOUT);
     let ann = Client::signed_up(&server, "ann");
@@ -59,14 +59,14 @@ fn a_slow_body_is_no_idleness() {
          Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     ));
     let idle = Wire::connect(server.addr());
-    // The idle one tells when the time is over.
+    // The idle connection shows when the time is over.
     assert!({ idle }.is_closed());
     wire.send("f\r\n{\"text\":\"late\"}\r\n0\r\n\r\n");
     assert_eq!(wire.answer().status, 201);
     server.stop();
 }
 
-/// A head that is longer than one may be is not waited for, long before it is idle.
+/// A head beyond the limit is cut off long before the connection is idle.
 #[test]
 fn a_head_without_an_end_is_cut() {
     let dir = tempfile::tempdir().unwrap();
@@ -94,7 +94,7 @@ fn a_stop_is_not_the_clients_idleness() {
     ask_all();
     server.signal(Signal::STOP);
     ask_all();
-    // Twice the timeout, which no condition tells.
+    // Twice the timeout; there is no condition to wait for.
     sleep(Duration::from_secs(4));
     server.signal(Signal::CONT);
     for wire in &mut wires {

@@ -6,13 +6,13 @@ use crate::client::{Answer, Client, PASSWORD, credentials};
 use crate::server::{STORES, Server};
 use crate::wire::{Wire, request};
 
-/// What is asked, and what must come of it.
+/// A request, and the expected answer.
 struct Case {
     /// `GET PATH`, `POST PATH` or `PATCH PATH`.
     ask: String,
     body: String,
     status: u16,
-    /// A problem's kind, and behind it the field or parameter that is to blame.
+    /// The kind of a problem, and after it the field or parameter that is wrong.
     problem: &'static str,
 }
 
@@ -43,8 +43,8 @@ fn ask(client: &Client, case: &Case) -> Answer {
     }
 }
 
-/// Asks for each case, on both stores. Ann is user 1 and asks, bob is 2, eve is 3; message 0 is
-/// ann's in the general chat, message 1 bob's to eve.
+/// Checks each case, on both stores. Ann is user 1 and sends the requests, bob is 2, eve is 3;
+/// message 0 is ann's in the general chat, message 1 bob's to eve.
 fn check(cases: &[Case]) {
     for store in STORES {
         let dir = tempfile::tempdir().expect("a directory");
@@ -159,7 +159,7 @@ fn paths_and_ids() {
         get("/api/users/me", 200, ""),
         get("/api/users/3", 200, ""),
         get("/api/users/1/messages", 200, ""),
-        // Whether a user exists is no business of who asks for the messages.
+        // The answer must not tell whether the user exists.
         get("/api/users/2/messages", 403, "forbidden"),
         get("/api/users/99/messages", 403, "forbidden"),
         post("/api/users/me/messages", json!({"text": "to myself"}), 201, ""),
@@ -274,7 +274,7 @@ fn texts() {
         cases.push(post("/api/users/2/messages", body, status, problem));
     }
     // The general chat has no receiver: a text that is meant for one user does not become public.
-    // An edit reaches who was reached before, and nobody else.
+    // An edit reaches the same receivers as before, and nobody else.
     for (to_user, is_general) in [
         (json!(0), true),
         (json!(null), true),
@@ -424,7 +424,7 @@ fn tokens() {
             ("GET /api/messages HTTP/1.1", ""),
             ("POST /api/messages HTTP/1.1", r#"{"text":"x"}"#),
             ("GET /api/users/me HTTP/1.1", ""),
-            // Who may not ask learns nothing of what there is.
+            // A client without a valid token learns nothing about the store.
             ("GET /api/messages/99 HTTP/1.1", ""),
             ("POST /api/users/99/messages HTTP/1.1", "no JSON"),
         ] {
@@ -448,7 +448,7 @@ fn tokens() {
     }
 }
 
-/// A second is enough to see a token end.
+/// One second is enough to see a token expire.
 #[test]
 fn tokens_expire() {
     let dir = tempfile::tempdir().unwrap();

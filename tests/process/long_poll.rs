@@ -1,4 +1,4 @@
-//! Long polls: nothing is missed, nothing comes twice, nobody waits who should not.
+//! Long polls: nothing is missed, nothing comes twice, and no request waits without need.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::wire::{Wire, get, post, request};
 
 /// Requests of one user that may wait.
 const MAX_PARKED_PER_USER: usize = 32;
-/// Longer than any test has patience for: who is answered has not waited for so long.
+/// Longer than the patience of any test: a client that is answered has not waited for so long.
 const LONG: &str = "/api/messages?after=-1&wait=60";
 /// The ids on an empty page.
 const NOTHING: [u64; 0] = [];
@@ -27,7 +27,7 @@ impl Stage {
         Some(parked)
     }
 
-    /// Waits until so many wait.
+    /// Waits until this many requests wait.
     fn wait_for_parked(&self, count: usize) {
         self.wait_for("veche_parked", count);
     }
@@ -43,7 +43,7 @@ fn a_message_ends_the_wait() {
         let mut general = stage.ask(&ann, LONG);
         let mut private = stage.ask(&ann, "/api/users/me/messages?after=-1&wait=60");
         let mut with_bob = stage.ask(&ann, "/api/users/me/messages?with=2&after=0&wait=60");
-        // What is to come must be above the cursor.
+        // Only later messages are above the cursor.
         let mut later = stage.ask(&ann, "/api/messages?after=0&wait=60");
         stage.wait_for_parked(4);
         assert_eq!(bob.say("zero"), 0);
@@ -56,14 +56,14 @@ fn a_message_ends_the_wait() {
         assert_eq!(bob.say("two"), 2);
         assert_eq!(later.answer().ids(), [2], "{store}");
         stage.wait_for_parked(0);
-        // The connection goes on, and what is there already is not waited for.
+        // The connection goes on, and existing messages are not waited for.
         general.send(get(&ann, LONG));
         assert_eq!(general.answer().ids(), [0, 2], "{store}");
         stage.server.stop();
     }
 }
 
-/// Whoever follows `next` sees every message once, in order, however many write meanwhile.
+/// A client that follows `next` sees every message once, in order, however many write meanwhile.
 #[test]
 fn nothing_is_skipped_and_nothing_comes_twice() {
     const WRITERS: usize = 20;
@@ -131,7 +131,7 @@ fn the_time_is_kept() {
         assert_eq!(answer.header("Preference-Applied"), applied);
         assert_eq!(answer.link("next").as_deref().map(|it| it.contains("after=-1&")), Some(true));
     }
-    // The query goes before the field; and nobody waits for no time.
+    // The query takes precedence over the field; and a wait of 0 seconds does not wait.
     for asked in [
         request(&ann, "GET /api/messages?after=-1&wait=0 HTTP/1.1", "Prefer: wait=60\r\n", ""),
         preferring("wait=0"),
@@ -152,7 +152,7 @@ fn the_time_is_kept() {
     stage.server.stop();
 }
 
-/// A token that expires meanwhile is not good for what comes later.
+/// A token that expires meanwhile is not valid for later messages.
 #[test]
 fn a_wait_ends_with_its_token() {
     let dir = tempfile::tempdir().unwrap();
@@ -167,7 +167,7 @@ fn a_wait_ends_with_its_token() {
 
 /// Neither other users' private messages nor those of another list end a wait.
 #[test]
-fn what_is_not_visible_wakes_nobody() {
+fn an_invisible_message_wakes_nobody() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set(store, dir.path());
@@ -198,7 +198,7 @@ fn what_is_not_visible_wakes_nobody() {
     }
 }
 
-/// Who asks for something else on the same connection is answered at once, in order.
+/// A client that sends another request on the same connection is answered at once, in order.
 #[test]
 fn a_second_request_ends_the_wait() {
     for store in STORES {
@@ -210,7 +210,7 @@ fn a_second_request_ends_the_wait() {
         wire.send(get(&ann, "/api/users/me"));
         assert_eq!(wire.answer().ids(), NOTHING, "{store}");
         assert_eq!(wire.answer().json()["username"], "ann", "{store}");
-        // All at once: each ends the wait before it, and what is posted behind is not on a page.
+        // All at once: each ends the wait before it, and a later post is not on an earlier page.
         let say = post(&ann, "/api/messages", r#"{"text":"zero"}"#);
         wire.send([get(&ann, LONG), get(&ann, LONG), say, get(&ann, LONG)].concat());
         assert_eq!(wire.answer().ids(), NOTHING, "{store}");
@@ -227,7 +227,7 @@ fn a_second_request_ends_the_wait() {
 }
 
 #[test]
-fn a_user_may_wait_so_often_and_who_goes_makes_room() {
+fn waiting_requests_of_a_user_are_limited_and_ended_ones_make_room() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -245,14 +245,14 @@ fn a_user_may_wait_so_often_and_who_goes_makes_room() {
     assert_eq!(figure(stage.admin, "veche_refused_total{queue=\"parked\"}"), Some(1.0));
     let mut other = stage.ask(&bob, LONG);
     stage.wait_for_parked(MAX_PARKED_PER_USER + 1);
-    // Who does not wait is not limited.
+    // Requests that do not wait are not limited.
     assert_eq!(ann.get("/api/messages?after=-1").status, 200);
 
-    // Whoever goes without a word, or with a reset.
+    // Clients that close without notice, or with a reset.
     drop(waiting.pop());
     waiting.pop().expect("another").reset();
     stage.wait_for_parked(MAX_PARKED_PER_USER - 1);
-    // Whoever will ask for nothing more is still told.
+    // A client that half-closes still gets its answer.
     let mut half_closed = waiting.pop().expect("another");
     half_closed.finish();
     assert_eq!(half_closed.answer().ids(), NOTHING);
@@ -271,7 +271,7 @@ fn a_user_may_wait_so_often_and_who_goes_makes_room() {
     stage.server.stop();
 }
 
-/// More than are looked after in a turn, by more clients than one user may have.
+/// More than are examined in a turn, from more clients than one user may have.
 #[test]
 fn a_crowd_is_told() {
     const USERS: usize = 10;
@@ -293,7 +293,7 @@ fn a_crowd_is_told() {
 }
 
 #[test]
-fn whoever_waits_is_answered_at_a_stop() {
+fn waiting_clients_are_answered_at_a_stop() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set(store, dir.path());
@@ -312,7 +312,7 @@ fn whoever_waits_is_answered_at_a_stop() {
     }
 }
 
-/// What is begun behind a wait and has no end is not read for ever: the wait ends, too.
+/// An endless request after a wait is not read for ever: the wait ends, too.
 #[test]
 fn an_endless_head_ends_the_wait() {
     let dir = tempfile::tempdir().unwrap();
@@ -330,11 +330,11 @@ fn an_endless_head_ends_the_wait() {
     stage.server.stop();
 }
 
-/// When the store fails, who waits is told so, as is who wrote.
+/// When the store fails, waiting clients get the error, and so does the writer.
 #[test]
 fn a_failure_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    // The signal that comes with a file that may not grow would end the process.
+    // The signal sent with the error would end the process.
     let stage = Stage::set_behind("trap '' XFSZ", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
     let mut waiting: Vec<Wire> = (0..3).map(|_| stage.ask(&ann, LONG)).collect();
@@ -346,22 +346,22 @@ fn a_failure_is_told() {
     for wire in &mut waiting {
         assert_eq!(wire.answer().problem(), "internal-error");
     }
-    // It cannot even say why: its log is a file, too.
+    // It cannot even log the reason: its log is a file, too.
     let (code, _) = stage.server.wait();
     assert!(code.is_some_and(|code| code != 0), "{code:?}");
 }
 
-/// A connection on which a request waits is not idle, and not closed for having been silent when
-/// it is answered at last.
+/// A connection with a waiting request is not idle, and is not closed for its silence after the
+/// answer.
 #[test]
-fn waiting_is_no_idleness() {
+fn a_waiting_connection_is_not_idle() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set_with("memory", dir.path(), &["--idle-timeout", "1"]);
     let ann = Client::signed_up(&stage.server, "ann");
     let mut waiting: Vec<Wire> = (0..8).map(|_| stage.ask(&ann, LONG)).collect();
     for round in 0..2 {
         stage.wait_for_parked(waiting.len());
-        // The idle one tells when the time is over.
+        // The idle connection shows when the time is over.
         assert!(Wire::connect(stage.server.addr()).is_closed());
         let bob = Client::new(&stage.server).with_token(ann.token());
         let id = bob.say("hello");
@@ -374,7 +374,8 @@ fn waiting_is_no_idleness() {
     stage.server.stop();
 }
 
-/// When descriptors run short, who waits is the last to give way; and never takes all of them.
+/// When descriptors run short, waiting clients are the last to give way; and they never take all of
+/// them.
 #[test]
 fn idle_connections_give_way_first() {
     const DESCRIPTORS: usize = 256;
@@ -406,7 +407,7 @@ fn idle_connections_give_way_first() {
     stage.server.stop();
 }
 
-/// A killed server ends every connection; whoever comes back has missed nothing.
+/// A killed server ends every connection; a client that comes back has missed nothing.
 #[test]
 fn a_kill_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
-//! The real binary, as its operator and its clients see it: started in a directory of its own,
-//! talked to over loopback, and stopped, killed and started again.
+//! The real binary, as its operator and its clients see it: started in a directory of its own, used
+//! over loopback, and stopped, killed and started again.
 //!
-//! Nothing here sleeps for luck: what takes time is waited for as a condition with a deadline.
+//! No test sleeps and hopes: each waits for a condition with a deadline.
 
 #![cfg(test)]
 

@@ -1,4 +1,4 @@
-//! What it takes in memory to make an index again.
+//! The memory that rebuilding an index takes.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,14 +9,15 @@ use crate::export::{close, first_line};
 use crate::server::{Server, run, veche};
 use crate::transfer::{import, stderr};
 
-/// As many accounts as took 130 MB more than a start does while each left its pages behind.
+/// The number of accounts that took 130 MB more than a start, while each left its pages behind.
 const ACCOUNTS: usize = 20_000;
-/// As many private messages of these, each between two others: four lists for each.
+/// Private messages of these accounts, each between two others: four lists for each.
 const MESSAGES: usize = 4_000;
-/// More than a rebuild takes beyond an ordinary start, however many accounts there are, in KiB.
+/// More than a rebuild takes in addition to an ordinary start, however many accounts there are, in
+/// KiB.
 const MOST: u64 = 80 * 1024;
 
-/// Accounts of which the names are in no order, and messages between them.
+/// Accounts with names in no order, and messages between them.
 fn crowd() -> Vec<u8> {
     let at = "2025-01-02T03:04:05.678Z";
     let mut lines = first_line();

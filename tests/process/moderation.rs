@@ -1,4 +1,4 @@
-//! What operators do: at once, for as long as they want, and for everybody to see.
+//! Moderation: in effect at once, until it is taken back, and visible to all.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn is_refused(client: &Client) -> bool {
     answer.status == 401 && answer.problem() == "token-invalid"
 }
 
-/// The status and the kind of problem, if it is one.
+/// The status and the kind of the problem, if it is one.
 fn told(client: &Client, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
     let answer = client.ask(method, path, body);
     let problem = if answer.status < 400 { String::new() } else { answer.problem() };
@@ -26,7 +26,7 @@ fn log_in(server: &Server, name: &str, password: &str) -> (u16, String) {
     told(&Client::new(server), "POST", "/login", Some(&credentials(name, password)))
 }
 
-/// What happened that was no message's creation: its type, who did it, and to whom.
+/// The events that are not the creation of a message: type, author and subject.
 fn acts(client: &Client) -> Vec<(String, u64, Option<u64>)> {
     let events = client.get("/api/events?after=-1&limit=1000").items();
     let acts = events.iter().filter(|event| event["type"] != "message.created");
@@ -46,7 +46,7 @@ fn said(status: u16, problem: &str) -> (u16, String) {
 }
 
 #[test]
-fn who_is_blocked_is_out_at_once() {
+fn a_blocked_user_is_logged_out_at_once() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set_with(store, dir.path(), &OPERATOR);
@@ -70,21 +70,21 @@ fn who_is_blocked_is_out_at_once() {
         assert_eq!(log_in(server, "bob", PASSWORD), said(403, "account-blocked"));
         assert_eq!(log_in(server, "BOB", PASSWORD), said(403, "account-blocked"));
         assert_eq!(log_in(server, "bob", "a guess"), said(401, "wrong-credentials"));
-        // Messages to them are taken.
+        // Messages to them are accepted.
         ann.tell(3, "for when you are back");
         assert_eq!(told(&olga, "DELETE", "/api/blocks/3", None), said(204, ""));
         assert!(is_refused(&bob), "what has ended stays so");
         let bob = Client::new(server).log_in("bob");
         assert_eq!(bob.get("/api/users/me/messages").items().len(), 1);
-        // Who says it again changes nothing.
+        // Repeating it changes nothing.
         assert_eq!(told(&olga, "DELETE", "/api/blocks/3", None), said(204, ""));
         assert_eq!(acts(&ann), [act("user.blocked", Some(3)), act("user.unblocked", Some(3))]);
     }
 }
 
-/// Also with the right password, and whatever else is limited, who is blocked is told so.
+/// A blocked user with the right password is told of the block, whatever else is limited.
 #[test]
-fn a_block_is_no_guess() {
+fn a_blocked_login_is_not_counted_as_a_failure() {
     let dir = tempfile::tempdir().unwrap();
     let args = [&["--login-limit", "2/d"], &OPERATOR[..]].concat();
     let server = Server::start_with("memory", dir.path(), &args);
@@ -124,9 +124,10 @@ fn a_user_in_the_path_must_be_one() {
     assert_eq!(told(&olga, "PUT", "/api/users/me/blocks/2", None), said(204, ""));
 }
 
-/// Of an account that has ended nobody is refused: it is not there, for them as for all others.
+/// An account that has ended blocks nobody: it does not exist, for users it had blocked as for all
+/// others.
 #[test]
-fn who_has_ended_refuses_nobody() {
+fn an_ended_account_blocks_nobody() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());
@@ -145,7 +146,7 @@ fn who_has_ended_refuses_nobody() {
     }
 }
 
-/// Whoever has registered the name of one is an operator, whatever its case; nobody else is.
+/// A user who has registered the name of an operator is one, whatever its case; nobody else is.
 #[test]
 fn operators_are_named_by_the_command_line() {
     let dir = tempfile::tempdir().unwrap();
@@ -162,7 +163,7 @@ fn operators_are_named_by_the_command_line() {
     }
     assert_eq!(told(&olga, "PUT", "/api/blocks/1", None), said(204, ""));
     server.stop();
-    // Ann is one from now on, and blocked; Olga is none any more.
+    // Ann is an operator from now on, and blocked; Olga is none any more.
     let mut command = veche();
     command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path().join("data"));
     let server = Server::spawn(command.env("VECHE_OPERATOR", "ann,bob"), dir.path());
@@ -175,7 +176,7 @@ fn operators_are_named_by_the_command_line() {
     assert_eq!(ann.get("/api/blocks").items(), [json!(null); 0]);
 }
 
-/// A private message of others, without seeing it, and only as it is meant.
+/// A private message of others, without seeing it, and only under the right conditions.
 #[test]
 fn an_operator_deletes_any_message() {
     for store in STORES {
@@ -242,7 +243,7 @@ fn olga_at(server: &Server, olga: &Client) -> Client {
 }
 
 #[test]
-fn what_operators_did_stays_so_through_restarts() {
+fn moderation_survives_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start_with("sled", dir.path(), &OPERATOR);
     let olga = Client::signed_up(&server, "olga");

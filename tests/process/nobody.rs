@@ -1,4 +1,4 @@
-//! Somebody who is not root, where the tests run as root, whom no mode binds.
+//! A user other than root, for tests that run as root, to whom no mode applies.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -19,8 +19,8 @@ pub(crate) struct Nobody {
 }
 
 impl Nobody {
-    /// Gives them a directory, and veche in it. `None`, and it is said, where there is nobody else to
-    /// be, but not in CI.
+    /// Gives them a directory, and veche in it. `None`, with a notice, if the tests do not run as
+    /// root; not in CI.
     pub(crate) fn at(dir: &Path) -> Option<Nobody> {
         let binary = dir.join("veche-of-nobody");
         let nobody = Nobody { id: NOBODY, binary };

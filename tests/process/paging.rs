@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::client::{Client, each, ids};
 use crate::server::{PATIENCE, STORES, Server, until};
 
-/// Who writes how much, and who reads what.
+/// The writers and the reader of a run.
 #[derive(Debug, Clone)]
 struct Scene {
     store: &'static str,
@@ -38,7 +38,7 @@ fn scenes() -> impl Strategy<Value = Scene> {
 }
 
 #[test]
-fn who_follows_sees_everything_once() {
+fn a_client_that_follows_links_sees_everything_once() {
     let config =
         Config { cases: 12, max_shrink_iters: 20, failure_persistence: None, ..Config::default() };
     let played = TestRunner::new(config).run(&scenes(), |scene| {
@@ -53,7 +53,7 @@ fn play(scene: &Scene) {
     let server = Server::start(scene.store, dir.path());
     let ann = Client::signed_up(&server, "ann");
     let list = if scene.private { "/api/users/me/messages" } else { "/api/messages" };
-    // What is written to the list has an even number.
+    // Messages written to the list have an even number.
     let write = |client: &Client, n: usize| {
         let private = n.is_multiple_of(2) == scene.private;
         if private { client.tell(1, "private") } else { client.say("general") }
@@ -100,7 +100,7 @@ fn play(scene: &Scene) {
     assert!(rights, "{scene:?}: a message looks the same by itself");
 }
 
-/// From the beginning along `rel=next`, until nothing new comes and nobody writes any more.
+/// From the beginning along `rel=next`, until there is nothing new and all writers have ended.
 fn follow(client: &Client, list: &str, limit: usize, done: &AtomicBool) -> Vec<Value> {
     let (mut seen, mut path) = (Vec::new(), format!("{list}?after=-1&limit={limit}"));
     let deadline = Instant::now() + PATIENCE;

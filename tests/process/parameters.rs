@@ -1,4 +1,4 @@
-//! What an operation takes, as the document has it and as the server does.
+//! The parameters of an operation, in the document and in the server.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,18 +10,18 @@ use crate::contract::Document;
 use crate::server::Server;
 use crate::wire::{Wire, request};
 
-/// Something that can be asked for, and be answered well again and again.
+/// An operation that can be repeated with a good answer.
 struct Operation {
     method: String,
     path: String,
     body: Option<Value>,
     query: BTreeSet<&'static str>,
-    /// The request fields that it heeds.
+    /// The request fields that it uses.
     fields: BTreeSet<&'static str>,
 }
 
-/// What cannot be asked for again and again: whoever has asked for it is not let in any more, or has
-/// to say which session is meant.
+/// Operations that cannot be repeated: after one of them the caller has no access any more, or has
+/// to name a session.
 const ONCE: [&str; 5] = [
     "/logout",
     "/logout/all",
@@ -30,7 +30,7 @@ const ONCE: [&str; 5] = [
     "/api/users/me/sessions/{sid}",
 ];
 
-/// What the document refers to.
+/// Resolves a reference of the document.
 fn resolved(schema: &'static Value) -> &'static Value {
     match schema["$ref"].as_str().and_then(|it| it.strip_prefix('#')) {
         Some(pointer) => Document::json().pointer(pointer).expect("a schema"),
@@ -38,7 +38,7 @@ fn resolved(schema: &'static Value) -> &'static Value {
     }
 }
 
-/// A value that a schema allows. What has the lowest id is there.
+/// A value that a schema allows. The item with the lowest id exists.
 fn fitting(schema: &'static Value) -> Value {
     let schema = resolved(schema);
     let listed = [&schema["const"], &schema["enum"][0], &schema["example"], &schema["minimum"]];
@@ -85,7 +85,7 @@ fn operations() -> Vec<Operation> {
     operations
 }
 
-/// Asks on a connection of its own.
+/// Sends a request on a connection of its own.
 fn ask(
     server: &Server,
     client: &Client,
@@ -107,8 +107,8 @@ fn ask(
     wire.answer()
 }
 
-/// A server with a first message, of which the document tells, by a first user, who may ask for
-/// everything.
+/// A server with a first message, which the document mentions, by a first user, who may call every
+/// operation.
 fn begun(dir: &Path) -> (Server, Client) {
     let server = Server::start_with("memory", dir, &["--operator", "first"]);
     let first = Client::signed_up(&server, "first");
@@ -119,7 +119,7 @@ fn begun(dir: &Path) -> (Server, Client) {
     (server, first)
 }
 
-/// How well something is answered that was answered before: ids and tokens differ.
+/// The comparable part of an answer to a repeated request: ids and tokens differ.
 fn outcome(operation: &Operation, answer: &Answer) -> (u16, Vec<u8>) {
     let body = if operation.method == "GET" { answer.body.clone() } else { Vec::new() };
     (answer.status, body)
@@ -135,7 +135,7 @@ fn the_query_parameters_are_the_documented_ones() {
     for operation in &operations {
         let Operation { method, path, query, .. } = operation;
         let plain = ask(&server, &client, operation, "", "");
-        // A name that is taken is what a second registration is told.
+        // A second registration is answered that the name is taken.
         assert!(plain.status < 300 || plain.status == 409, "{method} {path}: {plain:?}");
         for &&name in &all {
             let answer = ask(&server, &client, operation, &format!("?{name}=x&{name}=x"), "");
@@ -156,7 +156,7 @@ fn the_query_parameters_are_the_documented_ones() {
     assert!(asked.0 >= 14 && asked.1 >= 70, "{asked:?}");
 }
 
-/// RFC 9110, section 13.1.2: `*` is whatever there is.
+/// RFC 9110, section 13.1.2: `*` stands for any version.
 #[test]
 fn the_conditional_operations_are_the_documented_ones() {
     let dir = tempfile::tempdir().unwrap();
@@ -167,7 +167,7 @@ fn the_conditional_operations_are_the_documented_ones() {
         let plain = ask(&server, &client, &operation, "", "");
         let answer = ask(&server, &client, &operation, "", "If-None-Match: *\r\n");
         let what = format!("{method} {path}: {answer:?}");
-        // What was changed just now has a new one.
+        // A message that was changed just now has a new tag.
         let tagged = fields.contains("If-None-Match") || method == "PATCH";
         assert_eq!(plain.header("ETag").is_some(), tagged, "{what}");
         if fields.contains("If-None-Match") {
@@ -208,7 +208,7 @@ fn the_repeatable_operations_are_the_documented_ones() {
     assert!(asked.0 >= 2 && asked.1 >= 14, "{asked:?}");
 }
 
-/// RFC 7240, section 4.3: who prefers to wait for no time is told so at once.
+/// RFC 7240, section 4.3: a preference to wait for 0 seconds is answered at once.
 #[test]
 fn the_operations_that_wait_are_the_documented_ones() {
     let dir = tempfile::tempdir().unwrap();
@@ -232,7 +232,7 @@ fn the_operations_that_wait_are_the_documented_ones() {
     assert_eq!(waiting, ["/api/events", "/api/messages", "/api/users/me/messages"]);
 }
 
-/// RFC 9110, section 13.1.1: what is guarded is not changed if it is not what was seen.
+/// RFC 9110, section 13.1.1: a guarded change is refused if the version has changed.
 #[test]
 fn the_guarded_operations_are_the_documented_ones() {
     let dir = tempfile::tempdir().unwrap();

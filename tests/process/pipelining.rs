@@ -9,7 +9,7 @@ use crate::wire::{Wire, get, post, request};
 /// Requests that may wait behind the one in flight.
 const MAX_WAITING: usize = 64;
 
-/// What takes longest goes first, and is answered first.
+/// The slowest request goes first, and is answered first.
 #[test]
 fn answers_come_in_the_order_of_the_requests() {
     for store in STORES {
@@ -71,7 +71,7 @@ fn as_many_as_may_wait_are_all_answered() {
     }
 }
 
-/// All are answered, or the connection ends; either way in order and without gaps.
+/// All are answered, or the connection ends; in both cases in order and without gaps.
 #[test]
 fn too_many_end_the_connection_at_most() {
     for store in STORES {
@@ -104,7 +104,7 @@ fn too_many_end_the_connection_at_most() {
 }
 
 #[test]
-fn nothing_behind_a_goodbye_is_done() {
+fn requests_after_connection_close_are_not_handled() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("sled", dir.path());
     let ann = Client::signed_up(&server, "ann");

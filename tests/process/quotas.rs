@@ -1,16 +1,16 @@
-//! Registrations and messages, where the operator limits them.
+//! Limits on registrations and messages.
 
 use serde_json::json;
 
 use crate::client::{Answer, Client, PASSWORD, credentials};
 use crate::server::{PATIENCE, STORES, Server, until};
 
-/// The two fields that tell a client how it stands.
+/// The two rate limit fields.
 fn standing(answer: &Answer) -> (Option<&str>, Option<&str>) {
     (answer.header("RateLimit-Policy"), answer.header("RateLimit"))
 }
 
-/// What is left, and in how many seconds there is more.
+/// The remaining number, and the seconds until there is one more.
 fn left(answer: &Answer) -> (u32, u32) {
     let field = answer.header("RateLimit").expect("there is a limit");
     let parameter = |name: &str| {
@@ -28,7 +28,7 @@ fn refused(answer: &Answer) {
 }
 
 #[test]
-fn there_are_none_by_default() {
+fn no_limits_apply_by_default() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     for n in 0..15 {
@@ -53,7 +53,7 @@ fn messages_of_a_user_are_limited() {
         let text = json!({ "text": "x" });
         let paths = ["/api/messages", "/api/users/2/messages"];
         for (n, path) in [(2, paths[0]), (1, paths[1]), (0, paths[1])] {
-            // What is not sent does not count.
+            // A message that is refused does not count.
             assert_eq!(ann.post(path, &json!({ "text": "" })).status, 422);
             assert_eq!(ann.post("/api/users/99/messages", &text).status, 404);
             let said = ann.post(path, &text);
@@ -76,7 +76,7 @@ fn registrations_from_an_address_are_limited() {
     let nobody = Client::new(&server);
     let register = |name: &str| nobody.post("/register", &credentials(name, PASSWORD));
     assert_eq!(left(&register("ann")).0, 1);
-    // What makes no account does not count.
+    // A registration that is refused does not count.
     assert_eq!(register("ANN").status, 409);
     assert_eq!(nobody.post("/register", &credentials("x", "")).status, 422);
     let bob = register("bob");
@@ -88,7 +88,7 @@ fn registrations_from_an_address_are_limited() {
 }
 
 #[test]
-fn there_is_more_when_it_was_said_to_be() {
+fn a_limit_refills_at_the_announced_time() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with("memory", dir.path(), &["--message-limit", "1/5s"]);
     let ann = Client::signed_up(&server, "ann");

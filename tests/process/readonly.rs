@@ -1,4 +1,4 @@
-//! `veche check` where nothing can be written: as root, on a read-only mount, on a read-only copy.
+//! `veche check` without write access: as root, on a read-only mount, on a read-only copy.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -15,7 +15,7 @@ use crate::transfer::{lived_in, stderr};
 const READ_ONLY: &str =
     "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
 
-/// What is in `dir`: whose, with which mode, of which length, and when it was changed.
+/// The files in `dir`: owner, mode, length, and time of the last change.
 fn state(dir: &Path) -> BTreeMap<PathBuf, (u32, u32, u64, i64, i64)> {
     let mut state = BTreeMap::new();
     let mut dirs = vec![dir.to_owned()];
@@ -41,8 +41,8 @@ fn make_read_only(data: &Path) {
     fs::set_permissions(data, Permissions::from_mode(0o500)).unwrap();
 }
 
-/// Checks a good store with its own directory for temporary files, of which nothing stays, and sees
-/// that the store is untouched.
+/// Checks a good store with its own directory for temporary files, in which nothing stays, and
+/// verifies that the store is untouched.
 fn expect_good(command: &mut Command, data: &Path) {
     let before = state(data);
     let temporary = data.with_file_name("temporary");
@@ -74,7 +74,7 @@ fn a_read_only_copy_is_checked() {
         }
         make_read_only(&data);
         expect_good(&mut nobody.veche(), &data);
-        // Root may read what is somebody else's, and leaves it theirs.
+        // Root may read the files of another user, which keep their owner.
         expect_good(&mut veche(), &data);
     } else {
         make_read_only(&data);
@@ -87,7 +87,7 @@ fn a_read_only_copy_is_checked() {
     }
 }
 
-/// What root checks is still its owner's to serve.
+/// After a check by root its owner can still serve the store.
 #[test]
 fn a_store_is_checked_by_root() {
     let (root, data) = prepared();
@@ -116,7 +116,7 @@ fn on_read_only_mount(data: &Path) -> Command {
 #[test]
 fn a_read_only_mount_is_checked() {
     let (_root, data) = prepared();
-    // The mount is read-only indeed.
+    // The mount is really read-only.
     let written = |it: Output| String::from_utf8_lossy(&it.stderr).contains("Read-only");
     let probe = on_read_only_mount(&data).arg("touch").arg(data.join("LOCK")).output();
     if !probe.is_ok_and(written) {

@@ -1,5 +1,5 @@
-//! The reference, as programs fetch it, and clients that ask for the largest part of it and do
-//! not read.
+//! The reference, as programs fetch it, and clients that request the largest part of it and do not
+//! read.
 
 use std::io::Read;
 
@@ -12,7 +12,7 @@ use crate::wire::{Wire, get, request};
 
 /// The largest file.
 const BUNDLE: &str = "/docs/swagger-ui-bundle.js";
-/// Everything that may be kept and asked for again.
+/// All paths that may be cached and revalidated.
 const KEPT: [&str; 6] = [
     "/openapi.json",
     "/docs",
@@ -21,11 +21,11 @@ const KEPT: [&str; 6] = [
     "/docs/swagger-ui.css",
     "/docs/favicon-32x32.png",
 ];
-/// Those that are kept compressed.
+/// The files that are stored compressed.
 const COMPRESSED: [&str; 3] = [BUNDLE, "/docs/swagger-ui.css", "/docs/favicon-32x32.png"];
 const GZIP: &str = "Accept-Encoding: gzip, deflate, br\r\n";
 
-/// Asks for a path on a connection, as nobody in particular.
+/// Requests a path on a connection, without a token.
 fn ask(wire: &mut Wire, nobody: &Client, method: &str, path: &str, fields: &str) -> Answer {
     wire.send(request(nobody, &format!("{method} {path} HTTP/1.1"), fields, ""));
     if method == "HEAD" { wire.head_answer() } else { wire.answer() }
@@ -39,7 +39,7 @@ fn tag(answer: &Answer) -> String {
 fn hundreds_that_never_read_the_largest_file_stop_nobody() {
     /// More than the workers for replies of both kinds, and their queues.
     const CLIENTS: usize = 480;
-    /// Nothing but a thread and a buffer is to be held for each.
+    /// Each connection may hold only a thread and a buffer.
     const MAX_GROWTH_KIB: u64 = 64 * 1024;
     /// Writers of files and readers of bodies stay once they were needed, and some threads wait for
     /// the next connections.
@@ -55,11 +55,11 @@ fn hundreds_that_never_read_the_largest_file_stop_nobody() {
     let long_page = "/api/messages?after=-1&limit=40";
     assert!(ann.get(long_page).body.len() > 128 * 1024, "a page that the loop leaves to others");
     let before = (server.status("Threads"), server.descriptors(), server.status("VmHWM"));
-    // Half of them would have the connection closed behind the reply, which is another way out.
+    // Half of them ask to close the connection after the reply, which is another path in the code.
     let asked = get(&ann, BUNDLE);
     let closing = "Expect: 100-continue\r\nContent-Length: 40000\r\n";
     let closed = request(&ann, &format!("GET {BUNDLE} HTTP/1.1"), closing, "");
-    // What stays after the first time does not grow with the second.
+    // The second round does not grow beyond the first.
     for _ in 0..2 {
         let mut wires: Vec<Wire> =
             (0..CLIENTS).map(|_| Wire::connect_narrow(server.addr())).collect();
@@ -85,9 +85,9 @@ fn hundreds_that_never_read_the_largest_file_stop_nobody() {
     assert!(server.is_alive());
 }
 
-/// There is no room for the file, and it is said before anything of it is sent.
+/// There is no memory for the file, and that is answered before anything of it is sent.
 #[test]
-fn who_gets_no_place_for_a_file_is_told() {
+fn a_client_without_a_place_for_a_file_is_told() {
     const CLIENTS: usize = 16 + 48;
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
@@ -111,7 +111,7 @@ fn who_gets_no_place_for_a_file_is_told() {
 
 /// Moved from one export, two servers give the same id to different messages.
 #[test]
-fn a_message_that_is_another_has_another_tag() {
+fn different_messages_have_different_tags() {
     let dir = tempfile::tempdir().unwrap();
     let export = dir.path().join("export");
     let server = Server::start("sled", dir.path());
@@ -133,7 +133,7 @@ fn a_message_that_is_another_has_another_tag() {
 }
 
 #[test]
-fn what_is_known_is_not_sent_again() {
+fn a_known_version_is_not_sent_again() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let nobody = Client::new(&server);
@@ -170,7 +170,7 @@ fn compressed_or_not_it_is_the_same() {
     for path in COMPRESSED {
         let compressed = ask(&mut wire, &nobody, "GET", path, GZIP);
         assert_eq!(compressed.header("Content-Encoding"), Some("gzip"), "{path}");
-        // Several at once that are the first to want it otherwise.
+        // Several clients at once that are the first to want it uncompressed.
         let addr = server.addr();
         let plain = each(8, |_| ask(&mut Wire::connect(addr), &nobody, "GET", path, ""));
         let mut decompressed = Vec::new();
@@ -183,14 +183,14 @@ fn compressed_or_not_it_is_the_same() {
             for answer in [&plain, &compressed] {
                 assert_eq!(answer.header("Vary"), Some("Accept-Encoding"), "{path}");
             }
-            // A tag is good for its own encoding only.
+            // A tag is valid for its own encoding only.
             let fields = format!("{GZIP}If-None-Match: {}\r\n", tag(&plain));
             assert_eq!(ask(&mut wire, &nobody, "GET", path, &fields).status, 200, "{path}");
         }
     }
 }
 
-/// `HEAD` says what `GET` would, also before anybody has asked for the content.
+/// `HEAD` has the head of `GET`, also before the content was first requested.
 #[test]
 fn head_says_what_get_does() {
     let dir = tempfile::tempdir().unwrap();
@@ -211,7 +211,7 @@ fn head_says_what_get_does() {
 }
 
 #[test]
-fn what_a_browser_shows_is_confined() {
+fn pages_in_a_browser_are_confined() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("memory", dir.path());
     let ann = Client::signed_up(&server, "ann");

@@ -1,4 +1,4 @@
-//! What a request is called.
+//! Ids of requests.
 
 use std::collections::BTreeSet;
 

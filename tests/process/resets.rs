@@ -1,4 +1,4 @@
-//! Connections that are torn down at every stage of a request.
+//! Connections that are reset at every stage of a request.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::client::{Client, PASSWORD, credentials};
 use crate::server::{PATIENCE, Server, until};
 use crate::wire::{Wire, get, post};
 
-/// How often each stage is tried.
+/// Attempts at each stage.
 const TIMES: usize = 10;
 
 #[test]
@@ -42,7 +42,7 @@ fn a_reset_at_any_stage_harms_nobody() {
             let mut wires: Vec<Wire> = (0..TIMES).map(|_| Wire::connect(server.addr())).collect();
             for (n, wire) in wires.iter_mut().enumerate() {
                 let _ = wire.try_send(&sent);
-                // Half of a head may go before anybody has looked at the connection.
+                // Half of a head may be gone before the server has looked at the connection.
                 if n % 2 == 0 || sent.contains("\r\n\r\n") {
                     wire.wait_until_read();
                 }
@@ -62,12 +62,12 @@ fn a_reset_at_any_stage_harms_nobody() {
     assert!(left.is_some(), "{} descriptors, {before} before", server.descriptors());
 }
 
-/// Whoever makes thousands of connections comes from the same port again soon. What is asked then
-/// has nothing to do with what the connection that was there before had asked for.
+/// A client with thousands of connections soon reuses a port. Its new requests have nothing to do
+/// with those of the earlier connection from that port.
 #[test]
-fn a_port_that_is_used_again_is_somebody_else() {
+fn a_reused_port_is_another_client() {
     let dir = tempfile::tempdir().unwrap();
-    // Tries that came to nothing leave logins behind them that are still under way.
+    // Attempts that failed leave logins that are still in progress.
     let server = Server::start_with("memory", dir.path(), &["--login-limit", "off"]);
     let ann = Client::signed_up(&server, "ann");
     let login = post(&ann, "/login", &credentials("ann", PASSWORD).to_string());
@@ -81,10 +81,10 @@ fn a_port_that_is_used_again_is_somebody_else() {
     server.stop();
 }
 
-/// The same where the connection before was cut off with a request under way: what becomes of that
-/// is not taken for what becomes of the new one's.
+/// The same if the earlier connection was cut off with a request in progress: its outcome is not
+/// taken for that of the new one.
 #[test]
-fn a_port_whose_connection_was_cut_off_is_somebody_elses() {
+fn a_reused_port_after_a_cut_connection_is_another_client() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with("memory", dir.path(), &["--login-limit", "off"]);
     let ann = Client::signed_up(&server, "ann");
@@ -103,8 +103,8 @@ fn a_port_whose_connection_was_cut_off_is_somebody_elses() {
     server.stop();
 }
 
-/// Sends something behind the logins of others, waits for what has become of it, and comes again
-/// from the same port.
+/// Sends something after the logins of others, waits for its outcome, and connects again from the
+/// same port.
 fn for_a_port_that_is_used_again(
     server: &Server,
     ann: &Client,
@@ -122,7 +122,7 @@ fn for_a_port_that_is_used_again(
         let port = old.local_addr();
         old.send(sent);
         wait(&mut old);
-        // The server has it in flight before the answer to what was asked later.
+        // The server has it in flight before it answers this later request.
         ann.get("/problems");
         old.reset();
         // Another program may have taken the port.

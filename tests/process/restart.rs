@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::server::{Server, run, veche};
 
-/// How a server ends, and what is done to its store until the next one begins.
+/// The end of a server, and what is done to its store until the next start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Restart {
     Kill,
@@ -24,7 +24,7 @@ impl Restart {
         Restart::Stop,
     ];
 
-    /// Ends a server whose store is in `dir`, and begins another one on it, which is sound.
+    /// Ends a server whose store is in `dir`, and starts another one on it, which is sound.
     pub(crate) fn run(self, server: Server, dir: &Path, args: &[&str]) -> Server {
         let data = dir.join("data");
         let run_on_store = |words: &[&str], file: Option<&Path>| {

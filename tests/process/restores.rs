@@ -1,4 +1,4 @@
-//! What is restored from a backup: nothing that clients have seen is given out again.
+//! Restores from a backup: no id that clients have seen is given out again.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -15,21 +15,22 @@ use crate::stage::Stage;
 use crate::transfer::{digest, export, import, lived_in, stderr};
 use crate::wire::{Wire, request};
 
-/// A store that went on after its backup, and what its clients know of that time.
+/// A store that went on after its backup, and its clients' knowledge of that time.
 struct LostRange {
     /// The backup.
     file: PathBuf,
-    /// How it was told of.
+    /// The output of the command that made it.
     told: String,
     epoch: String,
     /// The last event before the backup, and the last one of all.
     backed_up: u64,
     last: u64,
-    /// The last account of all, who came after the backup.
+    /// The last account of all, registered after the backup.
     last_user: u64,
-    /// Every token that was ever good, the one of a session that was ended after the backup last.
+    /// Every token that was ever valid; the last one is of a session that was ended after the
+    /// backup.
     tokens: Vec<String>,
-    /// Where lists led on to at the backup, and at the end.
+    /// The `next` links of lists at the backup, and at the end.
     early_links: Vec<String>,
     late_links: Vec<String>,
 }
@@ -92,7 +93,7 @@ fn lose(dir: &Path) -> LostRange {
     lost
 }
 
-/// What was given out by a server, which no other one may give out again.
+/// Everything that a server has given out, which no other one may give out again.
 #[derive(Default)]
 struct GivenOut {
     events: HashSet<u64>,
@@ -109,7 +110,7 @@ fn expect_lost(client: &Client, path: &str) {
     assert_eq!((answer.status, &*answer.problem()), (410, "cursor-lost"), "{path}");
 }
 
-/// The status of a stream that goes on behind an event.
+/// The status of a stream that goes on after an event.
 fn stream(server: &Server, client: &Client, query: &str, last_seen: u64) -> u16 {
     let mut wire = Wire::connect(server.addr());
     let fields = format!("Accept: text/event-stream\r\nLast-Event-ID: {last_seen}\r\n");
@@ -121,7 +122,7 @@ fn texts(items: &[Value]) -> Vec<&str> {
     items.iter().filter_map(|item| item["text"].as_str()).collect()
 }
 
-/// Looks at a server of the restored store as the lost one's clients do, and goes on there.
+/// Uses a server of the restored store like the lost one's clients, and goes on there.
 fn go_on(server: &Server, lost: &LostRange, given_out: &mut GivenOut) {
     for token in &lost.tokens {
         let answer = Client::new(server).with_token(token.clone()).get("/api/users/me");
@@ -133,7 +134,7 @@ fn go_on(server: &Server, lost: &LostRange, given_out: &mut GivenOut) {
     let epoch = epoch_of(&ann);
     assert!(given_out.epochs.insert(epoch), "a new epoch each time");
 
-    // Before anything new has happened, and after it.
+    // Before and after new events.
     for round in ["before", "after"] {
         for link in &lost.early_links {
             let answer = ann.get(link);
@@ -172,15 +173,15 @@ fn go_on(server: &Server, lost: &LostRange, given_out: &mut GivenOut) {
             assert_eq!(ann.get(&here).items(), [] as [Value; 0], "it goes on where it was");
         }
     }
-    // A browser connects again to the address that it was first given.
+    // A browser reconnects to the address that it was first given.
     let newest = ann.get("/api/events").ids();
     let early = format!("?after={}&epoch={}", lost.backed_up, lost.epoch);
     assert_eq!(stream(server, &ann, &early, newest[newest.len() - 1]), 200);
-    // A message for who came after the backup reaches nobody.
+    // A message for a user who registered after the backup reaches nobody.
     let body = json!({ "text": "for the late one alone" });
     let path = format!("/api/users/{}/messages", lost.last_user);
     assert_eq!(ann.post(&path, &body).status, 404);
-    // Whoever stopped at the backup sees all that came, and nothing twice.
+    // A client that stopped at the backup sees all later messages, and nothing twice.
     let news = ann.get(&lost.early_links[0]).items();
     assert_eq!(texts(&news), ["hello"]);
     let registered = ann.post("/register", &credentials("late", PASSWORD));
@@ -198,7 +199,7 @@ fn a_backup_that_is_restored_twice_gives_nothing_out_again() {
     let mut given_out = GivenOut::default();
     given_out.epochs.insert(lost.epoch.clone());
     for dir in [first, second] {
-        // The secret is the same: it is the epoch and the sessions that no token survives.
+        // The secret is the same: the new epoch and the ended sessions invalidate every token.
         let data = dir.path().join("data");
         std::fs::create_dir(&data).unwrap();
         std::fs::copy(old.path().join("data/jwt-secret"), data.join("jwt-secret")).unwrap();
@@ -213,7 +214,7 @@ fn a_backup_that_is_restored_twice_gives_nothing_out_again() {
     go_on(&server, &lost, &mut given_out);
 }
 
-/// What is said of what has become of a store: an epoch that goes on or another one that begins.
+/// The output about the store: an epoch that goes on or a new one that begins.
 fn expect_said(output: &Output, said: &[&str]) {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
     let stderr = stderr(output);
@@ -222,7 +223,8 @@ fn expect_said(output: &Output, said: &[&str]) {
     }
 }
 
-/// Each file says what it is for, and so does who writes or reads it; who reads it may know better.
+/// Each file names its purpose, and so do the commands that write or read it; the operator may
+/// override it.
 #[test]
 fn a_file_says_whether_it_moves_a_store() {
     let old = tempfile::tempdir().unwrap();
@@ -246,7 +248,7 @@ fn a_file_says_whether_it_moves_a_store() {
         ["begins where", "ids go on from", "sessions that ended: ", "restored a backup: "];
     let imported = ["and its ids go on", "imported a move: 3 users, 9 messages, sha256 "];
     let flag = Some("--restore");
-    // A copy of the data directory, which nobody would know from the one that went on.
+    // A copy of the data directory cannot be told from the one that went on.
     let cases: [(&Path, Option<&str>, &[&str]); 5] = [
         (&moved, None, &imported),
         (&moved, flag, &restored),
@@ -280,7 +282,7 @@ fn a_file_says_whether_it_moves_a_store() {
 
 /// A memory store begins with its file at each start, so each start is a restore.
 #[test]
-fn what_was_in_memory_only_is_not_given_out_again() {
+fn ids_of_a_memory_store_are_not_given_out_again() {
     let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let [old, first, second] = &dirs;
     lived_in(old.path());
@@ -299,7 +301,7 @@ fn what_was_in_memory_only_is_not_given_out_again() {
     }
 }
 
-/// What is counted is what there is, not what was passed over.
+/// Existing items are counted, not the ids that were skipped.
 #[test]
 fn figures_do_not_jump() {
     let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -313,7 +315,7 @@ fn figures_do_not_jump() {
     stage.server.stop();
 }
 
-/// What is remembered of epochs outlasts all that is done to a store.
+/// The remembered epochs survive every operation on a store.
 #[test]
 fn a_restored_store_is_compacted_and_moved() {
     let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

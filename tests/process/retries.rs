@@ -10,14 +10,14 @@ use crate::server::{STORES, Server, run, veche};
 use crate::wire::{Wire, request};
 
 const GENERAL: &str = "/api/messages";
-/// So many ask for the same at once.
+/// The number of simultaneous requests.
 const AT_ONCE: usize = 50;
 
 fn text(text: &str) -> Value {
     json!({ "text": text })
 }
 
-/// The message's id, and whether it was sent before.
+/// The message's id, and whether it was replayed.
 fn sent(answer: &Answer) -> (u64, bool) {
     let id = answer.created();
     let location = format!("/api/messages/{id}");
@@ -30,7 +30,7 @@ fn say(client: &Client, key: &str, what: &str) -> (u64, bool) {
 }
 
 #[test]
-fn what_is_sent_again_is_posted_once() {
+fn a_message_that_is_sent_again_is_posted_once() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());
@@ -45,7 +45,7 @@ fn what_is_sent_again_is_posted_once() {
         assert_eq!(ann.say("hello"), 2, "without a key");
         assert_eq!(say(&ann, "\"K\"", "hello"), (3, false), "case matters");
 
-        // Another text, another receiver, and what only looks like another one.
+        // Another text, another receiver, and requests that only look different.
         for (path, what) in [(GENERAL, "hello!"), (&*to_bob, "hello"), (&*to_carol, "hello")] {
             let refused = ann.post_under("\"k\"", path, &text(what));
             assert_eq!((refused.status, &*refused.problem()), (422, "idempotency-key-reused"));
@@ -60,7 +60,7 @@ fn what_is_sent_again_is_posted_once() {
         assert_eq!(sent(&bob.post_under("n", "/api/users/me/messages", &text("note"))), (5, false));
         assert_eq!(sent(&bob.post_under("n", &to_bob, &text("note"))), (5, true));
 
-        // What was refused is not remembered.
+        // A refused message is not remembered.
         let nobody = ann.post_under("q", "/api/users/99/messages", &text("hello"));
         assert_eq!(nobody.problem(), "not-found");
         assert_eq!(ann.post_under("q", GENERAL, &text(" ")).problem(), "invalid-field");
@@ -88,7 +88,8 @@ fn a_malformed_key_is_refused() {
         let problem = (refused.status, &*refused.problem());
         assert_eq!(problem, (400, "malformed-idempotency-key"), "{key}");
     }
-    // Several lines, in any case of the name, also of the same key, and if they make one string.
+    // Several lines, in any case of the name, also of the same key, and even if they make one
+    // string.
     for lines in [["k", "k"], ["\"k\"", "\"k\""], ["\"k", "k\""], ["k", ""], ["", "k"]] {
         let [first, second] = lines;
         let refused = post(&format!("Idempotency-Key: {first}\r\nidempotency-key: {second}\r\n"));
@@ -146,8 +147,8 @@ fn a_first_answer_outlives_the_server() {
     assert_eq!(ann.get(GENERAL).ids(), [0, 1, 2, 3, 4, 5, 6]);
 }
 
-/// With another secret a key of before cannot be found: nothing is posted a second time without a word,
-/// and with the old one all is as it was.
+/// With another secret an earlier key cannot be found: no message is silently posted twice. With
+/// the old secret again all is as before.
 #[test]
 fn another_secret_posts_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();

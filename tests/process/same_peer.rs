@@ -1,5 +1,5 @@
-//! Two connections with one and the same peer, to two addresses of one server: nobody is told what
-//! was for the other, and nobody's connection ends for what the other did.
+//! Two connections from the same address and port, to two addresses of one server: neither gets
+//! what was for the other, and neither ends because of the other.
 
 use std::net::SocketAddr;
 
@@ -9,10 +9,10 @@ use crate::client::Client;
 use crate::server::{Server, veche};
 use crate::wire::{Wire, get, request};
 
-/// How often two connections from one port are tried for: another program may have taken it.
+/// Attempts to open two connections from one port: another program may have taken it.
 const TIMES: usize = 10;
 
-/// A server on all addresses, and two people.
+/// A server on all addresses, and two users.
 struct Scene {
     server: Server,
     ann: Client,
@@ -46,15 +46,15 @@ impl Scene {
         panic!("no port can be had twice");
     }
 
-    /// Bob's own answer is what comes next.
+    /// Bob's own answer is the next one.
     fn is_served(&self, wire: &mut Wire) {
         wire.send(get(&self.bob, "/api/users/me"));
         let answer = wire.answer();
         assert_eq!((answer.status, answer.json()["username"].as_str()), (200, Some("bob")));
     }
 
-    /// The same, and says so; or the connection ends with a 503, as where it cannot be told in time on
-    /// which one a request came.
+    /// The same, and returns true; or the connection ends with a 503, because the server could not
+    /// tell in time on which one a request came.
     fn goes_on(&self, wire: &mut Wire) -> bool {
         wire.send(get(&self.bob, "/api/users/me"));
         let answer = wire.answer();
@@ -66,8 +66,8 @@ impl Scene {
         true
     }
 
-    /// Does something on one of two connections, be it the second or the first, and gives the other,
-    /// on which nothing else must happen.
+    /// Does something on one of two connections, once on each, and returns the other, on which
+    /// nothing else must happen.
     fn for_each_of_two(&self, act: impl Fn(&mut Wire, &mut Wire)) {
         self.while_it_goes_on(|one, other| {
             act(one, other);
@@ -75,7 +75,7 @@ impl Scene {
         });
     }
 
-    /// The same if `act` may end the other: it says whether that goes on.
+    /// The same if `act` may end the other: it returns whether the other goes on.
     fn while_it_goes_on(&self, act: impl Fn(&mut Wire, &mut Wire) -> bool) {
         for which in [1, 0] {
             let mut twins = self.twins();
@@ -106,9 +106,9 @@ fn a_stream_is_not_told_to_another_connection_with_the_same_peer() {
     scene.server.stop();
 }
 
-/// Whether a body in chunks was cut short the connection says on which it came.
+/// A body in chunks that is cut short affects only the connection on which it came.
 #[test]
-fn a_body_that_was_cut_short_is_not_taken_for_whole() {
+fn a_body_that_was_cut_short_is_not_taken_as_complete() {
     let dir = tempfile::tempdir().unwrap();
     let scene = Scene::set(dir.path());
     scene.for_each_of_two(|one, _| {
@@ -138,9 +138,9 @@ fn a_connection_that_is_ended_is_not_another_with_the_same_peer() {
     scene.server.stop();
 }
 
-/// The same with what was asked for behind it.
+/// The same with a request after it.
 #[test]
-fn what_waits_behind_a_connection_that_is_ended_goes_on() {
+fn requests_of_the_other_connection_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let scene = Scene::set(dir.path());
     scene.while_it_goes_on(|one, other| {

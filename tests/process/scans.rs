@@ -1,5 +1,5 @@
-//! The loop goes through no descriptors, which takes milliseconds where there are thousands. Seen by
-//! what its thread asks the system.
+//! The loop never goes through all descriptors, which takes milliseconds if there are thousands.
+//! The test observes the system calls of its thread.
 
 use std::process::Command;
 use std::{env, fs};
@@ -8,13 +8,13 @@ use crate::client::Client;
 use crate::server::{PATIENCE, Server, until, veche};
 use crate::wire::{Wire, get};
 
-/// Clients that come again from the port of a connection that has ended.
+/// Clients that reconnect from the port of a connection that has ended.
 const TIMES: usize = 10;
-/// The call that says whose a descriptor is.
+/// The call that returns the peer of a descriptor.
 const CALL: &str = "getpeername";
 
 #[test]
-fn who_comes_again_from_the_same_port_is_not_looked_for_by_the_loop() {
+fn the_loop_does_not_search_for_a_client_from_a_reused_port() {
     if Command::new("strace").arg("-V").output().is_err() {
         assert!(env::var_os("CI").is_none(), "there is no strace");
         eprintln!("not run: there is no strace");
@@ -33,7 +33,7 @@ fn who_comes_again_from_the_same_port_is_not_looked_for_by_the_loop() {
     for _ in 0..10 * TIMES {
         let mut old = Wire::connect(addr);
         let port = old.local_addr();
-        // It is not clear where the body ends: so does the connection.
+        // It is not clear where the body ends, so the connection ends.
         old.send("POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n");
         assert_eq!(old.answer().status, 400);
         assert!(old.is_closed());
@@ -53,7 +53,7 @@ fn who_comes_again_from_the_same_port_is_not_looked_for_by_the_loop() {
     let is_whole = || fs::read_to_string(&of_loop).ok().filter(|it| it.contains("exited with"));
     let calls = until(PATIENCE, is_whole).expect("the thread was traced to its end");
     assert_eq!(calls.matches(CALL).count(), 0, "{calls}");
-    // Somebody has looked.
+    // Another thread made the call, so the trace does record it.
     let all = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     assert!(all.filter(|path| path.is_file()).map(read).any(|calls| calls.contains(CALL)));

@@ -1,4 +1,4 @@
-//! The secret that tokens are signed with: kept, lost, given, and never told.
+//! The secret that signs tokens: kept, lost, given, and never shown.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -61,7 +61,7 @@ fn secret_file(dir: &Path) -> PathBuf {
     file
 }
 
-/// User ids mean something in one store only, so the secret alone is not enough.
+/// User ids are valid in one store only, so the secret alone is not enough.
 #[test]
 fn a_token_of_another_store_is_refused_whatever_the_secret() {
     let common = tempfile::tempdir().unwrap();
@@ -90,7 +90,7 @@ fn a_token_of_another_store_is_refused_whatever_the_secret() {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-/// However much is logged.
+/// At any log level.
 #[test]
 fn the_log_tells_no_secret() {
     for store in STORES {

@@ -1,4 +1,4 @@
-//! The server under test: the real binary in a directory of its own, killed when it is let go.
+//! The server under test: the real binary in a directory of its own, killed on drop.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -17,12 +17,12 @@ use crate::turnstile::{self, Pass};
 
 /// Both stores.
 pub(crate) const STORES: [&str; 2] = ["memory", "sled"];
-/// How long anything is waited for. Nothing of a test should take a tenth of it on a machine that
-/// is busy with other things; and it is less than the minute after which the server ends what is
-/// idle, or a wait, by itself, so that who waits for an end is not served by that one.
+/// The longest wait for anything. Nothing in a test should take a tenth of it on a busy machine;
+/// and it is less than the minute after which the server itself ends an idle connection or a wait,
+/// so that a test that waits for an end does not take that one for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
 
-/// What the server logs when it stops although somebody holds it up.
+/// The server's log line when it stops although clients hold it up.
 pub(crate) const NOT_FINISHED: &str = "some requests are not finished";
 
 /// A running veche.
@@ -30,14 +30,14 @@ pub(crate) struct Server {
     child: Child,
     addr: SocketAddr,
     stderr: PathBuf,
-    /// What it writes to standard output behind the address, as it comes.
+    /// Its standard output after the address, line by line.
     lines: Receiver<String>,
     /// All of that.
     rest_of_stdout: Option<JoinHandle<String>>,
     _pass: Rc<Pass>,
 }
 
-/// The binary, with nothing of our own environment that would configure it.
+/// The binary, without our own environment variables that would configure it.
 pub(crate) fn veche() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_veche"));
     for (name, _) in std::env::vars_os() {
@@ -54,7 +54,7 @@ pub(crate) fn run(command: &mut Command) -> Output {
     run_within(command, PATIENCE)
 }
 
-/// The same with another patience.
+/// The same with another time limit.
 pub(crate) fn run_within(command: &mut Command, patience: Duration) -> Output {
     let _pass = turnstile::shared();
     let mut child =
@@ -80,12 +80,12 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
 }
 
 impl Server {
-    /// Starts one with a store in `dir`.
+    /// Starts a server with a store in `dir`.
     pub(crate) fn start(store: &str, dir: &Path) -> Server {
         Server::start_with(store, dir, &[] as &[&str])
     }
 
-    /// The same with further arguments.
+    /// The same with additional arguments.
     pub(crate) fn start_with(store: &str, dir: &Path, args: &[impl AsRef<OsStr>]) -> Server {
         let mut command = veche();
         command.args(["--listen", "127.0.0.1:0", "--store", store, "--data-dir"]);
@@ -107,7 +107,7 @@ impl Server {
             let mut line = String::new();
             while matches!(stdout.read_line(&mut line), Ok(1..)) {
                 rest += &line;
-                // Nobody need listen.
+                // The receiver may have gone.
                 let _ = line_in.send(std::mem::take(&mut line));
             }
             rest.split_once('\n').map_or_else(String::new, |(_, rest)| rest.to_owned())
@@ -124,7 +124,7 @@ impl Server {
         server
     }
 
-    /// Where clients reach it.
+    /// The address for clients.
     pub(crate) fn addr(&self) -> SocketAddr {
         if self.addr.ip().is_unspecified() {
             return SocketAddr::from(([127, 0, 0, 1], self.addr.port()));
@@ -132,7 +132,7 @@ impl Server {
         self.addr
     }
 
-    /// Where the operator reaches it: the second line. To be asked for once.
+    /// The address for the operator: the second line. To be called once.
     pub(crate) fn admin_addr(&self) -> SocketAddr {
         let line = self.lines.recv_timeout(PATIENCE).expect("a second line in time");
         line.trim_end().parse().expect("an address")
@@ -143,12 +143,12 @@ impl Server {
         self.addr
     }
 
-    /// What it, and whoever ran in the directory before it, wrote to standard error.
+    /// The standard error of this server, and of earlier ones in the directory.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.stderr).unwrap_or_default()).into_owned()
     }
 
-    /// Whether it still runs.
+    /// Returns whether it still runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_none()
     }
@@ -162,7 +162,7 @@ impl Server {
         digits.parse().expect("a number")
     }
 
-    /// How many descriptors it has open.
+    /// The number of open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(self.process().join("fd")).expect("a running process has descriptors").count()
     }
@@ -172,7 +172,7 @@ impl Server {
         Pid::from_child(&self.child)
     }
 
-    /// Where the system tells of its process.
+    /// The directory of its process in `/proc`.
     pub(crate) fn process(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}", self.child.id()))
     }
@@ -183,8 +183,8 @@ impl Server {
         kill_process(pid, signal).expect("a running child can be signalled");
     }
 
-    /// Waits for its end, which somebody else brought about. Gives its exit code and what it
-    /// wrote to standard output behind the address.
+    /// Waits for its end, which the test has caused. Returns its exit code and its standard output
+    /// after the address.
     pub(crate) fn wait(mut self) -> (Option<i32>, String) {
         let status = wait(&mut self.child, PATIENCE).expect("the server ends in time");
         let rest = self.rest_of_stdout.take().map(|rest| rest.join().expect("a pipe is read"));
@@ -199,7 +199,7 @@ impl Server {
         assert_eq!(code, Some(0), "{}", fs::read_to_string(stderr).unwrap_or_default());
     }
 
-    /// The same where nobody holds it up: it does not wait out the time that slow clients have.
+    /// The same if no client holds it up: it does not wait out the time for slow clients.
     pub(crate) fn stop_at_once(self) {
         let stderr = self.stderr.clone();
         self.stop();
@@ -228,7 +228,7 @@ fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
     until(patience, || child.try_wait().expect("a child can be asked"))
 }
 
-/// Asks until there is an answer; `None` after `patience`.
+/// Asks until there is a result; `None` after `patience`.
 pub(crate) fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + patience;
     loop {

@@ -1,4 +1,4 @@
-//! What systemd is told, and the unit that is shipped for it.
+//! The messages to systemd, and the unit in `deploy/`.
 
 use std::env;
 use std::fs;
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::server::{PATIENCE, Server, run, veche};
 
 const VERIFIER: &str = "systemd-analyze";
-/// As systemd itself counts: 10 is no protection at all, 0 all there is.
+/// systemd's own scale: 10 is no protection at all, 0 is complete protection.
 const MAX_EXPOSURE: f64 = 2.0;
 
 fn unit() -> String {
@@ -19,7 +19,7 @@ fn unit() -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// The manager hears that the server is ready, that it lives, and that it stops.
+/// The server tells the manager that it is ready, that it is alive, and that it stops.
 #[test]
 fn the_manager_is_told() {
     let dir = tempfile::tempdir().unwrap();
@@ -42,7 +42,7 @@ fn the_manager_is_told() {
     assert_eq!(server.wait().0, Some(0));
 }
 
-/// The unit's own words, with this build's binary in place of the installed one.
+/// The unit with this build's binary in place of the installed one.
 fn verified_unit(dir: &Path) -> PathBuf {
     let installed = "ExecStart=/usr/local/bin/veche";
     let unit = unit();
@@ -73,7 +73,7 @@ fn the_unit_is_right_by_systemds_own_verifier() {
     assert!(exposure <= MAX_EXPOSURE, "{exposure}");
 }
 
-/// Every flag in the unit is one that the server knows.
+/// The server knows every flag in the unit.
 #[test]
 fn the_units_command_line_is_understood() {
     let unit = unit().replace("\\\n", " ");
@@ -83,7 +83,7 @@ fn the_units_command_line_is_understood() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The server that the unit starts is the one that the front asks, and it trusts the front.
+/// The front connects to the server that the unit starts, and that server trusts the front.
 #[test]
 fn the_unit_and_the_front_belong_together() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nginx.conf");

@@ -67,9 +67,9 @@ fn a_session_ends_at_once_on_every_connection() {
     }
 }
 
-/// All within the second that `iat` counts in, over and over.
+/// All within one second, the resolution of `iat`, again and again.
 #[test]
-fn what_begins_in_the_second_in_which_all_others_ended_is_good() {
+fn a_session_begun_in_the_second_in_which_all_others_ended_is_valid() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("sled", dir.path());
     let mut ann = Client::signed_up(&server, "ann");
@@ -91,7 +91,7 @@ fn what_begins_in_the_second_in_which_all_others_ended_is_good() {
 }
 
 #[test]
-fn of_many_that_log_out_at_once_all_have() {
+fn many_simultaneous_logouts_all_take_effect() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let server = Server::start(store, dir.path());
@@ -106,7 +106,7 @@ fn of_many_that_log_out_at_once_all_have() {
         });
         assert!(clients.iter().all(is_refused), "{store}");
         assert_eq!(sids(&ann).len(), 1);
-        // With one more than there may be, the oldest ends.
+        // With one more than the limit, the oldest ends.
         for _ in 0..MANY {
             again(&server, "ann");
         }
@@ -115,7 +115,7 @@ fn of_many_that_log_out_at_once_all_have() {
 }
 
 #[test]
-fn what_has_ended_stays_so_through_restarts() {
+fn ended_sessions_stay_ended_through_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start("sled", dir.path());
     let data = dir.path().join("data");
@@ -150,7 +150,7 @@ fn what_has_ended_stays_so_through_restarts() {
         let told = ann.post("/api/users/3/messages", &json!({ "text": "hello?" }));
         assert_eq!(told.status, 404);
     }
-    // Of what has gone no hash is left once the store is compacted.
+    // After a compaction no hash of the ended account is left.
     server.stop();
     let compacted = run(veche().arg("compact").arg("--data-dir").arg(&data));
     assert!(compacted.status.success(), "{compacted:?}");
@@ -163,7 +163,7 @@ fn what_has_ended_stays_so_through_restarts() {
 }
 
 #[test]
-fn who_waits_is_told_that_the_session_has_ended() {
+fn a_waiting_client_is_told_that_the_session_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let server = &stage.server;
@@ -179,7 +179,7 @@ fn who_waits_is_told_that_the_session_has_ended() {
     assert_eq!(lasting.answer().ids(), [0], "another session waits on");
 }
 
-/// What only who has the secret can sign, but no veche that has sessions issues.
+/// Tokens that only a holder of the secret can sign, but that veche never issues.
 #[test]
 fn a_token_of_no_session_is_refused() {
     for store in STORES {

@@ -1,4 +1,4 @@
-//! Stopping: what is under way is finished, nothing new is begun, nothing acknowledged is lost.
+//! Stopping: requests in progress are finished, nothing new is begun, nothing acknowledged is lost.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::server::{NOT_FINISHED, PATIENCE, Server, until};
 use crate::wire::{Wire, post};
 
 #[test]
-fn what_is_under_way_is_finished() {
+fn requests_in_progress_are_finished() {
     let cases = [
         ("memory", Signal::TERM),
         ("sled", Signal::TERM),
@@ -78,16 +78,16 @@ fn idle_connections_hold_nothing_up() {
         wire.send(crate::wire::get(&ann, "/api/messages"));
         assert_eq!(wire.answer().status, 200);
     }
-    // More than one signal is no other than one.
+    // More than one signal has the same effect as one.
     server.signal(Signal::TERM);
     server.signal(Signal::INT);
     server.stop_at_once();
     assert!(idle.iter_mut().all(Wire::is_closed));
 }
 
-/// Ten seconds are given to those who are slow.
+/// Slow clients have ten seconds.
 #[test]
-fn who_never_finishes_is_not_waited_for_for_ever() {
+fn a_request_that_never_ends_is_not_waited_for_for_ever() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start("sled", dir.path());
     let ann = Client::signed_up(&server, "ann");

@@ -1,4 +1,4 @@
-//! A server whose figures are watched.
+//! A server whose metrics are observed.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::server::{PATIENCE, Server, until, veche};
 use crate::wire::{Wire, get};
 
-/// A server, and where its operator asks for its figures.
+/// A server, and the address of its metrics.
 pub(crate) struct Stage {
     pub(crate) server: Server,
     pub(crate) admin: SocketAddr,
@@ -25,7 +25,7 @@ impl Stage {
         Stage::of(Server::start_with(store, dir, &args))
     }
 
-    /// On sled, in a process for which a shell has made ready.
+    /// On sled, in a process that a shell has prepared.
     pub(crate) fn set_behind(script: &str, dir: &Path) -> Stage {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{script}; exec \"$0\" \"$@\"")]).arg(veche().get_program());
@@ -38,14 +38,14 @@ impl Stage {
         Stage { server, admin }
     }
 
-    /// Has somebody ask on a connection of its own.
+    /// Sends a request on a connection of its own.
     pub(crate) fn ask(&self, client: &Client, path: &str) -> Wire {
         let mut wire = Wire::connect(self.server.addr());
         wire.send(get(client, path));
         wire
     }
 
-    /// Waits until a figure is a count.
+    /// Waits until a metric has this value.
     pub(crate) fn wait_for(&self, figure_name: &str, count: usize) {
         let is_so =
             || (figure(self.admin, figure_name)?.to_string() == count.to_string()).then_some(());

@@ -1,4 +1,4 @@
-//! What an operator types, and what comes of it.
+//! The operator's command lines, and their effects.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -88,7 +88,7 @@ fn help_names_every_flag_and_its_variable() {
     }
 }
 
-/// What a build is must be known of one that came from anywhere.
+/// A build must be identifiable wherever it came from.
 #[test]
 fn the_version_says_what_the_build_is() {
     let said = |flag| String::from_utf8(run(veche().arg(flag)).stdout).unwrap();
@@ -111,11 +111,11 @@ fn the_version_says_what_the_build_is() {
     }
 }
 
-/// There is no other way to unset one in many a file that sets them.
+/// Many files that set variables have no other way to unset one.
 #[test]
 fn a_variable_that_is_empty_is_not_set() {
     let variable = |flag: &str| format!("VECHE_{}", flag.to_uppercase().replace('-', "_"));
-    // Each alone, so that it is known which one is to blame.
+    // Each alone, so that a failure names the flag.
     for flag in FLAGS {
         let dir = tempfile::tempdir().unwrap();
         let mut command = veche();
@@ -135,12 +135,12 @@ fn a_variable_that_is_empty_is_not_set() {
     assert!(server.log().contains("store: sled, in ./veche-data"), "{}", server.log());
     let ann = Client::signed_up(&server, "ann");
     assert_eq!(ann.get("/api/blocks").problem(), "not-an-operator");
-    // A flag is what it says, also if that is nothing.
+    // A flag has the value it is given, even an empty one.
     let empty = run(veche().args(["--listen", ""]));
     assert_eq!(empty.status.code(), Some(2));
 }
 
-/// Where it listens, and who is told to be careful.
+/// The address it listens on, and its warnings.
 #[test]
 fn an_address_can_be_a_name_or_all_there_are() {
     const EXPOSED: &str = "listening beyond this machine";
@@ -164,7 +164,7 @@ fn an_address_can_be_a_name_or_all_there_are() {
         let printed = server.printed_addr();
         assert_eq!(printed.ip().is_loopback(), !is_exposed, "{listen}: {printed}");
         let admin = server.admin_addr();
-        // The server asks itself as well, or it would not be ready.
+        // The server sends itself requests as well, or it would not be ready.
         let mut peers = vec![printed.ip()];
         if printed.ip().is_unspecified() {
             peers = vec![Ipv4Addr::LOCALHOST.into()];
@@ -272,7 +272,7 @@ fn a_data_directory_is_made_with_all_above_it() {
 
 /// One clear line on standard error, nothing on standard output, exit code 1.
 #[test]
-fn what_cannot_be_served_is_refused_in_one_line() {
+fn a_server_that_cannot_start_says_so_in_one_line() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).into_os_string().into_string().unwrap();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -336,7 +336,7 @@ fn flag(name: &str, value: &str) -> String {
     format!("--{name}={value}")
 }
 
-/// A store whose log has a wrong byte in its first record, with others behind.
+/// A store whose log has a wrong byte in its first record, with others after it.
 fn damage(place: &str) {
     fill(Path::new(place));
     let log = fs::read_dir(format!("{place}/log")).unwrap().next().unwrap().unwrap().path();
@@ -347,7 +347,7 @@ fn damage(place: &str) {
     fs::remove_dir_all(format!("{place}/index")).unwrap();
 }
 
-/// A store whose log says that a later version of veche wrote it.
+/// A store whose log claims to be from a later version of veche.
 fn newer(place: &str) {
     fill(Path::new(place));
     let log = fs::read_dir(format!("{place}/log")).unwrap().next().unwrap().unwrap().path();
@@ -365,9 +365,9 @@ fn fill(place: &Path) {
     fs::rename(dir.path().join("data"), place).unwrap();
 }
 
-/// What clap does with its own errors: usage on standard error, exit code 2.
+/// clap's own errors: usage on standard error, exit code 2.
 #[test]
-fn senseless_flags_are_refused() {
+fn invalid_flags_are_refused() {
     let cases = [
         ("--listen", "5000"),
         ("--listen", "localhost"),
@@ -427,7 +427,7 @@ fn the_levels_of_the_log_are_named() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     let levels = "[possible values: off, error, warn, info, debug, trace]";
     assert!(stderr.contains(levels), "{stderr}");
-    // Nothing is served with it: it ends before.
+    // The command accepts the level, and then fails for another reason.
     for level in ["WARN", "trace"] {
         let output = run(veche().args(["--log", level, "--data-dir", "/dev/null", "check"]));
         assert_eq!(output.status.code(), Some(1), "{level}: it is understood");

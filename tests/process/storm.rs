@@ -6,11 +6,13 @@ use crate::wire::{Wire, post};
 
 const LOGINS: usize = 200;
 
-/// Who can be served is, the others are told at once to come back, and nobody else notices.
+/// Clients that can be served are served, the others are told at once to come back, and nobody else
+/// notices.
 #[test]
 fn a_storm_of_logins_is_for_its_senders_only() {
     let dir = tempfile::tempdir().unwrap();
-    // So many of one user at once are not let through otherwise. They end the user's first sessions.
+    // So many logins of one user at once would be limited otherwise. They end the user's first
+    // sessions.
     let server =
         Server::start_with("sled", dir.path(), &["--login-limit", "off", "--idle-timeout", "3600"]);
     let ann = Client::signed_up(&server, "ann");
@@ -33,7 +35,7 @@ fn a_storm_of_logins_is_for_its_senders_only() {
         let seconds: u32 = answer.header("Retry-After").unwrap().parse().unwrap();
         assert!((1..60).contains(&seconds), "{answer:?}");
     }
-    // The connections of those who were refused are as good as any.
+    // The connections of refused clients are as good as any.
     for wire in &mut wires {
         wire.send(crate::wire::get(&ann, "/api/users/me"));
         assert_eq!(wire.answer().status, 200);

@@ -27,7 +27,7 @@ impl Stage {
     }
 }
 
-/// What a client sees of a stream.
+/// A client's view of a stream.
 struct Stream {
     lines: BufReader<Content>,
     fields: Vec<(String, String)>,
@@ -37,14 +37,14 @@ struct Stream {
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
 struct Told {
-    /// Its own, or that of the last one that had one.
+    /// Its own id, or that of the last event that had one.
     id: u64,
     is_numbered: bool,
     kind: String,
     data: Value,
 }
 
-/// The content of an answer, out of its chunks or not.
+/// The content of an answer, in chunks or not.
 struct Content {
     wire: BufReader<TcpStream>,
     chunked: bool,
@@ -60,7 +60,7 @@ impl Stream {
         Stream::over(stream, &request(client, &line, &format!("{ACCEPT}{fields}"), ""))
     }
 
-    /// Asks on a connection, and reads the head, which must be to the contract.
+    /// Sends a request on a connection, and reads the head, which is checked against the contract.
     fn over(mut stream: TcpStream, request: &str) -> Stream {
         stream.write_all(request.as_bytes()).unwrap();
         let mut wire = BufReader::new(stream);
@@ -137,7 +137,7 @@ impl Stream {
         (0..count).map(|_| self.event().id).collect()
     }
 
-    /// Whether it ends in good order, without another event.
+    /// Returns whether the stream ends in good order, without another event.
     fn ends(&mut self) -> bool {
         matches!(self.next(), Ok(None)) && self.lines.get_ref().ended
     }
@@ -179,7 +179,7 @@ impl Read for Content {
 }
 
 #[test]
-fn what_happens_is_told() {
+fn events_are_streamed() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set(store, dir.path());
@@ -212,10 +212,10 @@ fn what_happens_is_told() {
     }
 }
 
-/// What one device has read the others know, and nobody else. It is no event: it has no number, and
-/// no page has it.
+/// A mark set on one device is sent to the user's others, and to nobody else. It is no event: it
+/// has no number, and no page has it.
 #[test]
-fn what_is_read_is_told_to_ones_own_devices() {
+fn read_marks_are_sent_to_the_users_own_devices() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set(store, dir.path());
@@ -227,7 +227,7 @@ fn what_is_read_is_told_to_ones_own_devices() {
         let mut of_bob = [&bob, &phone].map(|device| stage.listen(device, ""));
         let mut of_ann = stage.listen(&ann, "");
         stage.wait_for("veche_streams", 3);
-        // What moves nothing is not told again.
+        // A mark that does not move is not sent again.
         for (with, up_to) in [(1, 0), (1, 0), (0, 1), (0, 0)] {
             let mut wire = Wire::connect(stage.server.addr());
             let body = json!({ "up_to": up_to }).to_string();
@@ -248,15 +248,15 @@ fn what_is_read_is_told_to_ones_own_devices() {
         }
         assert_eq!(of_ann.event().kind, "message.created", "{store}");
         assert_eq!(bob.get("/api/events?after=-1").ids(), [0, 1, 2]);
-        // Where one goes on from is where one was.
+        // The marks have not moved the cursor: a stream after 1 goes on with 2.
         let mut again = stage.listen(&bob, "?after=1");
         assert_eq!(again.event().id, 2);
         stage.server.stop();
     }
 }
 
-/// Every visible event comes once, in order, however many write, and however often a listener is
-/// cut off meanwhile.
+/// Every visible event comes once, in order, however many clients write, and however often a stream
+/// is cut off meanwhile.
 #[test]
 fn exactly_once_across_reconnects() {
     const WRITERS: usize = 20;
@@ -272,7 +272,7 @@ fn exactly_once_across_reconnects() {
             if n < WRITERS {
                 let me = &people[n % 3];
                 for round in 0..ROUNDS {
-                    // Posts to all and to one, which are then edited or deleted.
+                    // General and private messages, which are then edited or deleted.
                     let id = match round % 3 {
                         0 => me.say(&format!("{n} {round}")),
                         _ => me.tell(1 + ((n + round) % 3) as u64, "private"),
@@ -298,7 +298,7 @@ fn exactly_once_across_reconnects() {
             loop {
                 luck = luck.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let fields = format!("Last-Event-ID: {last}\r\n");
-                // What the address says does not count any more.
+                // The cursor in the address does not count any more.
                 let mut stream = Stream::open(addr, me, "?after=3", &fields);
                 let is_done = written.load(Ordering::SeqCst) == WRITERS;
                 let all = || me.follow("/api/events", 1000).0;
@@ -314,7 +314,7 @@ fn exactly_once_across_reconnects() {
                     let Ok(Some(told)) = stream.next() else { break };
                     seen.push(told.data);
                 }
-                // Only what was seen whole counts.
+                // Only a complete event counts.
                 if let Some(event) = seen.last() {
                     last = event["id"].to_string();
                 }
@@ -341,7 +341,7 @@ fn exactly_once_across_reconnects() {
     }
 }
 
-/// The past comes page by page, and the present right behind it.
+/// Past events come page by page, and new ones right after them.
 #[test]
 fn a_long_past_is_caught_up_with() {
     for store in STORES {
@@ -356,7 +356,7 @@ fn a_long_past_is_caught_up_with() {
         assert!(stream.take(451).into_iter().eq(0..451), "{store}");
         ann.say("later");
         assert_eq!(stream.event().id, 451);
-        // What is to come only is not there before.
+        // A stream from the newest id has only later events.
         let mut ahead = stage.listen(&ann, "?after=451");
         for expected in 452..455 {
             assert_eq!(ann.say("and on"), expected);
@@ -366,7 +366,7 @@ fn a_long_past_is_caught_up_with() {
     }
 }
 
-/// Who is cut off before the first event knows from where to go on.
+/// A client that is cut off before the first event knows from where to go on.
 #[test]
 fn the_beginning_has_an_id() {
     let dir = tempfile::tempdir().unwrap();
@@ -382,7 +382,7 @@ fn the_beginning_has_an_id() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_requests_for_a_stream_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -402,7 +402,7 @@ fn what_makes_no_sense_is_refused() {
         wire.send(request(&ann, &line, &format!("{ACCEPT}{fields}"), ""));
         assert_eq!(wire.answer().status, status, "{query} {fields}");
     }
-    // Who does not ask for a stream is given a page, whatever else is asked.
+    // A client that does not ask for a stream gets a page, whatever else it accepts.
     for accept in ["", "Accept: */*\r\n", "Accept: application/json, text/event-stream\r\n"] {
         let mut wire = Wire::connect(stage.server.addr());
         wire.send(request(&ann, "GET /api/events HTTP/1.1", accept, ""));
@@ -447,9 +447,9 @@ fn an_old_client_gets_no_chunks() {
     assert_eq!(stage.server.wait().0, Some(0));
 }
 
-/// tiny_http reads no further than such a request, which is not the end of it.
+/// tiny_http reads no further after such a request, which does not end the stream.
 #[test]
-fn who_will_ask_for_nothing_else_listens() {
+fn a_half_closed_client_gets_its_stream() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -474,7 +474,7 @@ fn a_stream_ends_with_its_token() {
     stage.server.stop();
 }
 
-/// What one logs out of tells nothing more, and other sessions are told on.
+/// The stream of a session that was logged out ends, and streams of other sessions go on.
 #[test]
 fn a_stream_ends_with_its_session() {
     for store in STORES {
@@ -499,7 +499,7 @@ fn a_stream_ends_with_its_session() {
     }
 }
 
-/// What was asked for together with the session's end, and before it, does not outlive it.
+/// A stream requested together with the session's end, and before it, does not outlive it.
 #[test]
 fn a_stream_does_not_outlive_a_session_that_ends_in_the_same_turn() {
     const ROUNDS: usize = 12;
@@ -508,7 +508,7 @@ fn a_stream_does_not_outlive_a_session_that_ends_in_the_same_turn() {
     Client::signed_up(&stage.server, "ann");
     for round in 0..ROUNDS {
         let phone = again(&stage.server, "ann");
-        // Connections that are known, so that nothing but their requests is left to come.
+        // Connections with an earlier request, so that only their requests are still to come.
         let known = || {
             let mut wire = Wire::connect(stage.server.addr());
             wire.send(get(&phone, "/api/users/me"));
@@ -517,7 +517,7 @@ fn a_stream_does_not_outlive_a_session_that_ends_in_the_same_turn() {
         };
         let mut wires: Vec<Wire> = (0..MAX_STREAMS_PER_USER).map(|_| known()).collect();
         let mut farewell = known();
-        // What comes while it stands still is there at once when it goes on, in any order.
+        // Requests sent while it is stopped are there at once when it goes on, in any order.
         stage.server.signal(Signal::STOP);
         for (n, wire) in wires.iter_mut().enumerate() {
             if n == MAX_STREAMS_PER_USER / 2 {
@@ -553,14 +553,14 @@ fn a_stop_ends_all() {
     }
 }
 
-/// When descriptors run short, those who listen give way as well, once nobody is left who does not:
-/// with a whole stream, from whose end on they can go on.
+/// When descriptors run short, streams give way as well, once all other connections have: complete,
+/// so that clients can go on from their end.
 #[test]
 fn streams_give_way_in_good_order() {
     const DESCRIPTORS: usize = 256;
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set_behind(&format!("ulimit -n {DESCRIPTORS}"), dir.path());
-    // So many that there is no room for more.
+    // As many streams as the server allows.
     let users: Vec<Client> =
         (0..5).map(|n| Client::signed_up(&stage.server, &format!("user{n}"))).collect();
     let max = DESCRIPTORS / 5 * 4 / 3;
@@ -604,11 +604,11 @@ fn streams_give_way_in_good_order() {
     stage.server.stop();
 }
 
-/// When the store fails, streams end, and nobody has been told what may be lost.
+/// When the store fails, streams end, and no client has received what may be lost.
 #[test]
 fn a_failure_ends_streams_and_is_not_told() {
     let dir = tempfile::tempdir().unwrap();
-    // The signal that comes with a file that may not grow would end the process.
+    // The signal sent with the error would end the process.
     let stage = Stage::set_behind("trap '' XFSZ", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
     let bob = Client::signed_up(&stage.server, "bob");
@@ -621,7 +621,7 @@ fn a_failure_ends_streams_and_is_not_told() {
     let refused = ann.post("/api/messages", &json!({ "text": "lost" }));
     assert_eq!((refused.status, refused.problem().as_str()), (500, "internal-error"));
     for stream in &mut streams {
-        // It ends without a last chunk, as a connection does that is cut.
+        // It ends without a last chunk, like a connection that is cut.
         let told = stream.next();
         assert!(matches!(told, Ok(None) | Err(_)), "{told:?}");
         assert!(!told.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "it goes on");
@@ -631,7 +631,7 @@ fn a_failure_ends_streams_and_is_not_told() {
 }
 
 #[test]
-fn who_asks_for_something_else_does_not_listen_any_more() {
+fn another_request_ends_the_stream() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -647,7 +647,7 @@ fn who_asks_for_something_else_does_not_listen_any_more() {
     stage.server.stop();
 }
 
-/// What is begun behind a stream and has no end is not read for ever, however much is told meanwhile.
+/// An endless request after a stream is not read for ever, however many events are sent meanwhile.
 #[test]
 fn an_endless_head_ends_the_stream() {
     let dir = tempfile::tempdir().unwrap();
@@ -667,9 +667,9 @@ fn an_endless_head_ends_the_stream() {
     stage.server.stop();
 }
 
-/// Without a descriptor there is no stream: the client is not left to wait for one.
+/// Without a free descriptor there is no stream: the client gets an error and does not wait.
 #[test]
-fn who_cannot_be_told_anything_is_not_kept() {
+fn a_client_without_a_descriptor_is_not_kept() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -691,7 +691,7 @@ fn who_cannot_be_told_anything_is_not_kept() {
 }
 
 #[test]
-fn who_has_gone_makes_room() {
+fn clients_that_have_gone_make_room() {
     let dir = tempfile::tempdir().unwrap();
     let stage = Stage::set("memory", dir.path());
     let ann = Client::signed_up(&stage.server, "ann");
@@ -701,11 +701,11 @@ fn who_has_gone_makes_room() {
     let refused = wire.answer();
     assert_eq!((refused.status, refused.header("Retry-After").is_some()), (429, true));
     assert_eq!(figure(stage.admin, "veche_refused_total{queue=\"streams\"}"), Some(1.0));
-    // Others have room, and the user has for anything else.
+    // Other users have places, and this user has for other requests.
     let bob = Client::signed_up(&stage.server, "bob");
     drop(stage.listen(&bob, ""));
     assert_eq!(ann.get("/api/events?after=0&wait=0").status, 200);
-    // One says that it will send nothing more, one is reset, one only goes.
+    // One half-closes, one is reset, one closes.
     let mut half_closed = streams.pop().unwrap();
     half_closed.socket().shutdown(Shutdown::Write).unwrap();
     assert!(half_closed.ends());
@@ -717,9 +717,9 @@ fn who_has_gone_makes_room() {
     stage.server.stop();
 }
 
-/// A client that does not read is cut off, disturbs nobody, and loses nothing.
+/// A client that does not read is cut off, disturbs no other, and loses nothing.
 #[test]
-fn who_does_not_keep_up_is_cut_off() {
+fn a_client_that_does_not_keep_up_is_cut_off() {
     for store in STORES {
         let dir = tempfile::tempdir().unwrap();
         let stage = Stage::set(store, dir.path());
@@ -750,7 +750,7 @@ fn who_does_not_keep_up_is_cut_off() {
     }
 }
 
-/// Nothing is sent on it for longer than any connection may be idle.
+/// The stream is silent for longer than any connection may be idle.
 #[test]
 fn a_stream_is_not_idle() {
     let dir = tempfile::tempdir().unwrap();
@@ -758,7 +758,7 @@ fn a_stream_is_not_idle() {
     let ann = Client::signed_up(&stage.server, "ann");
     let mut idle = Wire::connect(stage.server.addr());
     let mut stream = stage.listen(&ann, "");
-    // Nothing else tells that the time is over.
+    // Only this connection shows that the time is over.
     assert!(idle.is_closed());
     let bob = Client::signed_up(&stage.server, "bob");
     bob.say("hello");

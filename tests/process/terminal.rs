@@ -1,4 +1,5 @@
-//! What files, clients, other servers and the environment say reaches no terminal as it is.
+//! Escaping: text from files, clients, other servers and the environment never reaches a terminal
+//! unescaped.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,14 +11,14 @@ use std::thread;
 use crate::export::{close, make_up_export};
 use crate::server::{Server, run, veche};
 
-/// Clears the screen, in two ways, and turns the direction of writing. The last one goes through
+/// Clears the screen, in two ways, and reverses the direction of writing. The last one passes
 /// filters for colours.
 const HOSTILE: &str = "\u{1b}[2J\u{9b}2J\u{202e}";
 
-/// What is left of it.
+/// Its escaped form.
 const SHOWN: &str = "\\u{1b}[2J\\u{9b}2J\\u{202e}";
 
-/// All that a command says, which has to be printable, with what is outside as it is shown.
+/// The output of a command, which must be printable, with text from outside escaped.
 fn said(output: &Output, what: &str) -> String {
     let said = [&*output.stdout, &output.stderr].concat();
     let said = String::from_utf8(said).unwrap();

@@ -1,4 +1,4 @@
-//! What was asked for first, end to end.
+//! The original transcript of requests, end to end.
 
 use jsonwebtoken::{Algorithm, dangerous::insecure_decode};
 use serde_json::{Value, json};
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client};
 use crate::server::{STORES, Server};
 
-/// As `curl -d` sends it: JSON that says it is a form.
+/// Sends JSON like `curl -d`, which declares it as a form.
 fn curl_d(client: &Client, path: &str, body: &str) -> Answer {
     client.post_as(path, "application/x-www-form-urlencoded", body.as_bytes()).unwrap()
 }
 
-/// The fields of a message that the transcript shows.
+/// The fields of a message in the transcript.
 fn shown(message: &Value) -> Value {
     let field = |name: &str| message[name].clone();
     json!({
@@ -103,8 +103,8 @@ fn check_token(token: &str, user: u64) {
     assert_eq!(claim("exp") - claim("iat"), 3600);
 }
 
-/// One answer for both, to the byte; that it takes as long, `cargo bench --bench http -- --logins`
-/// measures.
+/// One answer for both, to the byte; `cargo bench --bench http -- --logins` measures that it takes
+/// the same time.
 #[test]
 fn a_wrong_password_and_an_unknown_user_look_the_same() {
     for store in STORES {
@@ -116,7 +116,7 @@ fn a_wrong_password_and_an_unknown_user_look_the_same() {
             let body = crate::client::credentials(username, "wrong");
             client.post("/login", &body)
         };
-        // One that could be a name, and one that could not.
+        // One name that is valid, and one that is not.
         for nobody in ["bob", "no name!"] {
             let (wrong, unknown) = (ask("ann"), ask(nobody));
             assert_eq!(wrong.problem(), "wrong-credentials");

@@ -33,7 +33,7 @@ pub(crate) fn digest(output: &Output) -> String {
     digest.to_owned()
 }
 
-/// A store with something of everything, and what its clients see of it.
+/// A store with something of everything, and its clients' view of it.
 pub(crate) fn lived_in(dir: &Path) -> Vec<Vec<u8>> {
     let server = Server::start("sled", dir);
     let ann = Client::signed_up(&server, "Ann");
@@ -82,8 +82,8 @@ fn a_store_moves_whole() {
     assert!(stderr(&exported).contains("3 users, 9 messages"), "{}", stderr(&exported));
     let whole = fs::read_to_string(&first).unwrap();
     let last_line = whole.trim_end().rfind('\n').unwrap() + 1;
-    // The counters behind the last line's counts are covered too: 4 for users, 9 for messages. When it
-    // was exported says nothing of what is in the store.
+    // The counters after the counts of the last line are covered too: 4 for users, 9 for messages.
+    // The time of the export is not part of the store.
     let covered = timeless(&whole[..last_line]) + "4 9";
     assert_eq!(digest(&exported), hex(covered.as_bytes()));
     assert!(whole[last_line..].contains(&hex(&whole.as_bytes()[..last_line])), "every byte");
@@ -146,7 +146,7 @@ fn a_store_is_not_imported_into() {
 }
 
 #[test]
-fn what_cannot_be_exported_is_refused() {
+fn a_store_that_cannot_be_exported_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (data, nowhere) = (dir.path().join("data"), dir.path().join("nowhere"));
     let file = dir.path().join("export");
@@ -238,9 +238,9 @@ fn a_damaged_file_is_refused_by_its_line() {
 const COSTLY: &str = "\"$argon2id$v=19$m=19457,t=2,p=1$AAAAAAAAAAA$AAAAAAAA\"";
 
 /// A store may hold one that an earlier version imported. It has one lane too many, which costs
-/// nothing; of memory it could be all there is.
+/// nothing; it could equally ask for all memory.
 #[test]
-fn a_hash_that_asks_for_too_much_lets_nobody_in() {
+fn a_hash_with_excessive_parameters_is_never_verified() {
     let dir = tempfile::tempdir().unwrap();
     let config = argon2::Config { lanes: 2, mem_cost: 64, ..argon2::Config::default() };
     let hash = argon2::hash_encoded(PASSWORD.as_bytes(), &[7; 16], &config).unwrap();
@@ -269,7 +269,7 @@ fn a_hash_that_asks_for_too_much_lets_nobody_in() {
     assert!(found.contains("the password hash asks for more"), "{found}");
 }
 
-/// All or nothing, whenever the power goes.
+/// All or nothing, at any kill.
 #[test]
 fn an_import_that_is_killed_leaves_no_store() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Who runs beside whom: tests that bring crowds run alone, the others as the harness likes.
+//! Tests that bring crowds run alone; the others run as the harness likes.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -6,17 +6,17 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::extent::Extent;
 
-/// A right to run servers, held by everything of a test that does.
+/// The right to run servers, held by everything in a test that does.
 pub(crate) struct Pass {
     alone: bool,
 }
 
 struct Running {
-    /// How many tests share the machine.
+    /// The number of tests that share the machine.
     shared: usize,
-    /// Whether one has it for itself.
+    /// True if one test has it for itself.
     alone: bool,
-    /// Those that want it for themselves go first, or they would never.
+    /// Tests that want it for themselves; they go first, or they never would.
     want_alone: usize,
 }
 
@@ -28,12 +28,13 @@ thread_local! {
     static MINE: RefCell<Weak<Pass>> = const { RefCell::new(Weak::new()) };
 }
 
-/// For a test that does not mind company; the pass the test has already, if it has one.
+/// For a test that can run beside others; the pass that the test already has, if there is one.
 pub(crate) fn shared() -> Rc<Pass> {
     enter(false)
 }
 
-/// For a test that takes most of the machine in a long run. To be held before anything is started.
+/// For a test that takes most of the machine in a long run. To be called before anything is
+/// started.
 pub(crate) fn crowded() -> Rc<Pass> {
     const ALONE: Extent<bool> = Extent { short: false, long: true };
     enter(ALONE.now())

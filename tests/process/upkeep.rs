@@ -1,4 +1,4 @@
-//! `veche check` and `veche compact`: what is done to a store while no server has it.
+//! `veche check` and `veche compact`: work on a store that no server has open.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::server::{Server, run, veche};
 use crate::transfer::{digest, import, lived_in, stderr, views};
 use crate::turnstile;
 
-/// How often a compaction is killed, from its beginning to a little beyond its end.
+/// Kills of a compaction, from its beginning to a little beyond its end.
 const KILLS: Extent<u32> = Extent { short: 6, long: 30 };
 
 fn check(data: &Path) -> Output {
@@ -117,7 +117,7 @@ fn a_store_that_is_served_or_is_not_there_is_refused() {
     running.stop();
 }
 
-/// Whenever it ends, the store is there, and the next start clears up.
+/// Whenever it is killed, the store is there, and the next start cleans up.
 #[test]
 fn a_compaction_that_is_killed_loses_nothing() {
     const MESSAGES: usize = 20_000;
@@ -137,7 +137,7 @@ fn a_compaction_that_is_killed_loses_nothing() {
         let mut command = veche();
         command.arg("compact").arg("--data-dir").arg(&data);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Up to a little beyond what it needs; at what it is then depends on the machine, and any
+        // Up to a little beyond its duration; the state at the kill depends on the machine, and any
         // instant must do.
         thread::sleep(whole * round / (rounds - 1));
         child.kill().unwrap();

@@ -1,4 +1,4 @@
-//! A connection on which anything can be said.
+//! A connection on which any bytes can be sent.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -12,13 +12,14 @@ use crate::client::{Answer, Client};
 use crate::contract::{self, Asked};
 use crate::server::{PATIENCE, until};
 
-/// What tiny_http itself answers, to what is no request.
+/// tiny_http's own answers to bytes that are no request.
 const NO_REQUEST: [u16; 4] = [400, 408, 417, 505];
 
-/// A declared length just beyond that up to which the server lets tiny_http drop a body.
+/// A declared length just beyond the longest body with which the server lets tiny_http drop a
+/// request.
 pub(crate) const BEYOND_DROPPED: u64 = 64 * 1024 * 1024 + 1;
 
-/// A client that knows no rules. What it is answered must be to the contract all the same.
+/// A client that follows no rules. The answers to it are checked against the contract all the same.
 pub(crate) struct Wire {
     stream: BufReader<TcpStream>,
     asked: Requests,
@@ -35,8 +36,8 @@ impl Wire {
         Wire::over(TcpStream::connect_timeout(&addr, PATIENCE)?)
     }
 
-    /// A client for which next to nothing is buffered on the way. Over loopback a connection holds
-    /// some megabytes otherwise, because its segments are so large.
+    /// A client for which next to nothing is buffered on the way. Over loopback a connection
+    /// otherwise holds some megabytes, because its segments are so large.
     pub(crate) fn connect_narrow(addr: SocketAddr) -> Wire {
         Wire::connect_narrow_from(Ipv4Addr::UNSPECIFIED.into(), addr)
     }
@@ -45,15 +46,15 @@ impl Wire {
     pub(crate) fn connect_narrow_from(from: IpAddr, addr: SocketAddr) -> Wire {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of this machine");
-        // Before it connects: both are agreed upon then.
+        // Before it connects, when both sizes are agreed upon.
         socket.set_recv_buffer_size(4096).expect("a small buffer");
         socket.set_tcp_mss(536).expect("small segments");
         socket.connect(&addr.into()).expect("the server takes connections");
         Wire::over(socket.into()).expect("a connected socket")
     }
 
-    /// One that comes from where a connection was that has been reset. `None` if somebody else has
-    /// that port by now.
+    /// A connection from the port of one that was reset. `None` if another program has that port by
+    /// now.
     pub(crate) fn connect_from(from: SocketAddr, addr: SocketAddr) -> Option<Wire> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_reuse_address(true).expect("a socket option");
@@ -63,7 +64,7 @@ impl Wire {
         Some(Wire::over(socket.into()).expect("a connected socket"))
     }
 
-    /// Where it comes from.
+    /// Its local address.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
@@ -77,7 +78,7 @@ impl Wire {
         Ok(Wire { stream, asked, local_addr, peer_addr })
     }
 
-    /// Sends; the server may have hung up.
+    /// Sends; the server may have closed the connection.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.asked.send(bytes.as_ref());
         self.stream.get_mut().write_all(bytes.as_ref())
@@ -87,8 +88,8 @@ impl Wire {
         self.try_send(bytes).expect("the server takes bytes");
     }
 
-    /// Sends a head of such lines and no end, not faster than it may be looked at, until the server
-    /// ends the connection: soon after the 64 KiB that a head may have.
+    /// Sends a head of such lines without an end, no faster than the server checks it, until the
+    /// server ends the connection: soon after the limit of 64 KiB.
     pub(crate) fn send_head_until_cut(&mut self, line: &str) {
         const PIECE: usize = 4 * 1024;
         const PAUSE: Duration = Duration::from_millis(20);
@@ -101,18 +102,18 @@ impl Wire {
         cut.expect("a head without an end is cut");
     }
 
-    /// Says that nothing more will come. The server may have hung up.
+    /// Half-closes. The server may have closed the connection.
     pub(crate) fn finish(&self) {
         let _ = self.stream.get_ref().shutdown(Shutdown::Write);
     }
 
-    /// Ends the connection with a reset instead of a goodbye.
+    /// Ends the connection with a reset.
     pub(crate) fn reset(self) {
         let stream = self.stream.into_inner();
         SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket option");
     }
 
-    /// The next answer; interim ones are passed over.
+    /// The next answer; interim ones are skipped.
     pub(crate) fn try_answer(&mut self) -> io::Result<Answer> {
         self.read_answer(false)
     }
@@ -146,7 +147,7 @@ impl Wire {
         Ok(answer)
     }
 
-    /// Fails the test unless it is an answer to what was asked.
+    /// Fails the test unless it is an answer to the request.
     fn check(&mut self, answer: &Answer) {
         if answer.status == 100 {
             return;
@@ -166,7 +167,7 @@ impl Wire {
         contract::check(asked, &answer.answered()).unwrap_or_else(|why| panic!("{why}"));
     }
 
-    /// Whatever comes until the server ends the connection.
+    /// Everything until the server ends the connection.
     pub(crate) fn rest(&mut self) -> String {
         let mut rest = Vec::new();
         // A reset is an end as well.
@@ -174,15 +175,15 @@ impl Wire {
             assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the connection goes on");
         }
         let mut answers = rest.as_slice();
-        // What a reset has cut off is no answer.
+        // An answer that a reset has cut off does not count.
         while let Ok(answer) = read_one(&mut answers, false) {
             self.check(&answer);
         }
         String::from_utf8_lossy(&rest).into_owned()
     }
 
-    /// Whether the server ends the connection, as opposed to keeping it until we are out of
-    /// patience or saying something else.
+    /// Returns whether the server ends the connection, as opposed to keeping it until the time
+    /// limit or sending something else.
     pub(crate) fn is_closed(&mut self) -> bool {
         match self.stream.read(&mut [0]) {
             Ok(n) => n == 0,
@@ -190,7 +191,7 @@ impl Wire {
         }
     }
 
-    /// Waits until the server's process has taken all that was sent out of its socket.
+    /// Waits until the server's process has taken everything sent out of its socket.
     pub(crate) fn wait_until_read(&self) {
         let read = until(PATIENCE, || {
             (receive_queue(self.peer_addr, self.local_addr)? == 0).then_some(())
@@ -199,7 +200,7 @@ impl Wire {
     }
 }
 
-/// Whoever reads answers so has them checked by no one.
+/// Answers read in this way are not checked.
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.asked.lose();
@@ -207,7 +208,7 @@ impl Read for Wire {
     }
 }
 
-/// One answer from whatever holds it.
+/// Reads one answer from any source.
 pub(crate) fn read_one(stream: &mut impl BufRead, head_only: bool) -> io::Result<Answer> {
     let status_line = line(stream)?;
     let status = status_line
@@ -255,7 +256,7 @@ pub(crate) fn receive_queue(local: SocketAddr, peer: SocketAddr) -> Option<u64> 
     })
 }
 
-/// An address as that table writes it.
+/// An address in the notation of that table.
 fn in_table(addr: SocketAddr) -> String {
     match addr {
         SocketAddr::V4(addr) => {
@@ -265,7 +266,7 @@ fn in_table(addr: SocketAddr) -> String {
     }
 }
 
-/// A request with the header fields every client sends. `fields` end with CRLF each.
+/// A request with the usual header fields. `fields` end with CRLF each.
 pub(crate) fn request(client: &Client, line: &str, fields: &str, body: &str) -> String {
     let token = client.token();
     let token = if token.is_empty() { String::new() } else { bearer(token) };
