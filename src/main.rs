@@ -107,7 +107,7 @@ fn serve(args: &StoreArgs, serve: &ServeArgs) -> Outcome<()> {
     raise_descriptor_limit();
     let resolve = |listen: &Listen| -> Outcome<_> {
         let addrs = listen.candidates().map_err(|e| format!("cannot listen on {listen}: {e}"))?;
-        http::first_of_ours(&addrs).ok_or_else(|| format!("{listen} has no address").into())
+        http::first_local(&addrs).ok_or_else(|| format!("{listen} has no address").into())
     };
     let settings = http::ServerSettings {
         idle_timeout: Duration::from_secs(serve.idle_timeout),

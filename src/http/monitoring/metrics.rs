@@ -2,7 +2,6 @@
 //!
 //! The loop counts as it goes; whoever scrapes reads, and does not disturb it.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::api::routes::Route;
+use crate::http::connections::descriptors::open_descriptors;
 use crate::http::connections::process::Process;
 use crate::http::monitoring::access_log::Losses;
 use crate::http::monitoring::loop_timings::LoopTimings;
@@ -256,12 +256,10 @@ impl Metrics {
         }
         drop(depths);
         self.timings.update();
-        let process = Process::look();
+        let process = Process::read();
         self.threads.set(signed(process.threads as u64));
         self.resident_bytes.set(signed(process.resident_bytes));
-        // The one that is open for the listing is among them.
-        let descriptors = fs::read_dir("/proc/self/fd").map_or(0, |listing| listing.count() - 1);
-        self.descriptors.set(signed(descriptors as u64));
+        self.descriptors.set(signed(open_descriptors() as u64));
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);

@@ -1,5 +1,4 @@
-//! A server that has lost too many connections stops, however it has lost them: the counts are
-//! given to it here.
+//! A server with too many leaked connections stops, whatever leaked them. The tests set the counts.
 
 use std::net::SocketAddr;
 
@@ -16,11 +15,11 @@ fn begun() -> Loop {
 }
 
 #[test]
-fn as_many_as_may_be_lost_are_enough() {
+fn the_limit_on_leaked_connections_is_exact() {
     let mut begun = begun();
     begun.outbox.set_stuck(MAX_LEAKED - 1);
     begun.outbox.abandon_for_tests(MAX_LEAKED - 1);
-    assert!(!begun.outbox.is_exhausted(), "those that were abandoned are among the stranded");
+    assert!(!begun.outbox.is_exhausted(), "abandoned connections are counted as stuck too");
     begun.outbox.set_stuck(MAX_LEAKED);
     assert!(begun.outbox.is_exhausted());
     begun.outbox.set_stuck(0);
@@ -28,9 +27,9 @@ fn as_many_as_may_be_lost_are_enough() {
     assert!(begun.outbox.is_exhausted());
 }
 
-/// What it says when it has finished what was under way has the process exit with 1.
+/// The process then exits with 1.
 #[test]
-fn a_server_that_has_lost_too_many_stops() {
+fn a_server_with_too_many_leaked_connections_stops() {
     let begun = begun();
     begun.outbox.abandon_for_tests(MAX_LEAKED);
     assert!(matches!(begun.run(), Err(ServeError::Abandoned)));

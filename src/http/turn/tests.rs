@@ -10,11 +10,11 @@ use crate::http::requests::in_flight::Admission;
 use crate::model::{MessageText, StoreId, Timestamp, UserId, Username};
 use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
 
-/// Messages of the general chat, of the longest text there is, in letters that JSON escapes.
+/// Messages of the general chat: the longest text, in characters that JSON escapes.
 const MESSAGES: usize = 50;
-/// What a page of them takes, a little less.
+/// Length of a page of them, rounded down.
 const PAGE_BYTES: usize = MESSAGES * 4096 * 6;
-/// More than one turn may hold.
+/// More pages than a turn may hold.
 const REQUESTS: u16 = 20;
 
 /// Pages that a turn may hold: its bytes, and one reply.
@@ -22,7 +22,7 @@ const MOST: usize = MAX_TURN_BYTES / PAGE_BYTES + 1;
 
 const _: () = assert!(REQUESTS as usize * PAGE_BYTES > 2 * MAX_TURN_BYTES);
 
-/// A loop with somebody, and what they send as `Authorization`.
+/// A loop with one user, and that user's `Authorization` field.
 fn begun() -> (Loop, String) {
     let mut store = MemoryStore::new(StoreId(1));
     let (name, at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
@@ -38,7 +38,7 @@ fn begun() -> (Loop, String) {
 }
 
 impl Loop {
-    /// A request for a page on a connection of its own, as it is once its body was read.
+    /// A request for a page on a connection of its own, whose body was read.
     fn asked(&mut self, method: Method, number: u16, authorization: &str) -> Exchange {
         self.asked_from([127, 0, 0, 1], method, number, authorization)
     }
@@ -63,7 +63,7 @@ impl Loop {
         }
     }
 
-    /// How many replies were let go so far.
+    /// Number of replies released so far.
     fn released(&self) -> usize {
         let text = self.metrics.text();
         let sum = text.lines().find_map(|line| line.strip_prefix("veche_turn_requests_sum "));
@@ -71,8 +71,7 @@ impl Loop {
     }
 }
 
-/// Whatever way a request takes to its reply, and also if it wants the head alone, a turn stops
-/// where it has no room.
+/// A turn stops when it has no room, whatever tasks its requests have been, also for `HEAD`.
 #[test]
 fn a_turn_holds_so_many_bytes_and_one_reply() {
     for method in [Method::Get, Method::Head] {
@@ -87,24 +86,24 @@ fn a_turn_holds_so_many_bytes_and_one_reply() {
             let fresh = begun.released() - released;
             released += fresh;
             assert!(fresh <= MOST, "{method}: {fresh} in turn {turn}");
-            assert!(fresh > 0, "{method}: turn {turn} has done nothing");
+            assert!(fresh > 0, "{method}: turn {turn} has released nothing");
             if released >= REQUESTS.into() {
                 break;
             }
-            assert!(begun.wait().is_none(), "it does not sleep while there is something to do");
+            assert!(begun.wait().is_none(), "it does not sleep while there are tasks");
         }
     }
 }
 
-/// A short request waits for one long page of somebody else, and not for all of them.
+/// A short request waits for one long page of another client, and not for all of them.
 #[test]
-fn who_has_had_much_waits_behind_others() {
+fn clients_that_received_much_are_deferred() {
     let (mut begun, authorization) = begun();
     for number in 0..REQUESTS {
         let exchange = begun.asked(Method::Get, number, &authorization);
         begun.tasks.normal.push_back(TurnTask::Begin(exchange));
     }
-    // Without a token, so that the answers are short: from another network, and from the same.
+    // Requests without a token have short answers: one from another network, and one from the same.
     for (address, number) in [([127, 0, 0, 2], REQUESTS), ([127, 0, 0, 1], REQUESTS + 1)] {
         let other = begun.asked_from(address, Method::Get, number, "");
         begun.tasks.normal.push_back(TurnTask::Begin(other));
@@ -118,7 +117,7 @@ fn who_has_had_much_waits_behind_others() {
     let waiting = begun.tasks.last.len();
     assert!(waiting > 0);
     assert_eq!(begun.replies.len() + waiting, usize::from(REQUESTS) + 2);
-    // Nor are these passed over for ever, when others take all there is.
+    // Deferred requests do not wait for ever, even if others fill every turn.
     begun.release();
     begun.tasks.deferred_starved = true;
     for number in 0..REQUESTS {
@@ -129,10 +128,10 @@ fn who_has_had_much_waits_behind_others() {
     assert_ne!(begun.replies[0].0.peer().ip(), SocketAddr::from(([127, 0, 0, 3], 1)).ip());
 }
 
-/// One of those who wait behind others may go first where there was no room for them. When it takes
-/// all of a turn, the next one is the others'.
+/// A deferred request goes first if the last turn had no room for one. If it takes all of the turn,
+/// the next turn begins with the others.
 #[test]
-fn who_waits_behind_others_takes_turns_with_them() {
+fn deferred_requests_take_turns_with_others() {
     let (mut begun, authorization) = begun();
     for number in 0..REQUESTS {
         let exchange = begun.asked(Method::Get, number, &authorization);
@@ -145,7 +144,7 @@ fn who_waits_behind_others_takes_turns_with_them() {
         begun.tasks.normal.push_back(TurnTask::Begin(other));
         begun.handle_tasks();
         let statuses = begun.replies.iter().map(|(_, reply)| reply.status).take(2);
-        // The page of the first turn leaves no room; in the second both who came are answered.
+        // The page fills the first turn; the second answers both short requests.
         let expected = if turn == 0 { vec![200] } else { vec![401, 401] };
         assert_eq!(statuses.collect::<Vec<_>>(), expected, "turn {turn}");
         assert_eq!(begun.tasks.normal_starved, turn == 0);
@@ -153,9 +152,9 @@ fn who_waits_behind_others_takes_turns_with_them() {
     }
 }
 
-/// A body takes memory until its request is handled: with too many of them, no more are read.
+/// A body takes memory until its request is handled, so their bytes are limited.
 #[test]
-fn bodies_that_were_read_do_not_pile_up() {
+fn bytes_of_read_bodies_are_limited() {
     let (mut begun, authorization) = begun();
     for (bytes, is_read) in [(MAX_BODIES_BYTES - 1, true), (MAX_BODIES_BYTES, false)] {
         let number = u16::from(is_read);

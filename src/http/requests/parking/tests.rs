@@ -147,7 +147,7 @@ fn a_connection_is_found_by_its_peer() {
     assert!(lot.holds(peer(3)) && !lot.holds(peer(9)));
     assert_eq!(lot.remove(peer(3)).map(|parked| parked.exchange), Some(3));
     assert!(lot.remove(peer(3)).is_none());
-    lot.end_for_good(peer(2));
+    lot.end_and_close(peer(2));
     let Some(Due::Answer(parked)) = lot.next_due() else { panic!("nobody is due") };
     assert!(parked.close_after && parked.exchange == 2);
     // The one who came since the look is not missed by it.

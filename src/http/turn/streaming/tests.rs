@@ -11,7 +11,7 @@ use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
 
 use super::*;
 
-/// A loop whose store has so many notes of somebody to themselves.
+/// A loop whose store has `notes` messages of one user to themselves.
 fn begun(notes: usize) -> Loop {
     let mut store = MemoryStore::new(StoreId(1));
     let (name, at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
@@ -26,7 +26,7 @@ fn begun(notes: usize) -> Loop {
 }
 
 impl Loop {
-    /// A stream of a user that begins at the beginning.
+    /// A stream of a user, from the first event on.
     fn stream_of(&mut self, port: usize, user: UserId) -> StreamId {
         let subscription = Subscription {
             reply: Reply::from(Problem::internal()),
@@ -41,10 +41,10 @@ impl Loop {
     }
 }
 
-/// What nobody who listens may see takes no room on its way to them, and is looked through all the
-/// same.
+/// Events that no subscriber may see take no room on the way to the broadcaster; the number that a
+/// turn reads is limited all the same.
 #[test]
-fn a_turn_looks_through_so_much_and_no_more() {
+fn a_turn_reads_a_limited_number_of_events() {
     let most = MAX_EVENT_BATCHES * MAX_EVENTS;
     let mut begun = begun(2 * most);
     let id = begun.stream_of(1, UserId::new(2).unwrap());
@@ -56,9 +56,9 @@ fn a_turn_looks_through_so_much_and_no_more() {
     assert_eq!((begun.streams.published, begun.streams.is_behind), (2 * most as u64, false));
 }
 
-/// Those who catch up take turns, and not all in one turn; where there are requests, these go first.
+/// Streams that catch up take turns, over several turns of the loop. Requests go first.
 #[test]
-fn a_turn_gives_so_many_pages_and_no_more() {
+fn a_turn_sends_a_limited_number_of_pages() {
     let mut begun = begun(MAX_EVENTS);
     let page = begun.app.stream_page(UserId::FIRST, 0).unwrap().bytes.len();
     assert!(page <= LONGEST_PAGE_BYTES);
@@ -75,7 +75,7 @@ fn a_turn_gives_so_many_pages_and_no_more() {
         }
         begun.send_pages();
         let left = std::iter::from_fn(|| begun.streams.next_due());
-        assert_eq!(left.collect::<Vec<_>>(), ids[given..], "in the order in which they were ready");
+        assert_eq!(left.collect::<Vec<_>>(), ids[given..], "in order");
         for id in ids {
             begun.streams.remove(id);
         }
