@@ -103,11 +103,11 @@ struct Loop {
     /// Tasks to handle.
     tasks: TurnTasks,
     shares: TurnShares,
-    /// Whether the last turn left messages in the queue.
+    /// True if the last turn left messages in the queue.
     has_more_messages: bool,
     /// Reason for which the server has to stop.
     failure: Option<ServeError>,
-    /// Whether the server is stopping: every connection ends with its next reply.
+    /// True if the server is stopping: every connection ends with its next reply.
     draining: bool,
 }
 
@@ -219,7 +219,7 @@ impl Loop {
 
     /// Takes no new connections, and finishes the requests in progress.
     fn drain(&mut self) -> Result<(), ServeError> {
-        log::info!("stopping: finishing what is under way");
+        log::info!("stopping: finishing the requests in progress");
         self.draining = true;
         // The accept thread will end with an error, which is expected now.
         self.stopping.store(true, Ordering::SeqCst);
@@ -235,7 +235,7 @@ impl Loop {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                log::warn!("stopping although some requests are not finished");
+                log::warn!("stopping; some requests are not finished");
                 return Ok(());
             }
         }

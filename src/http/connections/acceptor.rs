@@ -166,15 +166,15 @@ fn serve(listener: &TcpListener) -> io::Result<(tiny_http::Server, RawFd)> {
     Ok((started.map_err(io::Error::other)?, fd))
 }
 
-/// Whether a connection can be accepted without blocking.
+/// Returns whether a connection can be accepted without blocking.
 fn is_ready(listener: &TcpListener) -> bool {
     let mut asked = [PollFd::new(listener, PollFlags::IN)];
     poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready == 1)
 }
 
 impl ListenState {
-    /// Whether the accept thread runs. It has a descriptor of the listening socket of its own,
-    /// which is closed when the thread ends, for whatever reason.
+    /// Returns whether the accept thread runs. It has a descriptor of the listening socket of its
+    /// own, which is closed when the thread ends, for whatever reason.
     pub(in crate::http) fn is_accepting(&self) -> bool {
         let inode = inode(self.listener.as_raw_fd());
         inode.is_some() && inode == self::inode(self.accepting.load(Ordering::Relaxed))

@@ -87,7 +87,7 @@ impl Deadlines {
         }
     }
 
-    /// Whether limits were ever shortened.
+    /// Returns whether limits were ever shortened.
     #[cfg(test)]
     pub(in crate::http) fn is_shortened(&self) -> bool {
         self.watched.lock().unwrap().shortened.is_some()
@@ -110,7 +110,7 @@ impl Deadlines {
             // The next probe tries again, unless the job is finished by then.
             let overdue_since = *job.overdue_since.get_or_insert_with(Instant::now);
             if overdue_since.elapsed() >= MAX_UNKNOWN {
-                log::info!("closing all connections with {}: one took too long", job.peer);
+                log::info!("closing all connections with {}: one of them took too long", job.peer);
                 self.connections.shut_down_all(job.peer);
                 continue;
             }

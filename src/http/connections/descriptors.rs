@@ -195,8 +195,8 @@ impl Descriptor {
         TcpInfo::of(&self.fd).filter(|_| self.is_at(self.fd))
     }
 
-    /// Whether neither side has ended the connection. A connection that the server has shut down is
-    /// not open, even while it has descriptors.
+    /// Returns whether neither side has ended the connection. A connection that the server has shut
+    /// down is not open, even while it has descriptors.
     pub(in crate::http) fn is_open(self) -> bool {
         self.info().is_some_and(|info| info.is_open())
     }
@@ -219,8 +219,8 @@ impl Descriptor {
         self.is_at(duplicate.as_raw_fd()).then_some(duplicate)
     }
 
-    /// Whether a descriptor is this connection's. The peer may be that of one connection and the
-    /// inode that of the next, if the descriptor was reopened between the two calls.
+    /// Returns whether a descriptor is this connection's. The peer may be that of one connection
+    /// and the inode that of the next, if the descriptor was reopened between the two calls.
     fn is_at(self, fd: RawFd) -> bool {
         inode(fd) == Some(self.inode) && peer_name(fd) == Some(self.peer)
     }
@@ -242,7 +242,7 @@ pub(in crate::http) fn inode(fd: RawFd) -> Option<u64> {
     borrow(fd, |fd| rustix::fs::fstat(fd).map(|stat| stat.st_ino)).ok()
 }
 
-/// Whether either side has ended the connection, and all that the peer sent was read.
+/// Returns whether either side has ended the connection, and all that the peer sent was read.
 pub(in crate::http) fn is_at_end(fd: &OwnedFd) -> bool {
     let mut byte = [MaybeUninit::uninit()];
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;

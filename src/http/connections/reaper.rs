@@ -76,7 +76,7 @@ impl ConnectionProgress {
         if has_progressed { ConnectionProgress { acknowledged, received, due: None } } else { self }
     }
 
-    /// Whether the client sends a head of more than [`MAX_HEAD_BYTES`].
+    /// Returns whether the client sends a head of more than [`MAX_HEAD_BYTES`].
     fn is_endless_head(self, received: u64, unread: impl FnOnce() -> u64) -> bool {
         let since = received.saturating_sub(self.received);
         since > MAX_HEAD_BYTES
@@ -172,7 +172,7 @@ impl Reaper {
         self.caught_up = self.caught_up.max(then);
     }
 
-    /// Whether a connection waits to be judged until a probe is answered.
+    /// Returns whether a connection waits to be judged until a probe is answered.
     pub(in crate::http) fn awaits_probe(&self) -> bool {
         let due = self.seen.values().filter_map(|progress| progress.due);
         let ended = self.ended.values().map(|since| *since + STUCK_AFTER);
@@ -253,7 +253,7 @@ impl Reaper {
         }
     }
 
-    /// Whether a connection is due to end.
+    /// Returns whether a connection is due to end.
     fn is_due(&self, info: &TcpInfo) -> bool {
         let half_closed = info.is_half_closed() && info.since_received >= HALF_CLOSED_TIMEOUT;
         half_closed || info.since_sent >= self.idle_timeout

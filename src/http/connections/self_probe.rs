@@ -64,7 +64,7 @@ pub enum ProbePlan {
     Nothing,
     /// One, to see whether it is answered.
     Single,
-    /// As many as it takes until no connection is forgotten.
+    /// Probes until no connection is forgotten.
     Round,
 }
 
@@ -115,7 +115,7 @@ impl SelfProbe {
         Ok(SelfProbe { path, shared, thread: thread.thread().clone() })
     }
 
-    /// Whether a request target is a probe's. Any answer will do, but it should be quick.
+    /// Returns whether a request target is a probe's. Any answer will do, but it should be quick.
     #[must_use]
     pub fn is_probe(&self, target: &str) -> bool {
         self.wait_of(target).is_some()

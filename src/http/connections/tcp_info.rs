@@ -20,7 +20,7 @@ pub(in crate::http) struct TcpInfo {
     pub(in crate::http) received: u64,
     /// Bytes written in the connection's life, sent or not; always 0 before Linux 4.19.
     pub(in crate::http) written: u64,
-    /// Whether some written bytes are not acknowledged yet.
+    /// True if some written bytes are not acknowledged yet.
     pub(in crate::http) is_pending: bool,
 }
 
@@ -66,18 +66,18 @@ impl TcpInfo {
         }
     }
 
-    /// Whether neither the server nor an error has ended it: it is ESTABLISHED, or CLOSE-WAIT if
-    /// the peer will send no more (RFC 9293, section 3.3.2).
+    /// Returns whether neither the server nor an error has ended it: it is ESTABLISHED, or
+    /// CLOSE-WAIT if the peer will send no more (RFC 9293, section 3.3.2).
     pub(in crate::http) fn is_open(&self) -> bool {
         matches!(self.state, ESTABLISHED | CLOSE_WAIT)
     }
 
-    /// Whether its peer will send no more.
+    /// Returns whether its peer will send no more.
     pub(in crate::http) fn is_half_closed(&self) -> bool {
         self.state == CLOSE_WAIT
     }
 
-    /// Whether only the server's descriptors are left of it.
+    /// Returns whether only the server's descriptors are left of it.
     pub(in crate::http) fn is_closed(&self) -> bool {
         self.state == CLOSED
     }

@@ -154,7 +154,7 @@ impl Outbox {
         [("replies", &self.writers.pool), ("files", &self.file_writers.pool)]
     }
 
-    /// Whether so many connections were leaked that the process should restart.
+    /// Returns whether so many connections were leaked that the process should restart.
     pub(in crate::http) fn is_exhausted(&self) -> bool {
         // Abandoned connections are counted as stuck too, some seconds later.
         self.abandoned.load(Ordering::Relaxed).max(self.stuck) >= MAX_LEAKED
@@ -181,7 +181,7 @@ impl Outbox {
         self.waits = 0;
     }
 
-    /// Whether a long reply could be written by a worker; else the reason.
+    /// Returns whether a long reply could be written by a worker; the error is the reason.
     pub(in crate::http) fn has_room(&self, exchange: &Exchange, reply: &Reply) -> Result<(), Busy> {
         if exchange.is_head() || !is_long(&reply.body) {
             return Ok(());
@@ -358,14 +358,17 @@ impl Outbox {
     }
 }
 
-/// Whether a worker writes the body.
+/// Returns whether a worker writes the body.
 fn is_long(body: &[u8]) -> bool {
     body.len() > MAX_LOOP_WRITE_BYTES
 }
 
 /// Gives up a connection whose client does not read.
 fn cut_off(pipeline: PipelineId) -> SendOutcome {
-    log::warn!("cutting {} off: too many clients do not read their replies", pipeline.peer);
+    log::warn!(
+        "cutting {} off: it does not read its reply, and there is no room to wait for it",
+        pipeline.peer
+    );
     SendOutcome::Refused(None)
 }
 

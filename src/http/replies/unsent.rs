@@ -80,7 +80,7 @@ impl UnsentKey {
 }
 
 impl Share {
-    /// Whether a share has room for one more reply.
+    /// Returns whether a share has room for one more reply.
     fn has_room(self, amount: Option<&Amount>, bytes: usize) -> bool {
         amount.is_none_or(|amount| {
             amount.bytes + bytes <= self.bytes && amount.replies < self.replies
@@ -114,7 +114,7 @@ impl Unsent {
         UnsentBytes { unsent: self.clone(), reader, bytes }
     }
 
-    /// Whether so much is unread that deadlines should be short.
+    /// Returns whether so much is unread that deadlines should be short.
     pub(in crate::http) fn is_pressing(&self) -> bool {
         self.amounts().bytes >= PRESSING_BYTES
     }
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(unsent.room(elsewhere, 1), Ok(()));
         assert_eq!(unsent.room(elsewhere, 2), Err(UnsentFull::ForReader));
         for other in [reader("192.0.2.1", 2), reader("192.0.2.1", 0)] {
-            assert_eq!(unsent.room(other, OF_USER.bytes), Ok(()), "somebody else, or nobody");
+            assert_eq!(unsent.room(other, OF_USER.bytes), Ok(()), "another user, or none");
         }
         drop(held);
         assert_eq!(unsent.room(elsewhere, OF_USER.bytes), Ok(()));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_replies_are_a_share() {
+    fn a_share_limits_the_number_of_replies() {
         let unsent = Unsent::default();
         let mut held: Vec<_> =
             (0..OF_USER.replies).map(|_| unsent.hold(reader("192.0.2.1", 1), 1)).collect();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn all_together_have_so_much() {
+    fn all_shares_together_are_limited() {
         let unsent = Unsent::default();
         let networks = MAX_UNSENT_BYTES / OF_NETWORK.bytes;
         let address = |number| format!("192.0.2.{number}");

@@ -76,7 +76,7 @@ pub(in crate::http) fn read(
     };
 }
 
-/// Whether a body of this declared length is not read.
+/// Returns whether a body of this declared length is not read.
 fn is_left_unread(declared: Option<u64>, expects_continue: bool) -> bool {
     // A client that waits for the 100 need not send its body.
     let most = if expects_continue { MAX_BODY_BYTES as u64 } else { MAX_DROPPED_BYTES };

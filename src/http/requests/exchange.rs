@@ -15,7 +15,7 @@ pub(in crate::http) struct Exchange {
     pub(in crate::http) framing: Framing,
     pub(in crate::http) persistence: Persistence,
     pub(in crate::http) content: RequestBody,
-    /// Whether the connection must end with the reply, because it is unknown where the next request
+    /// True if the connection must end with the reply, because it is unknown where the next request
     /// would begin.
     pub(in crate::http) close: bool,
     /// Unread bytes of a declared length. tiny_http allocates and reads as many when the request is
@@ -128,7 +128,7 @@ impl Exchange {
         peer(&self.request)
     }
 
-    /// Whether the reply has no content.
+    /// Returns whether the reply has no content.
     pub(in crate::http) fn is_head(&self) -> bool {
         *self.request.method() == Method::Head
     }
@@ -167,7 +167,7 @@ impl Exchange {
         request
     }
 
-    /// Whether an answer of unknown length can be sent in chunks (RFC 9112, section 7.1).
+    /// Returns whether an answer of unknown length can be sent in chunks (RFC 9112, section 7.1).
     pub(in crate::http) fn takes_chunks(&self) -> bool {
         *self.request.http_version() >= (1, 1)
     }

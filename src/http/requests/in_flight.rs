@@ -38,7 +38,7 @@ pub(in crate::http) struct InFlight {
 /// A connection with a request in flight, or with unclear requests.
 struct Pipeline {
     number: u64,
-    /// Whether its requests may have come on a connection that has ended.
+    /// True if its requests may have come on a connection that has ended.
     is_unclear: bool,
     /// The next requests, with the verdict on each.
     settled: VecDeque<(Verdict, tiny_http::Request)>,
@@ -161,7 +161,7 @@ impl InFlight {
         old.into_iter().map(|(_, request)| request).collect()
     }
 
-    /// Whether a request is queued after the one in flight.
+    /// Returns whether a request is queued after the one in flight.
     pub(in crate::http) fn has_next(&self, peer: SocketAddr) -> bool {
         self.busy.get(&peer).is_some_and(|pipeline| pipeline.len() > 0)
     }
@@ -201,7 +201,7 @@ impl InFlight {
         self.closed.contains_key(&peer)
     }
 
-    /// Whether a request of the connection is in flight.
+    /// Returns whether a request of the connection is in flight.
     pub(in crate::http) fn is_busy(&self, peer: SocketAddr) -> bool {
         self.busy.contains_key(&peer)
     }
@@ -211,7 +211,7 @@ impl InFlight {
         self.busy.len()
     }
 
-    /// Whether no request is in flight.
+    /// Returns whether no request is in flight.
     pub(in crate::http) fn is_empty(&self) -> bool {
         self.busy.is_empty()
     }

@@ -55,7 +55,7 @@ pub(in crate::http) struct Parked<E> {
     pub(in crate::http) exchange: E,
     pub(in crate::http) wait: Wait,
     pub(in crate::http) since: Instant,
-    /// Whether its connection ends with the reply.
+    /// True if its connection ends with the reply.
     pub(in crate::http) close_after: bool,
     peer: SocketAddr,
     deadline: Instant,
@@ -123,12 +123,12 @@ impl<E> Parking<E> {
         self.stream_descriptors = stream_descriptors;
     }
 
-    /// Whether a request of this connection waits.
+    /// Returns whether a request of this connection waits.
     pub(in crate::http) fn holds(&self, peer: SocketAddr) -> bool {
         self.by_peer.contains_key(&peer)
     }
 
-    /// Whether the queue is not empty.
+    /// Returns whether the queue is not empty.
     pub(in crate::http) fn is_due(&self) -> bool {
         !self.due.is_empty()
     }

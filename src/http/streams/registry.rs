@@ -51,7 +51,7 @@ pub(in crate::http) struct StreamRegistry {
     live: usize,
     /// Position of all live streams.
     pub(in crate::http) published: u64,
-    /// Whether there are events that the live streams were not sent.
+    /// True if there are events that the live streams were not sent.
     pub(in crate::http) is_behind: bool,
 }
 
@@ -67,7 +67,7 @@ pub(in crate::http) struct Stream {
     /// Its request's id, once its head was sent.
     pub(in crate::http) request: Option<RequestId>,
     is_live: bool,
-    /// Whether it is to end as soon as it has begun.
+    /// True if it is to end as soon as it has begun.
     pub(in crate::http) ends_at_once: bool,
 }
 
@@ -108,7 +108,7 @@ impl StreamRegistry {
         self.by_peer.get(&peer).copied()
     }
 
-    /// Whether a user has a stream.
+    /// Returns whether a user has a stream.
     pub(in crate::http) fn has_user(&self, user: UserId) -> bool {
         self.by_user.contains_key(&user)
     }
@@ -118,12 +118,12 @@ impl StreamRegistry {
         self.by_user.get(&user).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a stream is live.
+    /// Returns whether a stream is live.
     pub(in crate::http) fn is_live(&self) -> bool {
         self.live > 0
     }
 
-    /// Whether a stream waits for a page.
+    /// Returns whether a stream waits for a page.
     pub(in crate::http) fn is_due(&self) -> bool {
         !self.waiting_for_page.is_empty()
     }

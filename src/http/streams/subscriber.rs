@@ -21,9 +21,9 @@ const MAX_SLICES: usize = 64;
 pub(in crate::http) struct Subscriber {
     /// Nothing is sent until the socket is found.
     socket: Option<OwnedFd>,
-    /// Whether the socket may have room.
+    /// True if the socket may have room.
     writable: bool,
-    /// Whether the chunked coding is used. If not, the stream ends with its connection.
+    /// True if the chunked coding is used. If not, the stream ends with its connection.
     in_chunks: bool,
     queue: VecDeque<(Arc<Chunk>, Range<usize>)>,
     unsent: usize,
@@ -106,12 +106,12 @@ impl Subscriber {
         }
     }
 
-    /// Whether everything is sent.
+    /// Returns whether everything is sent.
     pub(in crate::http) fn is_idle(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Whether more is unsent than the limit allows.
+    /// Returns whether more is unsent than the limit allows.
     pub(in crate::http) fn is_behind(&self) -> bool {
         self.unsent - self.page_bytes > MAX_UNSENT_BYTES
     }

@@ -98,8 +98,8 @@ enum Phase {
 }
 
 impl<E> Member<E> {
-    /// Whether the client sends a head of more than [`MAX_HEAD_BYTES`] after that of the stream.
-    /// tiny_http reads it, and shows nothing of it until it is complete.
+    /// Returns whether the client sends a head of more than [`MAX_HEAD_BYTES`] after that of the
+    /// stream. tiny_http reads it, and shows nothing of it until it is complete.
     fn is_endless_head(&self) -> bool {
         let Some(socket) = self.subscriber.socket() else { return false };
         let since =

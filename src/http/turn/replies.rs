@@ -11,7 +11,7 @@ use crate::http::requests::exchange::{Exchange, PipelineId};
 use crate::problem::Problem;
 
 impl Loop {
-    /// Whether the turn has room for more replies.
+    /// Returns whether the turn has room for more replies.
     pub(super) fn has_room(&self) -> bool {
         self.reply_bytes < MAX_TURN_BYTES
     }

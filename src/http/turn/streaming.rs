@@ -61,7 +61,7 @@ impl Loop {
         self.metrics.set_streams(self.streams.len());
     }
 
-    /// Whether streams have work that needs no wake-up.
+    /// Returns whether streams have work that needs no wake-up.
     pub(super) fn has_to_stream(&self) -> bool {
         self.streams.is_due() && !self.broadcaster.is_full()
             || self.streams.is_behind && !self.broadcaster.is_behind()
@@ -147,15 +147,14 @@ impl Loop {
                 break;
             }
             let streams = &self.streams;
-            let news = self.app.news(streams.published, |user| streams.has_user(user));
-            let Some((news, next)) = news else { break };
+            let batch = self.app.news(streams.published, |user| streams.has_user(user));
+            let Some((events, next)) = batch else { break };
             self.streams.published = next;
-            let segment = |(to, bytes): (_, Vec<u8>)| StreamSegment {
-                to,
-                chunk: self.broadcaster.chunk(&bytes),
-            };
-            let segments: Vec<_> =
-                news.into_iter().map(|news| segment((news.to, news.bytes))).collect();
+            let segments = events.into_iter().map(|batch| StreamSegment {
+                to: batch.to,
+                chunk: self.broadcaster.chunk(&batch.bytes),
+            });
+            let segments: Vec<_> = segments.collect();
             if !segments.is_empty() {
                 self.broadcaster.send(StreamCommand::Publish(segments));
             }
@@ -163,7 +162,8 @@ impl Loop {
         self.streams.is_behind = self.streams.published < end;
     }
 
-    /// Sends new read marks to their users' streams, live or not, as pages do not contain them.
+    /// Sends new read marks to their users' streams, live or not, as they are not
+    /// repeated.
     fn send_read_marks(&mut self) {
         for mark in self.app.read_marks() {
             let ids = self.streams.of_user(mark.user);
@@ -259,7 +259,7 @@ impl Loop {
             StreamEnd::UnknownConnection => return self.refuse_unknown(exchange),
             StreamEnd::TooSlow => {
                 self.metrics.streams_cut_off.inc();
-                log::info!("cutting {peer} off: it does not read its stream");
+                log::info!("cutting {peer} off: it does not keep up with its stream");
             }
             StreamEnd::EndlessHead => self.close_endless(peer),
             StreamEnd::Requested | StreamEnd::Expired | StreamEnd::Disconnected => {}

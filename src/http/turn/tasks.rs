@@ -33,9 +33,9 @@ pub(super) struct TurnTasks {
     pub(super) last: VecDeque<TurnTask>,
     /// Bytes of bodies that workers have read, of all requests in the queues.
     pub(super) bodies_bytes: usize,
-    /// Whether the last turn had no room for a task of `normal`.
+    /// True if the last turn had no room for a task of `normal`.
     pub(super) normal_starved: bool,
-    /// Whether the last turn had no room for a task of `deferred` or `last`.
+    /// True if the last turn had no room for a task of `deferred` or `last`.
     pub(super) deferred_starved: bool,
 }
 

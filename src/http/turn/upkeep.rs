@@ -15,7 +15,7 @@ impl Loop {
     /// Notes the end of the accept thread. Restarting it at once would end the same way.
     pub(super) fn accept_failed(&mut self, error: &io::Error) {
         if !self.stopping.load(Ordering::SeqCst) {
-            log::warn!("cannot accept connections at the moment: {error}");
+            log::warn!("the server accepts no connections: {error}");
             // The watchdog checks the accept thread soon.
             self.self_probe.report_activity();
         }
@@ -29,10 +29,12 @@ impl Loop {
         self.metrics.accept_restarts.inc();
         match self.acceptor.renew(shed) {
             Ok(refused) => {
-                log::warn!("accepting connections anew; {refused} that waited are closed");
+                log::warn!(
+                    "accepting connections again; {refused} waiting connections were closed"
+                );
             }
             // The watchdog tries again.
-            Err(error) => log::warn!("still cannot accept connections: {error}"),
+            Err(error) => log::warn!("the server still accepts no connections: {error}"),
         }
     }
 
@@ -85,7 +87,7 @@ impl Loop {
     /// Reports a connection that ends because of an overlong head.
     pub(super) fn close_endless(&self, peer: SocketAddr) {
         self.metrics.close(Reason::EndlessHead.name());
-        log::info!("closing {peer}: its request has no end");
+        log::info!("closing {peer}: its request head is too long");
     }
 
     /// Ends a connection's wait, and has the connection end with the reply. Returns whether it has
@@ -98,7 +100,7 @@ impl Loop {
         waits
     }
 
-    /// Whether a connection has a waiting request or a stream.
+    /// Returns whether a connection has a waiting request or a stream.
     fn is_held(&self, peer: SocketAddr) -> bool {
         self.parking.holds(peer) || self.streams.of_peer(peer).is_some()
     }
@@ -131,7 +133,7 @@ impl Loop {
             self.metrics.close(SHED);
         }
         if shed > 0 {
-            log::warn!("closing {shed} connections, to make room");
+            log::warn!("closing {shed} connections to make room");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::http::loop_message::LoopMessage;
 use crate::problem::Problem;
 
 impl Loop {
-    /// Whether there is work that needs no wake-up.
+    /// Returns whether there is work that needs no wake-up.
     pub(super) fn has_tasks(&self) -> bool {
         self.has_more_messages || !self.tasks.normal.is_empty() || self.tasks.has_deferred()
     }

@@ -71,7 +71,7 @@ mod tests {
     type FairShare = FairQueue<u8, (u8, usize)>;
 
     #[test]
-    fn who_fills_it_keeps_nobody_out() {
+    fn a_full_queue_has_room_for_other_users() {
         let mut queue = FairShare::new();
         for n in 0..CAPACITY {
             queue.push(0, (0, n));

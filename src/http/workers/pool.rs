@@ -90,7 +90,7 @@ impl Pool {
         Depth(Arc::clone(&self.shared))
     }
 
-    /// Whether a new job would have to wait.
+    /// Returns whether a new job would have to wait.
     pub(in crate::http) fn is_busy(&self) -> bool {
         let queue = self.shared.lock();
         queue.jobs.len() + queue.running >= self.max_threads
@@ -132,7 +132,7 @@ impl Slot<'_> {
         drop(queue);
         pool.shared.changed.notify_one();
         if short_of_workers && let Err(error) = pool.add_worker() {
-            log::warn!("going on with fewer threads: {error}");
+            log::warn!("cannot start another worker: {error}");
         }
     }
 }

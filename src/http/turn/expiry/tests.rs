@@ -21,7 +21,7 @@ fn serve(clients: impl FnOnce(SocketAddr, SocketAddr, &str, &SteppedClock)) {
     let name = Username::parse("ann").unwrap();
     store.create_user(NewUser { name, password_hash: "-".into(), created_at: at }).unwrap();
     let clock = SteppedClock::at(at);
-    let told = Box::new(clock.clone());
+    let app_clock = Box::new(clock.clone());
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
     let settings = http::ServerSettings { admin: Some(local), ..http::ServerSettings::default() };
     let server = Server::bind(local, settings).unwrap();
@@ -30,7 +30,7 @@ fn serve(clients: impl FnOnce(SocketAddr, SocketAddr, &str, &SteppedClock)) {
     // The app stays on its thread, which sends the token.
     let (sender, token) = std::sync::mpsc::channel();
     let run = thread::spawn(move || {
-        let mut app = App::timed_for_tests(Box::new(store), told);
+        let mut app = App::timed_for_tests(Box::new(store), app_clock);
         sender.send(app.token_for_tests(UserId::FIRST)).unwrap();
         server.run(app)
     });
