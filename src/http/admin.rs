@@ -100,7 +100,7 @@ impl AdminLoop {
         while let Some(arrived) = arrival {
             match arrived {
                 Arrival::Request(request, _) => self.on_request(request),
-                Arrival::Dead(error) => {
+                Arrival::AcceptFailed(error) => {
                     log::warn!("the operator's listener accepts no connections: {error}");
                     self.self_probe.report_activity();
                 }
@@ -120,7 +120,7 @@ impl AdminLoop {
                         log::warn!("the operator's listener still accepts no connections: {error}");
                     }
                 }
-                LoopMessage::Ended(pipeline) => {
+                LoopMessage::ConnectionEnded(pipeline) => {
                     self.busy.remove(&pipeline.peer);
                 }
                 _ => {}

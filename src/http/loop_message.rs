@@ -13,13 +13,13 @@ use crate::store::{Snapshot, StoreError};
 /// A message to the loop.
 pub(super) enum LoopMessage {
     /// A body was read, or could not be.
-    Received(Exchange),
+    BodyRead(Exchange),
     /// A job is finished.
-    Done(Exchange, Resume),
+    JobDone(Exchange, Resume),
     /// A reply was sent.
-    Sent(PipelineId),
+    ReplySent(PipelineId),
     /// A reply was sent as far as possible, and the connection has ended.
-    Ended(PipelineId),
+    ConnectionEnded(PipelineId),
     /// A report on a stream.
     Stream(StreamMessage),
     /// Verdicts on the connections of unclear requests.

@@ -131,8 +131,8 @@ impl Loop {
         let access_log = access_log.map_err(ServeError::AccessLog)?;
         let (sender, messages) = loop_message::channel(acceptor.waker());
         let connections = Connections { local_port: local_addr.port() };
-        let [reading, writing, showing] = [(); 3].map(|()| Deadlines::new(connections));
-        let watched = vec![reading.clone(), writing.clone(), showing.clone()];
+        let [reading, writing, writing_files] = [(); 3].map(|()| Deadlines::new(connections));
+        let watched = vec![reading.clone(), writing.clone(), writing_files.clone()];
         let max_descriptors = Process::max_descriptors();
         let parking = Parking::new(max_descriptors);
         let reaper = Reaper::new(connections, settings.idle_timeout, Some(max_descriptors));
@@ -142,7 +142,7 @@ impl Loop {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
             let inspector = ConnectionInspector::start(connections, sender.clone())?;
-            let outbox = Outbox::start(writing, showing, connections, sender.clone())?;
+            let outbox = Outbox::start(writing, writing_files, connections, sender.clone())?;
             // At most half of the processors: hashing takes all that it gets.
             let hashers = Hashers::start((cores / 2).max(1), sender.clone())?;
             let readers = Pool::start("reader", BODY_READERS, BODY_QUEUE, Priority::Normal)?;

@@ -89,7 +89,7 @@ impl BackupSlot<'_> {
             }
             // The client knows from the declared length whether the backup is complete.
             context.connections.shut_down_all(peer);
-            context.admin.send(LoopMessage::Ended(pipeline));
+            context.admin.send(LoopMessage::ConnectionEnded(pipeline));
         });
     }
 }

@@ -43,15 +43,15 @@ pub(in crate::http) struct Acceptor {
 pub(in crate::http) enum Arrival {
     Request(tiny_http::Request, Afterwards),
     /// The accept thread has ended.
-    Dead(io::Error),
+    AcceptFailed(io::Error),
 }
 
 /// Continuation of a connection after the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Afterwards {
-    GoesOn,
+    Continues,
     /// The server that accepted it is retired.
-    Ends,
+    Closes,
 }
 
 /// A handle to check whether the listening socket is still accepted from.
@@ -133,7 +133,7 @@ impl Acceptor {
         }
         let mut servers = self.retired.iter();
         let found = servers.find_map(|(_, server)| server.try_recv().ok().flatten());
-        found.map(|request| Arrival::Request(request, Afterwards::Ends))
+        found.map(|request| Arrival::Request(request, Afterwards::Closes))
     }
 
     fn forget_oldest(&mut self) {
@@ -149,10 +149,10 @@ impl Acceptor {
 
 fn arrival(received: io::Result<tiny_http::Request>) -> Option<Arrival> {
     match received {
-        Ok(request) => Some(Arrival::Request(request, Afterwards::GoesOn)),
+        Ok(request) => Some(Arrival::Request(request, Afterwards::Continues)),
         // An error without a number comes from `unblock`.
         Err(error) if error.raw_os_error().is_none() => None,
-        Err(error) => Some(Arrival::Dead(error)),
+        Err(error) => Some(Arrival::AcceptFailed(error)),
     }
 }
 

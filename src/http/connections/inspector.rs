@@ -105,14 +105,14 @@ impl PeerConnections {
 impl ConnectionInspector {
     pub(in crate::http) fn start(
         connections: Connections,
-        events: Sender,
+        to_loop: Sender,
     ) -> io::Result<ConnectionInspector> {
         let (tasks, queue) = mpsc::channel();
         let look = move |peers: &HashSet<SocketAddr>, ending: &HashSet<SocketAddr>| {
             look(connections, peers, ending)
         };
         let settle = move |settled: SettledRequests| {
-            events.send(LoopMessage::Settled(settled.pipeline, settled.requests));
+            to_loop.send(LoopMessage::Settled(settled.pipeline, settled.requests));
         };
         thread::Builder::new()
             .name("inspector".to_owned())

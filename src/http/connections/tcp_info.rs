@@ -38,8 +38,8 @@ impl TcpInfo {
         let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
         let mut len = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
         #[expect(unsafe_code, reason = "no dependency reads TCP_INFO")]
-        // SAFETY: the kernel writes at most `len` bytes to `info`. A descriptor that is not open, or
-        // not a socket, is an error. All fields are integers, for which zero is a value.
+        // SAFETY: the kernel writes at most `len` bytes to `info`. A descriptor that is not open,
+        // or not a socket, is an error. All fields are integers, for which zero is a value.
         let (failed, info) = unsafe {
             let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
             let to = info.as_mut_ptr().cast();

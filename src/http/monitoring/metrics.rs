@@ -50,10 +50,39 @@ pub(in crate::http) struct Metrics {
     store_bytes: Gauge,
     queued: Family<Labels, Gauge>,
     depths: Mutex<Vec<(&'static str, Depth)>>,
+    process: ProcessMetrics,
+    health: HealthState,
+}
+
+/// Metrics of the process.
+struct ProcessMetrics {
     resident_bytes: Gauge,
     threads: Gauge,
     descriptors: Gauge,
-    health: HealthState,
+}
+
+impl ProcessMetrics {
+    fn new(all: &mut Registry) -> ProcessMetrics {
+        let memory = "Resident memory of the process";
+        let descriptors = "Open file descriptors of the process";
+        ProcessMetrics {
+            resident_bytes: register(
+                all,
+                "process_resident_memory_bytes",
+                memory,
+                Gauge::default(),
+            ),
+            threads: register(all, "process_threads", "Threads of the process", Gauge::default()),
+            descriptors: register(all, "process_open_fds", descriptors, Gauge::default()),
+        }
+    }
+
+    fn update(&self) {
+        let process = Process::read();
+        self.threads.set(signed(process.threads as u64));
+        self.resident_bytes.set(signed(process.resident_bytes));
+        self.descriptors.set(signed(open_descriptors() as u64));
+    }
 }
 
 /// State of the health endpoints.
@@ -84,7 +113,7 @@ impl Metrics {
             latency: register(
                 all,
                 "request_duration_seconds",
-                "Time from taking a request in to releasing its reply, without waiting for a message",
+                "Time from taking a request in to its reply, without waiting for a message",
                 Family::new_with_constructor(seconds),
             ),
             logins_throttled: register(
@@ -135,7 +164,7 @@ impl Metrics {
             closed: register(
                 all,
                 "connections_closed",
-                "Connections that the server closed because they were idle, overlong or in the way of others",
+                "Connections that the server closed: idle, overlong, or to make room",
                 Family::default(),
             ),
             accept_restarts: register(
@@ -164,19 +193,7 @@ impl Metrics {
                 "Waiting and running jobs of a pool of workers",
                 Family::default(),
             ),
-            resident_bytes: register(
-                all,
-                "process_resident_memory_bytes",
-                "Resident memory of the process",
-                Gauge::default(),
-            ),
-            threads: register(all, "process_threads", "Threads of the process", Gauge::default()),
-            descriptors: register(
-                all,
-                "process_open_fds",
-                "Open file descriptors of the process",
-                Gauge::default(),
-            ),
+            process: ProcessMetrics::new(all),
             depths: Mutex::default(),
             health: HealthState::new(),
             registry,
@@ -261,10 +278,7 @@ impl Metrics {
         }
         drop(depths);
         self.timings.update();
-        let process = Process::read();
-        self.threads.set(signed(process.threads as u64));
-        self.resident_bytes.set(signed(process.resident_bytes));
-        self.descriptors.set(signed(open_descriptors() as u64));
+        self.process.update();
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);

@@ -52,7 +52,7 @@ pub(in crate::http) struct Outbox {
     writers: Writers,
     file_writers: Writers,
     connections: Connections,
-    events: Sender,
+    to_loop: Sender,
     unsent: Unsent,
     abandoned: Arc<AtomicUsize>,
     stuck: usize,
@@ -64,9 +64,10 @@ pub(in crate::http) struct Outbox {
 /// Result of sending a reply.
 pub(in crate::http) enum SendOutcome {
     /// It is sent, and the connection is free.
-    Now,
-    /// A worker has it, and will send [`LoopMessage::Sent`] or [`LoopMessage::Ended`].
-    Later,
+    Sent,
+    /// A worker has it, and will send [`LoopMessage::ReplySent`] or
+    /// [`LoopMessage::ConnectionEnded`].
+    Queued,
     /// The connection has ended.
     Ended,
     /// No worker has room for it, so the connection has to be ended. The request is given back,
@@ -76,7 +77,7 @@ pub(in crate::http) enum SendOutcome {
 
 /// Reason for which a reply cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::http) enum Busy {
+pub(in crate::http) enum OutboxFull {
     /// There is no worker for it, or no memory.
     Replies,
     /// There is no worker for files.
@@ -85,12 +86,12 @@ pub(in crate::http) enum Busy {
     Reader,
 }
 
-impl Busy {
+impl OutboxFull {
     /// The problem to answer instead.
     pub(in crate::http) fn problem(self) -> Problem {
         match self {
-            Busy::Replies | Busy::Files => Problem::overloaded(),
-            Busy::Reader => {
+            OutboxFull::Replies | OutboxFull::Files => Problem::overloaded(),
+            OutboxFull::Reader => {
                 let why = "too many bytes of replies to this network or user are not read yet";
                 Problem::new(problem::OVERLOADED, why)
             }
@@ -100,9 +101,9 @@ impl Busy {
     /// Value of the metric's label `queue`.
     pub(in crate::http) fn name(self) -> &'static str {
         match self {
-            Busy::Replies => "replies",
-            Busy::Files => "files",
-            Busy::Reader => "unread",
+            OutboxFull::Replies => "replies",
+            OutboxFull::Files => "files",
+            OutboxFull::Reader => "unread",
         }
     }
 }
@@ -117,7 +118,7 @@ impl Writers {
     /// Room for a job. It shortens the deadlines of the jobs in progress if all workers are busy,
     /// or memory is short.
     fn slot(&self, unsent: &Unsent) -> Option<Slot<'_>> {
-        if self.pool.is_busy() || unsent.is_pressing() {
+        if self.pool.is_busy() || unsent.is_under_pressure() {
             self.deadlines.shorten(SHORT_WRITE_DEADLINE);
         }
         self.pool.slot()
@@ -129,7 +130,7 @@ impl Outbox {
         deadlines: Deadlines,
         file_deadlines: Deadlines,
         connections: Connections,
-        events: Sender,
+        to_loop: Sender,
     ) -> io::Result<Outbox> {
         let start = |name, writers, waiting| Pool::start(name, writers, waiting, Priority::Normal);
         Ok(Outbox {
@@ -139,7 +140,7 @@ impl Outbox {
                 deadlines: file_deadlines,
             },
             connections,
-            events,
+            to_loop,
             unsent: Unsent::default(),
             abandoned: Arc::default(),
             stuck: 0,
@@ -182,13 +183,17 @@ impl Outbox {
     }
 
     /// Returns whether a long reply could be written by a worker; the error is the reason.
-    pub(in crate::http) fn has_room(&self, exchange: &Exchange, reply: &Reply) -> Result<(), Busy> {
+    pub(in crate::http) fn has_room(
+        &self,
+        exchange: &Exchange,
+        reply: &Reply,
+    ) -> Result<(), OutboxFull> {
         if exchange.is_head() || !is_long(&reply.body) {
             return Ok(());
         }
         let (writers, queue) = match &reply.body {
-            Cow::Borrowed(_) => (&self.file_writers, Busy::Files),
-            Cow::Owned(_) => (&self.writers, Busy::Replies),
+            Cow::Borrowed(_) => (&self.file_writers, OutboxFull::Files),
+            Cow::Owned(_) => (&self.writers, OutboxFull::Replies),
         };
         if writers.slot(&self.unsent).is_none() {
             return Err(queue);
@@ -197,8 +202,8 @@ impl Outbox {
             Cow::Borrowed(_) => Ok(()),
             Cow::Owned(body) => {
                 self.unsent.room(UnsentKey::of(exchange), body.len()).map_err(|full| match full {
-                    UnsentFull::ForAll => Busy::Replies,
-                    UnsentFull::ForReader => Busy::Reader,
+                    UnsentFull::ForAll => OutboxFull::Replies,
+                    UnsentFull::ForReader => OutboxFull::Reader,
                 })
             }
         }
@@ -239,7 +244,7 @@ impl Outbox {
             return self.finish_later(writer, pipeline, reader, rest);
         }
         match write(&mut writer, &self.buffer) {
-            Ok(Written::All) => SendOutcome::Now,
+            Ok(Written::All) => SendOutcome::Sent,
             Err(_) => SendOutcome::Ended,
             Ok(Written::Partly(len)) => {
                 self.waits += 1;
@@ -264,7 +269,7 @@ impl Outbox {
         let peer = pipeline.peer;
         let writers = self.writers_of(&rest);
         let Some(slot) = self.slot_of(writers, reader, &rest) else { return cut_off(pipeline) };
-        let (deadlines, events) = (writers.deadlines.clone(), self.events.clone());
+        let (deadlines, to_loop) = (writers.deadlines.clone(), self.to_loop.clone());
         let held = self.unsent.hold(reader, rest.len());
         slot.submit(move || {
             let deadline = deadlines.watch(peer, WRITE_DEADLINE);
@@ -273,12 +278,12 @@ impl Outbox {
             drop(writer);
             drop(rest);
             drop(held);
-            events.send(match sent {
-                Ok(()) => LoopMessage::Sent(pipeline),
-                Err(_) => LoopMessage::Ended(pipeline),
+            to_loop.send(match sent {
+                Ok(()) => LoopMessage::ReplySent(pipeline),
+                Err(_) => LoopMessage::ConnectionEnded(pipeline),
             });
         });
-        SendOutcome::Later
+        SendOutcome::Queued
     }
 
     /// Room for a job, if there is memory for the rest of its reply. The reader's share is not
@@ -307,7 +312,7 @@ impl Outbox {
             return SendOutcome::Refused(Some(exchange.request));
         };
         let (deadlines, abandoned) = (writers.deadlines.clone(), Arc::clone(&self.abandoned));
-        let (connections, events) = (self.connections, self.events.clone());
+        let (connections, to_loop) = (self.connections, self.to_loop.clone());
         let held = self.unsent.hold(reader, rest.len());
         slot.submit(move || {
             let sockets = connections.all(peer);
@@ -317,9 +322,9 @@ impl Outbox {
             drop(deadline);
             drop(rest);
             drop(held);
-            events.send(LoopMessage::Ended(pipeline));
+            to_loop.send(LoopMessage::ConnectionEnded(pipeline));
         });
-        SendOutcome::Later
+        SendOutcome::Queued
     }
 
     /// Lets go of a request whose connection was shut down. Nothing is written; if a body is left
@@ -377,7 +382,7 @@ mod tests {
     use tiny_http::TestRequest;
 
     use super::*;
-    use crate::http::replies::unsent::PRESSING_BYTES;
+    use crate::http::replies::unsent::PRESSURE_BYTES;
 
     /// They are shortened when memory is short, even if workers are free.
     #[test]
@@ -387,7 +392,7 @@ mod tests {
         let writers = Writers { pool, deadlines };
         let unsent = Unsent::default();
         let reader = UnsentKey::of(&Exchange::new(TestRequest::new().into(), 0));
-        let _held = unsent.hold(reader, PRESSING_BYTES - 1);
+        let _held = unsent.hold(reader, PRESSURE_BYTES - 1);
         assert!(writers.slot(&unsent).is_some() && !writers.deadlines.is_shortened());
         let _more = unsent.hold(reader, 1);
         assert!(writers.slot(&unsent).is_some() && writers.deadlines.is_shortened());

@@ -16,7 +16,7 @@ use crate::model::UserId;
 /// Unread bytes of replies in all. Beyond it, a client that does not keep up is cut off at once.
 const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
 /// From so many bytes on, clients have less time to read, as when all workers are busy.
-pub(in crate::http) const PRESSING_BYTES: usize = MAX_UNSENT_BYTES / 2;
+pub(in crate::http) const PRESSURE_BYTES: usize = MAX_UNSENT_BYTES / 2;
 /// Share of the clients of one network.
 const OF_NETWORK: Share = Share { bytes: 64 * 1024 * 1024, replies: 192 };
 /// Share of a user in all networks: more than the longest page.
@@ -115,8 +115,8 @@ impl Unsent {
     }
 
     /// Returns whether so much is unread that deadlines should be short.
-    pub(in crate::http) fn is_pressing(&self) -> bool {
-        self.amounts().bytes >= PRESSING_BYTES
+    pub(in crate::http) fn is_under_pressure(&self) -> bool {
+        self.amounts().bytes >= PRESSURE_BYTES
     }
 
     /// Unread bytes in all.
@@ -216,7 +216,7 @@ mod tests {
         let address = |number| format!("192.0.2.{number}");
         let mut held = Vec::new();
         for number in 0..networks {
-            assert_eq!(unsent.is_pressing(), number >= networks / 2);
+            assert_eq!(unsent.is_under_pressure(), number >= networks / 2);
             assert_eq!(unsent.room(reader(&address(number), 0), OF_NETWORK.bytes), Ok(()));
             held.push(unsent.hold(reader(&address(number), 0), OF_NETWORK.bytes));
         }

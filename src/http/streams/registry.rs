@@ -44,7 +44,7 @@ pub(in crate::http) struct StreamRegistry {
     /// Streams that wait for a page, in order.
     waiting_for_page: VecDeque<StreamId>,
     /// Streams that want only events that do not exist yet, by the first one's number.
-    ahead: BTreeSet<(u64, StreamId)>,
+    waiting_for_event: BTreeSet<(u64, StreamId)>,
     /// Streams of this turn's requests, which begin after its sync.
     opening: Vec<PendingStream>,
     /// Number of live streams.
@@ -87,7 +87,7 @@ impl StreamRegistry {
             by_user: HashMap::new(),
             expiries: BTreeSet::new(),
             waiting_for_page: VecDeque::new(),
-            ahead: BTreeSet::new(),
+            waiting_for_event: BTreeSet::new(),
             opening: Vec::new(),
             live: 0,
             published: 0,
@@ -217,15 +217,15 @@ impl StreamRegistry {
 
     /// Queues a stream once an event with the number `from` exists.
     pub(in crate::http) fn wait_until(&mut self, from: u64, id: StreamId) {
-        self.ahead.insert((from, id));
+        self.waiting_for_event.insert((from, id));
     }
 
     /// Queues the streams that waited for events below `end`, the number of the next event.
     pub(in crate::http) fn advance(&mut self, end: u64) {
-        while let Some(&(from, id)) = self.ahead.first()
+        while let Some(&(from, id)) = self.waiting_for_event.first()
             && from <= end
         {
-            self.ahead.pop_first();
+            self.waiting_for_event.pop_first();
             self.queue_for_page(id);
         }
     }
@@ -243,7 +243,7 @@ impl StreamRegistry {
         let stream = self.all.remove(&id)?;
         self.by_peer.remove(&stream.peer);
         self.live -= usize::from(stream.is_live);
-        self.ahead.remove(&(stream.from, id));
+        self.waiting_for_event.remove(&(stream.from, id));
         self.expiries.remove(&(stream.expires, id));
         if let Some(all) = self.by_user.get_mut(&stream.user) {
             all.retain(|it| *it != id);

@@ -36,7 +36,7 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(30);
 /// The same while memory is short.
 const SHORT_PAGE_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes of all chunks from which on memory is short.
-const PRESSING_BYTES: usize = MAX_CHUNK_BYTES / 2;
+const PRESSURE_BYTES: usize = MAX_CHUNK_BYTES / 2;
 /// Shortest time between two checks of heartbeats and deadlines.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(50);
 /// Pause after a search for sockets, in multiples of its duration. With thousands of descriptors a
@@ -56,7 +56,7 @@ pub(in crate::http) struct Subscribers<E> {
     /// Live streams, by user.
     live: HashMap<UserId, Vec<StreamId>>,
     /// Streams whose sockets are not found yet.
-    unfound: Vec<StreamId>,
+    without_socket: Vec<StreamId>,
     /// Streams with unsent bytes to try.
     dirty: Vec<StreamId>,
     messages: Vec<StreamMessage<E>>,
@@ -121,7 +121,7 @@ impl<E> Subscribers<E> {
             find: Box::new(find),
             members: HashMap::new(),
             live: HashMap::new(),
-            unfound: Vec::new(),
+            without_socket: Vec::new(),
             dirty: Vec::new(),
             messages: Vec::new(),
             heartbeat: Chunk::new(HEARTBEAT, chunk_bytes),
@@ -144,7 +144,7 @@ impl<E> Subscribers<E> {
     /// Time until there is something to do, unless an event or a command comes.
     pub(in crate::http) fn pause(&self, now: Instant) -> Option<Duration> {
         let sweep = (!self.members.is_empty()).then_some(self.next_sweep);
-        let search = (!self.unfound.is_empty()).then_some(self.next_search);
+        let search = (!self.without_socket.is_empty()).then_some(self.next_search);
         let next = sweep.into_iter().chain(search).min()?;
         Some(next.saturating_duration_since(now))
     }
@@ -191,13 +191,13 @@ impl<E> Subscribers<E> {
                 ending,
             },
         );
-        self.unfound.push(id);
+        self.without_socket.push(id);
     }
 
     /// Time that a subscriber may take for a page.
     fn page_deadline(&self) -> Duration {
-        let is_pressing = self.chunk_bytes.load(Ordering::Relaxed) >= PRESSING_BYTES;
-        if is_pressing { SHORT_PAGE_DEADLINE } else { PAGE_DEADLINE }
+        let is_under_pressure = self.chunk_bytes.load(Ordering::Relaxed) >= PRESSURE_BYTES;
+        if is_under_pressure { SHORT_PAGE_DEADLINE } else { PAGE_DEADLINE }
     }
 
     fn page(&mut self, id: StreamId, page: Option<&Arc<Chunk>>, is_last: bool, now: Instant) {
@@ -281,19 +281,19 @@ impl<E> Subscribers<E> {
 
     /// Looks for the sockets of new subscribers.
     pub(in crate::http) fn find_sockets(&mut self, now: Instant) {
-        if self.unfound.is_empty() || now < self.next_search {
+        if self.without_socket.is_empty() || now < self.next_search {
             return;
         }
         let begun = Instant::now();
-        let unfound = std::mem::take(&mut self.unfound);
-        let members = unfound.iter().filter_map(|id| self.members.get(id));
+        let without_socket = std::mem::take(&mut self.without_socket);
+        let members = without_socket.iter().filter_map(|id| self.members.get(id));
         let mut found = (self.find)(&members.map(|member| member.peer).collect());
-        for id in unfound {
+        for id in without_socket {
             let Some(member) = self.members.get_mut(&id) else { continue };
             // Nothing may be sent to another connection with the same peer.
             let socket = match found.remove(&member.peer) {
                 Some(Err(AmbiguousPeer)) if now < member.begun + SEARCH_TIMEOUT => {
-                    self.unfound.push(id);
+                    self.without_socket.push(id);
                     continue;
                 }
                 Some(Err(AmbiguousPeer)) => {

@@ -6,7 +6,7 @@ use std::mem;
 use super::{Loop, MAX_TURN_BYTES};
 use crate::api::Reply;
 use crate::http::monitoring::access_log::AccessRecord;
-use crate::http::replies::outbox::{Busy, SendOutcome};
+use crate::http::replies::outbox::{OutboxFull, SendOutcome};
 use crate::http::requests::exchange::{Exchange, PipelineId};
 use crate::problem::Problem;
 
@@ -39,11 +39,11 @@ impl Loop {
         self.reply_bytes = 0;
         for (mut exchange, mut reply) in mem::take(&mut self.replies) {
             let pipeline = exchange.pipeline();
-            if let Err(busy) = self.outbox.has_room(&exchange, &reply) {
-                self.metrics.refuse(busy.name());
-                reply = busy.problem().into();
+            if let Err(full) = self.outbox.has_room(&exchange, &reply) {
+                self.metrics.refuse(full.name());
+                reply = full.problem().into();
                 // Replies to its queued requests would be refused too.
-                exchange.close |= busy == Busy::Reader;
+                exchange.close |= full == OutboxFull::Reader;
             }
             self.app.cors().share(|| exchange.origin(), &mut reply);
             let id = self.ids.of(&exchange);
@@ -64,8 +64,8 @@ impl Loop {
                 });
             }
             match self.outbox.send(exchange, reply, &id, now) {
-                SendOutcome::Now => self.release_pipeline(pipeline),
-                SendOutcome::Later => {}
+                SendOutcome::Sent => self.release_pipeline(pipeline),
+                SendOutcome::Queued => {}
                 SendOutcome::Ended => self.end(pipeline),
                 SendOutcome::Refused(request) => {
                     self.inspector.end(pipeline.peer);

@@ -25,7 +25,7 @@ impl Loop {
         self.self_probe.report_activity();
         match self.in_flight.admit(request) {
             Admission::Begin(mut exchange) => {
-                exchange.close |= afterwards == Afterwards::Ends;
+                exchange.close |= afterwards == Afterwards::Closes;
                 self.tasks.normal.push_back(TurnTask::Begin(exchange));
             }
             // A client that sends another request ends its wait or stream. The new request begins
@@ -105,7 +105,7 @@ impl Loop {
             }
             body::read(&mut exchange, expects_continue, socket.as_deref());
             drop(deadline);
-            sender.send(LoopMessage::Received(exchange));
+            sender.send(LoopMessage::BodyRead(exchange));
         });
     }
 

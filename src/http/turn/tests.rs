@@ -78,7 +78,7 @@ fn a_turn_holds_so_many_bytes_and_one_reply() {
         let (mut server_loop, authorization) = server_loop();
         for number in 0..REQUESTS {
             let exchange = server_loop.page_request(method.clone(), number, &authorization);
-            server_loop.sender.send(LoopMessage::Received(exchange));
+            server_loop.sender.send(LoopMessage::BodyRead(exchange));
         }
         let mut released = 0;
         for turn in 1.. {
@@ -161,7 +161,7 @@ fn bytes_of_read_bodies_are_limited() {
         let number = u16::from(is_read);
         let mut exchange = server_loop.page_request(Method::Post, number, &authorization);
         exchange.content = RequestBody::Bytes(vec![b' '; bytes]);
-        server_loop.sender.send(LoopMessage::Received(exchange));
+        server_loop.sender.send(LoopMessage::BodyRead(exchange));
         server_loop.receive_messages();
         assert_eq!(server_loop.tasks.bodies_bytes, bytes);
         let next = server_loop.page_request(Method::Post, 2 + number, &authorization);

@@ -28,15 +28,15 @@ impl Loop {
 
     pub(super) fn on_message(&mut self, event: LoopMessage) {
         match event {
-            LoopMessage::Received(exchange) => {
+            LoopMessage::BodyRead(exchange) => {
                 self.tasks.bodies_bytes += exchange.content.len();
                 self.tasks.normal.push_back(TurnTask::Handle(exchange));
             }
-            LoopMessage::Done(exchange, resume) => {
+            LoopMessage::JobDone(exchange, resume) => {
                 self.tasks.normal.push_back(TurnTask::Resume(exchange, resume));
             }
-            LoopMessage::Sent(pipeline) => self.release_pipeline(pipeline),
-            LoopMessage::Ended(pipeline) => self.end(pipeline),
+            LoopMessage::ReplySent(pipeline) => self.release_pipeline(pipeline),
+            LoopMessage::ConnectionEnded(pipeline) => self.end(pipeline),
             LoopMessage::Settled(pipeline, requests) => {
                 for request in self.in_flight.settle(pipeline, requests) {
                     self.outbox.discard(request);
@@ -65,7 +65,7 @@ impl Loop {
         for _ in 0..MAX_TURN_REQUESTS {
             match first.take().or_else(|| self.acceptor.next()) {
                 Some(Arrival::Request(request, afterwards)) => self.admit(request, afterwards),
-                Some(Arrival::Dead(error)) => self.accept_failed(&error),
+                Some(Arrival::AcceptFailed(error)) => self.accept_failed(&error),
                 None => break,
             }
         }

@@ -24,14 +24,14 @@ pub(in crate::http) struct Hashers {
     /// Each of its jobs takes the next job of the queue.
     pool: Pool,
     queue: Arc<Mutex<FairQueue<Network, (Exchange, Job)>>>,
-    events: Sender,
+    to_loop: Sender,
 }
 
 impl Hashers {
-    pub(in crate::http) fn start(workers: usize, events: Sender) -> io::Result<Hashers> {
+    pub(in crate::http) fn start(workers: usize, to_loop: Sender) -> io::Result<Hashers> {
         let queue = Arc::new(Mutex::new(FairQueue::new()));
         let pool = Pool::start("hasher", workers, QUEUE, Priority::Low)?;
-        Ok(Hashers { pool, queue, events })
+        Ok(Hashers { pool, queue, to_loop })
     }
 
     pub(in crate::http) fn depth(&self) -> Depth {
@@ -51,13 +51,13 @@ impl Hashers {
             return Some((exchange, job.declined));
         };
         lock(&self.queue).push(network, (exchange, job));
-        let (queue, events) = (Arc::clone(&self.queue), self.events.clone());
+        let (queue, to_loop) = (Arc::clone(&self.queue), self.to_loop.clone());
         slot.submit(move || {
             let next = lock(&queue).pop();
             if let Some((exchange, job)) = next {
                 let done = catch_unwind(AssertUnwindSafe(job.work));
                 let resume = done.unwrap_or_else(|_| Box::new(|_| Err(Problem::internal().into())));
-                events.send(LoopMessage::Done(exchange, resume));
+                to_loop.send(LoopMessage::JobDone(exchange, resume));
             }
         });
         None

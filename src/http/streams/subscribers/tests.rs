@@ -44,7 +44,7 @@ impl Stage {
     }
 
     /// Opens a stream without a head, whose socket is not found yet.
-    fn open_unfound(&mut self, id: StreamId, of: u64, seconds: u64) {
+    fn open_without_socket(&mut self, id: StreamId, of: u64, seconds: u64) {
         let opening = StreamOpening {
             id,
             exchange: "exchange",
@@ -64,7 +64,7 @@ impl Stage {
         let (own, client) = UnixStream::pair().unwrap();
         client.set_nonblocking(true).unwrap();
         self.sockets.lock().unwrap().insert(peer(id), Ok(own.into()));
-        self.open_unfound(id, of, seconds);
+        self.open_without_socket(id, of, seconds);
         self.run(StreamCommand::Page { id, page: None, is_last: true });
         client
     }
@@ -116,7 +116,7 @@ fn nothing_is_sent_to_another_connection_from_the_same_port() {
         for known in 1..=id {
             stage.sockets.lock().unwrap().insert(peer(known), Err(AmbiguousPeer));
         }
-        stage.open_unfound(id, id, 60);
+        stage.open_without_socket(id, id, 60);
         let secret = Some(stage.chunk("secret"));
         stage.run(StreamCommand::Page { id, page: secret, is_last: true });
         assert!(stage.subscribers.messages.is_empty(), "its socket is not found yet");
@@ -158,7 +158,7 @@ fn live_events_begin_after_the_last_page() {
     let (own, mut client) = UnixStream::pair().unwrap();
     client.set_nonblocking(true).unwrap();
     stage.sockets.lock().unwrap().insert(peer(1), Ok(own.into()));
-    stage.open_unfound(1, 1, 60);
+    stage.open_without_socket(1, 1, 60);
     stage.publish(None, "a");
     let page = |stage: &Stage, text| Some(stage.chunk(text));
     let first = page(&stage, "page ");
@@ -180,7 +180,7 @@ fn state_is_sent_at_once() {
     let (own, mut begun) = UnixStream::pair().unwrap();
     begun.set_nonblocking(true).unwrap();
     stage.sockets.lock().unwrap().insert(peer(3), Ok(own.into()));
-    stage.open_unfound(3, 1, 60);
+    stage.open_without_socket(3, 1, 60);
     let chunk = stage.chunk("state");
     stage.run(StreamCommand::Notify { ids: vec![1, 3, 9], chunk });
     for (stream, expected) in
@@ -258,7 +258,7 @@ fn trickle(stage: &mut Stage, most: Duration) -> Duration {
 #[test]
 fn pages_have_a_shorter_deadline_when_memory_is_short() {
     for (chunk_bytes, deadline) in
-        [(PRESSING_BYTES, SHORT_PAGE_DEADLINE), (PRESSING_BYTES / 2, PAGE_DEADLINE)]
+        [(PRESSURE_BYTES, SHORT_PAGE_DEADLINE), (PRESSURE_BYTES / 2, PAGE_DEADLINE)]
     {
         let mut stage = Stage::set();
         stage.chunk_bytes.fetch_add(chunk_bytes, Ordering::Relaxed);
@@ -324,7 +324,7 @@ fn a_stream_ends_when_its_client_disconnects() {
     stage.publish(None, "a");
     assert_eq!(stage.ended(), [(1, StreamEnd::Disconnected)]);
     // Its connection does not exist.
-    stage.open_unfound(2, 1, 60);
+    stage.open_without_socket(2, 1, 60);
     stage.publish(None, "a");
     assert_eq!(stage.ended(), [(2, StreamEnd::Disconnected)]);
     let mut half_closed = stage.open(3, 1, 60);
@@ -342,7 +342,7 @@ fn a_stream_does_not_end_before_its_socket_is_found() {
     let mut stage = Stage::set();
     let (own, mut client) = UnixStream::pair().unwrap();
     client.set_nonblocking(true).unwrap();
-    stage.open_unfound(1, 1, 10);
+    stage.open_without_socket(1, 1, 10);
     stage.pass(Duration::from_secs(10));
     assert_eq!(stage.ended(), []);
     stage.sockets.lock().unwrap().insert(peer(1), Ok(own.into()));
@@ -357,7 +357,7 @@ fn an_early_end_is_a_whole_stream() {
     let mut stage = Stage::set();
     let (own, mut client) = UnixStream::pair().unwrap();
     client.set_nonblocking(true).unwrap();
-    stage.open_unfound(1, 1, 60);
+    stage.open_without_socket(1, 1, 60);
     stage.subscribers.execute(StreamCommand::Page { id: 1, page: None, is_last: true }, stage.now);
     stage.subscribers.execute(StreamCommand::End(1), stage.now);
     assert_eq!(stage.ended(), []);
