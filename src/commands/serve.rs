@@ -39,7 +39,7 @@ pub(crate) fn serve(args: &StoreArgs, serve: &ServeArgs) -> CommandResult<()> {
     raise_descriptor_limit();
     let resolve = |listen: &Listen| -> CommandResult<_> {
         let addrs = listen.candidates().map_err(|e| format!("cannot listen on {listen}: {e}"))?;
-        http::first_of_ours(&addrs).ok_or_else(|| format!("{listen} has no address").into())
+        http::first_local(&addrs).ok_or_else(|| format!("{listen} has no address").into())
     };
     let settings = http::ServerSettings {
         idle_timeout: Duration::from_secs(serve.idle_timeout),

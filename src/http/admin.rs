@@ -1,7 +1,7 @@
-//! The operator's own listener: how the server is, and its figures.
+//! The operator's listener: health, metrics and backups.
 //!
-//! It has a thread, an acceptor and a pulse of its own, so that it answers when the loop does not.
-//! It takes no bodies, and trusts whoever reaches it.
+//! It has a thread, an acceptor and probes of its own, so that it answers when the loop does not.
+//! It accepts no request bodies, and trusts everyone who can connect.
 
 use std::collections::HashSet;
 use std::io;
@@ -29,31 +29,31 @@ use crate::http::requests::body::MAX_DROPPED_BYTES;
 use crate::http::requests::exchange::{Exchange, Framing};
 use backup::Backups;
 
-/// After how long an idle connection ends: longer than figures are usually asked for again.
+/// Time after which an idle connection ends: longer than the usual interval of scrapes.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The media type of `OpenMetrics` 1.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The listener, before and while it answers.
+/// The listener, before it answers.
 pub(super) struct Admin {
     acceptor: Acceptor,
     local_addr: SocketAddr,
 }
 
-/// What answers.
+/// The state of the listener's thread.
 struct AdminLoop {
     acceptor: Acceptor,
     connections: Connections,
     self_probe: SelfProbe,
-    events: Receiver<LoopMessage>,
+    messages: Receiver<LoopMessage>,
     metrics: Arc<Metrics>,
     backups: Backups,
-    /// Connections to which a backup is on its way. What else they ask is not heard.
+    /// Peers that receive a backup. Their further requests are refused.
     busy: HashSet<SocketAddr>,
 }
 
-/// How a request is answered.
+/// Answer to a request.
 enum AdminReply {
     Now(Response<io::Cursor<Vec<u8>>>),
     Backup,
@@ -70,21 +70,21 @@ impl Admin {
         self.local_addr
     }
 
-    /// Answers until the process ends. `server` is who has the store.
-    pub(super) fn start(self, metrics: Arc<Metrics>, server: Sender) -> io::Result<()> {
+    /// Answers until the process ends. `main_loop` leads to the loop, which has the store.
+    pub(super) fn start(self, metrics: Arc<Metrics>, main_loop: Sender) -> io::Result<()> {
         let Admin { acceptor, local_addr } = self;
-        let (sender, events) = loop_message::channel(acceptor.waker());
+        let (sender, messages) = loop_message::channel(acceptor.waker());
         let connections = Connections { local_port: local_addr.port() };
         let reaper = Reaper::new(connections, IDLE_TIMEOUT, None);
         let deadlines = Deadlines::new(connections);
-        let backups = Backups::start(server, sender.clone(), deadlines.clone(), connections)?;
+        let backups = Backups::start(main_loop, sender.clone(), deadlines.clone(), connections)?;
         let watched = vec![deadlines];
         let watchdog =
             Watchdog::new(watched, reaper, acceptor.listen_state(), sender, Box::new(()));
         let self_probe = SelfProbe::start(local_addr, watchdog)?;
         let busy = HashSet::new();
         let mut admin_loop =
-            AdminLoop { acceptor, connections, self_probe, events, metrics, backups, busy };
+            AdminLoop { acceptor, connections, self_probe, messages, metrics, backups, busy };
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
             loop {
                 admin_loop.turn();
@@ -99,15 +99,15 @@ impl AdminLoop {
         let mut arrival = self.acceptor.wait();
         while let Some(arrived) = arrival {
             match arrived {
-                Arrival::Request(request, _) => self.take(request),
-                Arrival::Dead(error) => {
-                    log::warn!("cannot accept the operator's connections at the moment: {error}");
+                Arrival::Request(request, _) => self.on_request(request),
+                Arrival::AcceptFailed(error) => {
+                    log::warn!("the operator's listener accepts no connections: {error}");
                     self.self_probe.report_activity();
                 }
             }
             arrival = self.acceptor.next();
         }
-        while let Ok(event) = self.events.try_recv() {
+        while let Ok(event) = self.messages.try_recv() {
             match event {
                 LoopMessage::Swept(sweep) => {
                     let idle = sweep.overdue.iter().map(|(descriptor, _)| descriptor);
@@ -117,10 +117,10 @@ impl AdminLoop {
                 }
                 LoopMessage::NotAccepting { shed } => {
                     if let Err(error) = self.acceptor.renew(shed) {
-                        log::warn!("still cannot accept the operator's connections: {error}");
+                        log::warn!("the operator's listener still accepts no connections: {error}");
                     }
                 }
-                LoopMessage::Ended(pipeline) => {
+                LoopMessage::ConnectionEnded(pipeline) => {
                     self.busy.remove(&pipeline.peer);
                 }
                 _ => {}
@@ -128,13 +128,13 @@ impl AdminLoop {
         }
     }
 
-    fn take(&mut self, request: tiny_http::Request) {
+    fn on_request(&mut self, request: tiny_http::Request) {
         if self.self_probe.is_probe(request.url()) {
             let _ = request.respond(Response::empty(204));
             return;
         }
         self.self_probe.report_activity();
-        // Who has a request in flight gets no other, so that there are no pipelines.
+        // A connection has one request in flight here, so there are no pipelines.
         let exchange = Exchange::new(request, 0);
         let peer = exchange.peer();
         let takes_no_wait = matches!(exchange.framing, Framing::None | Framing::Buffered);
@@ -150,21 +150,21 @@ impl AdminLoop {
                     slot.send(exchange);
                     return;
                 }
-                None => with(plain(503, "another backup is on its way\n"), "Retry-After", "60"),
+                None => with(plain(503, "another backup is in progress\n"), "Retry-After", "60"),
             },
         };
-        // One that does not read as much as fits into its socket is not waited for.
+        // A client that does not read what fits into its socket is disconnected.
         if exchange.request.respond(response).is_err() {
             self.connections.shut_down_all(peer);
         }
     }
 
-    /// Nothing here takes a body that has to be waited for, nor a request behind another.
+    /// Disconnects a client that sends a body, or a request while a backup is sent.
     fn refuse(&self, exchange: Exchange) {
         self.connections.shut_down_all(exchange.peer());
         let unread = exchange.request.body_length().unwrap_or(0) as u64;
         if unread > MAX_DROPPED_BYTES {
-            // To drop it would allocate as much.
+            // Dropping it would allocate the declared length.
             mem::forget(exchange);
         }
     }
@@ -182,7 +182,7 @@ impl AdminLoop {
                     "GET, HEAD",
                 ));
             }
-            // A page that a browser was led to under a name of its own could read all of it.
+            // A web page whose host name is rebound to this address could read the backup.
             "/backup" if !is_plainly_addressed(exchange) => {
                 let why = "ask for it by an IP address or as localhost\n";
                 return AdminReply::Now(plain(403, why));
@@ -203,7 +203,8 @@ impl AdminLoop {
     }
 }
 
-/// Whether the host asked for is an address or this machine, and so nobody's to rename.
+/// Returns whether the `Host` field is an IP address or `localhost`, neither of which can be
+/// rebound.
 fn is_plainly_addressed(exchange: &Exchange) -> bool {
     let Some(host) = exchange.only("Host") else { return false };
     let named = |host: &str| host == "localhost" || host.parse::<IpAddr>().is_ok();
@@ -211,8 +212,8 @@ fn is_plainly_addressed(exchange: &Exchange) -> bool {
     host.parse::<SocketAddr>().is_ok() || named(host) || named(without_port)
 }
 
-fn state(status: u16, word: &str) -> (u16, &'static str, String) {
-    (status, "application/json", format!("{{\"status\":\"{word}\"}}"))
+fn state(status: u16, status_text: &str) -> (u16, &'static str, String) {
+    (status, "application/json", format!("{{\"status\":\"{status_text}\"}}"))
 }
 
 fn plain(status: u16, text: &str) -> Response<io::Cursor<Vec<u8>>> {

@@ -1,4 +1,4 @@
-//! What workers tell the loop, and how they wake it.
+//! Messages of other threads to the loop.
 
 use std::sync::mpsc::{self, Receiver};
 
@@ -10,33 +10,33 @@ use crate::http::streams::protocol::StreamMessage;
 use crate::http::waker::Waker;
 use crate::store::{Snapshot, StoreError};
 
-/// Something that a worker has finished.
+/// A message to the loop.
 pub(super) enum LoopMessage {
-    /// A body is read, or could not be.
-    Received(Exchange),
-    /// A job is done.
-    Done(Exchange, Resume),
-    /// A reply is out.
-    Sent(PipelineId),
-    /// A reply is out, as far as that was possible, and the connection has ended.
-    Ended(PipelineId),
-    /// Something has become of a stream.
+    /// A body was read, or could not be.
+    BodyRead(Exchange),
+    /// A job is finished.
+    JobDone(Exchange, Resume),
+    /// A reply was sent.
+    ReplySent(PipelineId),
+    /// A reply was sent as far as possible, and the connection has ended.
+    ConnectionEnded(PipelineId),
+    /// A report on a stream.
     Stream(StreamMessage),
-    /// It is known on which connections requests came, as far as that can be.
+    /// Verdicts on the connections of unclear requests.
     Settled(PipelineId, Vec<(Verdict, tiny_http::Request)>),
-    /// A body cannot be read: which connection it comes on is not known.
+    /// A body cannot be read, as its connection is unknown.
     UnknownConnection(Exchange),
-    /// The connections were looked at.
+    /// The connections were judged.
     Swept(Sweep),
-    /// Nobody accepts connections any more. So many give way to those that wait.
+    /// The accept thread has ended. `shed` connections are closed to make room.
     NotAccepting { shed: usize },
-    /// The server's own requests have not been answered for too long.
+    /// The server's own requests have been unanswered for too long.
     Silent,
-    /// The operator wants a copy of the store.
+    /// The operator asks for a copy of the store.
     Snapshot(mpsc::Sender<Result<Option<Snapshot>, StoreError>>),
 }
 
-/// The workers' end of the loop's queue: an event, and waking the loop.
+/// The sending end of the loop's queue. It wakes the loop for each message.
 #[derive(Clone)]
 pub(super) struct Sender {
     messages: mpsc::Sender<LoopMessage>,
@@ -45,15 +45,16 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn send(&self, event: LoopMessage) {
-        // When the loop is gone, so is everybody who waits for the event.
+        // It fails if the loop has ended; then nothing waits for the message.
         if self.messages.send(event).is_ok() {
             self.waker.wake();
         }
     }
 }
 
-/// The two ends of the loop's queue for messages. There are never more in it than the pools have
-/// jobs, one for each pipeline and two for each stream, and what the self-probe's thread has to say, which waits for the answer of the loop between.
+/// Makes the loop's queue. Its length is bounded: one message for each job of the pools and each
+/// pipeline, two for each stream, and those of the watchdog, which waits for a probe's answer in
+/// between.
 pub(super) fn channel(waker: Waker) -> (Sender, Receiver<LoopMessage>) {
     let (messages, receiver) = mpsc::channel();
     (Sender { messages, waker }, receiver)

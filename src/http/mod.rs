@@ -31,7 +31,7 @@ mod waker;
 mod workers;
 
 pub use connections::self_probe;
-pub use connections::socket::{first_of_ours, listen};
+pub use connections::socket::{first_local, listen};
 pub use error::ServeError;
 pub use monitoring::access_log::Destination;
 pub use server::{Server, ServerSettings, Stopper};

@@ -1,9 +1,9 @@
-//! The loop: one thread that owns the state and never waits for anybody but its queue.
+//! The loop: one thread that owns the state, and waits for nothing but its queue.
 //!
-//! A turn takes what is there, has it handled in order, syncs once, and only then lets the
-//! replies go, reads included: nobody is message "ok", or shown a message, that a power cut could
-//! take back. Under load turns grow by themselves and share the sync; a lone request waits for
-//! nobody.
+//! A turn takes what has arrived, handles it in order, syncs the store once, and only then releases
+//! the replies, also those that only read. So no client gets a reply, or sees a message, that a
+//! power cut could still undo. Under load a turn serves more requests with one sync; a lone request
+//! waits for no other.
 
 mod expiry;
 mod replies;
@@ -52,25 +52,24 @@ use crate::sys::random;
 use shares::TurnShares;
 use tasks::TurnTasks;
 
-/// Requests that one turn takes in, and that it handles at most, so that the first does not wait
-/// for the last for long.
+/// Requests that a turn takes in, and tasks that it handles, at most, so that the first reply does
+/// not wait long for the last.
 const MAX_TURN_REQUESTS: usize = 256;
-/// Bytes of replies with which a turn handles no more requests, so that many large pages at once
-/// are not all held at once. The last reply may go beyond it.
+/// Bytes of replies from which on a turn handles no more tasks, so that many large pages are not in
+/// memory at once. The last reply may exceed it.
 const MAX_TURN_BYTES: usize = 8 * 1024 * 1024;
-/// What workers have to say that a turn hears at most.
+/// Messages of other threads that a turn takes, at most.
 const MAX_MESSAGES: usize = 1024;
 /// Bodies that are read at once.
 const BODY_READERS: usize = 128;
-/// Bodies that wait to be read.
+/// Bodies that wait for a reader.
 const BODY_QUEUE: usize = 256;
-/// In bytes: with so much of bodies that were read, and whose requests wait to be handled, no more
-/// are read.
+/// Bytes of read bodies of unhandled requests from which on no more bodies are read.
 const MAX_BODIES_BYTES: usize = 32 * 1024 * 1024;
-/// How often a draining server looks whether it is done.
+/// Time between checks whether a stopping server is done.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The loop and all that it owns.
+/// The loop's state.
 struct Loop {
     acceptor: Acceptor,
     stopping: Arc<AtomicBool>,
@@ -79,14 +78,14 @@ struct Loop {
     outbox: Outbox,
     hashers: Hashers,
     readers: Pool,
-    /// The deadlines of the readers' jobs.
+    /// Deadlines of the readers' jobs.
     reading: Deadlines,
-    /// Those that wait for something to come.
+    /// Long polls.
     parking: Parking,
-    /// Those that are message what happens.
+    /// Event streams.
     streams: StreamRegistry,
     broadcaster: Broadcaster,
-    /// For the workers. To look at them takes time, which the loop has not.
+    /// For the workers: a look at connections takes too long for the loop.
     connections: Connections,
     inspector: ConnectionInspector,
     self_probe: SelfProbe,
@@ -94,21 +93,21 @@ struct Loop {
     messages: Receiver<LoopMessage>,
     metrics: Arc<Metrics>,
     request_metrics: RequestMetrics,
-    /// What the store had given out when it was last counted, and the length of its log.
+    /// The store's id counters and the length of its log, as last reported to the metrics.
     counted: (IdAllocator, u64),
     ids: RequestIds,
     access_log: Option<AccessLog>,
-    /// Answered in this turn, waiting for its sync.
+    /// Replies that wait for this turn's sync.
     replies: Vec<(Exchange, Reply)>,
     reply_bytes: usize,
-    /// What is to be handled next.
+    /// Tasks to handle.
     tasks: TurnTasks,
     shares: TurnShares,
-    /// Whether workers have more to say than the last turn has heard.
+    /// True if the last turn left messages in the queue.
     has_more_messages: bool,
-    /// Why it cannot go on.
+    /// Reason for which the server has to stop.
     failure: Option<ServeError>,
-    /// Whether the server stops: every connection ends with its next reply.
+    /// True if the server is stopping: every connection ends with its next reply.
     draining: bool,
 }
 
@@ -132,8 +131,8 @@ impl Loop {
         let access_log = access_log.map_err(ServeError::AccessLog)?;
         let (sender, messages) = loop_message::channel(acceptor.waker());
         let connections = Connections { local_port: local_addr.port() };
-        let [reading, writing, showing] = [(); 3].map(|()| Deadlines::new(connections));
-        let watched = vec![reading.clone(), writing.clone(), showing.clone()];
+        let [reading, writing, writing_files] = [(); 3].map(|()| Deadlines::new(connections));
+        let watched = vec![reading.clone(), writing.clone(), writing_files.clone()];
         let max_descriptors = Process::max_descriptors();
         let parking = Parking::new(max_descriptors);
         let reaper = Reaper::new(connections, settings.idle_timeout, Some(max_descriptors));
@@ -143,8 +142,8 @@ impl Loop {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let start = || -> io::Result<_> {
             let inspector = ConnectionInspector::start(connections, sender.clone())?;
-            let outbox = Outbox::start(writing, showing, connections, sender.clone())?;
-            // Half of the processors at most: hashing would take all it is given.
+            let outbox = Outbox::start(writing, writing_files, connections, sender.clone())?;
+            // At most half of the processors: hashing takes all that it gets.
             let hashers = Hashers::start((cores / 2).max(1), sender.clone())?;
             let readers = Pool::start("reader", BODY_READERS, BODY_QUEUE, Priority::Normal)?;
             metrics.watch("hashes", hashers.depth());
@@ -196,8 +195,8 @@ impl Loop {
 
     fn run(mut self) -> Result<(), ServeError> {
         let served = self.serve();
-        // What nobody will answer any more is not dropped either: tiny_http would write and read
-        // for each request, and so wait for its client.
+        // Unanswered requests are leaked: dropping them would have tiny_http answer each, and block
+        // on its client.
         let Loop { in_flight, parking, streams, tasks, replies, messages, .. } = self;
         mem::forget((in_flight, parking, streams, tasks, replies, messages));
         served
@@ -218,11 +217,11 @@ impl Loop {
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Finishes what is under way, and takes no new connections.
+    /// Takes no new connections, and finishes the requests in progress.
     fn drain(&mut self) -> Result<(), ServeError> {
-        log::info!("stopping: finishing what is under way");
+        log::info!("stopping: finishing the requests in progress");
         self.draining = true;
-        // The accept thread ends with an error, which is not one any more.
+        // The accept thread will end with an error, which is expected now.
         self.stopping.store(true, Ordering::SeqCst);
         self.acceptor.close();
         self.parking.end_all();
@@ -236,13 +235,13 @@ impl Loop {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                log::warn!("stopping although some requests are not finished");
+                log::warn!("stopping; some requests are not finished");
                 return Ok(());
             }
         }
     }
 
-    /// One turn. Answers nothing, and is the last one, if the sync fails.
+    /// Runs one turn. If the sync fails, all requests are refused, and the turn is the last one.
     fn turn(&mut self, first: Option<Arrival>) -> Result<(), ServeError> {
         self.receive_messages();
         self.take_in(first);
@@ -262,10 +261,10 @@ impl Loop {
         Ok(())
     }
 
-    /// Counts a turn whose sync began then and is done.
+    /// Updates the metrics after a sync that began at `sync_begun`.
     fn count(&mut self, sync_begun: Instant) {
         let store = self.app.store();
-        // Sessions, marks and blocks make the log longer, but give nothing out.
+        // Sessions, read marks and blocks lengthen the log without a new id.
         let counted @ (counters, bytes) = (self.app.counted(), store.log_bytes());
         if counted != self.counted {
             self.metrics.timings.sync(sync_begun.elapsed());

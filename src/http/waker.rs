@@ -1,35 +1,36 @@
-//! Wakes the loop where it sleeps, and leaves it alone where it does not.
+//! Wakes the loop if it sleeps.
 //!
-//! tiny_http has one queue for requests and for what wakes who waits for them. A nudge for each
-//! thing that a worker says would stand there in front of the requests: with many of them, as when
-//! streams catch up, a turn that takes two nudges takes no request. So only who sleeps is nudged,
-//! and once.
+//! tiny_http has one queue for requests and for the wake-ups of `unblock`. If each message of a
+//! worker caused a wake-up, they would delay requests: with many of them, as when streams catch up,
+//! a turn that takes two entries of the queue takes no request. So only a sleeping loop is woken,
+//! and once per sleep.
 //!
-//! No wake-up is lost, as all that is said of it is said of one atomic variable, whose changes have
-//! an order. Who has something to say puts it where the loop looks, and then says [`CALLED`]. The
-//! loop goes to sleep by changing [`AWAKE`] to [`ASLEEP`], and says [`AWAKE`] before it looks. So:
+//! No wake-up is lost, because all changes are made to one atomic variable, and so have an order. A
+//! caller first puts its message where the loop looks, then sets [`CALLED`]. The loop goes to sleep
+//! by changing [`AWAKE`] to [`ASLEEP`], and sets [`AWAKE`] before it looks. A call comes at one of
+//! these times:
 //!
-//! * Called before the loop said [`AWAKE`]: it looks behind that, and finds what was put there. The
-//!   change acquires what the call has released.
-//! * Called after that and before it goes to sleep: there is no [`AWAKE`] to be changed. It does not
-//!   sleep, but looks again.
-//! * Called while it sleeps: the call finds [`ASLEEP`], and nudges. Others that call before it wakes
-//!   find [`CALLED`], and need not.
+//! * Before the loop sets [`AWAKE`]: the loop looks afterwards, and finds the message. Its change
+//!   acquires what the call released.
+//! * After that, and before the loop goes to sleep: [`AWAKE`] is no longer set, so the loop does
+//!   not sleep, but looks again.
+//! * While the loop sleeps: the call finds [`ASLEEP`], and wakes it. Later calls find [`CALLED`],
+//!   and do nothing.
 //!
-//! A nudge may come late, when a request has woken the loop already: then it ends the next sleep,
-//! for nothing. There is one for each sleep at most.
+//! A wake-up may come late, when a request has woken the loop already. It then ends the next sleep
+//! without need. There is at most one for each sleep.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// It looks after what was said before.
+/// The loop will look at all earlier messages.
 const AWAKE: u8 = 0;
-/// It waits for requests, or to be nudged.
+/// The loop waits for a request or a wake-up.
 const ASLEEP: u8 = 1;
-/// Something was said since it was last awake.
+/// A message came since the loop was last awake.
 const CALLED: u8 = 2;
 
-/// Wakes who waits for a request.
+/// Wakes a loop that waits for a request.
 #[derive(Clone)]
 pub(super) struct Waker {
     server: Arc<Mutex<Arc<tiny_http::Server>>>,
@@ -41,14 +42,14 @@ impl Waker {
         Waker { server: Arc::new(Mutex::new(server)), state: Arc::new(AtomicU8::new(AWAKE)) }
     }
 
-    /// Has the loop look once more at what it is told, which was put there before.
+    /// Has the loop look at its messages again. The message must be in the queue already.
     pub(super) fn wake(&self) {
         if self.state.swap(CALLED, Ordering::AcqRel) == ASLEEP {
             self.server().unblock();
         }
     }
 
-    /// Sleeps, unless something was said. What was said until it returns is to be looked at then.
+    /// Sleeps, unless there was a call. After it returns, the caller must look at all messages.
     pub(super) fn sleep<T>(&self, sleep: impl FnOnce() -> Option<T>) -> Option<T> {
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         let falls_asleep = self.state.compare_exchange(AWAKE, ASLEEP, success, failure).is_ok();
@@ -57,8 +58,8 @@ impl Waker {
         found
     }
 
-    /// From now on it waits for the requests of another server.
-    pub(super) fn waits_for(&self, server: Arc<tiny_http::Server>) {
+    /// Sets the tiny_http server whose requests the loop waits for from now on.
+    pub(super) fn set_server(&self, server: Arc<tiny_http::Server>) {
         *self.server() = server;
     }
 
@@ -76,28 +77,28 @@ mod tests {
 
     use super::*;
 
-    /// How often it is told something, each time by several at once.
+    /// Number of times that several callers send a message at once.
     const ROUNDS: usize = 5_000;
     const CALLERS: usize = 3;
     const PATIENCE: Duration = Duration::from_mins(1);
 
-    /// As soon as one wake-up is lost, everybody waits for ever.
+    /// If one wake-up is lost, the test hangs.
     #[test]
     fn no_wake_up_is_lost() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Arc::new(tiny_http::Server::from_listener(listener, None).unwrap());
         let waker = Waker::new(Arc::clone(&server));
-        let (said, heard) = mpsc::channel();
+        let (messages, received) = mpsc::channel();
         let callers: Vec<_> = (0..CALLERS)
             .map(|_| {
-                let (waker, said) = (waker.clone(), said.clone());
+                let (waker, messages) = (waker.clone(), messages.clone());
                 let (go_on, may_go_on) = mpsc::channel();
                 thread::spawn(move || {
                     for _ in 0..ROUNDS {
                         if may_go_on.recv().is_err() {
                             return;
                         }
-                        said.send(()).unwrap();
+                        messages.send(()).unwrap();
                         waker.wake();
                     }
                 });
@@ -112,27 +113,27 @@ mod tests {
                 }
                 let mut missing = CALLERS;
                 while missing > 0 {
-                    // Whatever wakes it, it looks behind that only.
+                    // The loop looks only after a wake-up, whatever caused it.
                     waker.sleep(|| server.recv().ok());
-                    missing -= heard.try_iter().count();
+                    missing -= received.try_iter().count();
                 }
             }
             done.send(()).unwrap();
         });
-        is_done.recv_timeout(PATIENCE).expect("everything that is said is heard");
+        is_done.recv_timeout(PATIENCE).expect("every message is received");
     }
 
     #[test]
-    fn who_is_awake_is_not_nudged() {
+    fn an_awake_loop_is_not_woken() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Arc::new(tiny_http::Server::from_listener(listener, None).unwrap());
         let waker = Waker::new(Arc::clone(&server));
         for _ in 0..1000 {
             waker.wake();
         }
-        let nudge = server.recv_timeout(Duration::from_millis(1));
-        assert!(matches!(nudge, Ok(None)), "there is nothing in the queue");
-        assert!(waker.sleep(|| Some(())).is_none(), "there is something to be looked at");
+        let wake_up = server.recv_timeout(Duration::from_millis(1));
+        assert!(matches!(wake_up, Ok(None)), "the queue is empty");
+        assert!(waker.sleep(|| Some(())).is_none(), "there is a call");
         assert!(waker.sleep(|| Some(())).is_some());
     }
 }

@@ -1,10 +1,11 @@
 //! The operator's listener.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use rustix::process::{Resource, Rlimit};
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, PASSWORD, credentials};
@@ -40,6 +41,37 @@ pub(crate) fn figure(addr: SocketAddr, name: &str) -> Option<f64> {
     let (_, text) = get(addr, "/metrics");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     line.parse().ok()
+}
+
+/// The figure of open descriptors is right when no more can be opened.
+#[test]
+fn open_descriptors_are_counted_when_none_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with("memory", dir.path(), &LISTEN);
+    let mut kept = BufReader::new(TcpStream::connect(server.admin_addr()).unwrap());
+    kept.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut counted = || {
+        kept.get_mut().write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut found = None;
+        loop {
+            let mut line = String::new();
+            assert!(kept.read_line(&mut line).unwrap() > 0, "the connection continues");
+            let value = line.strip_prefix("veche_process_open_fds ");
+            found = found.or(value.map(|value| value.trim_end().parse::<usize>().unwrap()));
+            if line == "# EOF\n" {
+                return found.unwrap();
+            }
+        }
+    };
+    // The listener, the connection and standard input, output and error are open at least.
+    let before = counted();
+    assert!((5..100).contains(&before), "{before}");
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: Some(3), maximum };
+    let old = rustix::process::prlimit(Some(server.pid()), Resource::Nofile, limit).unwrap();
+    let now = counted();
+    assert!((5..100).contains(&now), "{now}");
+    rustix::process::prlimit(Some(server.pid()), Resource::Nofile, old).unwrap();
 }
 
 /// Writes that are no messages make the log longer too.

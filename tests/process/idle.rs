@@ -75,7 +75,7 @@ fn a_head_without_an_end_is_cut() {
         let mut wire = Wire::connect(server.addr());
         wire.send_head_until_cut(line);
     }
-    assert!(server.log().contains("has no end"), "{}", server.log());
+    assert!(server.log().contains("its request head is too long"), "{}", server.log());
     server.stop();
 }
 

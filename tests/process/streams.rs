@@ -745,7 +745,7 @@ fn a_client_that_does_not_keep_up_is_cut_off() {
         let all: BTreeSet<u64> = stage.listen(&bob, "?after=-1").take(50).into_iter().collect();
         assert_eq!(all.len(), 50);
         stage.wait_for("veche_streams", 1);
-        assert!(stage.server.log().contains("it does not read its stream"));
+        assert!(stage.server.log().contains("it does not keep up with its stream"));
         stage.server.stop();
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /backup`: a copy of the store on its context to the operator, beside everything else.
+//! `GET /backup`: sends a copy of the store to the operator while the server works.
 
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -18,14 +18,14 @@ use crate::store::Snapshot;
 
 pub(super) const CONTENT_TYPE: &str = "application/octet-stream";
 
-/// How much is read and sent at once.
+/// Bytes that are read and sent at once.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// How much is sent in a second at most. Sent as fast as it goes, a backup took a third of what two
-/// busy processors served, at this pace an eighth of the pages and next to nothing of the posts.
+/// Limit on the bytes sent per second. Without it, a backup took a third of the throughput of two
+/// busy processors; with it, an eighth of that of pages, and almost nothing of that of posts.
 const BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
-/// How long the operator may take for as much.
+/// Time that the operator may take for one chunk.
 const CHUNK_DEADLINE: Duration = Duration::from_secs(30);
-/// How long the loop may take to say what there is to copy.
+/// Time that the loop may take to make a snapshot.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Sends backups, one at a time: each holds a descriptor for every file of the log.
@@ -34,12 +34,12 @@ pub(super) struct Backups {
     context: BackupContext,
 }
 
-/// What a backup needs on its context.
+/// The handles that a backup needs.
 #[derive(Clone)]
 struct BackupContext {
-    /// Who has the store.
+    /// To the loop, which has the store.
     main_loop: Sender,
-    /// Who waits for the connection to be free.
+    /// To the listener's thread, which waits for the connection to be free.
     admin: Sender,
     deadlines: Deadlines,
     connections: Connections,
@@ -59,7 +59,7 @@ impl Backups {
         Ok(Backups { pool, context: BackupContext { main_loop, admin, deadlines, connections } })
     }
 
-    /// `None` while another one is on its context.
+    /// Room for a backup; `None` while another one is in progress.
     pub(super) fn slot(&self) -> Option<BackupSlot<'_>> {
         self.pool.slot().map(|slot| BackupSlot(slot, self.context.clone()))
     }
@@ -77,19 +77,19 @@ impl BackupSlot<'_> {
                     let length = snapshot.length();
                     log::info!("sending a backup of {length} bytes to {peer}");
                     match context.copy(snapshot, request.into_writer(), peer) {
-                        Ok(()) => log::info!("the backup is sent"),
+                        Ok(()) => log::info!("the backup was sent"),
                         Err(error) => log::warn!("sending the backup failed: {error}"),
                     }
                 }
-                Ok(None) => refuse(request, 404, "a memory store has nothing to be copied\n"),
+                Ok(None) => refuse(request, 404, "a memory store cannot be backed up\n"),
                 Err(why) => {
                     log::warn!("making the backup failed: {why}");
                     refuse(request, 503, "no backup can be made; the log says why\n");
                 }
             }
-            // Whether all was sent, its length has said.
+            // The client knows from the declared length whether the backup is complete.
             context.connections.shut_down_all(peer);
-            context.admin.send(LoopMessage::Ended(pipeline));
+            context.admin.send(LoopMessage::ConnectionEnded(pipeline));
         });
     }
 }
@@ -132,6 +132,6 @@ impl BackupContext {
 }
 
 fn refuse(request: tiny_http::Request, status: u16, why: &str) {
-    // Who asked may have gone.
+    // It fails if the client has disconnected.
     let _ = request.respond(Response::from_string(why).with_status_code(status));
 }

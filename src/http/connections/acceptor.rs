@@ -1,8 +1,8 @@
-//! Where requests come from: tiny_http, which can be started anew.
+//! The source of requests: tiny_http, which can be restarted.
 //!
-//! Its accept thread ends for good when a connection cannot be accepted, or no thread can be had
-//! for one. The listening socket outlives it: another tiny_http is started on it, and the old one
-//! is still listened to until its connections have gone.
+//! Its accept thread ends for good when it cannot accept a connection, or cannot start a thread for
+//! one. The listening socket outlives it. Another tiny_http is started on that socket, and requests
+//! of the old one are still received until its connections have ended.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,40 +20,41 @@ use crate::http::connections::descriptors::inode;
 use crate::http::connections::tcp_info::TcpInfo;
 use crate::http::waker::Waker;
 
-/// How many that are not accepting any more are listened to. Of one more, the oldest is not.
+/// Retired servers whose requests are still received. With one more, the oldest is forgotten.
 const MAX_RETIRED: usize = 64;
-/// For how long. Whoever makes a request on such a connection is told to make a new one.
+/// Time for which requests of a retired server are received. Their connections close with the
+/// reply.
 const RETIREMENT: Duration = Duration::from_mins(5);
 
-/// So many of the connections that wait are always accepted.
+/// Waiting connections that a restart leaves to be accepted, however few were shed.
 const MIN_ADMITTED: usize = 4;
 
-/// What accepts connections now, and what did before.
+/// The tiny_http that accepts connections, and retired ones that have.
 pub(in crate::http) struct Acceptor {
     listener: Arc<TcpListener>,
     current: Arc<tiny_http::Server>,
-    /// The descriptor on which the current one accepts.
+    /// The descriptor on which the current server accepts.
     accepting: Arc<AtomicI32>,
     waker: Waker,
     retired: VecDeque<(Instant, Arc<tiny_http::Server>)>,
 }
 
-/// What comes of waiting.
+/// Something that ends a wait for requests.
 pub(in crate::http) enum Arrival {
     Request(tiny_http::Request, Afterwards),
-    /// Nothing accepts connections any more.
-    Dead(io::Error),
+    /// The accept thread has ended.
+    AcceptFailed(io::Error),
 }
 
-/// What becomes of a connection when a request of it was answered.
+/// Continuation of a connection after the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Afterwards {
-    GoesOn,
-    /// Who accepted it accepts no more.
-    Ends,
+    Continues,
+    /// The server that accepted it is retired.
+    Closes,
 }
 
-/// A look at the listening socket from elsewhere.
+/// A handle to check whether the listening socket is still accepted from.
 #[derive(Clone)]
 pub(in crate::http) struct ListenState {
     listener: Arc<TcpListener>,
@@ -81,9 +82,10 @@ impl Acceptor {
         ListenState { listener: Arc::clone(&self.listener), accepting: Arc::clone(&self.accepting) }
     }
 
-    /// Accepts connections anew, where nobody does any more. What comes on those there are is still
-    /// received. So many have just given way: about as many of those that wait are accepted, lest
-    /// it end as it did before. The others are closed, and counted.
+    /// Restarts accepting if the accept thread has ended. Requests on existing connections are
+    /// still received. `shed` is the number of connections that were closed to make room: about as
+    /// many of the waiting ones are accepted, lest the restart fail as before. The others are
+    /// closed. Returns their number.
     pub(in crate::http) fn renew(&mut self, shed: usize) -> io::Result<usize> {
         let listen_state = self.listen_state();
         if listen_state.is_accepting() {
@@ -97,7 +99,7 @@ impl Acceptor {
         let (fresh, fd) = serve(&self.listener)?;
         let fresh = Arc::new(fresh);
         self.accepting.store(fd, Ordering::Relaxed);
-        self.waker.waits_for(Arc::clone(&fresh));
+        self.waker.set_server(Arc::clone(&fresh));
         let old = std::mem::replace(&mut self.current, fresh);
         self.retired.push_back((Instant::now(), old));
         if self.retired.len() > MAX_RETIRED {
@@ -106,21 +108,21 @@ impl Acceptor {
         Ok(refused)
     }
 
-    /// Waits for a request, or to be woken, which is `None`. Whatever it was, who was told
-    /// something before this returns is to be heard then.
+    /// Waits for a request, or to be woken, which gives `None`. In either case, messages that were
+    /// sent before it returns are in the loop's queue.
     pub(in crate::http) fn wait(&self) -> Option<Arrival> {
         self.waker.sleep(|| arrival(self.current.recv()))
     }
 
-    /// The same for so long at most.
+    /// Waits like [`Acceptor::wait`], for at most `time`.
     pub(in crate::http) fn wait_for(&self, time: Duration) -> Option<Arrival> {
         self.waker.sleep(|| self.current.recv_timeout(time).transpose().and_then(arrival))
     }
 
-    /// What is there now.
+    /// The next request that has arrived, without waiting.
     pub(in crate::http) fn next(&mut self) -> Option<Arrival> {
         let current = || self.current.try_recv().transpose();
-        // Asked twice, because what looks like the end may be a nudge that came late.
+        // Tried twice: `None` may come from an `unblock` that arrived late.
         let found = current().or_else(current);
         found.and_then(arrival).or_else(|| self.next_of_retired())
     }
@@ -131,15 +133,15 @@ impl Acceptor {
         }
         let mut servers = self.retired.iter();
         let found = servers.find_map(|(_, server)| server.try_recv().ok().flatten());
-        found.map(|request| Arrival::Request(request, Afterwards::Ends))
+        found.map(|request| Arrival::Request(request, Afterwards::Closes))
     }
 
     fn forget_oldest(&mut self) {
-        // To drop it would connect to the listening socket, and wait for that.
+        // Dropping a server would connect to the listening socket, and block.
         std::mem::forget(self.retired.pop_front());
     }
 
-    /// Takes no more connections, for good.
+    /// Stops accepting connections, for good.
     pub(in crate::http) fn close(&self) {
         let _ = SockRef::from(&*self.listener).shutdown(Shutdown::Both);
     }
@@ -147,38 +149,38 @@ impl Acceptor {
 
 fn arrival(received: io::Result<tiny_http::Request>) -> Option<Arrival> {
     match received {
-        Ok(request) => Some(Arrival::Request(request, Afterwards::GoesOn)),
-        // An error without a number is the nudge of `unblock`.
+        Ok(request) => Some(Arrival::Request(request, Afterwards::Continues)),
+        // An error without a number comes from `unblock`.
         Err(error) if error.raw_os_error().is_none() => None,
-        Err(error) => Some(Arrival::Dead(error)),
+        Err(error) => Some(Arrival::AcceptFailed(error)),
     }
 }
 
-/// Starts tiny_http on a socket, and says on which descriptor it accepts.
+/// Starts tiny_http on a socket. Returns it with the descriptor on which it accepts.
 fn serve(listener: &TcpListener) -> io::Result<(tiny_http::Server, RawFd)> {
     let listener = listener.try_clone()?;
     let fd = listener.as_raw_fd();
-    // It panics when the system has no thread for it.
+    // It panics if no thread can be started.
     let started = catch_unwind(|| tiny_http::Server::from_listener(listener, None));
     let started = started.map_err(|_| io::Error::other("no thread can be started"))?;
     Ok((started.map_err(io::Error::other)?, fd))
 }
 
-/// Whether a connection can be accepted without waiting for one.
+/// Returns whether a connection can be accepted without blocking.
 fn is_ready(listener: &TcpListener) -> bool {
     let mut asked = [PollFd::new(listener, PollFlags::IN)];
     poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready == 1)
 }
 
 impl ListenState {
-    /// Whether somebody accepts. The accept thread has a descriptor of the listening socket to
-    /// itself, which is closed when the thread ends, however it does.
+    /// Returns whether the accept thread runs. It has a descriptor of the listening socket of its
+    /// own, which is closed when the thread ends, for whatever reason.
     pub(in crate::http) fn is_accepting(&self) -> bool {
         let inode = inode(self.listener.as_raw_fd());
         inode.is_some() && inode == self::inode(self.accepting.load(Ordering::Relaxed))
     }
 
-    /// How many connections wait to be accepted.
+    /// Number of connections that wait to be accepted.
     fn waiting(&self) -> usize {
         TcpInfo::of(&*self.listener).map_or(0, |info| info.unaccepted as usize)
     }
@@ -192,19 +194,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_door_that_nobody_attends_is_noticed() {
+    fn an_accept_thread_that_has_ended_is_noticed() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let mut acceptor = Acceptor::start(listener).unwrap();
         let listen_state = acceptor.listen_state();
         assert!(listen_state.is_accepting());
-        // However many wait: they are somebody's.
+        // Waiting connections do not matter while the thread runs.
         let waiting: Vec<_> = (0..20).map(|_| TcpStream::connect(addr).unwrap()).collect();
         assert_eq!(acceptor.renew(0).unwrap(), 0);
         assert!(acceptor.retired.is_empty());
         drop(waiting);
 
-        // Its end of it closes, as when the thread ends.
+        // The descriptor no longer refers to the socket, as after the end of the thread.
         let elsewhere =
             ListenState { accepting: Arc::new(AtomicI32::new(0)), ..listen_state.clone() };
         assert!(!elsewhere.is_accepting());
@@ -214,9 +216,9 @@ mod tests {
         assert!(acceptor.listen_state().is_accepting());
     }
 
-    /// Who is awake anyway is not woken: a request would wait behind all that was said.
+    /// A loop that is awake is not nudged: a request would wait after all nudges.
     #[test]
-    fn nudges_do_not_stand_before_requests() {
+    fn wake_ups_do_not_delay_requests() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let mut acceptor = Acceptor::start(listener).unwrap();
@@ -226,7 +228,7 @@ mod tests {
         }
         let mut client = TcpStream::connect(addr).unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nHost: veche\r\n\r\n").unwrap();
-        // The first look may be for what was said.
+        // The first wait may return because of a wake-up.
         let found = (0..2).find_map(|_| acceptor.wait_for(Duration::from_secs(30)));
         let Some(Arrival::Request(request, _)) = found else { panic!("there is no request") };
         std::mem::forget(request);

@@ -1,5 +1,5 @@
-//! Ends what takes too long: a job that waits for a client is given up by shutting the client's
-//! connection down, which wakes the job with an error.
+//! Deadlines of jobs that wait for a client. An overdue job is ended by shutting down the client's
+//! connection, which wakes the job with an error.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::http::connections::descriptors::Connections;
 use crate::http::connections::process::Process;
 use crate::http::connections::tcp_info::TcpInfo;
 
-/// The jobs under way that wait for a client.
+/// The jobs in progress that wait for a client.
 #[derive(Clone)]
 pub(in crate::http) struct Deadlines {
     watched: Arc<Mutex<WatchedJobs>>,
@@ -24,31 +24,31 @@ pub(in crate::http) struct Deadlines {
 struct WatchedJobs {
     next: u64,
     jobs: HashMap<u64, WatchedJob>,
-    /// Those of them too that are being looked at.
-    under_way: HashSet<u64>,
-    /// When haste was last needed, and what limit there is then.
+    /// All jobs in progress, also those that `enforce` has taken out of `jobs`.
+    running: HashSet<u64>,
+    /// The last call of [`Deadlines::shorten`], and its limit.
     shortened: Option<(Instant, Duration)>,
 }
 
 struct WatchedJob {
     peer: SocketAddr,
-    /// The thread that does it.
+    /// The thread that runs the job.
     thread: Pid,
     begun: Instant,
     limit: Duration,
-    /// The job's socket, and how many bytes it may have received in its life.
+    /// The job's socket, and the limit on the bytes that it receives in its life.
     ceiling: Option<(Arc<OwnedFd>, u64)>,
-    /// Since when it should have been ended, if it is not known on which connection it waits.
+    /// First attempt to end it, if its connection is not known.
     overdue_since: Option<Instant>,
 }
 
-/// How long it may be unknown on which of several connections with one peer a job waits. After that
-/// all of them are ended: it must not keep its worker.
+/// Time for which it may be unknown on which of several connections with one peer a job waits.
+/// After it, all of them are ended, so that the worker becomes free.
 const MAX_UNKNOWN: Duration = Duration::from_secs(1);
-/// How long haste lasts once it was needed.
+/// Time for which new jobs get the shortened limit too.
 const SHORTENED_FOR: Duration = Duration::from_secs(1);
 
-/// Held while a job runs.
+/// Keeps a job watched until it is dropped.
 pub(in crate::http) struct DeadlineGuard {
     deadlines: Deadlines,
     id: u64,
@@ -59,7 +59,7 @@ impl Deadlines {
         Deadlines { watched: Arc::default(), connections }
     }
 
-    /// Gives the calling job `limit` for its dealings with `peer`.
+    /// Gives the calling job `limit` to finish its exchange with `peer`.
     pub(in crate::http) fn watch(&self, peer: SocketAddr, limit: Duration) -> DeadlineGuard {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let id = watched.next;
@@ -73,12 +73,12 @@ impl Deadlines {
             id,
             WatchedJob { peer, thread, begun, limit, ceiling: None, overdue_since: None },
         );
-        watched.under_way.insert(id);
+        watched.running.insert(id);
         DeadlineGuard { deadlines: self.clone(), id }
     }
 
-    /// Leaves the jobs under way, and those that begin next, no more than `limit`, because others
-    /// wait for their worker.
+    /// Lowers the limit of the jobs in progress, and of those that begin soon, to `limit`: others
+    /// wait for their workers.
     pub(in crate::http) fn shorten(&self, limit: Duration) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.shortened = Some((Instant::now(), limit));
@@ -87,13 +87,13 @@ impl Deadlines {
         }
     }
 
-    /// Whether haste was needed not long ago.
+    /// Returns whether limits were ever shortened.
     #[cfg(test)]
     pub(in crate::http) fn is_shortened(&self) -> bool {
         self.watched.lock().unwrap().shortened.is_some()
     }
 
-    /// Shuts the connections of overdue jobs down.
+    /// Shuts down the connections of overdue jobs.
     pub(in crate::http) fn enforce(&self) {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let overdue: Vec<(u64, WatchedJob)> = watched
@@ -107,21 +107,21 @@ impl Deadlines {
                 log::info!("closing the connection with {peer}: it took too long or sent too much");
                 continue;
             }
-            // It is looked at again with the next self-probe, unless it is done by then.
+            // The next probe tries again, unless the job is finished by then.
             let overdue_since = *job.overdue_since.get_or_insert_with(Instant::now);
             if overdue_since.elapsed() >= MAX_UNKNOWN {
-                log::info!("closing all connections with {}: one took too long", job.peer);
+                log::info!("closing all connections with {}: one of them took too long", job.peer);
                 self.connections.shut_down_all(job.peer);
                 continue;
             }
             let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-            if watched.under_way.contains(&id) {
+            if watched.running.contains(&id) {
                 watched.jobs.insert(id, job);
             }
         }
     }
 
-    /// Ends the connection on which a job waits, if it is known which.
+    /// Ends the connection on which a job waits. Returns whether it is known.
     fn end(&self, job: &WatchedJob) -> bool {
         self.connections.shut_down(job.peer).is_ok()
             || Process::waits_on(job.thread)
@@ -136,8 +136,8 @@ impl WatchedJob {
 }
 
 impl DeadlineGuard {
-    /// Ends the job also if its socket receives more than `max_bytes` from now on. Looked at with
-    /// every self-probe: a fast sender gets somewhat further.
+    /// Ends the job also if its socket receives more than `max_bytes` from now on. The limit is
+    /// checked with every probe; a fast sender gets somewhat further.
     pub(in crate::http) fn limit_received(&self, socket: &Arc<OwnedFd>, max_bytes: u64) {
         let ceiling = received(socket).saturating_add(max_bytes);
         let mut watched = self.deadlines.watched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,11 +151,11 @@ impl Drop for DeadlineGuard {
     fn drop(&mut self) {
         let mut watched = self.deadlines.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.jobs.remove(&self.id);
-        watched.under_way.remove(&self.id);
+        watched.running.remove(&self.id);
     }
 }
 
-/// How many bytes a connection has received in its life; 0 where the system does not say.
+/// Bytes that a connection has received in its life; 0 if the kernel does not say.
 fn received(socket: &OwnedFd) -> u64 {
     TcpInfo::of(socket).map_or(0, |info| info.received)
 }
@@ -188,9 +188,9 @@ mod tests {
             }
             assert_eq!(job.join().unwrap(), 0);
             other.1.write_all(b"goes on").unwrap();
-            let mut heard = [0; 7];
-            other.0.read_exact(&mut heard).unwrap();
-            assert_eq!(&heard, b"goes on");
+            let mut received = [0; 7];
+            other.0.read_exact(&mut received).unwrap();
+            assert_eq!(&received, b"goes on");
         }
     }
 }

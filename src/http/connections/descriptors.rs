@@ -1,10 +1,10 @@
-//! The connections that tiny_http has accepted, which it does not show: found among the
-//! descriptors of the process.
+//! The connections that tiny_http has accepted and does not show, found among the descriptors of
+//! the process.
 //!
-//! A descriptor that is looked at here may be closed, and opened anew for something else, at any
-//! instant. So what is asked of it decides, and something is done only to a duplicate that has been
-//! asked again; where there is no descriptor left for that, to the descriptor itself, which can end
-//! a connection that has just begun in its place.
+//! A descriptor can be closed, and opened again for something else, at any instant. So this module
+//! acts only on a duplicate, after it has checked what the duplicate refers to. If no descriptor is
+//! left for a duplicate, it acts on the descriptor itself, which can end a connection that has just
+//! begun in its place.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -17,50 +17,50 @@ use socket2::{SockAddr, SockRef};
 use crate::http::connections::process::Process;
 use crate::http::connections::tcp_info::TcpInfo;
 
-/// The connections of one listening socket. To go through them takes a fraction of a microsecond
-/// for each descriptor that is open.
+/// The connections of one listening socket. A look at all of them takes a fraction of a microsecond
+/// per open descriptor.
 ///
-/// tiny_http says of a request no more than the peer of its connection. Where the listening socket
-/// has several addresses, two connections can have one and the same peer, each to another of these.
-/// So whatever is done to the connection of a request is done while the request is unanswered:
-/// as long as it is, its connection is among the descriptors, in whatever state. If there is only
-/// one with its peer, it is that one; if there are [`AmbiguousPeer`], it is not known which.
+/// Of a request's connection, tiny_http shows only the peer. If the listening socket has several
+/// addresses, two connections can have the same peer, each to another address. So anything done to
+/// the connection of a request is done while the request is unanswered: until then, its connection
+/// is among the descriptors, in whatever state. If one connection has the peer, it is the
+/// request's; if several have it, the result is [`AmbiguousPeer`].
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct Connections {
-    /// Where the listening socket listens. Two of them in a process can have connections with one
-    /// and the same peer.
+    /// Port of the listening socket. Two listening sockets of a process can have connections with
+    /// the same peer.
     pub(in crate::http) local_port: u16,
 }
 
-/// One of a connection's descriptors; tiny_http has two.
+/// A descriptor of a connection; tiny_http has two for each.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct Descriptor {
     fd: RawFd,
-    /// What two descriptors of one connection have in common, and no other.
+    /// Common to all descriptors of one connection, and unique to it.
     pub(in crate::http) inode: u64,
     pub(in crate::http) peer: SocketAddr,
 }
 
-/// There are several connections with one peer.
+/// Several connections have the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) struct AmbiguousPeer;
 
-/// What a look at all descriptors found.
+/// All descriptors of the process, sorted.
 #[derive(Debug, Default)]
 pub(in crate::http) struct DescriptorScan {
-    /// Those of connections that still have a peer.
+    /// Descriptors of connections that still have a peer.
     pub(in crate::http) connected: Vec<Descriptor>,
-    /// The connections that have ended and are still held, by inode.
+    /// Inodes of connections that have ended and are still held.
     pub(in crate::http) ended: Vec<u64>,
-    /// How many descriptors, of all kinds, are open.
+    /// Number of open descriptors of any kind.
     pub(in crate::http) open: usize,
 }
 
 impl Connections {
-    /// Looks at every descriptor there is.
+    /// Looks at every descriptor.
     pub(in crate::http) fn scan(self) -> DescriptorScan {
         let mut scan = DescriptorScan::default();
-        for fd in 0..Process::look().descriptor_slots {
+        for fd in 0..Process::read().descriptor_slots {
             match self.peer_of(fd).map_err(|error| error.raw_os_error()) {
                 Ok(Some(peer)) => {
                     scan.connected.extend(inode(fd).map(|inode| Descriptor { fd, inode, peer }));
@@ -74,20 +74,21 @@ impl Connections {
         scan
     }
 
-    /// The other end of a descriptor, if it is one of these connections.
+    /// Peer of a descriptor, if it is one of these connections.
     fn peer_of(self, fd: RawFd) -> io::Result<Option<SocketAddr>> {
-        look(fd, |socket| {
+        with_socket(fd, |socket| {
             let peer = socket.peer_addr()?.as_socket();
             Ok(peer.filter(|_| self.is_local(&socket)))
         })
     }
 
-    /// The same, also if the connection has ended.
+    /// Peer of a descriptor, also if the connection has ended.
     fn last_peer_of(self, fd: RawFd) -> Option<SocketAddr> {
         match self.peer_of(fd) {
             Ok(peer) => peer,
             Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
-                let is_local = look(fd, |socket| Ok(self.is_local(&socket))).unwrap_or(false);
+                let is_local =
+                    with_socket(fd, |socket| Ok(self.is_local(&socket))).unwrap_or(false);
                 if is_local { peer_name(fd) } else { None }
             }
             Err(_) => None,
@@ -99,20 +100,20 @@ impl Connections {
         local.is_some_and(|addr| addr.port() == self.local_port)
     }
 
-    /// The inode of a connection that has no peer any more.
+    /// Inode of a connection that no longer has a peer.
     fn ended(self, fd: RawFd) -> Option<u64> {
-        let is_ours = look(fd, |socket| Ok(self.is_local(&socket))).ok()?;
+        let is_ours = with_socket(fd, |socket| Ok(self.is_local(&socket))).ok()?;
         (is_ours && TcpInfo::of(&fd)?.is_closed()).then(|| inode(fd)).flatten()
     }
 
-    /// A descriptor of each connection with one of these peers, those too that have ended and are
-    /// still held, in one look at all descriptors.
+    /// A descriptor of each connection with one of these peers, including those that have ended and
+    /// are still held. Looks at every descriptor once.
     pub(in crate::http) fn with(
         self,
         peers: &HashSet<SocketAddr>,
     ) -> HashMap<SocketAddr, Vec<Descriptor>> {
         let mut found: HashMap<SocketAddr, Vec<Descriptor>> = HashMap::new();
-        for fd in 0..Process::look().descriptor_slots {
+        for fd in 0..Process::read().descriptor_slots {
             let Some(peer) = self.last_peer_of(fd).filter(|peer| peers.contains(peer)) else {
                 continue;
             };
@@ -125,51 +126,51 @@ impl Connections {
         found
     }
 
-    /// Handles of our own on all connections with `peer`.
+    /// Duplicates for all connections with `peer`.
     pub(in crate::http) fn all(self, peer: SocketAddr) -> Vec<OwnedFd> {
         let found = self.with(&HashSet::from([peer])).remove(&peer).unwrap_or_default();
         found.into_iter().filter_map(Descriptor::handle).collect()
     }
 
-    /// A handle of our own on the connection with `peer`, of which a request is unanswered.
+    /// A duplicate for the connection with `peer`, which has an unanswered request.
     pub(in crate::http) fn find(self, peer: SocketAddr) -> Result<Option<OwnedFd>, AmbiguousPeer> {
         self.find_all(&HashSet::from([peer])).remove(&peer).transpose()
     }
 
-    /// The same for many at once, in one look at all descriptors. One of which there can be no handle
-    /// is ended.
+    /// Does the same as [`Connections::find`] for many peers, in one look at all descriptors. A
+    /// connection that cannot be duplicated is ended.
     pub(in crate::http) fn find_all(
         self,
         peers: &HashSet<SocketAddr>,
     ) -> HashMap<SocketAddr, Result<OwnedFd, AmbiguousPeer>> {
         let found = self.with(peers).into_iter().filter_map(|(peer, found)| match found[..] {
             [descriptor] => {
-                let ours = descriptor.handle();
-                if ours.is_none() {
+                let duplicate = descriptor.handle();
+                if duplicate.is_none() {
                     descriptor.shut_down();
                 }
-                Some((peer, Ok(ours?)))
+                Some((peer, Ok(duplicate?)))
             }
             _ => Some((peer, Err(AmbiguousPeer))),
         });
         found.collect()
     }
 
-    /// Ends the connection with `peer` from outside: whoever reads or writes it is woken, and never
-    /// waits again. If several are open, nothing is done.
+    /// Ends the connection with `peer`: threads that block on it wake, and never block on it again.
+    /// If several are open, it does nothing.
     pub(in crate::http) fn shut_down(self, peer: SocketAddr) -> Result<(), AmbiguousPeer> {
         let found = self.with(&HashSet::from([peer])).remove(&peer).unwrap_or_default();
         if found.iter().filter(|descriptor| descriptor.is_open()).count() > 1 {
             return Err(AmbiguousPeer);
         }
-        // Of the others something may still be read that came before they were ended.
+        // A connection that has ended may still hold unread bytes.
         for descriptor in found {
             descriptor.shut_down();
         }
         Ok(())
     }
 
-    /// The same, and if it is not known which it is, all of them: for where none of them must go on.
+    /// Ends all connections with `peer`, for cases in which none of them must continue.
     pub(in crate::http) fn shut_down_all(self, peer: SocketAddr) {
         let found = self.with(&HashSet::from([peer])).remove(&peer).unwrap_or_default();
         for descriptor in found {
@@ -177,7 +178,7 @@ impl Connections {
         }
     }
 
-    /// The same for the one that has this descriptor, if that is one with `peer`.
+    /// Ends the connection of a descriptor, if its peer is `peer`. Returns whether it is.
     pub(in crate::http) fn shut_down_descriptor(self, fd: RawFd, peer: SocketAddr) -> bool {
         let Some(inode) = inode(fd) else { return false };
         let is_it = matches!(self.peer_of(fd), Ok(Some(found)) if found == peer);
@@ -189,69 +190,74 @@ impl Connections {
 }
 
 impl Descriptor {
-    /// What the system knows of the connection.
+    /// The kernel's data on the connection.
     pub(in crate::http) fn info(self) -> Option<TcpInfo> {
         TcpInfo::of(&self.fd).filter(|_| self.is_at(self.fd))
     }
 
-    /// Whether neither side has ended the connection. One that we ended is not open, also while its
-    /// descriptors still are.
+    /// Returns whether neither side has ended the connection. A connection that the server has shut
+    /// down is not open, even while it has descriptors.
     pub(in crate::http) fn is_open(self) -> bool {
         self.info().is_some_and(|info| info.is_open())
     }
 
-    /// Ends the connection from outside: whoever reads or writes it is woken, and never waits again.
+    /// Ends the connection: threads that block on it wake, and never block on it again.
     pub(in crate::http) fn shut_down(self) {
-        // What is done to a handle of our own cannot happen to another connection, however long
-        // this thread is kept waiting meanwhile.
-        let ours = duplicate(self.fd);
-        let fd = ours.as_ref().map_or(self.fd, AsRawFd::as_raw_fd);
+        // A duplicate cannot become another connection, however long this thread is suspended.
+        let duplicate = duplicate(self.fd);
+        let fd = duplicate.as_ref().map_or(self.fd, AsRawFd::as_raw_fd);
         if self.is_at(fd) {
             // It fails only if the connection has ended by itself.
-            let _ = look(fd, |socket| socket.shutdown(Shutdown::Both));
+            let _ = with_socket(fd, |socket| socket.shutdown(Shutdown::Both));
         }
     }
 
-    /// A handle of our own on it.
+    /// A duplicate of the descriptor.
     fn handle(self) -> Option<OwnedFd> {
-        let ours = duplicate(self.fd)?;
-        // It may have become another one since.
-        self.is_at(ours.as_raw_fd()).then_some(ours)
+        let duplicate = duplicate(self.fd)?;
+        // The number may refer to another connection since.
+        self.is_at(duplicate.as_raw_fd()).then_some(duplicate)
     }
 
-    /// Whether a descriptor is this connection's. What was seen may be the peer of one and the inode
-    /// of the next, if the descriptor was opened anew between.
+    /// Returns whether a descriptor is this connection's. The peer may be that of one connection
+    /// and the inode that of the next, if the descriptor was reopened between the two calls.
     fn is_at(self, fd: RawFd) -> bool {
         inode(fd) == Some(self.inode) && peer_name(fd) == Some(self.peer)
     }
 
-    /// How many of the bytes that were received nobody has read.
+    /// Number of received bytes that nobody has read.
     pub(in crate::http) fn unread(self) -> u64 {
         borrow(self.fd, |fd| rustix::io::ioctl_fionread(fd)).unwrap_or(0)
     }
 }
 
-/// What all descriptors of one socket have in common, and no other.
+/// Number of descriptors that the process has open. It opens none to count them.
+pub(in crate::http) fn open_descriptors() -> usize {
+    let is_open = |fd: &RawFd| borrow(*fd, |fd| rustix::io::fcntl_getfd(fd)).is_ok();
+    (0..Process::read().descriptor_slots).filter(is_open).count()
+}
+
+/// Identifies a socket among all descriptors; all of its descriptors have it.
 pub(in crate::http) fn inode(fd: RawFd) -> Option<u64> {
     borrow(fd, |fd| rustix::fs::fstat(fd).map(|stat| stat.st_ino)).ok()
 }
 
-/// Whether a connection's peer has ended it, or we have, and all it sent has been read.
+/// Returns whether either side has ended the connection, and all that the peer sent was read.
 pub(in crate::http) fn is_at_end(fd: &OwnedFd) -> bool {
     let mut byte = [MaybeUninit::uninit()];
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
     matches!(SockRef::from(fd).recv_with_flags(&mut byte, flags), Ok(0))
 }
 
-/// The other end of a connection, also of one that was reset: `getpeername` says nothing of that.
+/// Peer of a connection, also of one that was reset, for which `getpeername` fails.
 fn peer_name(fd: RawFd) -> Option<SocketAddr> {
-    // The system wants to be asked for no more bytes than it has.
+    // The kernel rejects a length greater than that of the address.
     let lengths = [size_of::<libc::sockaddr_in6>(), size_of::<libc::sockaddr_in>()];
     lengths.into_iter().find_map(|length| {
         let length = libc::socklen_t::try_from(length).ok()?;
-        #[expect(unsafe_code, reason = "no library of ours reads SO_PEERNAME")]
-        // SAFETY: the system writes at most as many bytes as `len` says, which is what it says
-        // beforehand too, and there is room for each kind of address; the result is its answer.
+        #[expect(unsafe_code, reason = "no dependency reads SO_PEERNAME")]
+        // SAFETY: the kernel writes at most `len` bytes, and `len` never exceeds the storage, which
+        // has room for each kind of address; the returned code is its result.
         let ((), peer) = unsafe {
             SockAddr::try_init(|address, len| {
                 *len = length;
@@ -267,20 +273,20 @@ fn peer_name(fd: RawFd) -> Option<SocketAddr> {
     })
 }
 
-/// Asks something of whatever socket a descriptor stands for at this instant.
-fn look<T>(fd: RawFd, ask: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> io::Result<T> {
+/// Runs `ask` on the socket that a descriptor refers to at this instant.
+fn with_socket<T>(fd: RawFd, ask: impl FnOnce(SockRef<'_>) -> io::Result<T>) -> io::Result<T> {
     borrow(fd, |fd| ask(SockRef::from(&fd)))
 }
 
 fn borrow<T>(fd: RawFd, ask: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
     #[expect(unsafe_code, reason = "tiny_http does not show its sockets")]
-    // SAFETY: the descriptor is not closed through it, and not kept. Should it not be open, or be
-    // no socket, the system says so.
+    // SAFETY: the descriptor is neither closed through it nor kept. If it is not open, or not a
+    // socket, the system call fails.
     ask(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 fn duplicate(fd: RawFd) -> Option<OwnedFd> {
-    look(fd, |socket| Ok(OwnedFd::from(socket.try_clone()?))).ok()
+    with_socket(fd, |socket| Ok(OwnedFd::from(socket.try_clone()?))).ok()
 }
 
 #[cfg(test)]
@@ -292,8 +298,8 @@ pub(in crate::http) mod tests {
 
     use super::*;
 
-    /// Two connections with one and the same peer, to two addresses of one listening socket: for
-    /// each the client's end and the server's.
+    /// Two connections with the same peer, to two addresses of one listening socket. Each is a pair
+    /// of the client's end and the server's end.
     pub(in crate::http) struct Twins {
         pub(in crate::http) connections: Connections,
         pub(in crate::http) peer: SocketAddr,
@@ -319,7 +325,7 @@ pub(in crate::http) mod tests {
                 socket.connect(&addr.into()).unwrap();
                 (TcpStream::from(socket), listener.accept().unwrap().0)
             });
-            // As the server has it: IPv6 has IPv4 addresses of its own.
+            // A listener on IPv6 sees IPv4 peers as mapped addresses.
             let peer = pairs[0].1.peer_addr().unwrap();
             assert_eq!(pairs[1].1.peer_addr().unwrap(), peer);
             Twins { connections: Connections { local_port }, peer, pairs, _listener: listener }
@@ -345,7 +351,7 @@ pub(in crate::http) mod tests {
         assert_eq!(inodes(&with()), expected);
         assert_eq!(connections.find(peer).unwrap_err(), AmbiguousPeer);
         assert_eq!(connections.shut_down(peer), Err(AmbiguousPeer));
-        // One that was reset is held as long as somebody has to answer it.
+        // A connection that was reset is held until its request is answered.
         SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
         drop(client);
         (&server).read_exact(&mut [0]).unwrap_err();

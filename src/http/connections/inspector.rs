@@ -1,14 +1,14 @@
-//! Looks at connections for the loop, which has no time for it: with thousands of them, to go
-//! through the descriptors takes milliseconds.
+//! A thread that looks at connections for the loop. With thousands of connections, a look at all
+//! descriptors takes milliseconds, which the loop does not have.
 //!
-//! It is asked about requests that came from where a connection has ended not long ago: they may
-//! have come on that one, and then be part of what its last request left behind, or on another one
-//! from the same port. As long as such a request is unanswered its connection is among the
-//! descriptors; so if all with its peer are open, so is its own. And it ends connections that
-//! the loop has given up.
+//! The loop asks about requests from a peer whose connection has ended a short time ago. Such a
+//! request may have come on that connection, and then be left over from the body of its last
+//! request; or it may have come on a new connection from the same port. While the request is
+//! unanswered, its connection is among the descriptors. So if all connections with its peer are
+//! open, its own is. The thread also ends connections that the loop has given up.
 //!
-//! Each look is for all that are asked about by then, and is followed by a rest, so that whatever
-//! clients do it takes no more than a share of one processor.
+//! Each look serves all questions that have come by then. A pause follows, so that the thread takes
+//! only a share of one processor, whatever clients do.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -24,32 +24,32 @@ use crate::http::loop_message::{LoopMessage, Sender};
 use crate::http::requests::exchange::PipelineId;
 use crate::http::requests::in_flight::{UnclearRequests, Verdict};
 
-/// A look is followed by a rest of so many times its own length.
-const REST: u32 = 4;
-/// How often it looks at most.
+/// Pause after a look, in multiples of its duration.
+const PAUSE_FACTOR: u32 = 4;
+/// Shortest time from one look to the next.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
-/// How long a connection that was ended may go on being there before times decide: tiny_http lets
-/// go of it within milliseconds, unless a request of it is still under way.
+/// Time for a connection that was ended to disappear before times decide. tiny_http lets go of it
+/// within milliseconds, unless a request of it is in progress.
 const SETTLING: Duration = Duration::from_millis(100);
-/// How long it may be unclear on which connection a request came.
-const MAX_UNCLEAR: Duration = Duration::from_secs(1);
-/// How exactly the system knows times: a tick takes 10 ms at most.
+/// Longest time for which a request may stay unclear.
+const UNCLEAR_TIMEOUT: Duration = Duration::from_secs(1);
+/// Precision of the kernel's times: a tick takes at most 10 ms.
 const GRANULARITY: Duration = Duration::from_millis(10);
 
-/// The loop's hold on the thread. There are never more inspections under way than pipelines, of which
-/// there is one a connection at most.
+/// The loop's handle on the thread. At most one question per pipeline is pending, and a connection
+/// has at most one pipeline.
 pub(in crate::http) struct ConnectionInspector {
     tasks: mpsc::Sender<InspectorTask>,
 }
 
 enum InspectorTask {
-    /// The connection with this peer is to end.
+    /// Ends the connection with this peer.
     End(SocketAddr),
-    Inspect(UnclearRequests),
+    Settle(UnclearRequests),
 }
 
-/// Requests of which it is known how it is about each.
-struct Settled<R = tiny_http::Request> {
+/// Requests with the verdict on each.
+struct SettledRequests<R = tiny_http::Request> {
     pipeline: PipelineId,
     requests: Vec<(Verdict, R)>,
 }
@@ -57,10 +57,10 @@ struct Settled<R = tiny_http::Request> {
 /// The connections with one peer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct PeerConnections {
-    /// Of each that is open, since when it may have asked for something, if it was not answered
-    /// anything so far.
+    /// One entry for each open connection: `None` if it was answered already, else the earliest
+    /// time at which a request can have come on it.
     open: Vec<Option<Instant>>,
-    /// How many have ended and are still held.
+    /// Number of connections that have ended and are still held.
     ended: usize,
 }
 
@@ -79,10 +79,10 @@ impl PeerConnections {
         PeerConnections { open, ended }
     }
 
-    /// How it is about a request that came then and has been in unclear for so long; `None` if that is
-    /// to be seen. Times can be wrong by what tiny_http's thread for the connection that has ended
-    /// was kept waiting: what came on that one may be taken to be of the other, which has the same
-    /// peer and was made before.
+    /// The verdict on a request that arrived at `came` and has been unclear for `waited`; `None` to
+    /// look again. Times can be wrong by the delay of tiny_http's thread for the connection that
+    /// has ended: a request of that connection may be attributed to the open one, which has the
+    /// same peer and was made before the request arrived.
     fn verdict(&self, came: Instant, waited: Duration) -> Option<Verdict> {
         if self.open.is_empty() {
             return Some(Verdict::Ended);
@@ -97,7 +97,7 @@ impl PeerConnections {
         } else if self.open.iter().all(Option::is_some) {
             Some(Verdict::Ended)
         } else {
-            (waited >= MAX_UNCLEAR).then_some(Verdict::Undecided)
+            (waited >= UNCLEAR_TIMEOUT).then_some(Verdict::Undecided)
         }
     }
 }
@@ -105,39 +105,39 @@ impl PeerConnections {
 impl ConnectionInspector {
     pub(in crate::http) fn start(
         connections: Connections,
-        events: Sender,
+        to_loop: Sender,
     ) -> io::Result<ConnectionInspector> {
         let (tasks, queue) = mpsc::channel();
         let look = move |peers: &HashSet<SocketAddr>, ending: &HashSet<SocketAddr>| {
             look(connections, peers, ending)
         };
-        let settle = move |settled: Settled| {
-            events.send(LoopMessage::Settled(settled.pipeline, settled.requests));
+        let settle = move |settled: SettledRequests| {
+            to_loop.send(LoopMessage::Settled(settled.pipeline, settled.requests));
         };
         thread::Builder::new()
             .name("inspector".to_owned())
-            .spawn(move || Inspections::new().answer(&queue, look, settle))?;
+            .spawn(move || Inspections::new().run(&queue, look, settle))?;
         Ok(ConnectionInspector { tasks })
     }
 
-    /// Has the connection with a peer ended.
+    /// Ends the connection with a peer.
     pub(in crate::http) fn end(&self, peer: SocketAddr) {
-        // The thread is there as long as the loop is.
+        // The thread runs as long as the loop does.
         let _ = self.tasks.send(InspectorTask::End(peer));
     }
 
-    /// Asks about requests. What is found comes as [`LoopMessage::Settled`].
+    /// Asks about requests. The answer is a [`LoopMessage::Settled`].
     pub(in crate::http) fn inspect(&self, unclear: UnclearRequests) {
-        if let Err(mpsc::SendError(InspectorTask::Inspect(unclear))) =
-            self.tasks.send(InspectorTask::Inspect(unclear))
+        if let Err(mpsc::SendError(InspectorTask::Settle(unclear))) =
+            self.tasks.send(InspectorTask::Settle(unclear))
         {
-            // To drop it would have tiny_http wait for its client.
+            // Dropping a request would have tiny_http block on its client.
             mem::forget(unclear);
         }
     }
 }
 
-/// Ends what is to end, and says how it is about the others.
+/// Ends the connections in `ending`, and returns the state of all.
 fn look(
     connections: Connections,
     peers: &HashSet<SocketAddr>,
@@ -147,8 +147,8 @@ fn look(
     let mut states = HashMap::new();
     for (peer, found) in connections.with(&all) {
         if ending.contains(&peer) {
-            // If it is not known which, it is the one whose client does not read; and if there is
-            // none, all of them.
+            // If it is ambiguous, the one whose client does not read is ended; if there is none,
+            // all are.
             let is_pending = |it: &&Descriptor| it.info().is_some_and(|info| info.is_pending);
             let pending: Vec<_> = found.iter().filter(is_pending).collect();
             let those = if pending.is_empty() { found.iter().collect() } else { pending };
@@ -161,7 +161,7 @@ fn look(
     states
 }
 
-/// What is not answered yet, and since when it is asked.
+/// Open questions, each with its time.
 struct Inspections<R> {
     pending: Vec<(Instant, UnclearRequests<R>)>,
     ending: HashSet<SocketAddr>,
@@ -175,15 +175,15 @@ impl<R> Inspections<R> {
 }
 
 impl Inspections<tiny_http::Request> {
-    /// Answers until nobody asks any more.
-    fn answer(
+    /// Serves the queue until the loop has ended.
+    fn run(
         mut self,
         queue: &Receiver<InspectorTask>,
         mut look: impl FnMut(
             &HashSet<SocketAddr>,
             &HashSet<SocketAddr>,
         ) -> HashMap<SocketAddr, PeerConnections>,
-        settle: impl Fn(Settled),
+        settle: impl Fn(SettledRequests),
     ) {
         loop {
             let task = if self.is_empty() {
@@ -195,12 +195,12 @@ impl Inspections<tiny_http::Request> {
                 Ok(InspectorTask::End(peer)) => {
                     self.ending.insert(peer);
                 }
-                Ok(InspectorTask::Inspect(unclear)) => self.pending.push((Instant::now(), unclear)),
+                Ok(InspectorTask::Settle(unclear)) => self.pending.push((Instant::now(), unclear)),
                 Err(RecvTimeoutError::Timeout) => {
                     self.look(Instant::now(), &mut look).into_iter().for_each(&settle);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    // Nobody answers them any more: to drop them would have tiny_http do so.
+                    // The requests are leaked: dropping them would have tiny_http answer them.
                     return mem::forget(self.pending);
                 }
             }
@@ -213,7 +213,7 @@ impl<R> Inspections<R> {
         self.pending.is_empty() && self.ending.is_empty()
     }
 
-    /// Looks once for all, and gives what is known then.
+    /// Looks once for all questions, and returns those that are settled.
     fn look(
         &mut self,
         now: Instant,
@@ -221,7 +221,7 @@ impl<R> Inspections<R> {
             &HashSet<SocketAddr>,
             &HashSet<SocketAddr>,
         ) -> HashMap<SocketAddr, PeerConnections>,
-    ) -> Vec<Settled<R>> {
+    ) -> Vec<SettledRequests<R>> {
         let begun = Instant::now();
         let peers = self.pending.iter().map(|(_, unclear)| unclear.pipeline.peer).collect();
         let states = look(&peers, &mem::take(&mut self.ending));
@@ -230,7 +230,7 @@ impl<R> Inspections<R> {
             let waited = now.saturating_duration_since(since);
             let state = states.get(&unclear.pipeline.peer);
             let verdict_on = |(came, _): &(Instant, R)| {
-                // One of which nothing is to be seen has ended.
+                // A peer without connections has ended.
                 state.map_or(Some(Verdict::Ended), |it| it.verdict(*came, waited))
             };
             let verdicts: Option<Vec<_>> = unclear.requests.iter().map(verdict_on).collect();
@@ -240,9 +240,9 @@ impl<R> Inspections<R> {
             };
             let requests = unclear.requests.into_iter().map(|(_, request)| request);
             let requests = verdicts.into_iter().zip(requests).collect();
-            settled.push(Settled { pipeline: unclear.pipeline, requests });
+            settled.push(SettledRequests { pipeline: unclear.pipeline, requests });
         }
-        self.next_look = Instant::now() + MIN_INTERVAL.max(begun.elapsed() * REST);
+        self.next_look = Instant::now() + MIN_INTERVAL.max(begun.elapsed() * PAUSE_FACTOR);
         settled
     }
 }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn on_which_connection_it_came_is_known_by_all_with_its_peer() {
+    fn the_connections_with_its_peer_decide_on_a_request() {
         let earlier = Instant::now();
         let came = earlier + GRANULARITY;
         let later = came + GRANULARITY;
@@ -270,22 +270,22 @@ mod tests {
             (&[], 1, Some(Verdict::Ended), Some(Verdict::Ended), Some(Verdict::Ended)),
             (&[None], 0, Some(Verdict::Open), Some(Verdict::Open), Some(Verdict::Open)),
             (&[None, None], 0, Some(Verdict::Open), Some(Verdict::Open), Some(Verdict::Open)),
-            // The one that has ended goes, or times decide.
+            // The ended connection goes away, or times decide.
             (&[Some(earlier)], 1, None, Some(Verdict::Open), Some(Verdict::Open)),
             (&[Some(later)], 1, None, Some(Verdict::Ended), Some(Verdict::Ended)),
-            // One that was there all the time.
+            // An open connection that was answered already.
             (&[None], 1, None, None, Some(Verdict::Undecided)),
             (&[Some(later), None], 1, None, None, Some(Verdict::Undecided)),
         ] {
             let state = PeerConnections { open: open.to_vec(), ended };
-            let verdicts =
-                [Duration::ZERO, SETTLING, MAX_UNCLEAR].map(|waited| state.verdict(came, waited));
+            let verdicts = [Duration::ZERO, SETTLING, UNCLEAR_TIMEOUT]
+                .map(|waited| state.verdict(came, waited));
             assert_eq!(verdicts, [at_once, then, at_last], "{state:?}");
         }
     }
 
     #[test]
-    fn one_look_is_for_all_who_ask() {
+    fn one_look_serves_all_questions() {
         let now = Instant::now();
         let mut inspections = Inspections::new();
         inspections.pending = (1..=1000).map(|port| (now, unclear(port, now))).collect();
@@ -301,11 +301,11 @@ mod tests {
         });
         assert_eq!((looks, settled.len()), (1, 1000));
         assert!(inspections.is_empty());
-        assert!(inspections.next_look > now, "it rests");
+        assert!(inspections.next_look > now, "a pause follows");
     }
 
     #[test]
-    fn a_connection_that_has_ended_is_given_time_to_go() {
+    fn an_ended_connection_has_time_to_disappear() {
         let now = Instant::now();
         let mut inspections = Inspections::new();
         inspections.pending.push((now, unclear(1, now)));

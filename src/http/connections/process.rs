@@ -1,4 +1,4 @@
-//! What the system says of this process.
+//! The kernel's data on this process.
 
 use std::fs::{self, File};
 use std::os::fd::RawFd;
@@ -7,23 +7,24 @@ use std::sync::OnceLock;
 
 use rustix::thread::Pid;
 
-/// A look at `/proc/self/status`; zeros where the system does not say.
+/// Fields of `/proc/self/status`; zeros if they are missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::http) struct Process {
     /// Threads it has.
     pub(in crate::http) threads: usize,
-    /// Bytes of its memory that are resident.
+    /// Resident memory.
     pub(in crate::http) resident_bytes: u64,
-    /// Places in its table of descriptors: none that is open has a higher number.
+    /// Size of the descriptor table. Every open descriptor has a lower number.
     pub(in crate::http) descriptor_slots: i32,
 }
 
-/// Longer than what stands before the fields that matter.
+/// Longer than the part of the file up to the last of these fields.
 const STATUS_BYTES: usize = 2048;
 
 impl Process {
-    /// Opens no file, so that it works when no descriptor is left: the one it reads stays open.
-    pub(in crate::http) fn look() -> Process {
+    /// Reads the file again through a descriptor that stays open, so that it works when no
+    /// descriptor is left.
+    pub(in crate::http) fn read() -> Process {
         static STATUS: OnceLock<Option<File>> = OnceLock::new();
         let mut buffer = [0; STATUS_BYTES];
         let file = STATUS.get_or_init(|| File::open("/proc/self/status").ok()).as_ref();
@@ -31,18 +32,18 @@ impl Process {
         Process::parse(&String::from_utf8_lossy(&buffer[..len]))
     }
 
-    /// The descriptor for which a thread waits in a call to the system; `None` where it waits for
-    /// none, or the system does not say.
+    /// The descriptor on which a thread blocks in a system call; `None` if there is none, or the
+    /// kernel does not say.
     pub(in crate::http) fn waits_on(thread: Pid) -> Option<RawFd> {
         let path = format!("/proc/self/task/{}/syscall", thread.as_raw_nonzero());
         let call = fs::read_to_string(path).ok()?;
-        // The number of the call, and its arguments: of those that wait for a socket the descriptor
-        // is the first.
+        // The line has the number of the call and its arguments. Calls that block on a socket have
+        // the descriptor first.
         let first = call.split_whitespace().nth(1)?.strip_prefix("0x")?;
         RawFd::from_str_radix(first, 16).ok()
     }
 
-    /// The descriptors it may have open at once.
+    /// Limit on the descriptors that the process may have open.
     pub(in crate::http) fn max_descriptors() -> usize {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
@@ -74,13 +75,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_seen() {
-        let process = Process::look();
+    fn this_process_is_read() {
+        let process = Process::read();
         assert!(process.threads >= 1, "{process:?}");
         assert!(process.descriptor_slots >= 3, "{process:?}");
         let file = File::open("/dev/null").unwrap();
         let highest = std::os::fd::AsRawFd::as_raw_fd(&file);
-        assert!(Process::look().descriptor_slots > highest);
+        assert!(Process::read().descriptor_slots > highest);
     }
 
     #[test]

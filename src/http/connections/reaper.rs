@@ -1,12 +1,12 @@
-//! Finds connections that hold a thread and two descriptors for nothing.
+//! Decides which connections hold a thread and two descriptors for nothing.
 //!
-//! tiny_http waits for a request as long as its client likes, and reads a head of any length. What
-//! it is doing it does not say, but the system says of each connection what came and went, and
-//! when. The reaper names those that should end; the loop, which knows where a request is in
-//! flight, ends them.
+//! tiny_http waits for a request without a limit on time, and reads a head of any length. It does
+//! not show what it does, but the kernel counts what each connection sends and receives, and when.
+//! The reaper names the connections that should end. The loop ends them, as it knows where a
+//! request is in flight.
 //!
-//! A loop that is behind has not seen the requests that wait for it, and they look like none. So a
-//! connection is judged only when a request of our own has been answered that was made later.
+//! A loop that is behind has not seen the requests in its queue, and their connections look idle.
+//! So a connection is judged only after the server has answered a probe that was sent later.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -17,112 +17,111 @@ use std::time::{Duration, Instant};
 use crate::http::connections::descriptors::{Connections, Descriptor, DescriptorScan};
 use crate::http::connections::tcp_info::TcpInfo;
 
-/// What a client may send before a request of its is shown to the loop: longer than any head that
-/// an ordinary one sends. Looked at now and then: a fast sender gets further.
+/// Bytes that a client may send before the loop is shown a request: more than the head of any
+/// ordinary client. It is checked now and then; a fast sender gets further.
 pub(in crate::http) const MAX_HEAD_BYTES: u64 = 64 * 1024;
-/// How long a connection may last whose client has ended it, unless a request is in flight:
-/// tiny_http ends it at once, if its thread is not stuck.
+/// Time after which a half-closed connection ends, unless a request is in flight. tiny_http ends it
+/// at once, if its thread is not stuck.
 const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long it must have been time to end a connection before it is ended: what it has sent may be
-/// about to be read, as behind a process that was stopped for long.
+/// Time for which a connection must have been due before it ends. Its bytes may be about to be
+/// read, as in a process that was stopped for long.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long a connection that has ended may keep its descriptors. Behind that its thread is taken
-/// to be stuck for good. As long as it takes to hash the passwords that wait.
+/// Time for which a connection that has ended may keep its descriptors. After it, its thread is
+/// taken to be stuck for good. It allows for the hashing of the passwords that wait.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
-/// How often connections are looked at, at most.
+/// Shortest time from one look to the next.
 const MIN_INTERVAL: Duration = Duration::from_millis(50);
-/// A look is followed by a rest of so many times its own length, so that with thousands of
-/// connections it does not take more than 2 % of a processor.
-const REST: u32 = 50;
-/// In percent: when so many of the process's descriptors are open, connections are shed, until so
-/// many are.
+/// Pause after a look, in multiples of its duration: with thousands of connections, looks take at
+/// most 2 % of a processor.
+const PAUSE_FACTOR: u32 = 50;
+/// In percent of the descriptors that the process may open: from `SHED_FROM` on, connections are
+/// closed to make room, down to `SHED_TO`.
 const SHED_FROM: usize = 90;
 const SHED_TO: usize = 80;
-/// One connection in so many is shed when no more can be accepted.
+/// When no connection can be accepted, one in so many is closed.
 const SHED_FRACTION: usize = 2;
 
-/// Looks at the connections of one server.
+/// Judges the connections of one server.
 pub(in crate::http) struct Reaper {
     connections: Connections,
     idle_timeout: Duration,
     max_descriptors: usize,
     /// By inode.
     seen: HashMap<u64, ConnectionProgress>,
-    /// Connections that have ended, by inode, and since when.
+    /// Connections that have ended: inode, and time of discovery.
     ended: HashMap<u64, Instant>,
-    /// What was asked for before this has been taken in.
+    /// The loop has taken in all requests from before this.
     caught_up: Instant,
     last: Instant,
     next: Instant,
 }
 
-/// How far a connection had got when something was sent on it last.
+/// State of a connection when data was last sent on it.
 #[derive(Debug, Clone, Copy, Default)]
 struct ConnectionProgress {
-    /// What the client had acknowledged.
+    /// Bytes that the client had acknowledged.
     acknowledged: u64,
-    /// What it had sent by then.
+    /// Bytes that the client had sent.
     received: u64,
-    /// Since when it has been time to end it.
+    /// Time at which it became due.
     due: Option<Instant>,
 }
 
 impl ConnectionProgress {
-    /// How far it has got now, if it was there at the last look.
+    /// The current state, derived from that of the last look.
     fn at(self, info: &TcpInfo, since_last: Duration) -> ConnectionProgress {
         let TcpInfo { acknowledged, received, .. } = *info;
-        // What was sent may not be acknowledged yet.
+        // Sent data may not be acknowledged yet.
         let has_progressed = self.acknowledged != acknowledged || info.since_sent <= since_last;
         if has_progressed { ConnectionProgress { acknowledged, received, due: None } } else { self }
     }
 
-    /// Whether it sends a head of more than [`MAX_HEAD_BYTES`].
+    /// Returns whether the client sends a head of more than [`MAX_HEAD_BYTES`].
     fn is_endless_head(self, received: u64, unread: impl FnOnce() -> u64) -> bool {
         let since = received.saturating_sub(self.received);
         since > MAX_HEAD_BYTES
-            // What lies in the socket may be a body; tiny_http reads no further than a head.
+            // Unread bytes may be a body: tiny_http reads no further than a head.
             && since.saturating_sub(unread()) > MAX_HEAD_BYTES
     }
 }
 
-/// What a look found.
+/// Result of a look.
 #[derive(Debug)]
 pub(in crate::http) struct Sweep {
-    /// Connections that are open.
+    /// Open connections.
     pub(in crate::http) open: usize,
-    /// Connections that have sent something and been given no thread: tiny_http has queued them
-    /// behind others.
+    /// Connections that have sent data and have no thread: tiny_http has queued them after others.
     pub(in crate::http) forgotten: usize,
-    /// Connections whose threads are stuck for good.
+    /// Connections that have ended and whose threads are stuck for good.
     pub(in crate::http) stuck: usize,
-    /// Those that should end, unless a request is in flight.
+    /// Connections that should end, unless a request is in flight.
     pub(in crate::http) overdue: Vec<(Descriptor, Reason)>,
-    /// How many connections are to give way to others, because descriptors or threads run short.
+    /// Connections that should be closed to make room, because descriptors or threads run short.
     pub(in crate::http) surplus: usize,
-    /// Who gives way then, the first first. Empty if nobody has to.
+    /// Candidates for that, best first. Empty if `surplus` is 0.
     pub(in crate::http) idlest: Vec<Descriptor>,
-    /// Connections whose clients will send no more, and may have gone.
+    /// Peers of connections whose clients will send no more, and may have disconnected.
     pub(in crate::http) half_closed: Vec<SocketAddr>,
-    /// If a connection has ended since the last look: those that have not. Which one it was, the
-    /// system does not say any more.
+    /// If a connection has ended since the last look: the peers of all others. The kernel no longer
+    /// says which one it was.
     pub(in crate::http) connected: Option<HashSet<SocketAddr>>,
-    /// The peers of several connections.
+    /// Peers that several connections have.
     pub(in crate::http) shared: HashSet<SocketAddr>,
-    /// When this look began.
+    /// Start of this look.
     pub(in crate::http) begun: Instant,
 }
 
-/// Why a connection should end.
+/// Reason for ending a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::http) enum Reason {
-    /// Nothing was answered on it for the idle timeout, and nothing complete was asked.
+    /// Nothing was answered on it for the idle timeout, and no complete request arrived.
     Idle,
     /// A head of more than [`MAX_HEAD_BYTES`].
     EndlessHead,
 }
 
 impl Reason {
-    /// As it is counted.
+    /// Value of the metric's label `reason`.
     pub(in crate::http) fn name(self) -> &'static str {
         match self {
             Reason::Idle => "idle",
@@ -132,15 +131,15 @@ impl Reason {
 }
 
 impl Sweep {
-    /// How many connections give way to others.
+    /// Number of connections that are closed to make room.
     pub(in crate::http) fn shed(&self) -> usize {
         self.surplus.min(self.idlest.len())
     }
 }
 
 impl Reaper {
-    /// `max_descriptors` is how many the process may have open, if these connections are to give
-    /// way when there are nearly as many.
+    /// `max_descriptors` is the process's limit, if these connections are closed when it is nearly
+    /// reached.
     pub(in crate::http) fn new(
         connections: Connections,
         idle_timeout: Duration,
@@ -158,22 +157,22 @@ impl Reaper {
         }
     }
 
-    /// Looks, unless it did not long ago.
+    /// Looks, unless the last look was a short time ago.
     pub(in crate::http) fn sweep(&mut self) -> Option<Sweep> {
         (Instant::now() >= self.next).then(|| self.look(0))
     }
 
-    /// Looks, and has a share of the connections give way to others.
+    /// Looks, and marks a share of the connections to be closed to make room.
     pub(in crate::http) fn shed(&mut self) -> Sweep {
         self.look(self.seen.len().div_ceil(SHED_FRACTION))
     }
 
-    /// What was asked for before `then` has been taken in.
+    /// The loop has taken in all requests from before `then`.
     pub(in crate::http) fn has_caught_up(&mut self, then: Instant) {
         self.caught_up = self.caught_up.max(then);
     }
 
-    /// Whether it would judge, if it knew that the loop is not behind.
+    /// Returns whether a connection waits to be judged until a probe is answered.
     pub(in crate::http) fn awaits_probe(&self) -> bool {
         let due = self.seen.values().filter_map(|progress| progress.due);
         let ended = self.ended.values().map(|since| *since + STUCK_AFTER);
@@ -184,7 +183,7 @@ impl Reaper {
     fn look(&mut self, min_shed: usize) -> Sweep {
         let begun = Instant::now();
         let sweep = self.examine(&self.connections.scan(), begun, min_shed);
-        self.next = begun + MIN_INTERVAL.max(begun.elapsed() * REST);
+        self.next = begun + MIN_INTERVAL.max(begun.elapsed() * PAUSE_FACTOR);
         sweep
     }
 
@@ -198,7 +197,7 @@ impl Reaper {
         let mut forgotten = 0;
         for &descriptor in &scan.connected {
             let Descriptor { inode, peer, .. } = descriptor;
-            // The first of its descriptors has said it all.
+            // The other descriptors of a connection add nothing.
             if self.seen.contains_key(&inode) {
                 continue;
             }
@@ -227,7 +226,8 @@ impl Reaper {
             } else if progress.is_endless_head(info.received, || descriptor.unread()) {
                 overdue.push((descriptor, Reason::EndlessHead));
             } else {
-                // Who was never answered goes first, then who has been silent for longest.
+                // Connections that were never answered come first, then those that have been silent
+                // for longest.
                 idlest.push((!unanswered, Reverse(info.since_received), descriptor));
             }
         }
@@ -253,13 +253,13 @@ impl Reaper {
         }
     }
 
-    /// Whether it is time to end a connection.
+    /// Returns whether a connection is due to end.
     fn is_due(&self, info: &TcpInfo) -> bool {
         let half_closed = info.is_half_closed() && info.since_received >= HALF_CLOSED_TIMEOUT;
         half_closed || info.since_sent >= self.idle_timeout
     }
 
-    /// How many connections are too many.
+    /// Number of connections to close to make room.
     fn surplus(&self, open_descriptors: usize) -> usize {
         let share = |percent| {
             self.max_descriptors / 100 * percent + self.max_descriptors % 100 * percent / 100
@@ -268,14 +268,14 @@ impl Reaper {
         if crowded { open_descriptors.saturating_sub(share(SHED_TO)).div_ceil(2) } else { 0 }
     }
 
-    /// How many of the connections that have ended should have let go of their descriptors.
+    /// Number of ended connections that should have let go of their descriptors.
     fn stuck(&mut self, ended: &HashSet<u64>, now: Instant) -> usize {
         self.ended.retain(|inode, _| ended.contains(inode));
         for &inode in ended {
             self.ended.entry(inode).or_insert(now);
         }
-        let is_stranded = |since: &&Instant| **since + STUCK_AFTER <= self.caught_up;
-        self.ended.values().filter(is_stranded).count()
+        let is_stuck = |since: &&Instant| **since + STUCK_AFTER <= self.caught_up;
+        self.ended.values().filter(is_stuck).count()
     }
 }
 
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
     use crate::http::connections::descriptors::{inode, tests::Twins};
 
-    /// From one look to the next.
+    /// Time between looks.
     const STEP: Duration = Duration::from_millis(10);
 
     fn reaper(local_port: u16) -> Reaper {
@@ -304,14 +304,17 @@ mod tests {
         let mut reaper = reaper(addr.port());
         let mut scan = reaper.connections.scan();
         scan.connected.retain(|found| found.peer == client.local_addr().unwrap());
-        // So that it was not made since the last look.
+        // It must be older than the last look.
         while scan.connected[0].info().unwrap().since_sent < 2 * STEP {
             thread::yield_now();
         }
         let due = Instant::now();
         let looks = (0..).map(|n| due + n * STEP).take_while(|now| *now < due + 2 * GRACE);
         for now in looks {
-            assert!(reaper.examine(&scan, now, 0).overdue.is_empty(), "it may have asked");
+            assert!(
+                reaper.examine(&scan, now, 0).overdue.is_empty(),
+                "a request of it may be queued"
+            );
         }
         assert!(reaper.awaits_probe());
         reaper.has_caught_up(due + 2 * STEP);
@@ -320,12 +323,12 @@ mod tests {
     }
 
     #[test]
-    fn connections_with_the_same_peer_are_judged_each() {
+    fn connections_with_the_same_peer_are_judged_separately() {
         let twins = Twins::connect();
         let mut reaper = reaper(twins.connections.local_port);
         let mut scan = reaper.connections.scan();
         scan.connected.retain(|found| found.peer == twins.peer);
-        // So that they were not made since the last look.
+        // They must be older than the last look.
         while scan.connected.iter().any(|it| it.info().unwrap().since_sent < 2 * STEP) {
             thread::yield_now();
         }
@@ -340,13 +343,13 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_that_is_behind_strands_nobody() {
+    fn a_loop_that_is_behind_marks_no_connection_as_stuck() {
         let mut reaper = reaper(0);
         let ended = Instant::now();
         let scan = DescriptorScan { ended: vec![1, 2], ..DescriptorScan::default() };
         for seconds in [0, 60] {
             let sweep = reaper.examine(&scan, ended + Duration::from_secs(seconds), 0);
-            assert_eq!(sweep.stuck, 0, "what they asked for may be waiting");
+            assert_eq!(sweep.stuck, 0, "requests of theirs may be queued");
         }
         reaper.has_caught_up(ended + STUCK_AFTER);
         assert_eq!(reaper.examine(&scan, ended + STUCK_AFTER, 0).stuck, 2);

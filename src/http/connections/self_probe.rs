@@ -1,10 +1,10 @@
-//! Keeps tiny_http from forgetting connections.
+//! Requests of the server to itself. They keep tiny_http from forgetting connections, and show
+//! whether the server answers.
 //!
-//! Its task pool can queue two new connections for one idle thread; the second is then not
-//! served until another connection begins or ends. So a thread of ours opens a connection now
-//! and then, sends a tiny request and goes on to do so at once for as long as the process gets
-//! more threads by it or an answer is outstanding: each such connection frees one that was
-//! forgotten.
+//! tiny_http's task pool can queue two new connections for one idle thread; the second is then not
+//! served until another connection begins or ends. So a thread opens a connection now and then and
+//! sends a small request. It repeats this at once while the process gets more threads by it or an
+//! answer is outstanding: each such connection frees a forgotten one.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -18,54 +18,53 @@ use socket2::SockRef;
 use crate::http::connections::process::Process;
 use crate::sys::{SystemEntropy, random};
 
-/// How long the self-probe rests while requests come in.
+/// Pause between rounds while requests come in.
 const BUSY_INTERVAL: Duration = Duration::from_millis(25);
-/// How much longer it rests while none do.
+/// Additional pause while none do.
 const IDLE_INTERVAL: Duration = Duration::from_millis(225);
-/// How long an answer is waited for before the next connection is opened.
+/// Time to wait for an answer before the next connection is opened.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(4);
-/// Connections in a round at most: nobody has more forgotten ones than this.
+/// Connections per round: more than can be forgotten.
 const MAX_PROBES: usize = 4096;
-/// How long the connection itself may take.
+/// Limit on the time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The pulse of one server. It ends when this is dropped.
+/// The probes of one server. They end when this is dropped.
 pub struct SelfProbe {
-    /// What its requests' targets begin with. Behind it stands when each was sent, in microseconds
-    /// since the self-probe began.
+    /// Prefix of the request targets. The time of sending follows, in microseconds since `begun`.
     path: String,
     shared: Arc<ProbeState>,
     thread: Thread,
 }
 
-/// A look at the requests of a self-probe from elsewhere.
+/// Time for which probes have been unanswered, for other threads.
 pub(in crate::http) struct ProbeWait(Arc<ProbeState>);
 
-/// Somebody who goes along with the self-probe, in its thread.
+/// Observer of the probes, on their thread.
 pub trait ProbeObserver: Send + 'static {
-    /// Time has passed. Says what there is to do; it is `busy` if requests came in meanwhile.
+    /// Called after each pause; `busy` if requests came in meanwhile. Returns what to send.
     fn tick(&mut self, busy: bool) -> ProbePlan {
         let _ = busy;
         ProbePlan::Round
     }
 
-    /// A round is over.
+    /// Called after each round.
     fn round_ends(&mut self, outcome: ProbeOutcome) {
         let _ = outcome;
     }
 }
 
-/// Nobody.
+/// Always sends a whole round.
 impl ProbeObserver for () {}
 
-/// What there is to do.
+/// The probes to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbePlan {
-    /// Nothing.
+    /// None.
     Nothing,
-    /// One connection, to see whether it is answered.
+    /// One, to see whether it is answered.
     Single,
-    /// As many as it takes for nobody to be forgotten.
+    /// Probes until no connection is forgotten.
     Round,
 }
 
@@ -73,7 +72,7 @@ struct ProbeState {
     begun: Instant,
     busy: AtomicBool,
     stopped: AtomicBool,
-    /// When a request was sent that is not answered, in microseconds since the self-probe began; or
+    /// Time at which the oldest unanswered probe was sent, in microseconds since `begun`; or
     /// [`NO_REQUEST`].
     awaited: AtomicU64,
 }
@@ -81,9 +80,9 @@ struct ProbeState {
 const NO_REQUEST: u64 = u64::MAX;
 
 impl SelfProbe {
-    /// Starts the pulse of the server that listens on `addr`.
+    /// Starts probing the server that listens on `addr`.
     pub fn start(addr: SocketAddr, mut observer: impl ProbeObserver) -> io::Result<SelfProbe> {
-        // Nobody else can ask for it, so it is no route.
+        // The path is secret, so it needs no route.
         let secret = u128::from_le_bytes(random(&mut SystemEntropy));
         let path = format!("/self_probe-{secret:032x}/");
         let addr = reachable(addr);
@@ -116,25 +115,25 @@ impl SelfProbe {
         Ok(SelfProbe { path, shared, thread: thread.thread().clone() })
     }
 
-    /// Whether a request target is the self-probe's own: answer it with anything, quickly.
+    /// Returns whether a request target is a probe's. Any answer will do, but it should be quick.
     #[must_use]
     pub fn is_probe(&self, target: &str) -> bool {
         self.wait_of(target).is_some()
     }
 
-    /// How long ago a request was sent, if it is the self-probe's own.
+    /// Time since a probe was sent; `None` if the target is not a probe's.
     #[must_use]
     pub fn wait_of(&self, target: &str) -> Option<Duration> {
         let sent = target.strip_prefix(&self.path)?.parse().map(Duration::from_micros).ok()?;
         Some(self.shared.begun.elapsed().saturating_sub(sent))
     }
 
-    /// For who wants to know how long its requests wait that are not answered.
+    /// A handle to read how long probes have been unanswered.
     pub(in crate::http) fn probe_wait(&self) -> ProbeWait {
         ProbeWait(Arc::clone(&self.shared))
     }
 
-    /// Says that clients are active, so that the self-probe does not rest for long.
+    /// Reports a request, which shortens the pause.
     pub fn report_activity(&self) {
         if !self.shared.busy.swap(true, Ordering::Relaxed) {
             self.thread.unpark();
@@ -150,8 +149,8 @@ impl Drop for SelfProbe {
 }
 
 impl ProbeWait {
-    /// How long a request has waited by now that is not answered. It is looked at with every
-    /// round: what is answered within milliseconds does not count.
+    /// Time for which the oldest probe has been unanswered. It is updated with every round, so that
+    /// answers within milliseconds do not count.
     pub(in crate::http) fn wait(&self) -> Duration {
         let since = self.0.awaited.load(Ordering::Relaxed);
         if since == NO_REQUEST {
@@ -162,13 +161,14 @@ impl ProbeWait {
 }
 
 impl ProbeState {
-    /// Since the self-probe began.
+    /// Microseconds since `begun`.
     fn micros(&self, time: Instant) -> u64 {
         let micros = time.saturating_duration_since(self.begun).as_micros();
         u64::try_from(micros).unwrap_or(NO_REQUEST)
     }
 
-    /// Whether requests came in meanwhile. `None` when the self-probe has ended.
+    /// Sleeps until the next round. Returns whether requests came in meanwhile, and `None` at the
+    /// end.
     fn rest(&self) -> Option<bool> {
         thread::sleep(BUSY_INTERVAL);
         let mut busy = self.busy.swap(false, Ordering::Relaxed);
@@ -180,25 +180,25 @@ impl ProbeState {
     }
 }
 
-/// What came of a round.
+/// Result of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbeOutcome {
-    /// A request was answered, of this round or of an earlier one.
-    Answer {
-        /// When it was sent, or a little earlier.
+    /// A probe of this round or of an earlier one was answered.
+    Answered {
+        /// Time of sending, or a little earlier.
         sent: Instant,
     },
-    /// Requests were sent, and none was answered yet.
-    Silence,
-    /// Not even a connection could be made.
-    Nothing,
+    /// Probes were sent, and none is answered yet.
+    Unanswered,
+    /// No connection could be made.
+    Unreachable,
 }
 
-/// When a round ends.
+/// Conditions that end a round.
 struct ProbeRound {
-    /// So many connections in a row that changed nothing end it.
+    /// Connections in a row that changed nothing.
     quiet: usize,
-    /// So many that were not answered do too.
+    /// Connections without an answer.
     outstanding: usize,
 }
 
@@ -206,8 +206,8 @@ const SINGLE: ProbeRound = ProbeRound { quiet: 1, outstanding: 1 };
 const THOROUGH: ProbeRound = ProbeRound { quiet: 2, outstanding: 64 };
 
 impl ProbeRound {
-    /// What was `awaited` is still listened to, and of what is not answered in this round something
-    /// is awaited: a server that is far behind answers all the same.
+    /// Runs a round. An earlier unanswered probe is kept in `awaited`, and replaced by one of this
+    /// round only if its connection has ended: a server that is far behind still answers.
     fn run(
         &self,
         addr: SocketAddr,
@@ -216,30 +216,31 @@ impl ProbeRound {
     ) -> ProbeOutcome {
         let begun = Instant::now();
         let mut outstanding: Vec<TcpStream> = Vec::new();
-        let mut threads = Process::look().threads;
-        let (mut quiet, mut outcome) = (0, ProbeOutcome::Nothing);
+        let mut threads = Process::read().threads;
+        let (mut quiet, mut outcome) = (0, ProbeOutcome::Unreachable);
         for _ in 0..MAX_PROBES {
             let Ok(probe) = open(addr, &request) else { break };
-            if outcome == ProbeOutcome::Nothing {
-                outcome = ProbeOutcome::Silence;
+            if outcome == ProbeOutcome::Unreachable {
+                outcome = ProbeOutcome::Unanswered;
             }
             match answer(&probe) {
-                ProbeReply::None if probe.set_nonblocking(true).is_ok() => {
-                    // It ends with a goodbye, also if nobody has accepted it yet.
+                ProbeReply::Pending if probe.set_nonblocking(true).is_ok() => {
+                    // From now on its end is a FIN instead of a reset, also if it is not accepted
+                    // yet.
                     let _ = SockRef::from(&probe).set_linger(None);
                     outstanding.push(probe);
                 }
-                ProbeReply::Some => outcome = ProbeOutcome::Answer { sent: begun },
+                ProbeReply::Received => outcome = ProbeOutcome::Answered { sent: begun },
                 _ => {}
             }
             outstanding.retain(|probe| {
                 let answer = answer(probe);
-                if answer == ProbeReply::Some {
-                    outcome = ProbeOutcome::Answer { sent: begun };
+                if answer == ProbeReply::Received {
+                    outcome = ProbeOutcome::Answered { sent: begun };
                 }
-                answer == ProbeReply::None
+                answer == ProbeReply::Pending
             });
-            let threads_now = Process::look().threads;
+            let threads_now = Process::read().threads;
             let calm = outstanding.is_empty() && threads_now <= threads;
             quiet = if calm { quiet + 1 } else { 0 };
             threads = threads_now;
@@ -247,15 +248,15 @@ impl ProbeRound {
                 break;
             }
         }
-        if matches!(outcome, ProbeOutcome::Answer { .. }) {
+        if matches!(outcome, ProbeOutcome::Answered { .. }) {
             *awaited = None;
             return outcome;
         }
         let earlier = awaited.take();
         match earlier.as_ref().map(|(sent, probe)| (*sent, answer(probe))) {
-            Some((sent, ProbeReply::Some)) => return ProbeOutcome::Answer { sent },
-            Some((_, ProbeReply::None)) => *awaited = earlier,
-            Some((_, ProbeReply::End)) | None => {
+            Some((sent, ProbeReply::Received)) => return ProbeOutcome::Answered { sent },
+            Some((_, ProbeReply::Pending)) => *awaited = earlier,
+            Some((_, ProbeReply::Closed)) | None => {
                 *awaited = outstanding.into_iter().next().map(|probe| (begun, probe));
             }
         }
@@ -266,7 +267,7 @@ impl ProbeRound {
 fn open(addr: SocketAddr, request: impl Fn() -> Vec<u8>) -> io::Result<TcpStream> {
     let mut probe = TcpStream::connect_timeout(&addr, CONNECT_TIMEOUT)?;
     probe.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    // The answer is of no interest, and a reset leaves no connection in TIME-WAIT.
+    // Its answer is not read, and a reset leaves no connection in TIME-WAIT.
     SockRef::from(&probe).set_linger(Some(Duration::ZERO))?;
     probe.write_all(&request())?;
     Ok(probe)
@@ -274,25 +275,24 @@ fn open(addr: SocketAddr, request: impl Fn() -> Vec<u8>) -> io::Result<TcpStream
 
 #[derive(PartialEq, Eq)]
 enum ProbeReply {
-    /// Not yet.
-    None,
-    Some,
-    /// The connection has ended without one.
-    End,
+    Pending,
+    Received,
+    /// The connection has ended without an answer.
+    Closed,
 }
 
 fn answer(probe: &TcpStream) -> ProbeReply {
     match probe.peek(&mut [0; 64]) {
-        Ok(0) => ProbeReply::End,
-        Ok(_) => ProbeReply::Some,
+        Ok(0) => ProbeReply::Closed,
+        Ok(_) => ProbeReply::Received,
         Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            ProbeReply::None
+            ProbeReply::Pending
         }
-        Err(_) => ProbeReply::End,
+        Err(_) => ProbeReply::Closed,
     }
 }
 
-/// Where to reach a server that may listen on all addresses.
+/// An address that reaches a server which may listen on all addresses.
 fn reachable(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -309,28 +309,28 @@ mod tests {
 
     use super::*;
 
-    struct StreamMessage(Sender<ProbeOutcome>);
+    struct Report(Sender<ProbeOutcome>);
 
-    impl ProbeObserver for StreamMessage {
+    impl ProbeObserver for Report {
         fn round_ends(&mut self, outcome: ProbeOutcome) {
             let _ = self.0.send(outcome);
         }
     }
 
-    /// A server that is rounds behind is not silent.
+    /// A server that answers rounds later is not silent.
     #[test]
-    fn a_late_answer_is_heard() {
+    fn a_late_answer_counts() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (told, outcome) = mpsc::channel();
-        let _pulse = SelfProbe::start(listener.local_addr().unwrap(), StreamMessage(told)).unwrap();
+        let (sender, outcome) = mpsc::channel();
+        let _probe = SelfProbe::start(listener.local_addr().unwrap(), Report(sender)).unwrap();
         let (mut first, _) = listener.accept().unwrap();
         let deadline = Instant::now() + Duration::from_mins(2);
         for _ in 0..2 {
-            assert_eq!(outcome.recv().unwrap(), ProbeOutcome::Silence);
+            assert_eq!(outcome.recv().unwrap(), ProbeOutcome::Unanswered);
         }
         first.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
-        while !matches!(outcome.recv().unwrap(), ProbeOutcome::Answer { .. }) {
-            assert!(Instant::now() < deadline, "the answer is not outcome");
+        while !matches!(outcome.recv().unwrap(), ProbeOutcome::Answered { .. }) {
+            assert!(Instant::now() < deadline, "the answer is not noticed");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What tiny_http does not let one say to its sockets, said around it.
+//! Options of the listening socket, which tiny_http does not offer.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -8,36 +8,36 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// How long a write may wait for room in the socket's buffer before it returns with what it has
-/// done. Short, because the loop writes too; what is left over goes to a worker.
-const WRITE_WAIT: Duration = Duration::from_millis(5);
-/// After how long without a sign of life a connection is probed.
+/// Time for which a write waits for room in the socket's buffer before it returns. It is short
+/// because the loop writes too; a worker writes the rest.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(5);
+/// Time without data after which a connection is probed.
 const KEEPALIVE: Duration = Duration::from_mins(1);
-/// How long sent data may go unacknowledged before the connection is given up.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+/// Time for which sent data may be unacknowledged before the connection is given up.
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The first of these addresses that this machine has: with another port, as the port that is wanted
-/// may be taken, which is to be said of it.
+/// The first of these addresses that this machine has, or the first of all. It is tested with
+/// another port: a port that is taken is to be reported for its own address.
 #[must_use]
-pub fn first_of_ours(addrs: &[SocketAddr]) -> Option<SocketAddr> {
-    let is_ours = |addr: &&SocketAddr| TcpListener::bind((addr.ip(), 0)).is_ok();
-    addrs.iter().find(is_ours).or(addrs.first()).copied()
+pub fn first_local(addrs: &[SocketAddr]) -> Option<SocketAddr> {
+    let is_local = |addr: &&SocketAddr| TcpListener::bind((addr.ip(), 0)).is_ok();
+    addrs.iter().find(is_local).or(addrs.first()).copied()
 }
 
-/// A listening socket. On Linux its options are inherited by the connections it accepts, whose
-/// sockets are out of reach: without `TCP_NODELAY` a reply in two segments waits for a delayed
-/// acknowledgement (40 ms), without a send timeout a client that does not read stops its writer.
+/// Makes a listening socket. On Linux, accepted connections inherit its options; their sockets are
+/// out of reach. Without `TCP_NODELAY` a reply in two segments waits for a delayed acknowledgement
+/// (40 ms). Without a send timeout a client that does not read blocks its writer.
 pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    // All addresses are all, whatever the system's own rule is (net.ipv6.bindv6only).
+    // `[::]` includes IPv4, whatever `net.ipv6.bindv6only` is.
     if addr.is_ipv6() && addr.ip().is_unspecified() {
         socket.set_only_v6(false)?;
     }
     socket.set_tcp_nodelay(true)?;
-    socket.set_write_timeout(Some(WRITE_WAIT))?;
+    socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

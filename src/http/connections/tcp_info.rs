@@ -1,90 +1,85 @@
-//! What Linux knows of a TCP connection: the fields of its `struct tcp_info` that matter here.
+//! The fields of Linux's `struct tcp_info` that the server needs.
 
+use std::mem::{MaybeUninit, offset_of, size_of};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// A look at one socket.
+/// The kernel's data on one socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) struct TcpInfo {
     state: u8,
-    /// Of a listening socket: the connections that nobody has accepted yet.
+    /// Connections that wait to be accepted, for a listening socket.
     pub(in crate::http) unaccepted: u32,
-    /// Since something was sent last, or since the connection was made.
+    /// Time since data was last sent, or since the connection was made.
     pub(in crate::http) since_sent: Duration,
-    /// Since something was received last.
+    /// Time since data was last received.
     pub(in crate::http) since_received: Duration,
-    /// Bytes in the connection's life that the peer has acknowledged.
+    /// Bytes that the peer has acknowledged in the connection's life.
     pub(in crate::http) acknowledged: u64,
-    /// Bytes in the connection's life that were received.
+    /// Bytes received in the connection's life.
     pub(in crate::http) received: u64,
-    /// Bytes in the connection's life that were written, sent or not. Before Linux 4.19 it is not
-    /// known, and always 0.
+    /// Bytes written in the connection's life, sent or not; always 0 before Linux 4.19.
     pub(in crate::http) written: u64,
-    /// Whether some of that is not acknowledged yet.
+    /// True if some written bytes are not acknowledged yet.
     pub(in crate::http) is_pending: bool,
 }
 
-/// The length of the structure up to and with the last field that there must be.
-const BYTES: usize = 136;
-/// The same up to and with the last of these fields.
-const ALL_BYTES: usize = 216;
+/// States of a connection, as in Linux's `net/tcp_states.h`.
+const ESTABLISHED: u8 = 1;
+const CLOSED: u8 = 7;
+const CLOSE_WAIT: u8 = 8;
+
+/// Length of the structure up to the last field that a kernel must give.
+const MIN_BYTES: usize = offset_of!(libc::tcp_info, tcpi_bytes_received) + size_of::<u64>();
 
 impl TcpInfo {
-    /// `None` for what is no TCP socket, or where the system does not say.
+    /// `None` if it is not a TCP socket, or the kernel is too old.
     pub(in crate::http) fn of(fd: &impl AsRawFd) -> Option<TcpInfo> {
-        let mut info = [0_u8; ALL_BYTES];
-        let mut len = libc::socklen_t::try_from(ALL_BYTES).ok()?;
-        #[expect(unsafe_code, reason = "no library of ours reads TCP_INFO")]
-        // SAFETY: the system writes at most `len` bytes to `info`; a descriptor that is not open,
-        // or no socket, is an error.
-        let failed = unsafe {
-            let info = info.as_mut_ptr().cast();
-            libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info, &raw mut len)
+        let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+        let mut len = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).ok()?;
+        #[expect(unsafe_code, reason = "no dependency reads TCP_INFO")]
+        // SAFETY: the kernel writes at most `len` bytes to `info`. A descriptor that is not open,
+        // or not a socket, is an error. All fields are integers, for which zero is a value.
+        let (failed, info) = unsafe {
+            let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+            let to = info.as_mut_ptr().cast();
+            let failed = libc::getsockopt(fd.as_raw_fd(), level, name, to, &raw mut len);
+            (failed, info.assume_init())
         };
-        let complete = failed == 0 && usize::try_from(len).is_ok_and(|len| len >= BYTES);
-        complete.then(|| TcpInfo::parse(&info))
+        let is_complete = failed == 0 && usize::try_from(len).is_ok_and(|len| len >= MIN_BYTES);
+        is_complete.then(|| TcpInfo::from_kernel(&info))
     }
 
-    fn parse(info: &[u8; ALL_BYTES]) -> TcpInfo {
-        // Eight bytes, 24 `__u32`, four `__u64`, six `__u32`, four `__u64`, two `__u32` and two
-        // `__u64`.
-        let u32_at = |at: usize| {
-            let mut value = [0; 4];
-            value.copy_from_slice(&info[at..at + 4]);
-            u32::from_ne_bytes(value)
-        };
-        let u64_at = |at: usize| {
-            let mut value = [0; 8];
-            value.copy_from_slice(&info[at..at + 8]);
-            u64::from_ne_bytes(value)
-        };
+    fn from_kernel(info: &libc::tcp_info) -> TcpInfo {
+        let not_sent = info.tcpi_notsent_bytes;
         TcpInfo {
-            state: info[0],
-            unaccepted: u32_at(24),
-            since_sent: Duration::from_millis(u32_at(44).into()),
-            since_received: Duration::from_millis(u32_at(52).into()),
-            acknowledged: u64_at(120),
-            received: u64_at(128),
-            // What was sent, but for what was sent again, and what is still to be sent.
-            is_pending: u32_at(24) > 0 || u32_at(144) > 0,
-            written: (u64_at(200) + u64::from(u32_at(144))).saturating_sub(u64_at(208)),
+            state: info.tcpi_state,
+            unaccepted: info.tcpi_unacked,
+            since_sent: Duration::from_millis(info.tcpi_last_data_sent.into()),
+            since_received: Duration::from_millis(info.tcpi_last_data_recv.into()),
+            acknowledged: info.tcpi_bytes_acked,
+            received: info.tcpi_bytes_received,
+            is_pending: info.tcpi_unacked > 0 || not_sent > 0,
+            // Bytes sent include retransmitted ones.
+            written: (info.tcpi_bytes_sent + u64::from(not_sent))
+                .saturating_sub(info.tcpi_bytes_retrans),
         }
     }
 
-    /// Whether we have not ended it, nor has it ended by itself: it is ESTABLISHED, or CLOSE-WAIT
-    /// where the peer will send no more (RFC 9293, section 3.3.2).
+    /// Returns whether neither the server nor an error has ended it: it is ESTABLISHED, or
+    /// CLOSE-WAIT if the peer will send no more (RFC 9293, section 3.3.2).
     pub(in crate::http) fn is_open(&self) -> bool {
-        matches!(self.state, 1 | 8)
+        matches!(self.state, ESTABLISHED | CLOSE_WAIT)
     }
 
-    /// Whether its peer will send no more.
+    /// Returns whether its peer will send no more.
     pub(in crate::http) fn is_half_closed(&self) -> bool {
-        self.state == 8
+        self.state == CLOSE_WAIT
     }
 
-    /// Whether nothing is left of it but our descriptors.
+    /// Returns whether only the server's descriptors are left of it.
     pub(in crate::http) fn is_closed(&self) -> bool {
-        self.state == 7
+        self.state == CLOSED
     }
 }
 
@@ -98,14 +93,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_seen() {
+    fn a_connection_is_read() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let made = Instant::now();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert_eq!(TcpInfo::of(&listener).unwrap().unaccepted, 1);
         let (mut server, _) = listener.accept().unwrap();
         assert_eq!(TcpInfo::of(&listener).unwrap().unaccepted, 0);
-        // A connection on which nothing was sent counts from when it was made.
+        // A connection on which nothing was sent counts from its creation.
         sleep(Duration::from_millis(20));
         let young = TcpInfo::of(&server).unwrap();
         let ago = young.since_sent;
@@ -127,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_connection_has_none() {
+    fn a_file_has_no_tcp_info() {
         assert_eq!(TcpInfo::of(&std::fs::File::open("/dev/null").unwrap()), None);
         assert_eq!(TcpInfo::of(&9999), None);
     }

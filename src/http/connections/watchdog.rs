@@ -1,5 +1,5 @@
-//! Watches over a server from the thread of its self-probe: has overdue jobs and connections ended,
-//! and sees to it that a server which cannot be reached any more is noticed.
+//! The observer of the probes: it ends overdue jobs, has connections judged, restarts accepting,
+//! and detects a server that no longer answers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,23 +12,24 @@ use crate::http::loop_message::{LoopMessage, Sender};
 use crate::http::monitoring::metrics::Metrics;
 use crate::http::supervisor::{DRAIN_DEADLINE, Supervisor};
 
-/// How long it takes at least from one attempt to accept connections anew to the next.
+/// Shortest time between two attempts to restart accepting.
 const RENEWAL_INTERVAL: Duration = Duration::from_millis(400);
-/// How long the server's own requests may go unanswered before it gives up. Longer than a disk should
-/// ever take for a write.
+/// Time without an answered probe after which the server stops. It is longer than a disk should
+/// take for a write.
 const SILENT_AFTER: Duration = Duration::from_secs(30);
-/// The same where they cannot even be sent, because there is no descriptor or no room to wait in,
-/// or where those of others are taken in, so that they only wait their turn: that passes when clients
-/// go, and those that are connected are served meanwhile.
+/// The same time if probes cannot be sent, for lack of descriptors or because the backlog is full,
+/// or if requests of clients are still taken in, so that probes only wait their turn. Both pass
+/// when clients disconnect, and connected clients are served meanwhile.
 const UNREACHABLE_AFTER: Duration = Duration::from_mins(5);
-/// And in how many rounds at least, so that a process which was stopped for long is not blamed for it.
+/// Rounds without an answer before the server stops, so that a process which was suspended does not
+/// stop.
 const SILENT_ROUNDS: u32 = 30;
 
-/// How often an idle server is asked for a sign of life. tiny_http's threads end after 5 s without
-/// work, and with every request one of them begins to wait anew.
+/// Time between probes of an idle server. tiny_http's threads end after 5 s without work, and each
+/// request restarts that time for one of them.
 const HEARTBEAT: Duration = Duration::from_secs(6);
 
-/// The self-probe's attendant.
+/// The observer.
 pub(in crate::http) struct Watchdog {
     deadlines: Vec<Deadlines>,
     reaper: Reaper,
@@ -36,19 +37,19 @@ pub(in crate::http) struct Watchdog {
     sender: Sender,
     supervisor: Box<dyn Supervisor>,
     last_answer: Instant,
-    /// When requests of others were taken in last.
+    /// Time at which a client's request was last taken in.
     last_busy: Option<Instant>,
     last_renewal: Option<Instant>,
     silence: Option<Silence>,
 }
 
-/// For how long nothing was answered.
+/// Time without an answer.
 struct Silence {
     since: Instant,
     rounds: u32,
-    /// How often there was nobody to ask.
+    /// Rounds in which no connection could be made.
     unreachable: u32,
-    /// When the loop was told to give up.
+    /// Time at which the loop was told to stop.
     given_up: Option<Instant>,
 }
 
@@ -74,7 +75,7 @@ impl Watchdog {
         }
     }
 
-    /// Whether connections were found that nobody serves.
+    /// Has connections judged. Returns whether some were forgotten.
     fn sweep(&mut self) -> bool {
         let Some(sweep) = self.reaper.sweep() else { return false };
         let forgotten = sweep.forgotten > 0;
@@ -82,7 +83,7 @@ impl Watchdog {
         forgotten
     }
 
-    /// Has connections accepted anew, and others give way to them.
+    /// Has accepting restarted, and connections closed to make room.
     fn renew(&mut self) {
         if self.last_renewal.is_some_and(|last| last.elapsed() < RENEWAL_INTERVAL) {
             return;
@@ -119,7 +120,7 @@ impl ProbeObserver for Watchdog {
 
     fn round_ends(&mut self, outcome: ProbeOutcome) {
         let now = Instant::now();
-        if let ProbeOutcome::Answer { sent } = outcome {
+        if let ProbeOutcome::Answered { sent } = outcome {
             self.reaper.has_caught_up(sent);
             self.silence = None;
             self.last_answer = now;
@@ -129,9 +130,9 @@ impl ProbeObserver for Watchdog {
         let new = Silence { since: now, rounds: 0, unreachable: 0, given_up: None };
         let silence = self.silence.get_or_insert(new);
         silence.rounds += 1;
-        if outcome == ProbeOutcome::Nothing {
+        if outcome == ProbeOutcome::Unreachable {
             silence.unreachable += 1;
-            // Connections have to end for that to change.
+            // This changes only when connections end, so they must be judged.
             self.reaper.has_caught_up(now);
         }
         let mostly_unreachable = silence.unreachable > silence.rounds / 2;
@@ -143,14 +144,14 @@ impl ProbeObserver for Watchdog {
                 silence.given_up = Some(now);
                 self.sender.send(LoopMessage::Silent);
             }
-            // Nor did the loop hear it.
+            // The loop has not stopped.
             Some(at) if at.elapsed() >= DRAIN_DEADLINE => self.supervisor.abort(),
             _ => {}
         }
     }
 }
 
-/// A supervisor whose server's answers to itself are counted.
+/// A supervisor whose reports are counted too.
 pub(in crate::http) struct CountingSupervisor(
     pub(in crate::http) Arc<Metrics>,
     pub(in crate::http) Box<dyn Supervisor>,

@@ -1,11 +1,11 @@
-//! The access log: a line of JSON for each answer, off unless it is asked for.
+//! The access log: a line of JSON for each answer. It is off by default.
 //!
-//! A thread of its own writes it, so that a slow disk does not stop the loop: what the thread's
-//! queue has no room for is dropped and counted. It names routes, not paths, and no query: those
-//! are the client's own words, and may hold what is nobody's business.
+//! A thread writes it, so that a slow disk does not stop the loop; entries for which the queue has
+//! no room are dropped and counted. It contains routes, but neither paths nor queries, which
+//! clients choose and which may be confidential.
 //!
-//! A file that was moved away is written to until another one is begun in its place. A pipe is
-//! opened when somebody reads it, and nobody waits for that.
+//! A file that was moved away is written to until a new one is opened in its place. A pipe is
+//! opened once it has a reader, without blocking.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -27,23 +27,23 @@ use crate::http::requests::request_id::RequestId;
 use crate::model::{Timestamp, UserId};
 use crate::sys::shared_mode;
 
-/// Answers that wait to be written.
+/// Entries that wait to be written.
 const QUEUE: usize = 8192;
-/// How often a file is looked for that was moved away, so that logs can be rotated, and one opened
-/// that could not be.
+/// Time between checks whether the file was moved away (log rotation), and between attempts to open
+/// it.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
-/// The mode of a log that is made: what reads it often runs under another user of a group.
+/// Mode of a new log. Its reader often runs as another user of the group.
 const LOG_MODE: u32 = 0o640;
-/// How long the end of the log is waited for when the server stops.
+/// Time that the end of the log may take when the server stops.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Where it goes.
+/// Destination of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
-    /// Standard output, behind the address.
+    /// Standard output, after the line with the address.
     Stdout,
-    /// A file, to which it is appended. It can be moved away at any time: another is begun. If it is
-    /// a pipe it is written to while somebody reads it.
+    /// A file, which is appended to, or a pipe, which is written to while it has a reader. A file
+    /// can be moved away at any time; a new one is opened.
     File(PathBuf),
 }
 
@@ -54,7 +54,7 @@ impl From<PathBuf> for Destination {
     }
 }
 
-/// An answer.
+/// One answer.
 pub(in crate::http) struct AccessRecord {
     pub(in crate::http) time: Timestamp,
     pub(in crate::http) id: RequestId,
@@ -63,7 +63,7 @@ pub(in crate::http) struct AccessRecord {
     pub(in crate::http) method: &'static str,
     pub(in crate::http) route: Option<&'static Route>,
     pub(in crate::http) status: u16,
-    /// Of the content, in full.
+    /// Length of the content, also for `HEAD`.
     pub(in crate::http) bytes: usize,
     pub(in crate::http) took: Duration,
 }
@@ -81,25 +81,25 @@ struct AccessLine<'a> {
     micros: u128,
 }
 
-/// The loop's end of it.
+/// The loop's handle on the log.
 pub(in crate::http) struct AccessLog {
-    /// `None` when it is being closed.
+    /// `None` while it is being closed.
     entries: Option<SyncSender<AccessRecord>>,
     closed: Receiver<()>,
     losses: Losses,
 }
 
-/// What is counted of it.
+/// Counters of failures.
 #[derive(Debug, Clone, Default)]
 pub(in crate::http) struct Losses {
     /// Lines that were not written.
     pub(in crate::http) dropped: Counter,
-    /// Attempts to open a file or to write to it that failed.
+    /// Failed attempts to open the file or to write to it.
     pub(in crate::http) errors: Counter,
 }
 
 impl AccessLog {
-    /// Begins to write.
+    /// Opens the destination and starts the thread.
     pub(in crate::http) fn start(
         destination: Destination,
         losses: Losses,
@@ -114,7 +114,7 @@ impl AccessLog {
         Ok(AccessLog { entries: Some(entries), closed, losses })
     }
 
-    /// Takes a line, or drops it: nobody waits for the log.
+    /// Queues an entry, or drops it if the queue is full.
     pub(in crate::http) fn record(&self, entry: AccessRecord) {
         if self.entries.as_ref().is_some_and(|entries| entries.try_send(entry).is_err()) {
             self.losses.dropped.inc();
@@ -129,29 +129,29 @@ impl Drop for AccessLog {
     }
 }
 
-/// What is written to.
+/// The open destination.
 struct Target {
-    /// Unless it is standard output.
+    /// `None` for standard output.
     path: Option<PathBuf>,
     /// `None` until it can be opened.
     file: Option<LogFile>,
     looked: Instant,
-    /// Whether the last attempt to open it, or to write to it, has failed.
+    /// True if the last attempt to open it, or to write to it, has failed.
     unopened: bool,
     failing: bool,
     losses: Losses,
 }
 
-/// A file that is open.
+/// An open file.
 struct LogFile {
-    /// Unbuffered below, so that what it still holds is what was not written.
+    /// `File` has no buffer, so this one holds exactly the bytes that are not written.
     out: BufWriter<File>,
-    /// Its device and inode.
+    /// Device and inode.
     identity: (u64, u64),
 }
 
 impl Target {
-    /// Opens it. A pipe that nobody reads is opened later; else an error is one.
+    /// Opens the destination. A pipe without a reader is opened later; other failures are returned.
     fn start(destination: Destination, losses: Losses) -> io::Result<Target> {
         let (file, path) = match destination {
             Destination::Stdout => {
@@ -164,7 +164,7 @@ impl Target {
         let mut target = Target { path, file: None, looked, unopened, failing, losses };
         target.file = match file {
             Err(error) if target.is_unread_pipe(&error) => {
-                target.fail_to_open(&error);
+                target.open_failed(&error);
                 None
             }
             file => file?,
@@ -172,11 +172,11 @@ impl Target {
         Ok(target)
     }
 
-    /// Writes until nobody sends any more.
+    /// Writes entries until the queue is closed.
     fn write_all(mut self, queue: &Receiver<AccessRecord>) {
         loop {
             let entry = queue.try_recv().or_else(|_| {
-                // Nothing is left for the moment: what there is can be read now.
+                // The queue is empty, so readers can have all lines.
                 self.flush();
                 queue.recv_timeout(REOPEN_INTERVAL)
             });
@@ -188,7 +188,7 @@ impl Target {
                 Err(RecvTimeoutError::Timeout) => self.reopen(),
                 Err(RecvTimeoutError::Disconnected) => {
                     self.flush();
-                    let lost = self.file.map_or(0, LogFile::lose);
+                    let lost = self.file.map_or(0, LogFile::close);
                     self.losses.dropped.inc_by(lost);
                     return;
                 }
@@ -203,32 +203,32 @@ impl Target {
         };
         if let Err(error) = file.write(entry) {
             self.losses.dropped.inc();
-            self.complain(&error);
+            self.write_failed(&error);
         }
     }
 
-    /// Writes what is held back. What cannot be written yet goes on being held back.
+    /// Writes the buffer. What cannot be written stays in it.
     fn flush(&mut self) {
         let Some(file) = &mut self.file else { return };
         match file.out.flush() {
             Ok(()) if self.failing => {
                 self.failing = false;
-                log::info!("the access log is written again");
+                log::info!("writing the access log works again");
             }
             Ok(()) => {}
-            Err(error) => self.complain(&error),
+            Err(error) => self.write_failed(&error),
         }
     }
 
-    /// Says once that writing fails, until it no longer does.
-    fn complain(&mut self, error: &io::Error) {
+    /// Logs the first of several failures to write.
+    fn write_failed(&mut self, error: &io::Error) {
         self.losses.errors.inc();
         if !mem::replace(&mut self.failing, true) {
             log::warn!("writing the access log failed: {error}");
         }
     }
 
-    /// Begins another file if the one there was is not where it was, or none could be opened so far.
+    /// Opens a new file if the old one was moved away, or none is open.
     fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
         if self.looked.elapsed() < REOPEN_INTERVAL {
@@ -243,20 +243,20 @@ impl Target {
         match LogFile::open(path) {
             Ok(file) => {
                 if self.unopened {
-                    log::info!("the access log is opened");
+                    log::info!("the access log was opened");
                 }
-                // What was held back still belongs into the old one.
+                // The buffer belongs to the old file.
                 self.flush();
-                let lost = self.file.replace(file).map_or(0, LogFile::lose);
+                let lost = self.file.replace(file).map_or(0, LogFile::close);
                 self.losses.dropped.inc_by(lost);
                 (self.unopened, self.failing) = (false, false);
             }
-            Err(error) => self.fail_to_open(&error),
+            Err(error) => self.open_failed(&error),
         }
     }
 
-    /// Says once that it cannot be opened, until it can.
-    fn fail_to_open(&mut self, error: &io::Error) {
+    /// Logs the first of several failures to open it.
+    fn open_failed(&mut self, error: &io::Error) {
         self.losses.errors.inc();
         if mem::replace(&mut self.unopened, true) {
             return;
@@ -265,7 +265,7 @@ impl Target {
         let meanwhile =
             if self.file.is_some() { "go to the old one" } else { "are dropped and counted" };
         let why = if self.is_unread_pipe(error) {
-            "nobody reads this pipe".to_owned()
+            "the pipe has no reader".to_owned()
         } else {
             error.to_string()
         };
@@ -275,7 +275,7 @@ impl Target {
         );
     }
 
-    /// Whether opening it failed because it is a pipe that nobody reads.
+    /// Returns whether opening it failed because it is a pipe without a reader.
     fn is_unread_pipe(&self, error: &io::Error) -> bool {
         let metadata = self.path.as_deref().and_then(|path| path.metadata().ok());
         error.raw_os_error() == Some(libc::ENXIO)
@@ -313,25 +313,25 @@ impl LogFile {
         };
         let mut line = serde_json::to_vec(&line)?;
         line.push(b'\n');
-        // In one piece: where there is no room for it, nothing of it is buffered.
+        // In one call: if it fails, no part of the line is in the buffer.
         self.out.write_all(&line)
     }
 
-    /// Lets go of it, and says how many lines could not be written.
-    fn lose(self) -> u64 {
-        // Taken out, because to drop it would try again and tell nobody. A line of which only a
-        // part was written is lost too, and its end is here.
+    /// Closes the file. Returns the number of lines that were not written.
+    fn close(self) -> u64 {
+        // Dropping the writer would try to write again, and ignore the failure. A line that was
+        // written in part counts too, as its end is in the buffer.
         let (_, held_back) = self.out.into_parts();
         let held_back = held_back.unwrap_or_default();
         held_back.split_inclusive(|byte| *byte == b'\n').count() as u64
     }
 }
 
-/// Opens a log to append to it, or makes one that the operator's group may read, unless their umask
-/// forbids it. A pipe that nobody reads is not waited for.
+/// Opens a log to append to it, or creates one that the operator's group may read, unless the umask
+/// forbids it. It does not block on a pipe without a reader.
 fn append_to(path: &Path) -> io::Result<File> {
     let file = open_or_create(path)?;
-    // Once it is open its own thread may wait for whoever reads it.
+    // The thread of the log may block on an open pipe.
     let flags = rustix::fs::fcntl_getfl(&file)?;
     rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)?;
     Ok(file)
@@ -351,7 +351,7 @@ fn open_or_create(path: &Path) -> io::Result<File> {
             }
             Ok(file)
         }
-        // Somebody else was quicker.
+        // Another process has created it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
         failed => failed,
     }

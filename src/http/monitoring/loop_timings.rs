@@ -1,6 +1,6 @@
-//! Where the loop's time goes: how long its turns are and what lies between them, and how long the
-//! server's requests to itself wait. What is counted of a request begins when the loop has taken it
-//! in; here is what it waits before.
+//! Timings of the loop: its turns, the time between them, and the wait of the server's own
+//! requests. A client's request is timed only from when the loop has taken it in; the probes show
+//! the time before that.
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
@@ -14,11 +14,11 @@ use prometheus_client::registry::Registry;
 use crate::http::connections::self_probe::ProbeWait;
 use crate::http::monitoring::register::{SECONDS, register};
 
-/// Upper bounds in seconds of what the server itself waits for: up to where it gives up.
+/// Upper bounds of the probes' buckets in seconds, up to the time after which the server stops.
 const PROBE_SECONDS: [f64; 12] =
     [5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.5, 1.0, 5.0, 30.0];
 
-/// The figures of one loop.
+/// Timings of one loop.
 pub(in crate::http) struct LoopTimings {
     turns: Histogram,
     replies: Histogram,
@@ -35,73 +35,73 @@ impl LoopTimings {
             turns: register(
                 all,
                 "turn_duration_seconds",
-                "Time of a turn of the loop, from when there was something to do until it was done",
+                "Time of a turn of the loop, without the wait before it",
                 Histogram::new(SECONDS),
             ),
             replies: register(
                 all,
                 "turn_requests",
-                "Replies that one turn of the loop let go",
+                "Replies released by one turn of the loop",
                 Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             ),
             syncs: register(
                 all,
                 "sync_duration_seconds",
-                "Time to make durable what a turn wrote",
+                "Time to sync the writes of a turn",
                 Histogram::new(SECONDS),
             ),
             idle: register(
                 all,
                 "idle_seconds",
-                "Time for which the loop had nothing to do",
+                "Time for which the loop was idle",
                 Counter::default(),
             ),
             probes: register(
                 all,
                 "probe_wait_seconds",
-                "From when the server sent a request to itself until the loop took it in",
+                "Time from sending a probe to taking it in",
                 Histogram::new(PROBE_SECONDS),
             ),
             waiting: register(
                 all,
                 "probe_waiting_seconds",
-                "For how long one of these requests has not been answered by now",
+                "Time for which a probe has been unanswered",
                 Gauge::default(),
             ),
             probe_wait: OnceLock::new(),
         }
     }
 
-    /// The loop has waited for something to do, and done it.
+    /// Counts a turn, and the idle time before it.
     pub(in crate::http) fn turn(&self, idle: Duration, turn: Duration) {
         self.idle.inc_by(idle.as_secs_f64());
         self.turns.observe(turn.as_secs_f64());
     }
 
-    /// A turn let go so many replies.
+    /// Counts the replies of a turn.
     pub(in crate::http) fn replies(&self, replies: usize) {
         if let Ok(replies @ 1..) = u32::try_from(replies) {
             self.replies.observe(replies.into());
         }
     }
 
-    /// What a turn wrote is durable.
+    /// Counts a sync.
     pub(in crate::http) fn sync(&self, took: Duration) {
         self.syncs.observe(took.as_secs_f64());
     }
 
-    /// The loop has taken in a request of the server to itself, which had waited so long.
+    /// Counts the wait of a probe.
     pub(in crate::http) fn probe(&self, wait: Duration) {
         self.probes.observe(wait.as_secs_f64());
     }
 
-    /// The requests of the server to itself are to be looked at.
+    /// Sets the source of the current wait.
     pub(in crate::http) fn watch(&self, probe_wait: ProbeWait) {
-        // There is one self-probe.
+        // It is set once, as there is one source.
         let _ = self.probe_wait.set(probe_wait);
     }
 
-    /// Looks whether one waits.
+    /// Updates the current wait.
     pub(in crate::http) fn update(&self) {
         let waiting = self.probe_wait.get().map_or(Duration::ZERO, ProbeWait::wait);
         self.waiting.set(waiting.as_secs_f64());

@@ -1,8 +1,7 @@
-//! What the server counts of itself, for Prometheus.
+//! Metrics of the server, for Prometheus.
 //!
-//! The loop counts as it goes; whoever scrapes reads, and does not disturb it.
+//! The loop counts without waiting; a scrape does not disturb it.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::api::routes::Route;
+use crate::http::connections::descriptors::open_descriptors;
 use crate::http::connections::process::Process;
 use crate::http::monitoring::access_log::Losses;
 use crate::http::monitoring::loop_timings::LoopTimings;
@@ -22,12 +22,12 @@ use crate::http::monitoring::register::{SECONDS, register};
 use crate::http::workers::pool::Depth;
 use crate::store::IdAllocator;
 
-/// The route of requests that match none: their paths are their clients' own words.
+/// Label `route` of requests that match no route, as clients choose their paths.
 const NO_ROUTE: &str = "none";
 
 type Labels = Vec<(&'static str, String)>;
 
-/// The figures of one server.
+/// All metrics of one server.
 pub(in crate::http) struct Metrics {
     registry: Registry,
     requests: Family<Labels, Counter>,
@@ -50,16 +50,45 @@ pub(in crate::http) struct Metrics {
     store_bytes: Gauge,
     queued: Family<Labels, Gauge>,
     depths: Mutex<Vec<(&'static str, Depth)>>,
-    resident_bytes: Gauge,
-    threads: Gauge,
-    descriptors: Gauge,
+    process: ProcessMetrics,
     health: HealthState,
 }
 
-/// Whether the server lives, and whether it takes writes.
+/// Metrics of the process.
+struct ProcessMetrics {
+    resident_bytes: Gauge,
+    threads: Gauge,
+    descriptors: Gauge,
+}
+
+impl ProcessMetrics {
+    fn new(all: &mut Registry) -> ProcessMetrics {
+        let memory = "Resident memory of the process";
+        let descriptors = "Open file descriptors of the process";
+        ProcessMetrics {
+            resident_bytes: register(
+                all,
+                "process_resident_memory_bytes",
+                memory,
+                Gauge::default(),
+            ),
+            threads: register(all, "process_threads", "Threads of the process", Gauge::default()),
+            descriptors: register(all, "process_open_fds", descriptors, Gauge::default()),
+        }
+    }
+
+    fn update(&self) {
+        let process = Process::read();
+        self.threads.set(signed(process.threads as u64));
+        self.resident_bytes.set(signed(process.resident_bytes));
+        self.descriptors.set(signed(open_descriptors() as u64));
+    }
+}
+
+/// State of the health endpoints.
 struct HealthState {
     begun: Instant,
-    /// When it last answered itself, in milliseconds since it began.
+    /// Time of the last answered probe, in milliseconds since `begun`.
     answered: AtomicU64,
     writable: AtomicBool,
 }
@@ -71,7 +100,7 @@ impl HealthState {
     }
 }
 
-/// How long ago the server's last answer to itself may be for it to be taken for alive.
+/// Time after the last answered probe for which the server counts as alive.
 const ALIVE: Duration = Duration::from_secs(30);
 
 impl Metrics {
@@ -84,13 +113,13 @@ impl Metrics {
             latency: register(
                 all,
                 "request_duration_seconds",
-                "From when a request is taken in until its reply is let go, but for waiting for a message",
+                "Time from taking a request in to its reply, without waiting for a message",
                 Family::new_with_constructor(seconds),
             ),
             logins_throttled: register(
                 all,
                 "logins_throttled",
-                "Logins refused because of too many before them",
+                "Logins refused because there were too many before",
                 Counter::default(),
             ),
             timings: LoopTimings::new(all),
@@ -103,15 +132,20 @@ impl Metrics {
             in_flight: register(
                 all,
                 "parked_requests",
-                "Requests in flight that wait for a worker or for something to happen",
+                "Requests in flight, including long polls and streams",
                 Gauge::default(),
             ),
-            parked: register(all, "parked", "Those that wait for a message", Gauge::default()),
-            streams: register(all, "streams", "Streams of events that are open", Gauge::default()),
+            parked: register(
+                all,
+                "parked",
+                "Requests in flight that wait for a message",
+                Gauge::default(),
+            ),
+            streams: register(all, "streams", "Open event streams", Gauge::default()),
             streams_cut_off: register(
                 all,
                 "streams_cut_off",
-                "Streams that were cut off because their clients did not keep up",
+                "Event streams cut off because their clients did not keep up",
                 Counter::default(),
             ),
             refused: register(
@@ -120,28 +154,23 @@ impl Metrics {
                 "Requests refused because a queue was full",
                 Family::default(),
             ),
-            connections: register(
-                all,
-                "connections",
-                "Connections that are open",
-                Gauge::default(),
-            ),
+            connections: register(all, "connections", "Open connections", Gauge::default()),
             stuck: register(
                 all,
                 "connections_stranded",
-                "Connections that have ended and cannot be let go of",
+                "Connections that have ended and still hold a thread",
                 Gauge::default(),
             ),
             closed: register(
                 all,
                 "connections_closed",
-                "Connections that the server ended because they held a thread for nothing",
+                "Connections that the server closed: idle, overlong, or to make room",
                 Family::default(),
             ),
             accept_restarts: register(
                 all,
                 "accept_restarts",
-                "Times that connections had to be accepted anew",
+                "Restarts of accepting connections",
                 Counter::default(),
             ),
             access_log: losses(all),
@@ -149,102 +178,95 @@ impl Metrics {
             events: register(
                 all,
                 "events",
-                "Events, of messages and of operators",
+                "Events of messages and of moderation",
                 Gauge::default(),
             ),
-            store_bytes: register(all, "store_bytes", "Bytes of the log", Gauge::default()),
+            store_bytes: register(
+                all,
+                "store_bytes",
+                "Length of the log in bytes",
+                Gauge::default(),
+            ),
             queued: register(
                 all,
                 "queue_jobs",
-                "Jobs of a pool of workers, waiting or under way",
+                "Waiting and running jobs of a pool of workers",
                 Family::default(),
             ),
-            resident_bytes: register(
-                all,
-                "process_resident_memory_bytes",
-                "Memory of the process that is resident",
-                Gauge::default(),
-            ),
-            threads: register(all, "process_threads", "Threads of the process", Gauge::default()),
-            descriptors: register(
-                all,
-                "process_open_fds",
-                "Descriptors that the process has open",
-                Gauge::default(),
-            ),
+            process: ProcessMetrics::new(all),
             depths: Mutex::default(),
             health: HealthState::new(),
             registry,
         }
     }
 
-    /// The jobs of a pool are to be shown.
+    /// Adds a pool to the metric of jobs.
     pub(in crate::http) fn watch(&self, queue: &'static str, depth: Depth) {
         self.depths.lock().unwrap_or_else(PoisonError::into_inner).push((queue, depth));
     }
 
-    /// So many bytes of replies are not read.
+    /// Sets the bytes of unread replies.
     pub(in crate::http) fn set_unread(&self, bytes: usize) {
         self.unread_bytes.set(signed(bytes as u64));
     }
 
-    /// A request was refused because this queue is full.
+    /// Counts a request that was refused because a queue is full.
     pub(in crate::http) fn refuse(&self, queue: &'static str) {
         self.refused.get_or_create(&vec![("queue", queue.to_owned())]).inc();
     }
 
-    /// So many connections are open or stuck, and so many requests in flight.
+    /// Sets the numbers of open and stuck connections, and of requests in flight.
     pub(in crate::http) fn set_connections(&self, open: usize, stuck: usize, in_flight: usize) {
         self.connections.set(signed(open as u64));
         self.stuck.set(signed(stuck as u64));
         self.in_flight.set(signed(in_flight as u64));
     }
 
-    /// So many requests wait for a message.
+    /// Sets the number of requests that wait for a message.
     pub(in crate::http) fn set_parked(&self, parked: usize) {
         self.parked.set(signed(parked as u64));
     }
 
-    /// So many streams are open.
+    /// Sets the number of open streams.
     pub(in crate::http) fn set_streams(&self, streams: usize) {
         self.streams.set(signed(streams as u64));
     }
 
-    /// A connection was ended for this reason.
+    /// Counts a connection that the server has ended.
     pub(in crate::http) fn close(&self, reason: &'static str) {
         self.closed.get_or_create(&vec![("reason", reason.to_owned())]).inc();
     }
 
-    /// What the store holds.
+    /// Sets the size of the store.
     pub(in crate::http) fn count(&self, counters: IdAllocator, bytes: u64) {
         self.accounts.set(signed(counters.next_user - 1));
         self.events.set(signed(counters.next_event));
         self.store_bytes.set(signed(bytes));
     }
 
-    /// Whether the store takes writes.
+    /// Sets whether the store takes writes.
     pub(in crate::http) fn set_writable(&self, writable: bool) {
         self.health.writable.store(writable, Ordering::Relaxed);
     }
 
-    /// The server has answered itself.
+    /// Notes an answered probe.
     pub(in crate::http) fn report_alive(&self) {
         let millis = self.health.begun.elapsed().as_millis();
         self.health.answered.store(millis.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Whether the server has answered itself not long ago.
+    /// Returns whether a probe was answered a short time ago.
     pub(in crate::http) fn is_alive(&self) -> bool {
         let answered = Duration::from_millis(self.health.answered.load(Ordering::Relaxed));
         self.health.begun.elapsed().saturating_sub(answered) < ALIVE
     }
 
-    /// Whether the store took writes when it was last asked.
+    /// Returns whether the store took writes at the last check.
     pub(in crate::http) fn is_writable(&self) -> bool {
         self.health.writable.load(Ordering::Relaxed)
     }
 
-    /// All of them, in the text format of `OpenMetrics` 1.0.
+    /// All metrics in the text format of `OpenMetrics` 1.0.
     pub(in crate::http) fn text(&self) -> String {
         let depths = self.depths.lock().unwrap_or_else(PoisonError::into_inner);
         for (queue, depth) in &*depths {
@@ -256,12 +278,7 @@ impl Metrics {
         }
         drop(depths);
         self.timings.update();
-        let process = Process::look();
-        self.threads.set(signed(process.threads as u64));
-        self.resident_bytes.set(signed(process.resident_bytes));
-        // The one that is open for the listing is among them.
-        let descriptors = fs::read_dir("/proc/self/fd").map_or(0, |listing| listing.count() - 1);
-        self.descriptors.set(signed(descriptors as u64));
+        self.process.update();
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.registry);
@@ -269,10 +286,10 @@ impl Metrics {
     }
 }
 
-/// What is counted of the access log.
+/// Counters of the access log.
 fn losses(all: &mut Registry) -> Losses {
     let dropped = "Lines of the access log that were not written";
-    let errors = "Attempts to open or to write the access log that failed";
+    let errors = "Failed attempts to open or write the access log";
     Losses {
         dropped: register(all, "access_log_dropped", dropped, Counter::default()),
         errors: register(all, "access_log_errors", errors, Counter::default()),
@@ -283,11 +300,11 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// The loop's own hold on what it counts with every request.
+/// The loop's handle on the metrics that it counts for each request.
 pub(in crate::http) struct RequestMetrics {
     metrics: Arc<Metrics>,
-    /// By the address of the route, and the status: a few, so that going through them is quicker
-    /// than hashing.
+    /// By the address of the route, and the status. There are few, so that a linear search is
+    /// faster than hashing.
     known: Vec<(usize, u16, Counter, Histogram)>,
 }
 
@@ -296,7 +313,7 @@ impl RequestMetrics {
         RequestMetrics { metrics, known: Vec::new() }
     }
 
-    /// A request was answered.
+    /// Counts an answered request.
     pub(in crate::http) fn count(
         &mut self,
         route: Option<&'static Route>,
@@ -336,7 +353,7 @@ mod tests {
     use crate::api::routes::ROUTES;
 
     #[test]
-    fn what_is_counted_is_shown() {
+    fn counted_values_are_shown() {
         let metrics = Arc::new(Metrics::new());
         let mut request_metrics = RequestMetrics::new(Arc::clone(&metrics));
         let login = ROUTES.iter().find(|route| route.path == "/login");
@@ -362,9 +379,9 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_answer_is_not_alive() {
+    fn a_new_server_is_alive() {
         let metrics = Metrics::new();
-        assert!(metrics.is_alive() && metrics.is_writable(), "a server that has just begun");
+        assert!(metrics.is_alive() && metrics.is_writable(), "a server that has just started");
         metrics.set_writable(false);
         assert!(metrics.is_alive() && !metrics.is_writable());
     }

@@ -1,6 +1,7 @@
-//! Writing replies, to clients that may be slow to read.
+//! Sends replies to clients that may read slowly.
 //!
-//! The loop writes a reply as far as the socket takes it without waiting; a worker does the rest.
+//! The loop writes as much of a reply as the socket takes without blocking; a worker writes the
+//! rest.
 
 use std::borrow::Cow;
 use std::io;
@@ -23,25 +24,25 @@ use crate::http::workers::pool::{Pool, Priority, Slot};
 use crate::model::Timestamp;
 use crate::problem::{self, Problem};
 
-/// Replies that are written at once to clients that do not keep up.
+/// Threads that write replies to slow readers.
 const WRITERS: usize = 128;
-/// A reply whose body is longer than this is a writer's from its first byte on: with many of them
-/// at once, even filling the sockets' buffers would keep the loop.
+/// A reply with a body longer than this is written by a worker from its first byte on: with many of
+/// them at once, even filling the sockets' buffers would take the loop too long.
 const MAX_LOOP_WRITE_BYTES: usize = 64 * 1024;
-/// Replies that wait for a writer.
+/// Replies that wait for a worker.
 const WRITE_QUEUE: usize = 256;
-/// The same for the files of the reference, which anyone may ask for without reading them: they
-/// must not stand in the way of the chat.
+/// Workers for the reference page's files, which need no token. They must not take the workers of
+/// other replies.
 const FILE_WRITERS: usize = 16;
 const FILE_QUEUE: usize = 48;
-/// Full sockets that the loop waits for in a turn, each as long as a send timeout. Behind them
-/// all of the turn's replies are the writers'.
+/// Full sockets that the loop waits for in a turn, each for a send timeout. After them, workers
+/// write all of the turn's replies.
 const MAX_WAITS_PER_TURN: usize = 2;
-/// How long a client may take to read a reply.
+/// Time that a client may take to read a reply.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
-/// The same while all writers are busy and others wait for one, or memory is short.
+/// The same while all workers are busy and replies wait for one, or memory is short.
 const SHORT_WRITE_DEADLINE: Duration = Duration::from_secs(5);
-/// Connections that may be leaked: because their request declared a body of more than
+/// Connections that may be leaked, because their request declared a body of more than
 /// [`MAX_DROPPED_BYTES`], or because tiny_http does not let go of them. Each costs a thread and two
 /// descriptors for good.
 pub(in crate::http) const MAX_LEAKED: usize = 1024;
@@ -51,7 +52,7 @@ pub(in crate::http) struct Outbox {
     writers: Writers,
     file_writers: Writers,
     connections: Connections,
-    events: Sender,
+    to_loop: Sender,
     unsent: Unsent,
     abandoned: Arc<AtomicUsize>,
     stuck: usize,
@@ -60,63 +61,64 @@ pub(in crate::http) struct Outbox {
     waits: usize,
 }
 
-/// How far a reply got.
+/// Result of sending a reply.
 pub(in crate::http) enum SendOutcome {
-    /// It is out: the connection is free.
-    Now,
-    /// A worker has it and will send [`LoopMessage::Sent`] or [`LoopMessage::Ended`].
-    Later,
-    /// It is not, and the connection has ended: nobody waits for what was asked for behind it.
+    /// It is sent, and the connection is free.
+    Sent,
+    /// A worker has it, and will send [`LoopMessage::ReplySent`] or
+    /// [`LoopMessage::ConnectionEnded`].
+    Queued,
+    /// The connection has ended.
     Ended,
-    /// There is nobody to write it, so that the connection is to be ended. Of what was to be
-    /// answered this is left.
+    /// No worker has room for it, so the connection has to be ended. The request is given back,
+    /// unless only its writer was left.
     Refused(Option<tiny_http::Request>),
 }
 
-/// Why a reply cannot be written.
+/// Reason for which a reply cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::http) enum Busy {
-    /// There is no writer for it, or no memory.
+pub(in crate::http) enum OutboxFull {
+    /// There is no worker for it, or no memory.
     Replies,
-    /// There is none for files.
+    /// There is no worker for files.
     Files,
-    /// The client has left so much unread that there is no room for more of its.
+    /// The client has left so much unread that it gets no more memory.
     Reader,
 }
 
-impl Busy {
-    /// What the client is told instead.
+impl OutboxFull {
+    /// The problem to answer instead.
     pub(in crate::http) fn problem(self) -> Problem {
         match self {
-            Busy::Replies | Busy::Files => Problem::overloaded(),
-            Busy::Reader => {
-                let why = "too much of what was asked for from here, or by this user, is not read";
+            OutboxFull::Replies | OutboxFull::Files => Problem::overloaded(),
+            OutboxFull::Reader => {
+                let why = "too many bytes of replies to this network or user are not read yet";
                 Problem::new(problem::OVERLOADED, why)
             }
         }
     }
 
-    /// As it is counted.
+    /// Value of the metric's label `queue`.
     pub(in crate::http) fn name(self) -> &'static str {
         match self {
-            Busy::Replies => "replies",
-            Busy::Files => "files",
-            Busy::Reader => "unread",
+            OutboxFull::Replies => "replies",
+            OutboxFull::Files => "files",
+            OutboxFull::Reader => "unread",
         }
     }
 }
 
-/// Workers that write to clients that may be slow.
+/// Workers, and the deadlines of their jobs.
 struct Writers {
     pool: Pool,
     deadlines: Deadlines,
 }
 
 impl Writers {
-    /// Room for a reply, for which those before it are shortened if there is no worker left, or
-    /// little memory.
+    /// Room for a job. It shortens the deadlines of the jobs in progress if all workers are busy,
+    /// or memory is short.
     fn slot(&self, unsent: &Unsent) -> Option<Slot<'_>> {
-        if self.pool.is_busy() || unsent.is_pressing() {
+        if self.pool.is_busy() || unsent.is_under_pressure() {
             self.deadlines.shorten(SHORT_WRITE_DEADLINE);
         }
         self.pool.slot()
@@ -128,7 +130,7 @@ impl Outbox {
         deadlines: Deadlines,
         file_deadlines: Deadlines,
         connections: Connections,
-        events: Sender,
+        to_loop: Sender,
     ) -> io::Result<Outbox> {
         let start = |name, writers, waiting| Pool::start(name, writers, waiting, Priority::Normal);
         Ok(Outbox {
@@ -138,7 +140,7 @@ impl Outbox {
                 deadlines: file_deadlines,
             },
             connections,
-            events,
+            to_loop,
             unsent: Unsent::default(),
             abandoned: Arc::default(),
             stuck: 0,
@@ -148,14 +150,14 @@ impl Outbox {
         })
     }
 
-    /// Its pools of workers, by what they do.
+    /// The pools of workers, with the metric's label `queue`.
     pub(in crate::http) fn pools(&self) -> [(&'static str, &Pool); 2] {
         [("replies", &self.writers.pool), ("files", &self.file_writers.pool)]
     }
 
-    /// Whether so many connections were leaked that the process should be started anew.
+    /// Returns whether so many connections were leaked that the process should restart.
     pub(in crate::http) fn is_exhausted(&self) -> bool {
-        // Those that were abandoned are among the stuck, some seconds later.
+        // Abandoned connections are counted as stuck too, some seconds later.
         self.abandoned.load(Ordering::Relaxed).max(self.stuck) >= MAX_LEAKED
     }
 
@@ -165,7 +167,7 @@ impl Outbox {
         self.abandoned.fetch_add(connections, Ordering::Relaxed);
     }
 
-    /// So many connections have ended, and tiny_http does not let go of them.
+    /// Sets the number of ended connections that tiny_http does not let go of.
     pub(in crate::http) fn set_stuck(&mut self, connections: usize) {
         self.stuck = connections;
     }
@@ -175,19 +177,23 @@ impl Outbox {
         self.unsent.bytes()
     }
 
-    /// A turn's replies follow.
+    /// Begins a turn's replies.
     pub(in crate::http) fn begin_turn(&mut self) {
         self.waits = 0;
     }
 
-    /// Whether the reply could be written by whoever has to write it; else what is full.
-    pub(in crate::http) fn has_room(&self, exchange: &Exchange, reply: &Reply) -> Result<(), Busy> {
+    /// Returns whether a long reply could be written by a worker; the error is the reason.
+    pub(in crate::http) fn has_room(
+        &self,
+        exchange: &Exchange,
+        reply: &Reply,
+    ) -> Result<(), OutboxFull> {
         if exchange.is_head() || !is_long(&reply.body) {
             return Ok(());
         }
         let (writers, queue) = match &reply.body {
-            Cow::Borrowed(_) => (&self.file_writers, Busy::Files),
-            Cow::Owned(_) => (&self.writers, Busy::Replies),
+            Cow::Borrowed(_) => (&self.file_writers, OutboxFull::Files),
+            Cow::Owned(_) => (&self.writers, OutboxFull::Replies),
         };
         if writers.slot(&self.unsent).is_none() {
             return Err(queue);
@@ -196,14 +202,14 @@ impl Outbox {
             Cow::Borrowed(_) => Ok(()),
             Cow::Owned(body) => {
                 self.unsent.room(UnsentKey::of(exchange), body.len()).map_err(|full| match full {
-                    UnsentFull::ForAll => Busy::Replies,
-                    UnsentFull::ForReader => Busy::Reader,
+                    UnsentFull::ForAll => OutboxFull::Replies,
+                    UnsentFull::ForReader => OutboxFull::Reader,
                 })
             }
         }
     }
 
-    /// Who writes it.
+    /// The workers that write it.
     fn writers_of(&self, rest: &Remainder) -> &Writers {
         match &rest.second {
             Cow::Borrowed(file) if !file.is_empty() => &self.file_writers,
@@ -238,12 +244,12 @@ impl Outbox {
             return self.finish_later(writer, pipeline, reader, rest);
         }
         match write(&mut writer, &self.buffer) {
-            Ok(Written::All) => SendOutcome::Now,
+            Ok(Written::All) => SendOutcome::Sent,
             Err(_) => SendOutcome::Ended,
             Ok(Written::Partly(len)) => {
                 self.waits += 1;
                 let rest = Remainder { first: self.buffer[len..].to_vec(), second: body };
-                // Of a socket that was not offered anything it is not known that it is full.
+                // Only a socket that did not take all is known to be full.
                 if self.unsent.room(reader, rest.len()) == Err(UnsentFull::ForReader) {
                     return cut_off(pipeline);
                 }
@@ -263,7 +269,7 @@ impl Outbox {
         let peer = pipeline.peer;
         let writers = self.writers_of(&rest);
         let Some(slot) = self.slot_of(writers, reader, &rest) else { return cut_off(pipeline) };
-        let (deadlines, events) = (writers.deadlines.clone(), self.events.clone());
+        let (deadlines, to_loop) = (writers.deadlines.clone(), self.to_loop.clone());
         let held = self.unsent.hold(reader, rest.len());
         slot.submit(move || {
             let deadline = deadlines.watch(peer, WRITE_DEADLINE);
@@ -272,16 +278,16 @@ impl Outbox {
             drop(writer);
             drop(rest);
             drop(held);
-            events.send(match sent {
-                Ok(()) => LoopMessage::Sent(pipeline),
-                Err(_) => LoopMessage::Ended(pipeline),
+            to_loop.send(match sent {
+                Ok(()) => LoopMessage::ReplySent(pipeline),
+                Err(_) => LoopMessage::ConnectionEnded(pipeline),
             });
         });
-        SendOutcome::Later
+        SendOutcome::Queued
     }
 
-    /// A writer, if there is memory for what it is to write. The reader's share is no matter any
-    /// more.
+    /// Room for a job, if there is memory for the rest of its reply. The reader's share is not
+    /// checked again.
     fn slot_of<'a>(
         &self,
         writers: &'a Writers,
@@ -306,7 +312,7 @@ impl Outbox {
             return SendOutcome::Refused(Some(exchange.request));
         };
         let (deadlines, abandoned) = (writers.deadlines.clone(), Arc::clone(&self.abandoned));
-        let (connections, events) = (self.connections, self.events.clone());
+        let (connections, to_loop) = (self.connections, self.to_loop.clone());
         let held = self.unsent.hold(reader, rest.len());
         slot.submit(move || {
             let sockets = connections.all(peer);
@@ -316,13 +322,13 @@ impl Outbox {
             drop(deadline);
             drop(rest);
             drop(held);
-            events.send(LoopMessage::Ended(pipeline));
+            to_loop.send(LoopMessage::ConnectionEnded(pipeline));
         });
-        SendOutcome::Later
+        SendOutcome::Queued
     }
 
-    /// Lets go of a request whose connection was severed. Nothing of it is written, and if there
-    /// is a body to be read, a worker does it.
+    /// Lets go of a request whose connection was shut down. Nothing is written; if a body is left
+    /// to be read, a worker does it.
     pub(in crate::http) fn discard(&self, request: tiny_http::Request) {
         if matches!(Framing::of(&request), Framing::None | Framing::Buffered) {
             drop(request.into_writer());
@@ -357,14 +363,17 @@ impl Outbox {
     }
 }
 
-/// Whether the loop leaves a body to a writer.
+/// Returns whether a worker writes the body.
 fn is_long(body: &[u8]) -> bool {
     body.len() > MAX_LOOP_WRITE_BYTES
 }
 
-/// Has the connection of a client ended that does not read.
+/// Gives up a connection whose client does not read.
 fn cut_off(pipeline: PipelineId) -> SendOutcome {
-    log::warn!("cutting {} off: too many clients do not read their replies", pipeline.peer);
+    log::warn!(
+        "cutting {} off: it does not read its reply, and there is no room to wait for it",
+        pipeline.peer
+    );
     SendOutcome::Refused(None)
 }
 
@@ -373,17 +382,17 @@ mod tests {
     use tiny_http::TestRequest;
 
     use super::*;
-    use crate::http::replies::unsent::PRESSING_BYTES;
+    use crate::http::replies::unsent::PRESSURE_BYTES;
 
-    /// As many as there are writers, or half of the memory: whatever is short first.
+    /// They are shortened when memory is short, even if workers are free.
     #[test]
-    fn readers_are_hurried_where_memory_is_short() {
+    fn deadlines_are_shortened_when_memory_is_short() {
         let deadlines = Deadlines::new(Connections { local_port: 0 });
         let pool = Pool::start("writer", 2, 2, Priority::Normal).unwrap();
         let writers = Writers { pool, deadlines };
         let unsent = Unsent::default();
         let reader = UnsentKey::of(&Exchange::new(TestRequest::new().into(), 0));
-        let _held = unsent.hold(reader, PRESSING_BYTES - 1);
+        let _held = unsent.hold(reader, PRESSURE_BYTES - 1);
         assert!(writers.slot(&unsent).is_some() && !writers.deadlines.is_shortened());
         let _more = unsent.hold(reader, 1);
         assert!(writers.slot(&unsent).is_some() && writers.deadlines.is_shortened());

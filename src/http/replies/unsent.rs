@@ -1,7 +1,7 @@
-//! What clients have not read of their replies: how much memory that takes, and whose it is.
+//! Limits on the bytes of replies that clients leave unread.
 //!
-//! Who does not read keeps a reply in memory, and one who writes it busy. There is a bound to
-//! all of that, of which a user and a network have a share each: else whoever reads nothing would
+//! A client that does not read keeps its reply in memory, and a worker busy. The total is bounded,
+//! and each user and network has a share of it. Without shares, one client that reads nothing would
 //! leave no room for the replies of others.
 
 use std::collections::HashMap;
@@ -13,32 +13,32 @@ use crate::api::client::Network;
 use crate::http::requests::exchange::Exchange;
 use crate::model::UserId;
 
-/// Bytes of replies that clients have not yet read, in all. Beyond it a client that does not
-/// keep up is cut off at once.
+/// Unread bytes of replies in all. Beyond it, a client that does not keep up is cut off at once.
 const MAX_UNSENT_BYTES: usize = 256 * 1024 * 1024;
-/// With so many of them who does not read is given less time, as where all writers are busy.
-pub(in crate::http) const PRESSING_BYTES: usize = MAX_UNSENT_BYTES / 2;
-/// The share of the clients of one network.
+/// From so many bytes on, clients have less time to read, as when all workers are busy.
+pub(in crate::http) const PRESSURE_BYTES: usize = MAX_UNSENT_BYTES / 2;
+/// Share of the clients of one network.
 const OF_NETWORK: Share = Share { bytes: 64 * 1024 * 1024, replies: 192 };
-/// The share of a user, wherever they are: the longest page there can be, and some.
+/// Share of a user in all networks: more than the longest page.
 const OF_USER: Share = Share { bytes: 32 * 1024 * 1024, replies: 96 };
 
-/// How much somebody may leave unread.
+/// Limits on what a user or a network may leave unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Share {
     bytes: usize,
-    /// Each has a writer, or waits for one.
+    /// Each has a worker, or waits for one.
     replies: usize,
 }
 
-/// All that is unread. The loop adds to it, and writers take away.
+/// All unread replies. The loop adds to them, and workers remove them.
 #[derive(Clone, Default)]
 pub(in crate::http) struct Unsent(Arc<Mutex<Amounts>>);
 
 #[derive(Default)]
 struct Amounts {
     bytes: usize,
-    // Who has nothing is not in them: there are no more than replies that writers have.
+    // Users and networks without unread replies are not in the maps, which are thus bounded by the
+    // workers' jobs.
     of_networks: HashMap<Network, Amount>,
     of_users: HashMap<UserId, Amount>,
 }
@@ -49,23 +49,23 @@ struct Amount {
     replies: usize,
 }
 
-/// Who is to read a reply.
+/// The reader of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) struct UnsentKey {
     network: Network,
     user: Option<UserId>,
 }
 
-/// Why there is no room.
+/// Reason for which there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum UnsentFull {
-    /// There are [`MAX_UNSENT_BYTES`].
+    /// [`MAX_UNSENT_BYTES`] are unread.
     ForAll,
-    /// The reader has not read a share of it.
+    /// The reader's share is used up.
     ForReader,
 }
 
-/// A reply that is unread, as long as this is there.
+/// Counts a reply as unread until it is dropped.
 pub(in crate::http) struct UnsentBytes {
     unsent: Unsent,
     reader: UnsentKey,
@@ -80,7 +80,7 @@ impl UnsentKey {
 }
 
 impl Share {
-    /// Whether there is room for a reply beside what there is.
+    /// Returns whether a share has room for one more reply.
     fn has_room(self, amount: Option<&Amount>, bytes: usize) -> bool {
         amount.is_none_or(|amount| {
             amount.bytes + bytes <= self.bytes && amount.replies < self.replies
@@ -89,7 +89,7 @@ impl Share {
 }
 
 impl Unsent {
-    /// Whether there is room for a reply to somebody.
+    /// Checks whether there is room for a reply to this reader.
     pub(in crate::http) fn room(&self, reader: UnsentKey, bytes: usize) -> Result<(), UnsentFull> {
         let amounts = self.amounts();
         if amounts.bytes + bytes > MAX_UNSENT_BYTES {
@@ -103,7 +103,7 @@ impl Unsent {
         Ok(())
     }
 
-    /// Takes note of a reply. There should be room for it.
+    /// Counts a reply, for which there should be room.
     pub(in crate::http) fn hold(&self, reader: UnsentKey, bytes: usize) -> UnsentBytes {
         let mut amounts = self.amounts();
         amounts.bytes += bytes;
@@ -114,12 +114,12 @@ impl Unsent {
         UnsentBytes { unsent: self.clone(), reader, bytes }
     }
 
-    /// Whether so much is unread that nobody should take long.
-    pub(in crate::http) fn is_pressing(&self) -> bool {
-        self.amounts().bytes >= PRESSING_BYTES
+    /// Returns whether so much is unread that deadlines should be short.
+    pub(in crate::http) fn is_under_pressure(&self) -> bool {
+        self.amounts().bytes >= PRESSURE_BYTES
     }
 
-    /// How many bytes are unread.
+    /// Unread bytes in all.
     pub(in crate::http) fn bytes(&self) -> usize {
         self.amounts().bytes
     }
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(unsent.room(elsewhere, 1), Ok(()));
         assert_eq!(unsent.room(elsewhere, 2), Err(UnsentFull::ForReader));
         for other in [reader("192.0.2.1", 2), reader("192.0.2.1", 0)] {
-            assert_eq!(unsent.room(other, OF_USER.bytes), Ok(()), "somebody else, or nobody");
+            assert_eq!(unsent.room(other, OF_USER.bytes), Ok(()), "another user, or none");
         }
         drop(held);
         assert_eq!(unsent.room(elsewhere, OF_USER.bytes), Ok(()));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_replies_are_a_share() {
+    fn a_share_limits_the_number_of_replies() {
         let unsent = Unsent::default();
         let mut held: Vec<_> =
             (0..OF_USER.replies).map(|_| unsent.hold(reader("192.0.2.1", 1), 1)).collect();
@@ -210,13 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn all_together_have_so_much() {
+    fn all_shares_together_are_limited() {
         let unsent = Unsent::default();
         let networks = MAX_UNSENT_BYTES / OF_NETWORK.bytes;
         let address = |number| format!("192.0.2.{number}");
         let mut held = Vec::new();
         for number in 0..networks {
-            assert_eq!(unsent.is_pressing(), number >= networks / 2);
+            assert_eq!(unsent.is_under_pressure(), number >= networks / 2);
             assert_eq!(unsent.room(reader(&address(number), 0), OF_NETWORK.bytes), Ok(()));
             held.push(unsent.hold(reader(&address(number), 0), OF_NETWORK.bytes));
         }

@@ -75,8 +75,9 @@ pub(in crate::http) fn write_all(writer: &mut ResponseWriter, mut bytes: &[u8]) 
     Ok(())
 }
 
-/// Writes a reply and closes the connection, without leaving an unread body to tiny_http. If several
-/// `sockets` have the same peer, the connection is the one on which bytes were written meanwhile.
+/// Writes a reply and closes the connection, without leaving an unread body to tiny_http. If
+/// several `sockets` have the same peer, the connection is the one on which bytes were written
+/// meanwhile.
 pub(super) fn write_and_close(
     mut exchange: Exchange,
     sockets: &[OwnedFd],

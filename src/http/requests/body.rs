@@ -1,4 +1,4 @@
-//! Reading bodies that the client sends in its own time. Blocks, so only workers do it.
+//! Reading bodies that clients may send slowly. It blocks, so only workers do it.
 
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -8,24 +8,25 @@ use crate::api::MAX_BODY_BYTES;
 use crate::http::connections::descriptors::is_at_end;
 use crate::http::requests::exchange::{Exchange, Framing, RequestBody};
 
-/// How long a client may take to send a body.
+/// Time that a client may take to send a body.
 pub(in crate::http) const BODY_DEADLINE: Duration = Duration::from_secs(30);
-/// The same while all readers are busy and others wait for one. Longer than an ordinary client
-/// takes for 32 KiB.
+/// The same while all readers are busy and others wait for one. An ordinary client takes less for
+/// 32 KiB.
 pub(in crate::http) const SHORT_BODY_DEADLINE: Duration = Duration::from_secs(2);
-/// How much of a body that is too large is read and thrown away, so that a client which only
-/// listens when it has sent everything sees the 413.
+/// Bytes of an overlong body that are read and discarded, so that a client which reads only after
+/// it has sent everything sees the 413.
 const MAX_DISCARDED_BYTES: u64 = 1024 * 1024;
 
-/// The longest declared length that is read at all. At the end of a connection tiny_http drops
-/// its reader, which allocates what is missing of the declared length; where that is more than
-/// there is, the process ends. This much is not even touched.
+/// The longest declared length that is read. At the end of a connection tiny_http drops its reader,
+/// which allocates the unread rest of the declared length; if memory does not suffice, the process
+/// ends. So much is only reserved, and never touched.
 pub(in crate::http) const MAX_DROPPED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How many bytes a chunked body may take on the wire: twice what is read of it, for its framing.
+/// Bytes that a chunked body may take on the wire: twice what is read of it, to allow for its
+/// framing.
 pub(in crate::http) const MAX_CHUNKED_BYTES: u64 = 2 * MAX_DISCARDED_BYTES;
 
-/// Reads the body of `exchange`, which comes from `socket`.
+/// Reads the body of `exchange`. For a chunked body, `socket` is its connection.
 pub(in crate::http) fn read(
     exchange: &mut Exchange,
     expects_continue: bool,
@@ -44,8 +45,9 @@ pub(in crate::http) fn read(
     let mut total = 0_u64;
     let complete = loop {
         match reader.read(&mut buffer) {
-            // Of a chunked body tiny_http does not say whether it was complete. If the connection
-            // has ended, it may have been cut short, and must not be acted on (RFC 9112, section 8).
+            // tiny_http does not say whether a chunked body is complete. If the connection has
+            // ended, the body may have been cut short, and must not be acted on (RFC 9112, section
+            // 8).
             Ok(0) => break declared.map_or(!socket.is_none_or(is_at_end), |len| len == total),
             Ok(n) => {
                 total += n as u64;
@@ -62,7 +64,7 @@ pub(in crate::http) fn read(
     exchange.close |= !complete;
     exchange.unread = declared.map_or(0, |length| length.saturating_sub(total));
     if complete && exchange.unread == 0 {
-        // Nothing is left of it to wait for, for whoever lets go of the request.
+        // Dropping the request does not block any more.
         exchange.framing = Framing::Buffered;
     }
     exchange.content = if total > MAX_BODY_BYTES as u64 {
@@ -74,9 +76,9 @@ pub(in crate::http) fn read(
     };
 }
 
-/// Whether nothing is read of a body of a declared length.
+/// Returns whether a body of this declared length is not read.
 fn is_left_unread(declared: Option<u64>, expects_continue: bool) -> bool {
-    // Without the 100 it waits for, a client need not send any of it.
+    // A client that waits for the 100 need not send its body.
     let most = if expects_continue { MAX_BODY_BYTES as u64 } else { MAX_DROPPED_BYTES };
     declared.is_some_and(|length| length > most)
 }
@@ -102,9 +104,9 @@ mod tests {
         Exchange::new(TestRequest::new().with_header(header).with_body(body).into(), 0)
     }
 
-    /// Who lets go of a request need not wait for what has come already.
+    /// A request whose body was read is dropped without blocking.
     #[test]
-    fn what_is_read_is_not_waited_for() {
+    fn a_body_that_was_read_does_not_block() {
         const BODY: &str = match str::from_utf8(&[b'x'; 2000]) {
             Ok(body) => body,
             Err(_) => "",
@@ -124,7 +126,7 @@ mod tests {
         assert!(!is_left_unread(None, false));
         assert!(!is_left_unread(Some(MAX_DROPPED_BYTES), false));
         assert!(is_left_unread(Some(MAX_DROPPED_BYTES + 1), false));
-        // Who waits to be asked for it need not send any.
+        // A client that waits for the 100 need not send its body.
         let most = MAX_BODY_BYTES as u64;
         assert_eq!([most, most + 1].map(|it| is_left_unread(Some(it), true)), [false, true]);
     }

@@ -15,22 +15,27 @@ pub(in crate::http) struct Exchange {
     pub(in crate::http) framing: Framing,
     pub(in crate::http) persistence: Persistence,
     pub(in crate::http) content: RequestBody,
-    /// Whether the connection must end with the reply, because it is not certain where the next
-    /// request would begin.
+    /// True if the connection must end with the reply, because it is unknown where the next request
+    /// would begin.
     pub(in crate::http) close: bool,
-    /// Bytes of a declared length that nobody has read. tiny_http allocates and reads as many
-    /// when the request is dropped.
+    /// Unread bytes of a declared length. tiny_http allocates and reads as many when the request is
+    /// dropped.
     pub(in crate::http) unread: u64,
-    /// Since when it is in flight.
+    /// Start of its time in flight.
     pub(in crate::http) begun: Instant,
-    /// For how much of that time it has waited for something to come.
+    /// Part of that time for which it waited for a message.
     pub(in crate::http) parked: Duration,
     pub(in crate::http) trace: Trace,
-    /// The number of its pipeline.
+    /// Index of the last `Origin` field.
+    origin: Option<usize>,
+    /// Index of the `X-Request-Id` field.
+    request_id: Option<usize>,
+    /// Number of the pipeline that it holds.
     pipeline: u64,
 }
 
-/// Which pipeline a request is on. A connection from a port that is used again has another.
+/// Identifies a pipeline: the requests of one connection. A later connection from the same port has
+/// another number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) struct PipelineId {
     pub(in crate::http) peer: SocketAddr,
@@ -48,54 +53,54 @@ pub(in crate::http) enum RequestBody {
 }
 
 impl RequestBody {
-    /// The memory it takes, in bytes.
+    /// Memory that it takes, in bytes.
     pub(in crate::http) fn len(&self) -> usize {
         if let RequestBody::Bytes(bytes) = self { bytes.len() } else { 0 }
     }
 }
 
-/// How the body of a request is delimited, and so who may read it.
+/// Delimitation of a request's body, which decides who may read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Framing {
-    /// There is none.
+    /// No body.
     None,
-    /// tiny_http has it in memory.
+    /// tiny_http has read it into memory.
     Buffered,
-    /// It comes from the socket, in the client's own time.
+    /// The client may still be sending it.
     Streamed {
         /// The client waits for `100 Continue` before it sends (RFC 9110, section 10.1.1).
         expects_continue: bool,
     },
-    /// The lengths contradict each other or tiny_http would misread them (RFC 9112, section 6.3).
+    /// The lengths contradict each other, or tiny_http would misread them (RFC 9112, section 6.3).
     Ambiguous,
 }
 
 impl Framing {
     pub(in crate::http) fn of(request: &tiny_http::Request) -> Framing {
-        examine(request).0
+        HeaderFacts::of(request).framing
     }
 }
 
-/// Whether the connection goes on behind the reply (RFC 9112, section 9.3). tiny_http decides it;
-/// this is for the reply to say the same.
+/// Persistence of the connection after the reply (RFC 9112, section 9.3). tiny_http decides it;
+/// this value lets the reply say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Persistence {
-    /// It does, as HTTP/1.1 has it without a word.
+    /// It persists, the default of HTTP/1.1.
     Implied,
-    /// It does, because a client of HTTP/1.0 asked for it.
+    /// It persists, because a client of HTTP/1.0 asked for it.
     Granted,
-    /// It does not.
+    /// It ends.
     Closed,
 }
 
-/// tiny_http reads bodies up to this length itself, before it shows the request.
+/// Longest body that tiny_http reads before it shows the request.
 const BUFFERED_BYTES: usize = 1024;
 
 impl Exchange {
-    /// `pipeline` is the number of the pipeline that it holds.
+    /// `pipeline` is the number of the pipeline that the request holds.
     pub(in crate::http) fn new(request: tiny_http::Request, pipeline: u64) -> Exchange {
-        let (framing, persistence) = examine(&request);
-        // tiny_http keeps the connection of a request of any version but 1.0.
+        let HeaderFacts { framing, persistence, origin, request_id } = HeaderFacts::of(&request);
+        // tiny_http keeps connections open after requests of every version but 1.0.
         let close = *request.http_version() < (1, 0);
         Exchange {
             request,
@@ -107,6 +112,8 @@ impl Exchange {
             begun: Instant::now(),
             parked: Duration::ZERO,
             trace: Trace::default(),
+            origin,
+            request_id,
             pipeline,
         }
     }
@@ -116,45 +123,26 @@ impl Exchange {
         PipelineId { peer: self.peer(), number: self.pipeline }
     }
 
-    /// Which connection: its peer's address. Only TCP is listened on, where it is always known.
+    /// The address of its connection's peer. On TCP it is always known.
     pub(in crate::http) fn peer(&self) -> SocketAddr {
         peer(&self.request)
     }
 
-    /// Whether only the header section of the reply is wanted.
+    /// Returns whether the reply has no content.
     pub(in crate::http) fn is_head(&self) -> bool {
         *self.request.method() == Method::Head
     }
 
-    /// What the API sees of it.
+    /// The request as the API sees it.
     pub(in crate::http) fn request(&self, proxies: &Proxies) -> Request<'_> {
-        let target = origin_form(self.request.url());
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let body = match &self.content {
             RequestBody::Empty => Body::Bytes(&[]),
             RequestBody::Bytes(bytes) => Body::Bytes(bytes),
             RequestBody::TooLarge => Body::TooLarge,
             RequestBody::Broken => Body::Broken,
         };
-        let mut request = Request {
-            method: self.request.method().as_str(),
-            path,
-            query,
-            client: self.peer().ip(),
-            authorization: None,
-            content_type: None,
-            accept: None,
-            accept_encoding: None,
-            if_match: None,
-            if_none_match: None,
-            idempotency_key: None,
-            last_event_id: None,
-            prefer: None,
-            origin: None,
-            requested_method: None,
-            user_agent: None,
-            body,
-        };
+        let (method, target) = (self.request.method().as_str(), origin_form(self.request.url()));
+        let mut request = Request { body, ..Request::new(method, target, self.peer().ip()) };
         let mut forwarded = None;
         for header in self.request.headers() {
             let value = header.value.as_str();
@@ -179,12 +167,12 @@ impl Exchange {
         request
     }
 
-    /// Whether an answer of unknown length can be sent in chunks (RFC 9112, section 7.1).
+    /// Returns whether an answer of unknown length can be sent in chunks (RFC 9112, section 7.1).
     pub(in crate::http) fn takes_chunks(&self) -> bool {
         *self.request.http_version() >= (1, 1)
     }
 
-    /// The method, unless it is a word of the client's own.
+    /// The method, or `other` for one that is not registered.
     pub(in crate::http) fn method(&self) -> &'static str {
         match self.request.method() {
             Method::Get => "GET",
@@ -200,7 +188,7 @@ impl Exchange {
         }
     }
 
-    /// A field that is there once.
+    /// A field that occurs exactly once.
     pub(in crate::http) fn only(&self, wanted: &str) -> Option<&str> {
         let is_it = |header: &&Header| header.field.as_str().as_str().eq_ignore_ascii_case(wanted);
         let mut found = self.request.headers().iter().filter(is_it);
@@ -208,11 +196,18 @@ impl Exchange {
         first.map(|header| header.value.as_str())
     }
 
-    /// The origin of the page that sent it, if a page did.
+    /// The `X-Request-Id` field, if there is exactly one.
+    pub(in crate::http) fn request_id(&self) -> Option<&str> {
+        self.field(self.request_id)
+    }
+
+    fn field(&self, index: Option<usize>) -> Option<&str> {
+        self.request.headers().get(index?).map(|header| header.value.as_str())
+    }
+
+    /// The origin of the page that sent the request, if a page did.
     pub(in crate::http) fn origin(&self) -> Option<&str> {
-        let mut headers = self.request.headers().iter().rev();
-        let origin = headers.find(|header| name(header) == "origin");
-        origin.map(|header| header.value.as_str())
+        self.field(self.origin)
     }
 }
 
@@ -224,50 +219,68 @@ fn join<'a>(field: &mut Option<Cow<'a, str>>, line: &'a str) {
     }
 }
 
-/// What a request's fields say about its body and its connection.
-fn examine(request: &tiny_http::Request) -> (Framing, Persistence) {
-    let (mut lengths, mut codings, mut expects_continue) = (0, 0, false);
-    let mut understood = true;
-    let mut connection = String::new();
-    for header in request.headers() {
-        let value = header.value.as_str();
-        match name(header) {
-            "content-length" => {
-                lengths += 1;
-                understood &= !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+/// The facts in a request's header section that the server itself needs, read in one pass.
+struct HeaderFacts {
+    framing: Framing,
+    persistence: Persistence,
+    /// Index of the last `Origin` field.
+    origin: Option<usize>,
+    /// Index of the `X-Request-Id` field, if there is exactly one.
+    request_id: Option<usize>,
+}
+
+impl HeaderFacts {
+    fn of(request: &tiny_http::Request) -> HeaderFacts {
+        let (mut lengths, mut codings, mut expects_continue) = (0, 0, false);
+        let mut understood = true;
+        let mut connection = String::new();
+        let (mut origin, mut request_id, mut request_ids) = (None, None, 0);
+        for (index, header) in request.headers().iter().enumerate() {
+            let value = header.value.as_str();
+            match name(header) {
+                "content-length" => {
+                    lengths += 1;
+                    understood &= !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+                }
+                "transfer-encoding" => {
+                    codings += 1;
+                    understood &= value.eq_ignore_ascii_case("chunked");
+                }
+                "expect" => expects_continue = true,
+                "origin" => origin = Some(index),
+                "x-request-id" => {
+                    request_ids += 1;
+                    request_id = Some(index);
+                }
+                "connection" if connection.is_empty() => connection = value.to_ascii_lowercase(),
+                _ => {}
             }
-            "transfer-encoding" => {
-                codings += 1;
-                understood &= value.eq_ignore_ascii_case("chunked");
-            }
-            "expect" => expects_continue = true,
-            "connection" if connection.is_empty() => connection = value.to_ascii_lowercase(),
-            _ => {}
         }
+        let old = *request.http_version() < (1, 1);
+        let framing = match (lengths, codings, request.body_length()) {
+            _ if !understood => Framing::Ambiguous,
+            // HTTP/1.0 has no transfer codings (RFC 9112, section 6.1).
+            (_, 1.., _) if old => Framing::Ambiguous,
+            (0, 0, _) | (1, 0, Some(0)) => Framing::None,
+            // tiny_http would give out the bare socket as the body.
+            _ if connection.contains("upgrade") => Framing::Ambiguous,
+            (1, 0, Some(1..=BUFFERED_BYTES)) if !expects_continue => Framing::Buffered,
+            (1, 0, Some(_)) | (0, 1, _) => Framing::Streamed { expects_continue },
+            // Several fields, or a length that overflows tiny_http's counter.
+            _ => Framing::Ambiguous,
+        };
+        let persistence = if connection.contains("close") || connection.contains("upgrade") {
+            Persistence::Closed
+        } else if !old {
+            Persistence::Implied
+        } else if connection.contains("keep-alive") {
+            Persistence::Granted
+        } else {
+            Persistence::Closed
+        };
+        let request_id = request_id.filter(|_| request_ids == 1);
+        HeaderFacts { framing, persistence, origin, request_id }
     }
-    let old = *request.http_version() < (1, 1);
-    let framing = match (lengths, codings, request.body_length()) {
-        _ if !understood => Framing::Ambiguous,
-        // HTTP/1.0 has no transfer codings (RFC 9112, section 6.1).
-        (_, 1.., _) if old => Framing::Ambiguous,
-        (0, 0, _) | (1, 0, Some(0)) => Framing::None,
-        // tiny_http hands out the bare socket as the body then.
-        _ if connection.contains("upgrade") => Framing::Ambiguous,
-        (1, 0, Some(1..=BUFFERED_BYTES)) if !expects_continue => Framing::Buffered,
-        (1, 0, Some(_)) | (0, 1, _) => Framing::Streamed { expects_continue },
-        // Several of them, or a length that tiny_http cannot count to.
-        _ => Framing::Ambiguous,
-    };
-    let persistence = if connection.contains("close") || connection.contains("upgrade") {
-        Persistence::Closed
-    } else if !old {
-        Persistence::Implied
-    } else if connection.contains("keep-alive") {
-        Persistence::Granted
-    } else {
-        Persistence::Closed
-    };
-    (framing, persistence)
 }
 
 pub(in crate::http) fn peer(request: &tiny_http::Request) -> SocketAddr {
@@ -275,14 +288,14 @@ pub(in crate::http) fn peer(request: &tiny_http::Request) -> SocketAddr {
     request.remote_addr().copied().unwrap_or(unknown)
 }
 
-/// The path and query of a request target. One in absolute form, as a proxy gets it, is taken
-/// too (RFC 9112, section 3.2.2).
+/// The path and query of a request target. The absolute form, as sent to proxies, is accepted too
+/// (RFC 9112, section 3.2.2).
 fn origin_form(target: &str) -> &str {
     let Some(rest) = target.strip_prefix("http://") else { return target };
     rest.find('/').map_or("/", |slash| &rest[slash..])
 }
 
-/// A header's name, if it is one that matters here; names are compared without regard to case.
+/// The lower-case name of a header, if the server knows it. Names are case-insensitive.
 fn name(header: &Header) -> &'static str {
     const LONGEST: usize = 32;
     let field = header.field.as_str().as_str().as_bytes();
@@ -290,12 +303,12 @@ fn name(header: &Header) -> &'static str {
     let Some(lower) = lower.get_mut(..field.len()) else { return "" };
     lower.copy_from_slice(field);
     lower.make_ascii_lowercase();
-    // By length first: each header of each request comes by here, several times.
+    // The length is compared first, as this runs twice for each header of each request.
     let known: &[&'static str] = match field.len() {
         6 => &["accept", "expect", "origin", "prefer"],
         8 => &["if-match"],
         10 => &["connection", "user-agent"],
-        12 => &["content-type"],
+        12 => &["content-type", "x-request-id"],
         13 => &["authorization", "if-none-match", "last-event-id"],
         14 => &["content-length"],
         15 => &["accept-encoding", "idempotency-key", "x-forwarded-for"],
@@ -330,6 +343,7 @@ mod tests {
             "Transfer-Encoding",
             "User-Agent",
             "X-Forwarded-For",
+            "X-Request-Id",
         ] {
             let header = Header::from_bytes(known, "x").unwrap();
             assert_eq!(name(&header), known.to_ascii_lowercase());

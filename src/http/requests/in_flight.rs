@@ -1,11 +1,11 @@
 //! One request in flight per connection.
 //!
-//! tiny_http shows the pipelined requests of a connection all at once, and makes who answers a
-//! later one wait for the earlier one's reply: the loop would wait for its own worker. So a
-//! connection's next request is kept back until its last reply is out; this also bounds what one
-//! connection can have the server hold ready.
+//! tiny_http shows the pipelined requests of a connection all at once, and blocks the writer of a
+//! later reply until the earlier one is written. The loop would wait for its own worker. So the
+//! next request of a connection is queued until the last reply is sent. This also bounds the number
+//! of replies that one connection can have the server hold.
 //!
-//! A connection is known here by its peer. Where there are several with one peer, they share a pipeline,
+//! A connection is identified by its peer. Several connections with the same peer share a pipeline,
 //! so that one waits for the other; each request is answered on its own connection all the same.
 
 use std::collections::hash_map::Entry;
@@ -16,78 +16,78 @@ use std::time::{Duration, Instant};
 
 use super::exchange::{Exchange, PipelineId, peer};
 
-/// Requests of one connection that may be kept back.
+/// Queued requests per connection.
 const MAX_WAITING: usize = 64;
 
-/// How long a connection that has ended is remembered. What tiny_http had read of it by then may
-/// still be taken for requests, and must not be: it was the body of the last one. So what comes from
-/// there meanwhile is [in unclear](Admission::Unclear).
+/// Time for which a connection that has ended is remembered. tiny_http may still show bytes that it
+/// had read as requests, although they were the body of the last one. So requests from this peer
+/// are [unclear](Admission::Unclear) meanwhile.
 const CLOSED_MEMORY: Duration = Duration::from_secs(2);
 
-/// The connections that have a request in flight, and what they have sent behind it.
+/// The connections that have a request in flight, with the requests queued after it.
 #[derive(Default)]
 pub(in crate::http) struct InFlight {
     busy: HashMap<SocketAddr, Pipeline>,
-    /// How many there have been.
+    /// Number of pipelines ever begun.
     opened: u64,
-    /// Connections that have ended, and in what order.
+    /// Connections that have ended: by peer, and in order of time.
     closed: HashMap<SocketAddr, Instant>,
     closed_at: VecDeque<(Instant, SocketAddr)>,
 }
 
-/// A connection with a request in flight, or with some in unclear.
+/// A connection with a request in flight, or with unclear requests.
 struct Pipeline {
     number: u64,
-    /// Whether it is not known of its requests if they came on a connection that has ended.
+    /// True if its requests may have come on a connection that has ended.
     is_unclear: bool,
-    /// What is next, and how it is about it.
+    /// The next requests, with the verdict on each.
     settled: VecDeque<(Verdict, tiny_http::Request)>,
-    /// What was kept back behind that, and when.
+    /// Requests queued after those, with their times of arrival.
     waiting: VecDeque<(Instant, tiny_http::Request)>,
 }
 
-/// Requests that came from where a connection has ended, and when. They hold the pipeline until it is
-/// [known](InFlight::settle) on which connection they came.
+/// Requests from a peer whose connection has ended, with their times of arrival. They hold the
+/// pipeline until they are [settled](InFlight::settle).
 pub(in crate::http) struct UnclearRequests<R = tiny_http::Request> {
     pub(in crate::http) pipeline: PipelineId,
     pub(in crate::http) requests: Vec<(Instant, R)>,
 }
 
-/// On which connection a request in unclear came.
+/// The connection on which an unclear request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Verdict {
-    /// On one that is open.
+    /// An open one.
     Open,
-    /// On the one that has ended.
+    /// The one that has ended.
     Ended,
-    /// There are such and such, and it stayed like that.
+    /// Unknown: open and ended connections have its peer, and this did not change.
     Undecided,
 }
 
-/// What becomes of a request at its arrival.
+/// Treatment of a request at its arrival.
 pub(in crate::http) enum Admission {
-    /// It is its connection's only one, and in flight from now on.
+    /// It is the connection's only request, and is in flight from now on.
     Begin(Exchange),
-    /// It waits for the ones before it, on the connection with this peer.
+    /// It is queued after others on the connection with this peer.
     Queued(SocketAddr),
-    /// Its connection has sent too many.
+    /// Its connection has too many requests in the queue.
     TooMany(tiny_http::Request),
-    /// It came from where a connection was that has ended not long ago.
+    /// The connection with its peer has ended a short time ago.
     Unclear(UnclearRequests),
 }
 
-/// What comes next on a pipeline.
+/// Next step of a pipeline.
 pub(in crate::http) enum Next {
-    /// It is in flight from now on.
+    /// This request is in flight from now on.
     Begin(Exchange),
-    /// The same, but it is not known on which connection it came.
+    /// This request is in flight from now on, but its connection is unknown.
     Undecided(Exchange),
-    /// That is to be found out.
+    /// The connection of these requests has to be found out.
     Unclear(UnclearRequests),
 }
 
 impl Pipeline {
-    /// How many wait behind the one in flight.
+    /// Number of queued requests.
     fn len(&self) -> usize {
         self.settled.len() + self.waiting.len()
     }
@@ -118,8 +118,8 @@ impl InFlight {
         }
     }
 
-    /// A connection's reply is out, or its requests were [settled](InFlight::settle): its next request,
-    /// if it sent one, follows.
+    /// Begins a connection's next request, if there is one: the last reply was sent, or the
+    /// requests were [settled](InFlight::settle).
     pub(in crate::http) fn release(&mut self, id: PipelineId) -> Option<Next> {
         let PipelineId { peer, number } = id;
         let pipeline = self.busy.get_mut(&peer).filter(|pipeline| pipeline.number == number)?;
@@ -139,9 +139,9 @@ impl InFlight {
         Some(Next::Begin(Exchange::new(next, number)))
     }
 
-    /// It is known, as far as it can be, on which connections the requests in unclear came. Gives those
-    /// that are nobody's. The others are next; what comes behind one on a connection that is open
-    /// does so too.
+    /// Takes the verdicts on unclear requests. Returns those that came on the connection that has
+    /// ended. The others are next; requests after one on an open connection came on that connection
+    /// too.
     pub(in crate::http) fn settle(
         &mut self,
         PipelineId { peer, number }: PipelineId,
@@ -161,7 +161,7 @@ impl InFlight {
         old.into_iter().map(|(_, request)| request).collect()
     }
 
-    /// Whether a request waits behind the one in flight.
+    /// Returns whether a request is queued after the one in flight.
     pub(in crate::http) fn has_next(&self, peer: SocketAddr) -> bool {
         self.busy.get(&peer).is_some_and(|pipeline| pipeline.len() > 0)
     }
@@ -171,8 +171,8 @@ impl InFlight {
         self.busy.get(&peer).map(|pipeline| PipelineId { peer, number: pipeline.number })
     }
 
-    /// A connection has ended: what it sent behind its last request is nobody's. What came on
-    /// another one from the same port since is on another pipeline. Whether that was not known.
+    /// Forgets a connection that has ended. Its queued requests become unclear, and move to another
+    /// pipeline, which is returned. Returns `None` if the end was known already.
     pub(in crate::http) fn end(
         &mut self,
         PipelineId { peer, number }: PipelineId,
@@ -181,7 +181,7 @@ impl InFlight {
         self.opened += 1;
         (pipeline.number, pipeline.is_unclear) = (self.opened, true);
         let (number, now) = (pipeline.number, Instant::now());
-        // When they came is not known any more, but it was before this.
+        // Their times of arrival are no longer known, but they are earlier.
         let settled = mem::take(&mut pipeline.settled).into_iter();
         settled.rev().for_each(|(_, request)| pipeline.waiting.push_front((now, request)));
         self.closed.insert(peer, now);
@@ -193,7 +193,7 @@ impl InFlight {
         while let Some((at, old)) =
             self.closed_at.pop_front_if(|(at, _)| at.elapsed() > CLOSED_MEMORY)
         {
-            // It may have ended again since.
+            // The peer's next connection may have ended since.
             if self.closed.get(&old) == Some(&at) {
                 self.closed.remove(&old);
             }
@@ -201,17 +201,17 @@ impl InFlight {
         self.closed.contains_key(&peer)
     }
 
-    /// Whether a request of the connection is in flight.
+    /// Returns whether a request of the connection is in flight.
     pub(in crate::http) fn is_busy(&self, peer: SocketAddr) -> bool {
         self.busy.contains_key(&peer)
     }
 
-    /// How many requests are in flight.
+    /// Number of requests in flight.
     pub(in crate::http) fn len(&self) -> usize {
         self.busy.len()
     }
 
-    /// Whether no request is in flight.
+    /// Returns whether no request is in flight.
     pub(in crate::http) fn is_empty(&self) -> bool {
         self.busy.is_empty()
     }
@@ -229,7 +229,7 @@ mod tests {
 
     fn first(in_flight: &mut InFlight) -> Exchange {
         let Admission::Begin(first) = in_flight.admit(request("/first")) else {
-            panic!("it is free")
+            panic!("nothing is in flight")
         };
         first
     }
@@ -247,11 +247,11 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_has_ended_is_not_the_next_ones() {
+    fn an_ended_pipeline_is_not_that_of_the_next_connection() {
         let mut in_flight = InFlight::default();
         let first = first(&mut in_flight);
         assert_eq!(in_flight.of(first.peer()), Some(first.pipeline()));
-        let ended = in_flight.end(first.pipeline()).expect("it was not known");
+        let ended = in_flight.end(first.pipeline()).expect("the end was not known");
         assert!(in_flight.end(first.pipeline()).is_none());
         assert!(in_flight.release(ended).is_none());
         let Admission::Unclear(unclear) = in_flight.admit(request("/second")) else {
@@ -267,17 +267,20 @@ mod tests {
             assert_eq!((next.request.url(), next.pipeline()), (path, pipeline));
         }
         assert!(in_flight.release(pipeline).is_none());
-        assert!(matches!(in_flight.admit(request("/fourth")), Admission::Begin(_)), "it is known");
+        assert!(
+            matches!(in_flight.admit(request("/fourth")), Admission::Begin(_)),
+            "it is settled"
+        );
     }
 
     #[test]
-    fn what_waits_on_a_lane_that_ends_is_in_doubt() {
+    fn queued_requests_of_an_ended_connection_are_unclear() {
         let mut in_flight = InFlight::default();
         let first = first(&mut in_flight);
         for path in ["/old", "/unclear", "/new"] {
             assert!(matches!(in_flight.admit(request(path)), Admission::Queued(_)));
         }
-        let ended = in_flight.end(first.pipeline()).expect("it was not known");
+        let ended = in_flight.end(first.pipeline()).expect("the end was not known");
         let Some(Next::Unclear(unclear)) = in_flight.release(ended) else { panic!("they wait") };
         assert_eq!((unclear.pipeline, urls(&unclear)), (ended, vec!["/old", "/unclear", "/new"]));
         assert!(matches!(in_flight.admit(request("/newest")), Admission::Queued(_)));
@@ -292,14 +295,15 @@ mod tests {
         }
     }
 
-    /// What a connection left behind that ends again is in unclear again, and so is what is not known.
+    /// Requests are unclear again when their connection ends again, and when the verdict is
+    /// `Undecided`.
     #[test]
-    fn what_is_not_clear_stays_in_doubt() {
+    fn undecided_requests_stay_unclear() {
         let mut in_flight = InFlight::default();
         let first = first(&mut in_flight);
         assert!(matches!(in_flight.admit(request("/a")), Admission::Queued(_)));
         assert!(matches!(in_flight.admit(request("/b")), Admission::Queued(_)));
-        let mut pipeline = in_flight.end(first.pipeline()).expect("it was not known");
+        let mut pipeline = in_flight.end(first.pipeline()).expect("the end was not known");
         let Some(Next::Unclear(unclear)) = in_flight.release(pipeline) else { panic!("they wait") };
         let stale = PipelineId { number: 99, ..pipeline };
         assert_eq!(in_flight.settle(stale, judged(unclear, &[Verdict::Open; 2])).len(), 2);
@@ -310,7 +314,7 @@ mod tests {
             };
             assert_eq!(urls(&unclear), ["/c"]);
             assert!(in_flight.settle(pipeline, judged(unclear, &[Verdict::Undecided])).is_empty());
-            pipeline = in_flight.end(pipeline).expect("it was not known");
+            pipeline = in_flight.end(pipeline).expect("the end was not known");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Requests that are held until something has come for them.
+//! Long polls: requests that wait for a message.
 //!
-//! Each is found by what can end its wait: an event of one of its topics, its deadline, its
-//! connection. Nothing here goes through all of them in a turn, so that one who waits costs the
-//! loop nothing until there is something for it. Who is to wait no longer is put in a queue, from
-//! which the loop takes as many as it has room for.
+//! A wait ends by an event of one of its topics, by its deadline, or with its connection; each of
+//! these finds it without a search. No turn visits all waiting requests, so that a waiting request
+//! costs the loop nothing until there is something for it. Requests whose wait ends are put in a
+//! queue, from which the loop takes as many as it has room for.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -16,26 +16,26 @@ use crate::api::wait::Wait;
 use crate::http::requests::exchange::Exchange;
 use crate::model::{EventId, Timestamp, UserId};
 
-/// Requests that wait, in all. Each keeps a connection, which has two descriptors and a thread.
+/// Waiting requests in all. Each keeps a connection, which has two descriptors and a thread.
 pub(in crate::http) const MAX_PARKED: usize = 10_000;
-/// Those of one user: several devices with several lists each.
+/// Waiting requests of one user: several devices with several lists each.
 pub(in crate::http) const MAX_PARKED_PER_USER: usize = 32;
-/// One in so many of the descriptors that the process may have is there for a request to wait. With
-/// two for each connection that leaves a third of all connections to who asks for something else.
+/// One waiting request is allowed for so many descriptors of the process's limit. With two
+/// descriptors per connection, a third of all connections is left for other requests.
 const DESCRIPTORS_PER_PARKED: usize = 3;
-/// What a connection has of them.
+/// Descriptors of a connection.
 const DESCRIPTORS: usize = 2;
 
-/// All that wait.
+/// All waiting requests.
 pub(in crate::http) struct Parking<E = Exchange> {
     max: usize,
-    /// Descriptors that connections may have which wait or are streams.
-    descriptors: usize,
-    /// How many of them streams have.
-    taken: usize,
+    /// Descriptors for connections with a waiting request or a stream.
+    max_held_descriptors: usize,
+    /// Descriptors of streams.
+    stream_descriptors: usize,
     next: Ticket,
     parked: HashMap<Ticket, Parked<E>>,
-    /// Who waits for an event of a topic, from which number on.
+    /// Waits by topic and by the lowest event id that they are for.
     waiting: BTreeSet<(Topic, u64, Ticket)>,
     deadlines: BTreeSet<(Instant, Ticket)>,
     /// By the time of day at which their tokens expire.
@@ -43,20 +43,19 @@ pub(in crate::http) struct Parking<E = Exchange> {
     /// A connection has one request in flight.
     by_peer: HashMap<SocketAddr, Ticket>,
     by_user: HashMap<UserId, usize>,
-    /// Who is to be looked after, in the order in which that became so. Tickets of who has gone
-    /// meanwhile are passed over.
+    /// Requests whose wait ends, in order. Tickets of requests that were removed are skipped.
     due: VecDeque<Ticket>,
 }
 
-/// Never given out twice.
+/// Identifies a wait. Tickets are never reused.
 type Ticket = u64;
 
-/// One that waits.
+/// A waiting request.
 pub(in crate::http) struct Parked<E> {
     pub(in crate::http) exchange: E,
     pub(in crate::http) wait: Wait,
     pub(in crate::http) since: Instant,
-    /// Whether its connection is to end as well.
+    /// True if its connection ends with the reply.
     pub(in crate::http) close_after: bool,
     peer: SocketAddr,
     deadline: Instant,
@@ -66,36 +65,37 @@ pub(in crate::http) struct Parked<E> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ParkedState {
     Waiting,
-    /// In the queue, because there may be something for it.
+    /// In the queue, because there may be a message for it.
     Woken,
     /// In the queue, to be answered with what there is.
     Ended,
 }
 
-/// What is to be done about who was in the queue.
+/// A request from the queue.
 pub(in crate::http) enum Due<E> {
-    /// There may be something for it: look. If there is not, it goes [back](Parking::wait_on).
+    /// There may be a message for it: read its page. If the page is empty, it [waits
+    /// on](Parking::wait_on).
     Look(Parked<E>),
     /// Its wait is over.
     Answer(Parked<E>),
 }
 
-/// Why a request cannot wait.
+/// Reason for which a request cannot wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum ParkingFull {
-    /// There are [`MAX_PARKED_PER_USER`] of its user.
+    /// Its user has [`MAX_PARKED_PER_USER`].
     ForUser,
-    /// There are as many as there may be.
+    /// The limit for all users is reached.
     ForAll,
 }
 
 impl<E> Parking<E> {
-    /// For a process that may have so many descriptors open.
+    /// `max_descriptors` is the process's limit on open descriptors.
     pub(in crate::http) fn new(max_descriptors: usize) -> Parking<E> {
         Parking {
             max: MAX_PARKED.min(max_descriptors / DESCRIPTORS_PER_PARKED),
-            descriptors: max_descriptors / 5 * 4,
-            taken: 0,
+            max_held_descriptors: max_descriptors / 5 * 4,
+            stream_descriptors: 0,
             next: 0,
             parked: HashMap::new(),
             waiting: BTreeSet::new(),
@@ -107,37 +107,38 @@ impl<E> Parking<E> {
         }
     }
 
-    /// How many wait.
+    /// Number of waiting requests.
     pub(in crate::http) fn len(&self) -> usize {
         self.parked.len()
     }
 
-    /// How many descriptors there are for more connections that wait or are streams.
+    /// Descriptors that are left for more waiting requests or streams.
     pub(in crate::http) fn free_descriptors(&self) -> usize {
-        self.descriptors.saturating_sub(self.taken + self.parked.len() * DESCRIPTORS)
+        self.max_held_descriptors
+            .saturating_sub(self.stream_descriptors + self.parked.len() * DESCRIPTORS)
     }
 
-    /// Streams have so many descriptors.
-    pub(in crate::http) fn set_taken(&mut self, taken: usize) {
-        self.taken = taken;
+    /// Sets the number of descriptors that streams have.
+    pub(in crate::http) fn set_stream_descriptors(&mut self, stream_descriptors: usize) {
+        self.stream_descriptors = stream_descriptors;
     }
 
-    /// Whether a request of this connection waits.
+    /// Returns whether a request of this connection waits.
     pub(in crate::http) fn holds(&self, peer: SocketAddr) -> bool {
         self.by_peer.contains_key(&peer)
     }
 
-    /// Whether somebody is in the queue.
+    /// Returns whether the queue is not empty.
     pub(in crate::http) fn is_due(&self) -> bool {
         !self.due.is_empty()
     }
 
-    /// When the next wait is over.
+    /// The earliest deadline.
     pub(in crate::http) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Has a request of the connection with `peer` wait, from `now` on. Gives it back if there is
+    /// Parks a request of the connection with `peer` at time `now`. Returns the request if there is
     /// no room.
     pub(in crate::http) fn park(
         &mut self,
@@ -165,7 +166,7 @@ impl<E> Parking<E> {
         Ok(())
     }
 
-    /// Has one wait on for which there was nothing after all.
+    /// Parks a request again for which there was no message.
     pub(in crate::http) fn wait_on(&mut self, mut parked: Parked<E>) {
         let ticket = self.next;
         self.next += 1;
@@ -183,7 +184,7 @@ impl<E> Parking<E> {
         self.parked.insert(ticket, parked);
     }
 
-    /// An event of a topic has this number.
+    /// Wakes the requests that wait for an event of this topic with this id.
     pub(in crate::http) fn wake(&mut self, topic: Topic, id: EventId) {
         let all = (topic, 0, 0)..=(topic, id.get(), Ticket::MAX);
         let woken: Vec<Ticket> = self.waiting.range(all).map(|(_, _, ticket)| *ticket).collect();
@@ -192,7 +193,7 @@ impl<E> Parking<E> {
         }
     }
 
-    /// Ends the waits whose time is over.
+    /// Ends the waits whose deadline has passed.
     pub(in crate::http) fn expire(&mut self, now: Instant) {
         while let Some(&(deadline, ticket)) = self.deadlines.first()
             && deadline <= now
@@ -201,8 +202,8 @@ impl<E> Parking<E> {
         }
     }
 
-    /// Ends the waits whose tokens have expired by the time of day: their deadlines do not know when
-    /// that is set.
+    /// Ends the waits whose tokens have expired by the time of day, which can be set, so that
+    /// deadlines do not know it.
     pub(in crate::http) fn expire_tokens(&mut self, now: Timestamp) {
         while let Some(&(expires, ticket)) = self.expiries.first()
             && expires <= now
@@ -211,15 +212,15 @@ impl<E> Parking<E> {
         }
     }
 
-    /// Ends the wait of a connection, if a request of it waits.
+    /// Ends the wait of a connection, if it has one.
     pub(in crate::http) fn end(&mut self, peer: SocketAddr) {
         if let Some(&ticket) = self.by_peer.get(&peer) {
             self.queue(ticket, ParkedState::Ended);
         }
     }
 
-    /// The same, and the connection is to end with it.
-    pub(in crate::http) fn end_for_good(&mut self, peer: SocketAddr) {
+    /// Ends the wait of a connection, which ends with the reply.
+    pub(in crate::http) fn end_and_close(&mut self, peer: SocketAddr) {
         self.end(peer);
         let ticket = self.by_peer.get(&peer);
         if let Some(parked) = ticket.and_then(|ticket| self.parked.get_mut(ticket)) {
@@ -227,21 +228,21 @@ impl<E> Parking<E> {
         }
     }
 
-    /// Ends the wait of a connection, if a request of it waits, of which something is to be
-    /// remembered until it is answered. Says whether one does.
+    /// Ends the wait of a connection, and applies `change` to its request. Returns whether it has
+    /// one.
     pub(in crate::http) fn end_with(
         &mut self,
         peer: SocketAddr,
-        remember: impl FnOnce(&mut E),
+        change: impl FnOnce(&mut E),
     ) -> bool {
         self.end(peer);
         let ticket = self.by_peer.get(&peer);
         let parked = ticket.and_then(|ticket| self.parked.get_mut(ticket));
-        parked.map(|parked| remember(&mut parked.exchange)).is_some()
+        parked.map(|parked| change(&mut parked.exchange)).is_some()
     }
 
-    /// Ends those of all connections but these, as far as they have waited since `then`. Goes
-    /// through all of them: it is for when a connection has ended and it is not known which.
+    /// Ends the waits that began before `then`, except on these connections. It visits all waiting
+    /// requests, and serves the case that a connection has ended and it is unknown which.
     pub(in crate::http) fn end_all_but(&mut self, connected: &HashSet<SocketAddr>, then: Instant) {
         let has_gone =
             |parked: &Parked<E>| parked.since <= then && !connected.contains(&parked.peer);
@@ -256,8 +257,8 @@ impl<E> Parking<E> {
         }
     }
 
-    /// Ends those whose token is not good any more. Goes through all of them: a session is ended
-    /// seldom, and never without a password having been hashed for it, or an operator's will.
+    /// Ends the waits of revoked sessions. It visits all waiting requests: sessions are ended
+    /// seldom, and only after a password was hashed, or by an operator.
     pub(in crate::http) fn end_revoked(&mut self, revoked: &[Revoked]) {
         let is_it = |wait: &Wait| {
             revoked.iter().any(|it| match *it {
@@ -272,7 +273,7 @@ impl<E> Parking<E> {
         }
     }
 
-    /// Ends all of them, in the order in which they came.
+    /// Ends all waits, in the order of their arrival.
     pub(in crate::http) fn end_all(&mut self) {
         let mut all: Vec<Ticket> = self.parked.keys().copied().collect();
         all.sort_unstable();
@@ -285,7 +286,7 @@ impl<E> Parking<E> {
         let Some(parked) = self.parked.get_mut(&ticket) else { return };
         match parked.state {
             ParkedState::Waiting => self.due.push_back(ticket),
-            // It has its place already.
+            // It is in the queue already.
             ParkedState::Woken if state == ParkedState::Ended => {}
             _ => return,
         }
@@ -300,7 +301,7 @@ impl<E> Parking<E> {
         }
     }
 
-    /// Takes the first out of the queue.
+    /// Takes the first request from the queue.
     pub(in crate::http) fn next_due(&mut self) -> Option<Due<E>> {
         loop {
             let ticket = self.due.pop_front()?;
@@ -311,7 +312,7 @@ impl<E> Parking<E> {
         }
     }
 
-    /// Takes out the one of a connection that has ended, if there is one.
+    /// Removes the request of a connection that has ended, if there is one.
     pub(in crate::http) fn remove(&mut self, peer: SocketAddr) -> Option<Parked<E>> {
         let ticket = *self.by_peer.get(&peer)?;
         self.take(ticket)

@@ -1,23 +1,23 @@
-//! `X-Request-Id`: what a request is called in the answer and in the access log, so that the two,
-//! and what a proxy has logged, can be told to belong together.
+//! `X-Request-Id`, which identifies a request in its answer, in the access log, and in the logs of
+//! proxies.
 
 use std::fmt;
 
 use crate::http::requests::exchange::Exchange;
 
-/// Longest one that is taken over from a client, in bytes.
+/// Longest id that is accepted from a client, in bytes.
 pub(in crate::http) const MAX_REQUEST_ID_BYTES: usize = 128;
 
-/// A request's name.
+/// A request's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) enum RequestId {
-    /// The client chose it.
+    /// The client's.
     Given(String),
-    /// Nobody else has it.
+    /// Unique to this request.
     Own(OwnId),
 }
 
-/// What a process is called, and a number, in hexadecimal digits.
+/// A process's 16 hexadecimal digits, a hyphen, and a number in hexadecimal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) struct OwnId {
     digits: [u8; 33],
@@ -25,7 +25,7 @@ pub(in crate::http) struct OwnId {
 }
 
 impl OwnId {
-    /// With every answer, so that it is not left to the formatter.
+    /// Written without the formatter, as every answer needs one.
     fn new(process: &[u8; 16], number: u64) -> OwnId {
         let mut digits = [b'-'; 33];
         digits[..16].copy_from_slice(process);
@@ -68,10 +68,10 @@ impl RequestIds {
         RequestIds { process: digits, next: 0 }
     }
 
-    /// The id of a request: its client's own, if there is one such field and it is fit to be shown
-    /// in a field of the answer and in a log.
+    /// The id of a request: the client's, if there is exactly one such field and it is safe to show
+    /// in a header field and in a log.
     pub(in crate::http) fn of(&mut self, exchange: &Exchange) -> RequestId {
-        let given = exchange.only("X-Request-Id").filter(|id| is_fit(id));
+        let given = exchange.request_id().filter(|id| is_safe(id));
         given.map_or_else(|| self.own(), |id| RequestId::Given(id.to_owned()))
     }
 
@@ -82,7 +82,7 @@ impl RequestIds {
     }
 }
 
-fn is_fit(id: &str) -> bool {
+fn is_safe(id: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte);
     (1..=MAX_REQUEST_ID_BYTES).contains(&id.len()) && id.bytes().all(fits)
 }
@@ -92,14 +92,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_harmless_is_taken_over() {
+    fn only_safe_ids_are_accepted() {
         let longest = "a".repeat(MAX_REQUEST_ID_BYTES);
-        for fit in ["a", "0b5e-1", "Root=1-67891233-abcdef012345678912345678", &longest] {
-            assert!(is_fit(fit), "{fit}");
+        for safe_id in ["a", "0b5e-1", "Root=1-67891233-abcdef012345678912345678", &longest] {
+            assert!(is_safe(safe_id), "{safe_id}");
         }
         let too_long = "a".repeat(MAX_REQUEST_ID_BYTES + 1);
-        for unfit in ["", " ", "a b", "a\r\nSet-Cookie: x", "\"", "é", "{}", "a,b", &too_long] {
-            assert!(!is_fit(unfit), "{unfit}");
+        for unsafe_id in ["", " ", "a b", "a\r\nSet-Cookie: x", "\"", "é", "{}", "a,b", &too_long]
+        {
+            assert!(!is_safe(unsafe_id), "{unsafe_id}");
         }
     }
 

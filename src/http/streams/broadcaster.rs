@@ -83,12 +83,12 @@ impl Broadcaster {
         Chunk::head(head, &self.chunk_bytes)
     }
 
-    /// Whether it takes no new events at the moment.
+    /// Returns whether it takes no new events at the moment.
     pub(in crate::http) fn is_behind(&self) -> bool {
         self.backlog_bytes.load(Ordering::Relaxed) >= MAX_BACKLOG_BYTES || self.is_full()
     }
 
-    /// Whether there is no memory for pages.
+    /// Returns whether there is no memory for pages.
     pub(in crate::http) fn is_full(&self) -> bool {
         self.chunk_bytes.load(Ordering::Relaxed) >= MAX_CHUNK_BYTES
     }

@@ -1,18 +1,19 @@
-//! The loop's side of streams: whose they are, and how far each has got.
+//! The loop's view of streams: their owners, and their positions in the sequence of events.
 //!
-//! Every visible event reaches a listener exactly once, in order, because the loop is the only one
-//! that reads the store, and what it reads is one prefix of the sequence after the other:
+//! Every visible event reaches a subscriber exactly once, in order. The loop alone reads the store,
+//! and what it reads are consecutive ranges of the sequence:
 //!
-//! * A stream has a number, `from`: all that its user may see below it was sent, and nothing from
-//!   it on. While it catches up it is given a page and `from` is set behind that.
-//! * All that are live have one such number together, `published`: in each turn what happened since
-//!   is sent once, in order, to those of them who may see it.
-//! * A stream goes live when its page has all that there is and `published` is as far, too. Between
-//!   the reading of that page and this nothing can happen, as the loop does both without handling
-//!   anything. So its number and that of the others are one and the same.
-//! * What the broadcaster is told comes to it in the order in which it was said: that the stream is
-//!   live is behind all news below its number, and before all others.
-//! * All of this is done behind the turn's sync. So nobody is told what could still be lost.
+//! * Each stream has a position, `from`: all events below it that its user may see were sent, and
+//!   none from it on. While the stream catches up, it is sent a page, and `from` moves to the end
+//!   of that page.
+//! * All live streams share one position, `published`. In each turn the events since then are sent
+//!   once, in order, to the live streams that may see them.
+//! * A stream goes live when its page reaches the end of the sequence, and `published` is there
+//!   too. Nothing can happen between the two checks, as the loop handles no request in between. So
+//!   both positions are equal.
+//! * Commands reach the broadcaster in the order in which they were sent. So a stream goes live
+//!   after all events below its position, and before all others.
+//! * All of this happens after the turn's sync. So no event is sent that could still be lost.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -25,11 +26,11 @@ use crate::http::requests::parking::ParkingFull;
 use crate::http::requests::request_id::RequestId;
 use crate::model::{SessionId, Timestamp, UserId};
 
-/// Streams, in all.
+/// Streams in all.
 pub(in crate::http) const MAX_STREAMS: usize = 10_000;
-/// Those of one user: several devices with several windows each.
+/// Streams of one user: several devices with several windows each.
 pub(in crate::http) const MAX_STREAMS_PER_USER: usize = 16;
-/// What a stream costs: its connection has two, and the broadcaster one.
+/// Descriptors of a stream: two of its connection, and one of the broadcaster.
 pub(in crate::http) const DESCRIPTORS: usize = 3;
 
 /// All streams.
@@ -38,39 +39,39 @@ pub(in crate::http) struct StreamRegistry {
     all: HashMap<StreamId, Stream>,
     by_peer: HashMap<SocketAddr, StreamId>,
     by_user: HashMap<UserId, Vec<StreamId>>,
-    /// By the time of day at which their tokens expire: those that were not ended for it.
+    /// Times of day at which tokens expire, of the streams that were not ended for it.
     expiries: BTreeSet<(Timestamp, StreamId)>,
-    /// Who is to be given a page, in the order in which that became so.
-    due: VecDeque<StreamId>,
-    /// Who wants nothing but what is still to come, by the number from which on.
-    ahead: BTreeSet<(u64, StreamId)>,
-    /// Those who were asked for in this turn, and wait for its sync.
+    /// Streams that wait for a page, in order.
+    waiting_for_page: VecDeque<StreamId>,
+    /// Streams that want only events that do not exist yet, by the first one's number.
+    waiting_for_event: BTreeSet<(u64, StreamId)>,
+    /// Streams of this turn's requests, which begin after its sync.
     opening: Vec<PendingStream>,
-    /// How many are live.
+    /// Number of live streams.
     live: usize,
-    /// Those who are live were told all below it.
+    /// Position of all live streams.
     pub(in crate::http) published: u64,
-    /// Whether something has happened that they were not told.
+    /// True if there are events that the live streams were not sent.
     pub(in crate::http) is_behind: bool,
 }
 
-/// One that has begun.
+/// A stream.
 pub(in crate::http) struct Stream {
     pub(in crate::http) peer: SocketAddr,
     pub(in crate::http) user: UserId,
     session: SessionId,
-    /// When its token expires, by the time of day.
+    /// Expiry of its token, by the time of day.
     expires: Timestamp,
-    /// It was told all below it, unless it is live.
+    /// Its position while it is not live.
     pub(in crate::http) from: u64,
-    /// What its request is called, from when its head was sent.
+    /// Its request's id, once its head was sent.
     pub(in crate::http) request: Option<RequestId>,
     is_live: bool,
-    /// Whether it is to end as soon as it has begun.
+    /// True if it is to end as soon as it has begun.
     pub(in crate::http) ends_at_once: bool,
 }
 
-/// One that is about to begin.
+/// A stream that begins after the turn's sync.
 pub(in crate::http) struct PendingStream {
     pub(in crate::http) id: StreamId,
     pub(in crate::http) exchange: Exchange,
@@ -85,8 +86,8 @@ impl StreamRegistry {
             by_peer: HashMap::new(),
             by_user: HashMap::new(),
             expiries: BTreeSet::new(),
-            due: VecDeque::new(),
-            ahead: BTreeSet::new(),
+            waiting_for_page: VecDeque::new(),
+            waiting_for_event: BTreeSet::new(),
             opening: Vec::new(),
             live: 0,
             published: 0,
@@ -102,41 +103,41 @@ impl StreamRegistry {
         self.all.is_empty()
     }
 
-    /// Whether the connection is a stream's.
+    /// The stream of a connection.
     pub(in crate::http) fn of_peer(&self, peer: SocketAddr) -> Option<StreamId> {
         self.by_peer.get(&peer).copied()
     }
 
-    /// Whether a user has a stream.
+    /// Returns whether a user has a stream.
     pub(in crate::http) fn has_user(&self, user: UserId) -> bool {
         self.by_user.contains_key(&user)
     }
 
-    /// Those of a user.
+    /// The streams of a user.
     pub(in crate::http) fn of_user(&self, user: UserId) -> &[StreamId] {
         self.by_user.get(&user).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether anybody is live.
+    /// Returns whether a stream is live.
     pub(in crate::http) fn is_live(&self) -> bool {
         self.live > 0
     }
 
-    /// Whether somebody waits for a page.
+    /// Returns whether a stream waits for a page.
     pub(in crate::http) fn is_due(&self) -> bool {
-        !self.due.is_empty()
+        !self.waiting_for_page.is_empty()
     }
 
     pub(in crate::http) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
         self.all.get_mut(&id)
     }
 
-    /// The numbers of all.
+    /// The ids of all streams.
     pub(in crate::http) fn all(&self) -> Vec<StreamId> {
         self.all.keys().copied().collect()
     }
 
-    /// Those of a user, or of one of their sessions.
+    /// The streams of a user, or of one of the user's sessions.
     pub(in crate::http) fn of_revoked(&self, revoked: Revoked) -> Vec<StreamId> {
         let of = |user| self.by_user.get(&user).into_iter().flatten().copied();
         match revoked {
@@ -150,8 +151,8 @@ impl StreamRegistry {
         }
     }
 
-    /// Those whose tokens have expired by the time of day, each once.
-    pub(in crate::http) fn expired(&mut self, now: Timestamp) -> Vec<StreamId> {
+    /// Removes and returns the streams whose tokens have expired by the time of day.
+    pub(in crate::http) fn take_expired(&mut self, now: Timestamp) -> Vec<StreamId> {
         let mut expired = Vec::new();
         while let Some(&(expires, id)) = self.expiries.first()
             && expires <= now
@@ -162,7 +163,7 @@ impl StreamRegistry {
         expired
     }
 
-    /// Takes one in, if there is room: `free_descriptors` are left for it.
+    /// Adds a stream, if there is room. `free_descriptors` is the number that is left for streams.
     pub(in crate::http) fn admit(
         &mut self,
         peer: SocketAddr,
@@ -188,25 +189,25 @@ impl StreamRegistry {
     }
 
     /// Keeps a request until the turn's sync.
-    pub(in crate::http) fn open(&mut self, opened: PendingStream) {
-        self.opening.push(opened);
+    pub(in crate::http) fn open(&mut self, pending: PendingStream) {
+        self.opening.push(pending);
     }
 
-    /// Those who were asked for in this turn.
-    pub(in crate::http) fn opening(&mut self) -> Vec<PendingStream> {
+    /// Removes and returns the streams of this turn's requests.
+    pub(in crate::http) fn take_opening(&mut self) -> Vec<PendingStream> {
         std::mem::take(&mut self.opening)
     }
 
-    /// One can be given a page: its last one is out, or it had none.
+    /// Queues a stream for its next page: its last page was sent, or it had none.
     pub(in crate::http) fn queue_for_page(&mut self, id: StreamId) {
         if self.all.contains_key(&id) {
-            self.due.push_back(id);
+            self.waiting_for_page.push_back(id);
         }
     }
 
-    /// The next who is to be given a page. Those who have ended are passed over.
+    /// Takes the next stream from the queue. Streams that have ended are skipped.
     pub(in crate::http) fn next_due(&mut self) -> Option<StreamId> {
-        while let Some(id) = self.due.pop_front() {
+        while let Some(id) = self.waiting_for_page.pop_front() {
             if self.all.contains_key(&id) {
                 return Some(id);
             }
@@ -214,22 +215,22 @@ impl StreamRegistry {
         None
     }
 
-    /// One wants nothing below a number that nothing has yet.
+    /// Queues a stream once an event with the number `from` exists.
     pub(in crate::http) fn wait_until(&mut self, from: u64, id: StreamId) {
-        self.ahead.insert((from, id));
+        self.waiting_for_event.insert((from, id));
     }
 
-    /// The next event will have the number `end`: those who wanted nothing below it are ready.
+    /// Queues the streams that waited for events below `end`, the number of the next event.
     pub(in crate::http) fn advance(&mut self, end: u64) {
-        while let Some(&(from, id)) = self.ahead.first()
+        while let Some(&(from, id)) = self.waiting_for_event.first()
             && from <= end
         {
-            self.ahead.pop_first();
+            self.waiting_for_event.pop_first();
             self.queue_for_page(id);
         }
     }
 
-    /// One has been told all there is, and is told the news from now on.
+    /// Marks a stream as live.
     pub(in crate::http) fn go_live(&mut self, id: StreamId) {
         if let Some(stream) = self.all.get_mut(&id) {
             stream.is_live = true;
@@ -237,12 +238,12 @@ impl StreamRegistry {
         }
     }
 
-    /// One has ended.
+    /// Removes a stream that has ended.
     pub(in crate::http) fn remove(&mut self, id: StreamId) -> Option<Stream> {
         let stream = self.all.remove(&id)?;
         self.by_peer.remove(&stream.peer);
         self.live -= usize::from(stream.is_live);
-        self.ahead.remove(&(stream.from, id));
+        self.waiting_for_event.remove(&(stream.from, id));
         self.expiries.remove(&(stream.expires, id));
         if let Some(all) = self.by_user.get_mut(&stream.user) {
             all.retain(|it| *it != id);
@@ -251,8 +252,8 @@ impl StreamRegistry {
             }
         }
         if self.all.is_empty() {
-            // Nobody would ever come to it, and the loop would not sleep.
-            self.due.clear();
+            // No stream would ever take it, and the loop would not sleep.
+            self.waiting_for_page.clear();
             self.is_behind = false;
         }
         Some(stream)
@@ -279,9 +280,9 @@ mod tests {
         streams.admit(SocketAddr::from(([127, 0, 0, 1], port)), &subscription, DESCRIPTORS).unwrap()
     }
 
-    /// What there was to do for the last one is done with it: nobody would ever do it.
+    /// Work for the last stream ends with it.
     #[test]
-    fn there_is_nothing_to_do_for_nobody() {
+    fn nothing_is_due_without_streams() {
         let mut streams = StreamRegistry::new();
         let ids = [1, 2].map(|port| admitted(&mut streams, port));
         for id in ids {

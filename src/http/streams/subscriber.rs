@@ -1,4 +1,4 @@
-//! One stream's connection: what of it is not sent yet, and a socket that is never waited for.
+//! One subscriber: its unsent chunks, and its socket, which is never waited for.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
@@ -12,41 +12,42 @@ use socket2::SockRef;
 
 use super::chunk::Chunk;
 
-/// In bytes: a subscriber for which more than this waits, behind what its socket has taken, does not
-/// keep up.
+/// Bytes that may wait for a subscriber, in addition to those that its socket has taken. With more,
+/// it does not keep up.
 pub(in crate::http) const MAX_UNSENT_BYTES: usize = 256 * 1024;
-/// Pieces that are given to the system at once.
+/// Slices per system call.
 const MAX_SLICES: usize = 64;
-/// Who listens.
+/// A subscriber of a stream.
 pub(in crate::http) struct Subscriber {
-    /// Until it is found nothing is sent.
+    /// Nothing is sent until the socket is found.
     socket: Option<OwnedFd>,
-    /// Whether the socket would take something, as far as is known.
+    /// True if the socket may have room.
     writable: bool,
-    /// Whether it is sent in chunks. If not, the end of the connection is the end of the stream.
+    /// True if the chunked coding is used. If not, the stream ends with its connection.
     in_chunks: bool,
     queue: VecDeque<(Arc<Chunk>, Range<usize>)>,
     unsent: usize,
-    /// How many bytes of that are of a page: it was asked for, so that it is not counted.
-    page: usize,
-    /// Since when that is so, while there are any.
+    /// Bytes of that which belong to a page. A page was asked for, so it does not count against the
+    /// limit.
+    page_bytes: usize,
+    /// Start of the current page, while it is not sent in full.
     pub(in crate::http) page_since: Option<Instant>,
-    /// Bytes that were sent, the head and the chunks' sizes among them.
+    /// Bytes that were sent, with the head and the framing.
     pub(in crate::http) sent: u64,
-    /// When the socket took something, or nothing was waiting for it to do so.
+    /// Time at which the socket last took bytes, or nothing was unsent.
     pub(in crate::http) last_progress: Instant,
-    /// When something was sent, or is to have been.
+    /// Time at which bytes were last sent, or a heartbeat was queued.
     pub(in crate::http) last_sent: Instant,
 }
 
-/// What came of sending.
+/// Result of sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Flushed {
-    /// All is out.
+    /// Everything is sent.
     All,
-    /// The socket takes no more at the moment.
+    /// The socket is full.
     Partly,
-    /// Nobody is there any more.
+    /// The client has disconnected.
     Disconnected,
 }
 
@@ -58,7 +59,7 @@ impl Subscriber {
             in_chunks,
             queue: VecDeque::new(),
             unsent: 0,
-            page: 0,
+            page_bytes: 0,
             page_since: None,
             sent: 0,
             last_progress: now,
@@ -66,7 +67,7 @@ impl Subscriber {
         }
     }
 
-    /// Its socket was found.
+    /// Sets the socket, once it is found.
     pub(in crate::http) fn attach(&mut self, socket: OwnedFd) {
         self.socket = Some(socket);
     }
@@ -75,7 +76,7 @@ impl Subscriber {
         self.socket.as_ref()
     }
 
-    /// There may be room in the socket again.
+    /// Notes that the socket may have room again.
     pub(in crate::http) fn set_writable(&mut self) {
         self.writable = true;
     }
@@ -85,16 +86,16 @@ impl Subscriber {
         self.push_range(head, whole);
     }
 
-    /// Has a chunk sent behind all others.
+    /// Queues a chunk.
     pub(in crate::http) fn push(&mut self, chunk: &Arc<Chunk>) {
         let range = if self.in_chunks { 0..chunk.len() } else { chunk.content() };
         self.push_range(Arc::clone(chunk), range);
     }
 
-    /// The same with one that was asked for, and is not held against the subscriber.
+    /// Queues a page, which does not count against the limit.
     pub(in crate::http) fn push_page(&mut self, chunk: &Arc<Chunk>, now: Instant) {
         self.push(chunk);
-        self.page = self.unsent;
+        self.page_bytes = self.unsent;
         self.page_since = Some(now);
     }
 
@@ -105,17 +106,17 @@ impl Subscriber {
         }
     }
 
-    /// Whether everything is out.
+    /// Returns whether everything is sent.
     pub(in crate::http) fn is_idle(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Whether more waits for it than may.
+    /// Returns whether more is unsent than the limit allows.
     pub(in crate::http) fn is_behind(&self) -> bool {
-        self.unsent - self.page > MAX_UNSENT_BYTES
+        self.unsent - self.page_bytes > MAX_UNSENT_BYTES
     }
 
-    /// Sends what the socket takes without waiting.
+    /// Sends what the socket takes without blocking.
     pub(in crate::http) fn flush(&mut self, now: Instant) -> Flushed {
         while self.writable && !self.queue.is_empty() {
             let Some(socket) = &self.socket else { return Flushed::Partly };
@@ -139,8 +140,8 @@ impl Subscriber {
 
     fn has_sent(&mut self, sent: usize, now: Instant) {
         self.unsent -= sent;
-        self.page = self.page.saturating_sub(sent);
-        if self.page == 0 {
+        self.page_bytes = self.page_bytes.saturating_sub(sent);
+        if self.page_bytes == 0 {
             self.page_since = None;
         }
         self.sent += sent as u64;
@@ -158,7 +159,7 @@ impl Subscriber {
         }
     }
 
-    /// Ends the connection: with the end of the stream, if the socket takes all that is before it.
+    /// Ends the connection, with the last chunk if the socket takes everything before it.
     pub(in crate::http) fn end(&mut self, now: Instant) {
         if self.flush(now) == Flushed::All && self.in_chunks {
             // If the socket has no room for it, the client sees a cut-off stream.
@@ -168,7 +169,7 @@ impl Subscriber {
         self.shut_down();
     }
 
-    /// Ends the connection at once. Who reads it wakes: tiny_http's thread.
+    /// Ends the connection at once. It wakes tiny_http's thread, which reads from it.
     pub(in crate::http) fn shut_down(&mut self) {
         if let Some(socket) = &self.socket {
             let _ = SockRef::from(socket).shutdown(Shutdown::Both);
@@ -187,10 +188,10 @@ mod tests {
     use super::*;
 
     fn pair(in_chunks: bool) -> (Subscriber, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (ours, client) = UnixStream::pair().unwrap();
         let mut subscriber = Subscriber::new(in_chunks, Instant::now());
         subscriber.attach(ours.into());
-        (subscriber, theirs)
+        (subscriber, client)
     }
 
     #[test]
@@ -200,14 +201,14 @@ mod tests {
             (false, "HEAD\r\n\r\n: hi\n0123456789abcdef"),
         ] {
             let chunk_bytes = Arc::default();
-            let (mut subscriber, mut theirs) = pair(in_chunks);
+            let (mut subscriber, mut client) = pair(in_chunks);
             subscriber.push_head(Chunk::head(b"HEAD\r\n\r\n".to_vec(), &chunk_bytes));
             subscriber.push(&Chunk::new(b": hi\n", &chunk_bytes));
             subscriber.push_page(&Chunk::new(b"0123456789abcdef", &chunk_bytes), Instant::now());
             assert!(chunk_bytes.load(Ordering::Relaxed) > 0);
             subscriber.end(Instant::now());
             let mut read = String::new();
-            theirs.read_to_string(&mut read).unwrap();
+            client.read_to_string(&mut read).unwrap();
             assert_eq!(read, expected);
             assert_eq!(chunk_bytes.load(Ordering::Relaxed), 0);
         }
@@ -216,7 +217,7 @@ mod tests {
     #[test]
     fn a_full_socket_is_not_waited_for() {
         let chunk_bytes = Arc::default();
-        let (mut subscriber, mut theirs) = pair(true);
+        let (mut subscriber, mut client) = pair(true);
         let chunk = Chunk::new(&vec![b'x'; 100_000], &chunk_bytes);
         let mut pushed = 0;
         while !subscriber.is_behind() {
@@ -226,13 +227,13 @@ mod tests {
         }
         assert_eq!(subscriber.flush(Instant::now()), Flushed::Partly);
         assert!(pushed > MAX_UNSENT_BYTES as u64);
-        // What was asked for is not held against it.
+        // A page does not count against the limit.
         subscriber.push_page(&chunk, Instant::now());
         assert!(!subscriber.is_behind());
         pushed += chunk.len() as u64;
         let reader = std::thread::spawn(move || {
-            io::copy(&mut theirs.by_ref().take(pushed), &mut io::sink()).unwrap();
-            theirs
+            io::copy(&mut client.by_ref().take(pushed), &mut io::sink()).unwrap();
+            client
         });
         while !subscriber.is_idle() {
             subscriber.set_writable();
@@ -241,17 +242,17 @@ mod tests {
         }
         assert_eq!(subscriber.sent, pushed);
         // There is room for the last chunk once all is read.
-        let mut theirs = reader.join().unwrap();
+        let mut client = reader.join().unwrap();
         subscriber.end(Instant::now());
         let mut rest = Vec::new();
-        theirs.read_to_end(&mut rest).unwrap();
+        client.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, LAST_CHUNK);
     }
 
     #[test]
-    fn who_has_gone_is_noticed() {
-        let (mut subscriber, theirs) = pair(true);
-        drop(theirs);
+    fn a_disconnected_client_is_noticed() {
+        let (mut subscriber, client) = pair(true);
+        drop(client);
         subscriber.push(&Chunk::new(b"x", &Arc::default()));
         assert_eq!(subscriber.flush(Instant::now()), Flushed::Disconnected);
     }

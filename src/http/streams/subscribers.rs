@@ -1,8 +1,8 @@
-//! All that listen to streams, and their connections.
+//! All subscribers, with their deadlines.
 //!
-//! It sends without waiting, and knows which socket has room again. A subscriber for which too much
-//! waits, or that takes nothing for long, is cut off, and disturbs nobody; it can go on from the
-//! last event it has seen. It has no thread and no clock of its own.
+//! Sending never blocks: `epoll` reports which sockets have room. A subscriber for which too much
+//! is unsent, or whose socket takes nothing for long, is cut off, without effect on others; it can
+//! resume after the last event that it has seen. This module has no thread and no clock of its own.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -25,43 +25,43 @@ use crate::http::connections::reaper::MAX_HEAD_BYTES;
 use crate::http::connections::tcp_info::TcpInfo;
 use crate::model::UserId;
 
-/// After how long something is sent to who has not been sent anything: proxies and clients take a
-/// connection for dead after a minute or so (WHATWG HTML, section 9.2.7, says 15 s).
+/// Time without data after which a heartbeat is sent: proxies and clients give up a silent
+/// connection after a minute or so. WHATWG HTML, section 9.2.7, recommends 15 s.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
-/// How long something may wait for a socket that takes nothing.
+/// Time for which a socket may take nothing while bytes are unsent.
 const STALL_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a subscriber may take for a page, however slowly it reads: as long as it does, all of the
-/// page is in memory, and those of many together would leave no room for others.
+/// Time that a subscriber may take for a page, however slowly it reads: all of the page is in
+/// memory meanwhile, and many of them would leave no memory for others.
 const PAGE_DEADLINE: Duration = Duration::from_secs(30);
 /// The same while memory is short.
 const SHORT_PAGE_DEADLINE: Duration = Duration::from_secs(5);
-/// In bytes: with so much in memory for listeners it is.
-const PRESSING_BYTES: usize = MAX_CHUNK_BYTES / 2;
-/// How often heartbeats and deadlines are looked for, at most.
+/// Bytes of all chunks from which on memory is short.
+const PRESSURE_BYTES: usize = MAX_CHUNK_BYTES / 2;
+/// Shortest time between two checks of heartbeats and deadlines.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(50);
-/// Looking for sockets is followed by a rest of so many times its own length: with thousands of
-/// descriptors it takes milliseconds, and finds those of all that have come meanwhile.
-const SEARCH_REST: u32 = 4;
-/// How often sockets are looked for at most.
+/// Pause after a search for sockets, in multiples of its duration. With thousands of descriptors a
+/// search takes milliseconds; it serves all subscribers that have come meanwhile.
+const SEARCH_PAUSE_FACTOR: u32 = 4;
+/// Shortest time between two searches.
 const MIN_SEARCH_INTERVAL: Duration = Duration::from_millis(1);
-/// How long there may be several connections with the peer of one that is looked for: one that has
-/// ended goes soon.
+/// Time for which several connections may have the peer of a new subscriber: one that has ended
+/// disappears soon.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// All that listen.
+/// All subscribers.
 pub(in crate::http) struct Subscribers<E> {
     epoll: OwnedFd,
     find: Box<Find>,
     members: HashMap<StreamId, Member<E>>,
-    /// Those who are told the news, by user.
+    /// Live streams, by user.
     live: HashMap<UserId, Vec<StreamId>>,
-    /// Those whose sockets are to be looked for.
-    unfound: Vec<StreamId>,
-    /// Those for whom there is something to be sent.
+    /// Streams whose sockets are not found yet.
+    without_socket: Vec<StreamId>,
+    /// Streams with unsent bytes to try.
     dirty: Vec<StreamId>,
     messages: Vec<StreamMessage<E>>,
     heartbeat: Arc<Chunk>,
-    /// Bytes of all chunks.
+    /// Bytes of all chunks in memory.
     chunk_bytes: Arc<AtomicUsize>,
     next_sweep: Instant,
     next_search: Instant,
@@ -82,29 +82,29 @@ struct Member<E> {
     is_dirty: bool,
     /// Bytes that the connection had received when its socket was found.
     received: u64,
-    /// Why it is to end as soon as its socket is found.
+    /// Reason to end as soon as its socket is found.
     ending: Option<StreamEnd>,
 }
 
-/// How far a stream has got.
+/// Progress of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// It is not told the news: pages are to come.
+    /// It waits for its next page.
     Begun,
-    /// A page is on its way.
+    /// A page is being sent.
     Page,
-    /// It is told the news.
+    /// It receives live events.
     Live,
 }
 
 impl<E> Member<E> {
-    /// Whether the client sends a head of more than [`MAX_HEAD_BYTES`] behind its stream. tiny_http
-    /// reads it, and shows nothing of it before it is whole.
+    /// Returns whether the client sends a head of more than [`MAX_HEAD_BYTES`] after that of the
+    /// stream. tiny_http reads it, and shows nothing of it until it is complete.
     fn is_endless_head(&self) -> bool {
         let Some(socket) = self.subscriber.socket() else { return false };
         let since =
             TcpInfo::of(socket).map_or(0, |info| info.received.saturating_sub(self.received));
-        // What lies in the socket is not read.
+        // Bytes in the socket's buffer do not count.
         let unread = || rustix::io::ioctl_fionread(socket).unwrap_or(0);
         since > MAX_HEAD_BYTES && since.saturating_sub(unread()) > MAX_HEAD_BYTES
     }
@@ -121,7 +121,7 @@ impl<E> Subscribers<E> {
             find: Box::new(find),
             members: HashMap::new(),
             live: HashMap::new(),
-            unfound: Vec::new(),
+            without_socket: Vec::new(),
             dirty: Vec::new(),
             messages: Vec::new(),
             heartbeat: Chunk::new(HEARTBEAT, chunk_bytes),
@@ -131,25 +131,25 @@ impl<E> Subscribers<E> {
         })
     }
 
-    /// Says whose socket has room again, or has ended: by the numbers of the streams.
+    /// The `epoll` descriptor. Its events carry stream ids.
     pub(in crate::http) fn epoll(&self) -> &OwnedFd {
         &self.epoll
     }
 
-    /// What the loop is to be told.
+    /// Takes the messages to the loop.
     pub(in crate::http) fn messages(&mut self) -> impl Iterator<Item = StreamMessage<E>> {
         self.messages.drain(..)
     }
 
-    /// How long there is nothing to do, unless something comes.
+    /// Time until there is something to do, unless an event or a command comes.
     pub(in crate::http) fn pause(&self, now: Instant) -> Option<Duration> {
         let sweep = (!self.members.is_empty()).then_some(self.next_sweep);
-        let search = (!self.unfound.is_empty()).then_some(self.next_search);
+        let search = (!self.without_socket.is_empty()).then_some(self.next_search);
         let next = sweep.into_iter().chain(search).min()?;
         Some(next.saturating_duration_since(now))
     }
 
-    /// Does what the loop has said.
+    /// Carries out a command of the loop.
     pub(in crate::http) fn execute(&mut self, command: StreamCommand<E>, now: Instant) {
         match command {
             StreamCommand::Open(opening) => self.open(*opening, now),
@@ -191,17 +191,17 @@ impl<E> Subscribers<E> {
                 ending,
             },
         );
-        self.unfound.push(id);
+        self.without_socket.push(id);
     }
 
-    /// How long a subscriber may take for a page.
+    /// Time that a subscriber may take for a page.
     fn page_deadline(&self) -> Duration {
-        let is_pressing = self.chunk_bytes.load(Ordering::Relaxed) >= PRESSING_BYTES;
-        if is_pressing { SHORT_PAGE_DEADLINE } else { PAGE_DEADLINE }
+        let is_under_pressure = self.chunk_bytes.load(Ordering::Relaxed) >= PRESSURE_BYTES;
+        if is_under_pressure { SHORT_PAGE_DEADLINE } else { PAGE_DEADLINE }
     }
 
     fn page(&mut self, id: StreamId, page: Option<&Arc<Chunk>>, is_last: bool, now: Instant) {
-        // Pages are all that there can be much of, and with one more of them memory may be short.
+        // One more page may make memory short, and so shorten the deadline.
         self.next_sweep = self.next_sweep.min(now + self.page_deadline());
         let Some(member) = self.members.get_mut(&id).filter(|it| it.ending.is_none()) else {
             return;
@@ -228,7 +228,7 @@ impl<E> Subscribers<E> {
             }
             return;
         };
-        // Who writes to themselves is told once.
+        // A message to oneself is sent once.
         let [one, other] = parties;
         let parties = if one == other { &parties[..1] } else { &parties[..] };
         let ids = parties.iter().filter_map(|user| self.live.get(user)).flatten();
@@ -237,7 +237,7 @@ impl<E> Subscribers<E> {
         }
     }
 
-    /// Has a stream say something, unless it is to end.
+    /// Queues a chunk, unless the stream is to end.
     fn push_to(&mut self, id: StreamId, chunk: &Arc<Chunk>) {
         let Some(member) = self.members.get_mut(&id) else { return };
         if member.ending.is_none() {
@@ -253,7 +253,7 @@ impl<E> Subscribers<E> {
         }
     }
 
-    /// The system has something to say of a socket.
+    /// Handles an event of a socket.
     pub(in crate::http) fn on_socket_event(
         &mut self,
         id: StreamId,
@@ -261,8 +261,8 @@ impl<E> Subscribers<E> {
         now: Instant,
     ) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        // tiny_http shuts a socket for reading when it expects no other request, which looks as if
-        // the client had ended its side.
+        // tiny_http shuts down reading when it expects no other request, which looks as if the
+        // client had closed its side.
         let is_half_closed = || {
             let info = member.subscriber.socket().and_then(TcpInfo::of);
             info.is_none_or(|info| info.is_half_closed() || !info.is_open())
@@ -279,21 +279,21 @@ impl<E> Subscribers<E> {
         self.mark_dirty(id);
     }
 
-    /// Looks for the sockets of those who have come since it last did.
+    /// Looks for the sockets of new subscribers.
     pub(in crate::http) fn find_sockets(&mut self, now: Instant) {
-        if self.unfound.is_empty() || now < self.next_search {
+        if self.without_socket.is_empty() || now < self.next_search {
             return;
         }
         let begun = Instant::now();
-        let unfound = std::mem::take(&mut self.unfound);
-        let members = unfound.iter().filter_map(|id| self.members.get(id));
+        let without_socket = std::mem::take(&mut self.without_socket);
+        let members = without_socket.iter().filter_map(|id| self.members.get(id));
         let mut found = (self.find)(&members.map(|member| member.peer).collect());
-        for id in unfound {
+        for id in without_socket {
             let Some(member) = self.members.get_mut(&id) else { continue };
-            // What is told is for the connection that asked, and not for another one with its peer.
+            // Nothing may be sent to another connection with the same peer.
             let socket = match found.remove(&member.peer) {
                 Some(Err(AmbiguousPeer)) if now < member.begun + SEARCH_TIMEOUT => {
-                    self.unfound.push(id);
+                    self.without_socket.push(id);
                     continue;
                 }
                 Some(Err(AmbiguousPeer)) => {
@@ -302,8 +302,8 @@ impl<E> Subscribers<E> {
                 }
                 found => found.and_then(Result::ok),
             };
-            // It is edge-triggered: to know when there is room costs nothing while there is. Who
-            // listens has nothing to send.
+            // Edge-triggered, so that a socket with room costs nothing. Clients send nothing during
+            // a stream.
             let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
             let add = |socket: &OwnedFd| {
                 epoll::add(&self.epoll, socket.as_fd(), EventData::new_u64(id), flags)
@@ -323,7 +323,8 @@ impl<E> Subscribers<E> {
                 None => self.mark_dirty(id),
             }
         }
-        self.next_search = now + (begun.elapsed() * (1 + SEARCH_REST)).max(MIN_SEARCH_INTERVAL);
+        self.next_search =
+            now + (begun.elapsed() * (1 + SEARCH_PAUSE_FACTOR)).max(MIN_SEARCH_INTERVAL);
     }
 
     /// Sends what sockets take.
@@ -347,31 +348,31 @@ impl<E> Subscribers<E> {
         }
     }
 
-    /// Sends heartbeats, and ends those whose time is over.
+    /// Sends heartbeats, and ends the streams whose deadlines have passed.
     pub(in crate::http) fn sweep(&mut self, now: Instant) {
         if now < self.next_sweep {
             return;
         }
         let mut next = now + HEARTBEAT_INTERVAL;
         let page_deadline = self.page_deadline();
-        let (mut silent, mut over) = (Vec::new(), Vec::new());
+        let (mut silent, mut overdue) = (Vec::new(), Vec::new());
         for (id, member) in &self.members {
             let Subscriber { last_sent, last_progress, page_since, .. } = member.subscriber;
             let (due, list) = if member.subscriber.is_idle() {
                 (last_sent + HEARTBEAT_INTERVAL, &mut silent)
             } else {
                 let page = page_since.map(|since| since + page_deadline);
-                (page.into_iter().fold(last_progress + STALL_DEADLINE, Instant::min), &mut over)
+                (page.into_iter().fold(last_progress + STALL_DEADLINE, Instant::min), &mut overdue)
             };
             if member.expires <= now {
-                over.push((*id, StreamEnd::Expired));
+                overdue.push((*id, StreamEnd::Expired));
             } else if due <= now {
                 list.push((*id, StreamEnd::TooSlow));
             } else {
                 next = next.min(due).min(member.expires);
             }
         }
-        for (id, reason) in over {
+        for (id, reason) in overdue {
             self.end(id, reason, now);
         }
         for (id, _) in silent {
@@ -385,8 +386,8 @@ impl<E> Subscribers<E> {
         self.next_sweep = next.max(now + MIN_SWEEP_INTERVAL);
     }
 
-    /// Ends one, or has it end once its socket is found: its client would be left unanswered on a
-    /// connection that goes on.
+    /// Ends a stream. If its socket is not found yet, it ends once that is found; its client would
+    /// otherwise stay unanswered on an open connection.
     fn end(&mut self, id: StreamId, reason: StreamEnd, now: Instant) {
         match self.members.get_mut(&id) {
             Some(member) if member.subscriber.socket().is_none() => {
@@ -399,7 +400,8 @@ impl<E> Subscribers<E> {
     fn remove(&mut self, id: StreamId, reason: StreamEnd, now: Instant) {
         let Some(mut member) = self.members.remove(&id) else { return };
         if let Some(socket) = member.subscriber.socket() {
-            // The server has more descriptors of it, so that it would not go by itself.
+            // The server has other descriptors of the socket, so closing this one does not remove
+            // it.
             let _ = epoll::delete(&self.epoll, socket);
         }
         if reason == StreamEnd::TooSlow {
@@ -420,7 +422,7 @@ impl<E> Subscribers<E> {
     pub(in crate::http) fn shut_down_all(self) {
         for (_, mut member) in self.members {
             member.subscriber.shut_down();
-            // Nobody answers it: to drop it would have tiny_http do so.
+            // Dropping the exchange would have tiny_http answer it.
             std::mem::forget(member.exchange);
         }
     }

@@ -1,29 +1,29 @@
-//! What the loop does for tokens that expire while a request of theirs is held.
+//! Expiry of tokens whose requests or streams are held.
 //!
-//! A deadline knows how much time is to pass, and a token expires by the time of day, which can be
-//! set, or go on while the machine sleeps. So what is held is compared with that as well, whether
-//! anything happens or not.
+//! A deadline is a span of time, but a token expires by the time of day. That can be set, and
+//! advances while the machine sleeps. So held requests and streams are compared with the time of
+//! day too, at regular times.
 
 use std::time::{Duration, Instant};
 
 use super::Loop;
 
-/// How often the time of day is looked at while something is held. What is ended for it is late by
-/// a second at most, should a turn take half of that.
+/// Time between these checks. A request or stream is ended at most a second late, if a turn takes
+/// half a second.
 const CLOCK_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Loop {
-    /// When the time of day is to be looked at, whatever else happens until then.
-    pub(super) fn next_look_at_clock(&self) -> Option<Instant> {
+    /// Time of the next check, if anything is held.
+    pub(super) fn next_clock_check(&self) -> Option<Instant> {
         let holds = self.parking.len() > 0 || !self.streams.is_empty();
         holds.then(|| Instant::now() + CLOCK_INTERVAL)
     }
 
-    /// Ends what is held for tokens that have expired.
+    /// Ends held requests and streams whose tokens have expired.
     pub(super) fn expire_tokens(&mut self) {
         let now = self.app.clock().now();
         self.parking.expire_tokens(now);
-        for id in self.streams.expired(now) {
+        for id in self.streams.take_expired(now) {
             self.end_stream(id);
         }
     }

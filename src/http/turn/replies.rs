@@ -6,19 +6,19 @@ use std::mem;
 use super::{Loop, MAX_TURN_BYTES};
 use crate::api::Reply;
 use crate::http::monitoring::access_log::AccessRecord;
-use crate::http::replies::outbox::{Busy, SendOutcome};
+use crate::http::replies::outbox::{OutboxFull, SendOutcome};
 use crate::http::requests::exchange::{Exchange, PipelineId};
 use crate::problem::Problem;
 
 impl Loop {
-    /// Whether the turn's replies leave room for more.
+    /// Returns whether the turn has room for more replies.
     pub(super) fn has_room(&self) -> bool {
         self.reply_bytes < MAX_TURN_BYTES
     }
 
     pub(super) fn answer(&mut self, exchange: Exchange, mut reply: Reply) {
-        // What is part of the program is not held for it. What is only measured takes as long as
-        // what is made.
+        // A body that is part of the program takes no memory. A body that is only measured takes as
+        // long to make as one that is sent.
         if matches!(reply.body, Cow::Owned(_)) || reply.withheld > 0 {
             let bytes = reply.content_length();
             self.reply_bytes += bytes;
@@ -30,7 +30,7 @@ impl Loop {
         self.replies.push((exchange, reply));
     }
 
-    /// Lets the turn's replies go.
+    /// Releases the turn's replies.
     pub(super) fn release(&mut self) {
         let now = self.app.clock().now();
         self.metrics.timings.replies(self.replies.len());
@@ -39,11 +39,11 @@ impl Loop {
         self.reply_bytes = 0;
         for (mut exchange, mut reply) in mem::take(&mut self.replies) {
             let pipeline = exchange.pipeline();
-            if let Err(busy) = self.outbox.has_room(&exchange, &reply) {
-                self.metrics.refuse(busy.name());
-                reply = busy.problem().into();
-                // What was asked for behind it would be made and thrown away one after the other.
-                exchange.close |= busy == Busy::Reader;
+            if let Err(full) = self.outbox.has_room(&exchange, &reply) {
+                self.metrics.refuse(full.name());
+                reply = full.problem().into();
+                // Replies to its queued requests would be refused too.
+                exchange.close |= full == OutboxFull::Reader;
             }
             self.app.cors().share(|| exchange.origin(), &mut reply);
             let id = self.ids.of(&exchange);
@@ -64,8 +64,8 @@ impl Loop {
                 });
             }
             match self.outbox.send(exchange, reply, &id, now) {
-                SendOutcome::Now => self.release_pipeline(pipeline),
-                SendOutcome::Later => {}
+                SendOutcome::Sent => self.release_pipeline(pipeline),
+                SendOutcome::Queued => {}
                 SendOutcome::Ended => self.end(pipeline),
                 SendOutcome::Refused(request) => {
                     self.inspector.end(pipeline.peer);
@@ -78,8 +78,8 @@ impl Loop {
         }
     }
 
-    /// Forgets a connection that has ended, and what it sent. What came from the same port since,
-    /// on another connection, goes on when that is known.
+    /// Forgets a connection that has ended. Its queued requests may be of a new connection from the
+    /// same port; they continue when that is known.
     pub(super) fn end(&mut self, pipeline: PipelineId) {
         let Some(pipeline) = self.in_flight.end(pipeline) else { return };
         if let Some(parked) = self.parking.remove(pipeline.peer) {
@@ -88,7 +88,8 @@ impl Loop {
         self.release_pipeline(pipeline);
     }
 
-    /// The store has failed: what this turn's requests asked for may or may not have happened.
+    /// Answers all requests with 500, as the store has failed: their writes may or may not have
+    /// happened.
     pub(super) fn refuse_all(&mut self) {
         self.refuse_parked();
         self.refuse_streams();

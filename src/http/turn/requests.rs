@@ -15,7 +15,7 @@ use crate::http::requests::in_flight::{Admission, Next};
 use crate::problem::{self, Problem};
 
 impl Loop {
-    /// Takes a request in.
+    /// Admits a request.
     pub(super) fn admit(&mut self, request: tiny_http::Request, afterwards: Afterwards) {
         if let Some(wait) = self.self_probe.wait_of(request.url()) {
             self.metrics.timings.probe(wait);
@@ -25,10 +25,11 @@ impl Loop {
         self.self_probe.report_activity();
         match self.in_flight.admit(request) {
             Admission::Begin(mut exchange) => {
-                exchange.close |= afterwards == Afterwards::Ends;
+                exchange.close |= afterwards == Afterwards::Closes;
                 self.tasks.normal.push_back(TurnTask::Begin(exchange));
             }
-            // Who asks for something else waits no more. That is begun when the reply is out.
+            // A client that sends another request ends its wait or stream. The new request begins
+            // after that reply.
             Admission::Queued(peer) => {
                 self.parking.end(peer);
                 self.end_stream_of(peer);
@@ -46,8 +47,8 @@ impl Loop {
         }
     }
 
-    /// A pipeline's request is done with. The next one is handled in the next turn: behind this one's
-    /// sync nothing may be.
+    /// Begins the next request of a pipeline. It is handled in the next turn, as nothing may be
+    /// written after this turn's sync.
     pub(super) fn release_pipeline(&mut self, pipeline: PipelineId) {
         match self.in_flight.release(pipeline) {
             Some(Next::Begin(exchange)) => self.tasks.normal.push_back(TurnTask::Begin(exchange)),
@@ -91,8 +92,8 @@ impl Loop {
         let connections = self.connections;
         slot.submit(move || {
             let deadline = deadlines.watch(exchange.peer(), BODY_DEADLINE);
-            // What tiny_http does not say of a chunked body, the socket does: whether it was cut
-            // short, and what sizes and extensions come on top of what is counted as the body.
+            // tiny_http does not say whether a chunked body was cut short, and does not count its
+            // framing; the socket shows both.
             let chunked = exchange.request.body_length().is_none();
             let socket = if chunked { connections.find(exchange.peer()) } else { Ok(None) };
             let Ok(socket) = socket else {
@@ -104,11 +105,11 @@ impl Loop {
             }
             body::read(&mut exchange, expects_continue, socket.as_deref());
             drop(deadline);
-            sender.send(LoopMessage::Received(exchange));
+            sender.send(LoopMessage::BodyRead(exchange));
         });
     }
 
-    /// Answers a request whose body nobody reads: its connection ends there.
+    /// Answers a request whose body is not read. Its connection ends.
     pub(super) fn refuse_unread(&mut self, mut exchange: Exchange, problem: Problem) {
         exchange.close = true;
         exchange.unread = exchange.request.body_length().unwrap_or(0) as u64;

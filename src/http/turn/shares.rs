@@ -1,7 +1,7 @@
-//! For whom long replies were made not long ago: what else they ask for waits behind the requests of
-//! others. How long a reply will be, nobody knows before it is made; who has just had some megabytes
-//! will likely have more. So a short request waits for one long page of somebody else, and not for
-//! all that they have asked for at once.
+//! Clients that received long replies a short time ago. Their further requests are handled after
+//! those of others. The length of a reply is unknown until it is made, but a client that has just
+//! received megabytes will likely receive more. So a short request waits for one long page of
+//! another client, and not for all pages that the client has asked for at once.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -10,49 +10,49 @@ use std::time::{Duration, Instant};
 use crate::api::client::{Network, Proxies};
 use crate::http::requests::exchange::Exchange;
 
-/// In bytes: replies that are no longer do not count. Nearly all are, so that nearly always there
-/// is nobody to be found.
+/// Shortest reply that counts, in bytes. Nearly all replies are shorter, so that this is nearly
+/// always empty.
 const MIN_BYTES: usize = 64 * 1024;
-/// How long it counts what somebody was sent.
+/// Time for which replies count.
 const WINDOW: Duration = Duration::from_secs(1);
-/// In bytes: who has had so much in that time, by one token or in one network, stands behind others.
-const OF_TOKEN_BYTES: usize = 1024 * 1024;
-const OF_NETWORK_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes in that time from which on requests are deferred, by token and by network.
+const MAX_TOKEN_BYTES: usize = 1024 * 1024;
+const MAX_NETWORK_BYTES: usize = 8 * 1024 * 1024;
 /// Tokens and networks that are known at once.
 const MAX_KNOWN: usize = 4096;
 
-/// What was spent in a window of time.
+/// Bytes of long replies in the current window of time.
 pub(super) struct TurnShares {
     since: Instant,
-    /// By the number of a token or a network.
+    /// By the hash of a token or a network.
     bytes: HashMap<u64, usize>,
-    /// Keyed at random, so that nobody can choose to share a number.
-    numbers: RandomState,
+    /// Random keys, so that no client can choose a collision.
+    hasher: RandomState,
 }
 
-/// Where a request stands.
+/// Place of a request in the order of handling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Normal,
-    /// Others in its network have had much.
+    /// Its network has received much.
     Deferred,
-    /// Who asks has.
+    /// Its own token has received much.
     Last,
 }
 
-/// Who asks, as far as it is known before it is handled.
-struct Who {
+/// The client, as far as it is known before the request is handled.
+struct ClientKeys {
     token: u64,
     network: u64,
 }
 
 impl TurnShares {
     pub(super) fn new() -> TurnShares {
-        let (bytes, numbers) = Default::default();
-        TurnShares { since: Instant::now(), bytes, numbers }
+        let (bytes, hasher) = Default::default();
+        TurnShares { since: Instant::now(), bytes, hasher }
     }
 
-    /// A reply was made.
+    /// Counts a reply.
     pub(super) fn count(&mut self, exchange: &Exchange, proxies: &Proxies, bytes: usize) {
         if bytes <= MIN_BYTES {
             return;
@@ -61,36 +61,36 @@ impl TurnShares {
             self.bytes.clear();
             self.since = Instant::now();
         }
-        let Who { token, network } = self.who(exchange, proxies);
+        let ClientKeys { token, network } = self.client_keys(exchange, proxies);
         for number in [token, network] {
             *self.bytes.entry(number).or_default() += bytes;
         }
     }
 
-    /// Where a request should stand.
+    /// The place of a request.
     pub(super) fn place(&self, exchange: &Exchange, proxies: &Proxies) -> Place {
         if self.bytes.is_empty() || self.since.elapsed() >= WINDOW {
             return Place::Normal;
         }
-        let Who { token, network } = self.who(exchange, proxies);
-        let spent = |number| self.bytes.get(&number).copied().unwrap_or(0);
-        if spent(token) >= OF_TOKEN_BYTES {
+        let ClientKeys { token, network } = self.client_keys(exchange, proxies);
+        let received = |number| self.bytes.get(&number).copied().unwrap_or(0);
+        if received(token) >= MAX_TOKEN_BYTES {
             Place::Last
-        } else if spent(network) >= OF_NETWORK_BYTES {
+        } else if received(network) >= MAX_NETWORK_BYTES {
             Place::Deferred
         } else {
             Place::Normal
         }
     }
 
-    fn who(&self, exchange: &Exchange, proxies: &Proxies) -> Who {
+    fn client_keys(&self, exchange: &Exchange, proxies: &Proxies) -> ClientKeys {
         let request = exchange.request(proxies);
         let network = Network::of_client(request.client);
-        // Who sends no token is known by the network alone.
+        // A client without a token is known by its network alone.
         let token = request.authorization.map_or_else(
-            || self.numbers.hash_one(network),
-            |token| self.numbers.hash_one((token, network)),
+            || self.hasher.hash_one(network),
+            |token| self.hasher.hash_one((token, network)),
         );
-        Who { token, network: self.numbers.hash_one((network, "all of it")) }
+        ClientKeys { token, network: self.hasher.hash_one((network, "network")) }
     }
 }

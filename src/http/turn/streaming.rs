@@ -1,6 +1,6 @@
-//! What the loop does for streams: behind each turn's sync it tells them what has happened, and
-//! gives pages to those who are not as far. Why that is exactly once is said in
-//! [`streams`](crate::http::streams::registry).
+//! Streams in a turn. After its sync, new events are sent to the live streams, and pages to those
+//! that catch up. [`registry`](crate::http::streams::registry) explains why each event is sent
+//! exactly once.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,24 +16,25 @@ use crate::http::streams::protocol::{
 use crate::http::streams::registry::{DESCRIPTORS, PendingStream};
 use crate::problem::Problem;
 
-/// Pages that are read in a turn at most, so that other requests do not wait for all who catch up.
+/// Pages that a turn reads, at most, so that other requests do not wait for all streams that catch
+/// up.
 const MAX_PAGES: usize = 16;
-/// The same while there are requests to be handled: these go first.
+/// The same while there are tasks to handle, which go first.
 const MAX_PAGES_BESIDE: usize = 4;
-/// Bytes of pages that are given in a turn at most, beside those of its replies.
+/// Bytes of pages that a turn sends, at most, in addition to its replies.
 const MAX_PAGES_BYTES: usize = 512 * 1024;
-/// Bytes that a page can have: see [`MAX_PAGE_BYTES`].
+/// Longest page; see [`MAX_PAGE_BYTES`].
 const LONGEST_PAGE_BYTES: usize = 2 * MAX_PAGE_BYTES;
-/// How often a turn looks for news at most: a few hundred events at a time, of which those that
-/// nobody who listens may see are not held up by what the broadcaster takes.
+/// Batches of some hundred events that a turn reads, at most. Events that no subscriber may see
+/// take nothing of the broadcaster's limits.
 const MAX_EVENT_BATCHES: usize = 16;
-/// After how many seconds who finds no room may ask again.
+/// `Retry-After` of a stream that finds no room, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 5;
-/// How often it is looked whether listeners, who have not kept up, can be message more.
+/// Time between checks whether the broadcaster has room again.
 pub(super) const CATCH_UP_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Loop {
-    /// Answers with a stream, behind the sync.
+    /// Answers with a stream, after the sync.
     pub(super) fn stream(&mut self, exchange: Exchange, subscription: Box<Subscription>) {
         if exchange.is_head() {
             return self.answer(exchange, subscription.reply);
@@ -56,31 +57,31 @@ impl Loop {
     }
 
     fn count_streams(&mut self) {
-        self.parking.set_taken(self.streams.len() * DESCRIPTORS);
+        self.parking.set_stream_descriptors(self.streams.len() * DESCRIPTORS);
         self.metrics.set_streams(self.streams.len());
     }
 
-    /// Whether there is something to do for streams before anything else comes.
+    /// Returns whether streams have work that needs no wake-up.
     pub(super) fn has_to_stream(&self) -> bool {
         self.streams.is_due() && !self.broadcaster.is_full()
             || self.streams.is_behind && !self.broadcaster.is_behind()
     }
 
-    /// When it is to be looked whether there is, if that is not known otherwise.
-    pub(super) fn next_look_at_streams(&self) -> Option<Instant> {
+    /// Time of the next check whether they have, while the broadcaster has no room.
+    pub(super) fn next_stream_check(&self) -> Option<Instant> {
         let waits = self.streams.is_behind || self.streams.is_due();
         waits.then(|| Instant::now() + CATCH_UP_INTERVAL)
     }
 
-    /// Tells listeners what has happened.
+    /// Begins this turn's streams, and sends events, read marks and pages.
     pub(super) fn update_streams(&mut self) {
         if self.streams.is_empty() {
-            // Kept, they would become ever more.
+            // They are dropped, or they would accumulate.
             drop(self.app.read_marks());
             return;
         }
-        for opened in self.streams.opening() {
-            self.begin_stream(opened);
+        for pending in self.streams.take_opening() {
+            self.begin_stream(pending);
         }
         self.publish();
         self.send_read_marks();
@@ -88,7 +89,7 @@ impl Loop {
         self.broadcaster.notify();
     }
 
-    /// Gives pages to those who are not live, in turn, as far as the turn has room for them.
+    /// Sends pages to streams that are not live, in turn, as far as the turn has room for them.
     fn send_pages(&mut self) {
         let max_pages = if self.has_tasks() { MAX_PAGES_BESIDE } else { MAX_PAGES };
         let mut bytes = 0;
@@ -101,8 +102,8 @@ impl Loop {
         }
     }
 
-    fn begin_stream(&mut self, opened: PendingStream) {
-        let PendingStream { id, mut exchange, subscription } = opened;
+    fn begin_stream(&mut self, pending: PendingStream) {
+        let PendingStream { id, mut exchange, subscription } = pending;
         let Subscription { mut reply, user, time_left, .. } = *subscription;
         let peer = exchange.peer();
         self.app.cors().share(|| exchange.origin(), &mut reply);
@@ -126,7 +127,7 @@ impl Loop {
             hello: self.broadcaster.chunk(&reply.body),
             expires: Instant::now() + time_left,
         })));
-        // Whoever has asked for something else already does not listen.
+        // Its client has sent another request already.
         if ends_at_once {
             self.end_stream(id);
         } else {
@@ -134,7 +135,7 @@ impl Loop {
         }
     }
 
-    /// Tells the live ones what has happened since they were message last, as far as there is room.
+    /// Sends new events to the live streams, as far as the broadcaster has room.
     fn publish(&mut self) {
         let end = self.app.next_event();
         self.streams.advance(end);
@@ -146,15 +147,14 @@ impl Loop {
                 break;
             }
             let streams = &self.streams;
-            let news = self.app.news(streams.published, |user| streams.has_user(user));
-            let Some((news, next)) = news else { break };
+            let batch = self.app.news(streams.published, |user| streams.has_user(user));
+            let Some((events, next)) = batch else { break };
             self.streams.published = next;
-            let segment = |(to, bytes): (_, Vec<u8>)| StreamSegment {
-                to,
-                chunk: self.broadcaster.chunk(&bytes),
-            };
-            let segments: Vec<_> =
-                news.into_iter().map(|news| segment((news.to, news.bytes))).collect();
+            let segments = events.into_iter().map(|batch| StreamSegment {
+                to: batch.to,
+                chunk: self.broadcaster.chunk(&batch.bytes),
+            });
+            let segments: Vec<_> = segments.collect();
             if !segments.is_empty() {
                 self.broadcaster.send(StreamCommand::Publish(segments));
             }
@@ -162,8 +162,8 @@ impl Loop {
         self.streams.is_behind = self.streams.published < end;
     }
 
-    /// Tells the streams of those who have read something, those too that are not live yet: nobody
-    /// is message again what was read.
+    /// Sends new read marks to their users' streams, live or not, as they are not
+    /// repeated.
     fn send_read_marks(&mut self) {
         for mark in self.app.read_marks() {
             let ids = self.streams.of_user(mark.user);
@@ -174,7 +174,8 @@ impl Loop {
         }
     }
 
-    /// Gives one who is not live a page, and has it go live if that is all. Says how long it is.
+    /// Sends a page to a stream that is not live, and marks it live if that page is the last.
+    /// Returns the length of the page.
     fn send_page(&mut self, id: StreamId) -> usize {
         let (published, end) = (self.streams.published, self.app.next_event());
         let Some(stream) = self.streams.get_mut(id) else { return 0 };
@@ -189,7 +190,7 @@ impl Loop {
         };
         let StreamPage { bytes, next, is_last } = page;
         stream.from = next;
-        // Who is behind the others is as far as they are once these are message more.
+        // If the live streams are behind too, the stream joins them once they have caught up.
         let is_last = is_last && published == next;
         let page = (!bytes.is_empty()).then(|| self.broadcaster.chunk(&bytes));
         if is_last {
@@ -199,8 +200,8 @@ impl Loop {
         bytes.len()
     }
 
-    /// Has one end. If it has not begun, it is message so behind its beginning: what is said before is
-    /// not heard, and it would go on for good.
+    /// Ends a stream. If it has not begun, it ends right after its beginning: the broadcaster would
+    /// ignore an earlier command, and the stream would never end.
     pub(super) fn end_stream(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(id)
             && stream.request.is_none()
@@ -212,28 +213,28 @@ impl Loop {
         self.broadcaster.notify();
     }
 
-    /// Has the one of a connection end, if there is one.
+    /// Ends the stream of a connection, if it has one.
     pub(super) fn end_stream_of(&mut self, peer: SocketAddr) {
         if let Some(id) = self.streams.of_peer(peer) {
             self.end_stream(id);
         }
     }
 
-    /// Has all of them end.
+    /// Ends all streams.
     pub(super) fn end_all_streams(&mut self) {
         for id in self.streams.all() {
             self.end_stream(id);
         }
     }
 
-    /// The store has failed: nobody is message that a stream begins.
+    /// Answers this turn's streams with 500, as the store has failed.
     pub(super) fn refuse_streams(&mut self) {
-        for PendingStream { exchange, .. } in self.streams.opening() {
+        for PendingStream { exchange, .. } in self.streams.take_opening() {
             self.answer(exchange, Problem::internal().into());
         }
     }
 
-    /// Something has become of a stream.
+    /// Handles a report of the broadcaster.
     pub(super) fn on_stream_message(&mut self, message: StreamMessage) {
         match message {
             StreamMessage::PageSent(id) => self.streams.queue_for_page(id),
@@ -241,7 +242,7 @@ impl Loop {
         }
     }
 
-    /// Nothing was sent: the connection it came on is one of several with the same peer.
+    /// Refuses a stream whose connection is unknown. Nothing was sent on it.
     fn refuse_unknown(&mut self, mut exchange: Exchange) {
         exchange.close = self.draining;
         self.metrics.refuse("connections");
@@ -258,7 +259,7 @@ impl Loop {
             StreamEnd::UnknownConnection => return self.refuse_unknown(exchange),
             StreamEnd::TooSlow => {
                 self.metrics.streams_cut_off.inc();
-                log::info!("cutting {peer} off: it does not read its stream");
+                log::info!("cutting {peer} off: it does not keep up with its stream");
             }
             StreamEnd::EndlessHead => self.close_endless(peer),
             StreamEnd::Requested | StreamEnd::Expired | StreamEnd::Disconnected => {}

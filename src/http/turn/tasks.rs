@@ -1,42 +1,41 @@
-//! What a turn does one after the other: it hears workers, takes in requests, and handles what is
-//! to be handled, as far as there is room.
+//! Tasks of the loop.
 //!
-//! Whatever becomes a reply stands in one queue, whether it is a request that has come, one whose
-//! body was read, or one whose job is done; a second one has what is asked for by who has had much
-//! not long ago. So nobody is passed over for ever, and the room that a turn has is asked for in one
-//! place. What is in the queue is bounded by the connections, each of
-//! which has one request in flight, and the bodies in it are so many bytes at most.
+//! Everything that becomes a reply is in one queue: requests that have arrived, those whose body
+//! was read, and those whose job is finished. Requests of clients that received much a short time
+//! ago are in separate queues after it. So no request waits for ever, and the turn's limits are
+//! checked in one place. The queues are bounded by the connections, each of which has one request
+//! in flight; the bytes of their bodies are limited too.
 
 use std::collections::VecDeque;
 
 use crate::api::Resume;
 use crate::http::requests::exchange::Exchange;
 
-/// Something that becomes a reply, or goes on to wait.
+/// A task, which ends with a reply or a wait.
 pub(super) enum TurnTask {
-    /// A request has come.
+    /// Begin a request.
     Begin(Exchange),
-    /// Its body was read.
+    /// Handle a request whose body was read.
     Handle(Exchange),
-    /// Its job is done.
+    /// Resume a request whose job is finished.
     Resume(Exchange, Resume),
 }
 
-/// What is to be handled next.
+/// Tasks to handle.
 #[derive(Default)]
 pub(super) struct TurnTasks {
-    /// In the order in which it came to be so. A connection has one request in flight, so that it
-    /// has one of them at most.
+    /// In the order of their arrival. A connection has at most one request in flight, and so at
+    /// most one task.
     pub(super) normal: VecDeque<TurnTask>,
-    /// Those of networks in which somebody has had much not long ago: they wait behind others.
+    /// Requests of networks that received much: handled after `normal`.
     pub(super) deferred: VecDeque<TurnTask>,
-    /// Those of who has: they wait behind all others.
+    /// Requests of tokens that received much: handled after all others.
     pub(super) last: VecDeque<TurnTask>,
-    /// Bytes of the bodies among all of them that workers have read.
+    /// Bytes of bodies that workers have read, of all requests in the queues.
     pub(super) bodies_bytes: usize,
-    /// Whether the last turn had no room for any of the first ones.
+    /// True if the last turn had no room for a task of `normal`.
     pub(super) normal_starved: bool,
-    /// Whether it had none for any of the patient ones.
+    /// True if the last turn had no room for a task of `deferred` or `last`.
     pub(super) deferred_starved: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the loop does for its connections when the watchdog has looked at them.
+//! Upkeep of connections, when the watchdog has had them judged.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,20 +8,20 @@ use super::Loop;
 use crate::http::connections::descriptors::Descriptor;
 use crate::http::connections::reaper::{Reason, Sweep};
 
-/// How connections are counted that give way to others.
+/// Label `reason` of connections that are closed to make room.
 const SHED: &str = "shed";
 
 impl Loop {
-    /// Nothing accepts connections any more. To begin anew at once would end the same way.
+    /// Notes the end of the accept thread. Restarting it at once would end the same way.
     pub(super) fn accept_failed(&mut self, error: &io::Error) {
         if !self.stopping.load(Ordering::SeqCst) {
-            log::warn!("cannot accept connections at the moment: {error}");
-            // It will see that nobody accepts.
+            log::warn!("the server accepts no connections: {error}");
+            // The watchdog checks the accept thread soon.
             self.self_probe.report_activity();
         }
     }
 
-    /// Has connections accepted anew, those that wait too as far as there is room for them.
+    /// Restarts accepting. Waiting connections are accepted as far as there is room for them.
     pub(super) fn renew(&mut self, shed: usize) {
         if self.stopping.load(Ordering::SeqCst) {
             return;
@@ -29,20 +29,22 @@ impl Loop {
         self.metrics.accept_restarts.inc();
         match self.acceptor.renew(shed) {
             Ok(refused) => {
-                log::warn!("accepting connections anew; {refused} that waited are closed");
+                log::warn!(
+                    "accepting connections again; {refused} waiting connections were closed"
+                );
             }
-            // The self-probe will notice, and have it tried again.
-            Err(error) => log::warn!("still cannot accept connections: {error}"),
+            // The watchdog tries again.
+            Err(error) => log::warn!("the server still accepts no connections: {error}"),
         }
     }
 
-    /// Ends the connections that hold a thread for nothing, and the waits of clients that have
-    /// gone.
+    /// Ends connections that hold a thread for nothing, and the waits of clients that have
+    /// disconnected.
     pub(super) fn on_sweep(&mut self, sweep: &Sweep) {
         self.outbox.set_stuck(sweep.stuck);
         self.metrics.set_writable(self.app.takes_writes());
         self.metrics.set_connections(sweep.open, sweep.stuck, self.in_flight.len());
-        // Who will ask for nothing more may still read: the empty page is for them.
+        // A half-closed client may still read, and gets the empty page.
         for peer in &sweep.half_closed {
             self.parking.end(*peer);
         }
@@ -50,7 +52,7 @@ impl Loop {
             self.parking.end_all_but(connected, sweep.begun);
         }
         for (descriptor, reason) in &sweep.overdue {
-            // What was sent since the look was an answer.
+            // Data that was sent since the look was an answer.
             let since_look = sweep.begun.elapsed();
             let is_answered = descriptor.info().is_none_or(|info| info.since_sent <= since_look);
             match reason {
@@ -59,16 +61,16 @@ impl Loop {
                     self.metrics.close(reason.name());
                     log::debug!("closing {}: it is idle", descriptor.peer);
                 }
-                // The request that waits may be another one's.
+                // The waiting request may be of another connection with this peer.
                 Reason::EndlessHead if sweep.shared.contains(&descriptor.peer) => {
                     if is_answered {
                         continue;
                     }
                     self.close_endless(descriptor.peer);
                 }
-                // What is sent behind a request that waits is read no less than before any.
+                // The limit applies to bytes after a waiting request too.
                 Reason::EndlessHead if self.end_parked(descriptor.peer) => continue,
-                // What was received may have been a body, and this the answer to it.
+                // The bytes may have been a body, and the data an answer to it.
                 Reason::EndlessHead if self.in_flight.is_busy(descriptor.peer) || is_answered => {
                     continue;
                 }
@@ -76,20 +78,20 @@ impl Loop {
             }
             descriptor.shut_down();
         }
-        // A server that stops accepts nothing, so that nobody need give way.
+        // A stopping server accepts no connections, so it needs no room.
         if sweep.surplus > 0 && !self.draining {
             self.shed(sweep);
         }
     }
 
-    /// Counts a connection that ends because it has sent a head of too much.
+    /// Reports a connection that ends because of an overlong head.
     pub(super) fn close_endless(&self, peer: SocketAddr) {
         self.metrics.close(Reason::EndlessHead.name());
-        log::info!("closing {peer}: its request has no end");
+        log::info!("closing {peer}: its request head is too long");
     }
 
-    /// Has the request that waits answered, if one of the connection does, and the connection ended
-    /// behind that. Streams look after this themselves: what they are message is no end of a head.
+    /// Ends a connection's wait, and has the connection end with the reply. Returns whether it has
+    /// one. For streams, the broadcaster does this: the data that they send does not end a head.
     fn end_parked(&mut self, peer: SocketAddr) -> bool {
         let waits = self.parking.end_with(peer, |exchange| exchange.close = true);
         if waits {
@@ -98,14 +100,14 @@ impl Loop {
         waits
     }
 
-    /// Whether a connection waits for something to happen, for one answer or for many.
+    /// Returns whether a connection has a waiting request or a stream.
     fn is_held(&self, peer: SocketAddr) -> bool {
         self.parking.holds(peer) || self.streams.of_peer(peer).is_some()
     }
 
-    /// Has connections give way to others: those without a request first, however short a while
-    /// ago they had one, and then those whose request waits. That is answered before the connection
-    /// ends: its client has done nothing wrong.
+    /// Closes connections to make room. Those without a request come first, however recently they
+    /// had one, then those with a waiting request, which is answered first, as its client is not at
+    /// fault.
     fn shed(&mut self, sweep: &Sweep) {
         let (waiting, idle): (Vec<&Descriptor>, Vec<_>) =
             sweep.idlest.iter().partition(|descriptor| self.is_held(descriptor.peer));
@@ -123,7 +125,7 @@ impl Loop {
             if shed == sweep.surplus {
                 break;
             }
-            self.parking.end_for_good(descriptor.peer);
+            self.parking.end_and_close(descriptor.peer);
             self.end_stream_of(descriptor.peer);
             shed += 1;
         }
@@ -131,7 +133,7 @@ impl Loop {
             self.metrics.close(SHED);
         }
         if shed > 0 {
-            log::warn!("closing {shed} connections, to make room");
+            log::warn!("closing {shed} connections to make room");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What the loop does for requests that wait for something to come.
+//! Long polls in a turn.
 //!
-//! They are looked after behind the turn's sync, or before anything else is handled in a turn: what
-//! they see is durable, as what everybody else is shown.
+//! Their pages are read after the turn's sync, or before a turn handles anything else, so that they
+//! show only durable messages.
 
 use std::time::{Duration, Instant};
 
@@ -13,24 +13,24 @@ use crate::http::requests::exchange::{Exchange, Persistence};
 use crate::http::requests::parking::{Due, Parked, ParkingFull};
 use crate::problem::Problem;
 
-/// Those who are looked after at once at most, so that with thousands of them other requests do not
-/// wait for all.
+/// Waiting requests that are served at once, at most, so that other requests do not wait for
+/// thousands of them.
 const MAX_WOKEN: usize = 256;
-/// Bytes of replies with which those left from the last turn give way to other requests.
+/// Bytes of replies from which on those left from the last turn give way to other requests.
 const MAX_WOKEN_BYTES: usize = MAX_TURN_BYTES / 2;
-/// After how many seconds who finds no room to wait may ask again: some wait always ends soon.
+/// `Retry-After` of a request that finds no room to wait, in seconds: some wait always ends soon.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
 impl Loop {
-    /// The next request, once there is one, or something else to do.
+    /// Waits for a request or other work. Returns the request, if there is one.
     pub(super) fn wait(&self) -> Option<Arrival> {
         let is_due = self.parking.is_due() || self.has_to_stream();
-        // What was refused behind the last turn's sync is answered in the next.
+        // Replies that were made after the last turn's sync are released by the next turn.
         let is_ready = self.has_tasks() || !self.replies.is_empty();
         if is_ready || is_due || self.app.has_failed() {
             return None;
         }
-        let looks = [self.next_look_at_streams(), self.next_look_at_clock()];
+        let looks = [self.next_stream_check(), self.next_clock_check()];
         match self.parking.next_deadline().into_iter().chain(looks.into_iter().flatten()).min() {
             None => self.acceptor.wait(),
             Some(deadline) => {
@@ -39,9 +39,9 @@ impl Loop {
         }
     }
 
-    /// Has a request wait.
+    /// Parks a request.
     pub(super) fn park(&mut self, exchange: Exchange, mut wait: Wait) {
-        // Whoever has asked for something else already waits no more.
+        // Its client has sent another request already.
         if self.draining || self.in_flight.has_next(exchange.peer()) {
             let reply = self.app.give_up(&mut wait);
             return self.answer(exchange, reply);
@@ -57,16 +57,17 @@ impl Loop {
         }
     }
 
-    /// Looks after those for whom the last turn had no room. Nothing of this turn is handled yet.
-    /// They have half of the bytes of a turn; where a reply of theirs took all of them, those who
-    /// found no room because of it go first in the next one.
+    /// Serves waiting requests for which the last turn had no room, before anything of this turn is
+    /// handled. They have half of a turn's bytes; if one reply took all of them, the tasks that
+    /// found no room because of it go first in the next turn.
     pub(super) fn serve_leftover_parked(&mut self) {
         if self.parking.is_due() {
             self.serve_parked(MAX_WOKEN_BYTES);
         }
     }
 
-    /// Looks after those for whom something has come in this turn, and whose time is over.
+    /// Serves the waiting requests for which there are messages from this turn, or whose wait is
+    /// over.
     pub(super) fn wake_parked(&mut self) {
         for (topic, id) in self.app.happened() {
             self.parking.wake(topic, id);
@@ -115,14 +116,14 @@ impl Loop {
         let Parked { mut exchange, since, close_after, .. } = parked;
         exchange.parked = since.elapsed();
         if (close_after || self.draining) && !exchange.close {
-            // The client is message to go, and does. A worker that ended the connection would look for
-            // it among all descriptors, and there can be thousands of these at once.
+            // The client closes the connection when it is told to. A worker would have to find it
+            // among all descriptors, and there can be thousands of these at once.
             exchange.persistence = Persistence::Closed;
         }
         self.answer(exchange, reply);
     }
 
-    /// The store has failed: nobody will be message of anything more.
+    /// Answers all waiting requests with 500, as the store has failed.
     pub(super) fn refuse_parked(&mut self) {
         self.parking.end_all();
         while let Some(Due::Look(parked) | Due::Answer(parked)) = self.parking.next_due() {
@@ -130,7 +131,7 @@ impl Loop {
         }
     }
 
-    /// How long a server that stops may wait for the next request.
+    /// Longest time that a stopping server may wait for the next request.
     pub(super) fn drain_interval(&self, longest: Duration) -> Duration {
         if self.parking.is_due() || self.has_tasks() { Duration::ZERO } else { longest }
     }

@@ -9,12 +9,12 @@ use crate::http::loop_message::LoopMessage;
 use crate::problem::Problem;
 
 impl Loop {
-    /// Whether there is something to do before anything else comes.
+    /// Returns whether there is work that needs no wake-up.
     pub(super) fn has_tasks(&self) -> bool {
         self.has_more_messages || !self.tasks.normal.is_empty() || self.tasks.has_deferred()
     }
 
-    /// Hears what workers have to say.
+    /// Takes messages of other threads.
     pub(super) fn receive_messages(&mut self) {
         self.has_more_messages = true;
         for _ in 0..MAX_MESSAGES {
@@ -28,15 +28,15 @@ impl Loop {
 
     pub(super) fn on_message(&mut self, event: LoopMessage) {
         match event {
-            LoopMessage::Received(exchange) => {
+            LoopMessage::BodyRead(exchange) => {
                 self.tasks.bodies_bytes += exchange.content.len();
                 self.tasks.normal.push_back(TurnTask::Handle(exchange));
             }
-            LoopMessage::Done(exchange, resume) => {
+            LoopMessage::JobDone(exchange, resume) => {
                 self.tasks.normal.push_back(TurnTask::Resume(exchange, resume));
             }
-            LoopMessage::Sent(pipeline) => self.release_pipeline(pipeline),
-            LoopMessage::Ended(pipeline) => self.end(pipeline),
+            LoopMessage::ReplySent(pipeline) => self.release_pipeline(pipeline),
+            LoopMessage::ConnectionEnded(pipeline) => self.end(pipeline),
             LoopMessage::Settled(pipeline, requests) => {
                 for request in self.in_flight.settle(pipeline, requests) {
                     self.outbox.discard(request);
@@ -51,7 +51,7 @@ impl Loop {
             LoopMessage::Swept(sweep) => self.on_sweep(&sweep),
             LoopMessage::NotAccepting { shed } => self.renew(shed),
             LoopMessage::Snapshot(wanted) => {
-                // Who wanted it may have gone.
+                // It fails if the operator's request has ended.
                 let _ = wanted.send(self.app.snapshot());
             }
             LoopMessage::Silent => {
@@ -60,24 +60,24 @@ impl Loop {
         }
     }
 
-    /// Takes in the requests that have come.
+    /// Takes in the requests that have arrived.
     pub(super) fn take_in(&mut self, mut first: Option<Arrival>) {
         for _ in 0..MAX_TURN_REQUESTS {
             match first.take().or_else(|| self.acceptor.next()) {
                 Some(Arrival::Request(request, afterwards)) => self.admit(request, afterwards),
-                Some(Arrival::Dead(error)) => self.accept_failed(&error),
+                Some(Arrival::AcceptFailed(error)) => self.accept_failed(&error),
                 None => break,
             }
         }
     }
 
-    /// Handles what there is room for. The rest is the next turn's.
+    /// Handles tasks until the turn has no room; the others are left for the next turn.
     pub(super) fn handle_tasks(&mut self) {
         let is_something = !self.tasks.normal.is_empty();
         let (mut left, mut normal_starved, mut deferred_served) =
             (MAX_TURN_REQUESTS, is_something, false);
-        // Who is patient is not passed over for ever, however much others ask for: where the last
-        // turn had no room for them, one of them goes first in this turn, and others in the next.
+        // Deferred tasks do not wait for ever, even if others fill every turn: if the last turn had
+        // no room for them, one of them goes first in this turn, and the others in the next.
         if self.tasks.deferred_starved
             && self.has_room()
             && let Some(task) = self.tasks.next_deferred()
@@ -112,7 +112,7 @@ impl Loop {
         self.tasks.normal_starved = normal_starved;
     }
 
-    /// Where something stands, by what was made for who asks not long ago.
+    /// The place of a task, by the bytes that its client received a short time ago.
     pub(super) fn place(&self, task: &TurnTask) -> Place {
         match task {
             TurnTask::Begin(exchange) | TurnTask::Handle(exchange) => {

@@ -1,19 +1,18 @@
-//! A queue that is shared out evenly among those who use it. How many places it has is its owner's
-//! matter.
+//! A queue whose places its users share evenly. The owner decides on the number of places.
 //!
-//! Each has a line of their own, and the lines are served in turn. A place that is free is anyone's;
-//! when none is, whoever has fewer than another takes the last place of the longest line. So as long
-//! as there are fewer of them than places, each finds one, and is served when each of the others was
+//! Each user has a line, and the lines are served in turn. A free place is available to all. When
+//! none is free, a user whose line is shorter takes the last place of the longest line. So as long
+//! as there are fewer users than places, each finds one, and is served after each of the others was
 //! served once, whatever one of them sends.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// The queue. `K` tells apart who shares it.
+/// A queue that users with the key `K` share.
 pub(in crate::http) struct FairQueue<K, T> {
     lines: HashMap<K, VecDeque<T>>,
-    /// Those who have a line, in the order in which they are served.
+    /// Users with a line, in the order of service.
     turns: VecDeque<K>,
 }
 
@@ -22,7 +21,7 @@ impl<K: Copy + Eq + Hash, T> FairQueue<K, T> {
         FairQueue { lines: HashMap::new(), turns: VecDeque::new() }
     }
 
-    /// Queues an item, for which there is a place.
+    /// Queues an item. There must be a free place.
     pub(in crate::http) fn push(&mut self, key: K, item: T) {
         let line = match self.lines.entry(key) {
             Entry::Occupied(line) => line.into_mut(),
@@ -34,12 +33,11 @@ impl<K: Copy + Eq + Hash, T> FairQueue<K, T> {
         line.push_back(item);
     }
 
-    /// Queues an item when no place is free, and gives back the one for which there is none: that
-    /// whose place it has taken, or itself.
+    /// Queues an item when no place is free. Returns the item that has lost its place, or this one.
     pub(in crate::http) fn displace(&mut self, key: K, item: T) -> T {
         let length = |key: &K| self.lines.get(key).map_or(0, VecDeque::len);
         let longest = self.turns.iter().copied().max_by_key(length);
-        // Where it would only be the other way round then, they would go on displacing each other.
+        // With a difference of one, two users would displace each other in turn.
         let longest = longest.filter(|longest| length(longest) > length(&key) + 1);
         let last = longest.and_then(|longest| self.lines.get_mut(&longest)?.pop_back());
         let Some(last) = last else { return item };
@@ -47,7 +45,7 @@ impl<K: Copy + Eq + Hash, T> FairQueue<K, T> {
         last
     }
 
-    /// Takes the first out of the line whose turn it is.
+    /// Takes the first item of the line whose turn it is.
     pub(in crate::http) fn pop(&mut self) -> Option<T> {
         let key = self.turns.pop_front()?;
         let Entry::Occupied(mut line) = self.lines.entry(key) else { return None };
@@ -69,11 +67,11 @@ mod tests {
 
     const CAPACITY: usize = 8;
 
-    /// Items know whose they are, and how many of theirs came before.
+    /// Items carry their user, and the number of that user's earlier items.
     type FairShare = FairQueue<u8, (u8, usize)>;
 
     #[test]
-    fn who_fills_it_keeps_nobody_out() {
+    fn a_full_queue_has_room_for_other_users() {
         let mut queue = FairShare::new();
         for n in 0..CAPACITY {
             queue.push(0, (0, n));
@@ -96,14 +94,14 @@ mod tests {
             let mut model: Vec<(u8, usize)> = Vec::new();
             let mut count = 0;
             let held = |model: &[(u8, usize)], key| model.iter().filter(|it| it.0 == key).count();
-            // Who was served since, while somebody waits.
+            // Users served since, for each user that waits.
             let mut served_since: HashMap<u8, Vec<u8>> = HashMap::new();
             for (pushes, key) in ops {
                 if !pushes {
                     let item = queue.pop();
                     prop_assert_eq!(item.is_none(), model.is_empty());
                     let Some(item) = item else { continue };
-                    // The first of its line.
+                    // The first item of its line.
                     let first = model.iter().position(|it| it.0 == item.0).unwrap();
                     prop_assert_eq!(model.remove(first), item);
                     served_since.remove(&item.0);

@@ -1,8 +1,8 @@
-//! Hashing passwords: a few workers, and a queue for them that clients share.
+//! The pool that hashes passwords, with a queue that clients share.
 //!
-//! A hash takes tens of milliseconds of a processor, and anyone can ask for one, so that one client
-//! with some connections would keep all others from logging in. So the queue is
-//! [shared out](FairQueue) by [network](Network), as the limits take clients for one.
+//! A hash takes tens of milliseconds of a processor, and anyone can ask for one. One client with
+//! some connections could keep all others from logging in. So networks [share](FairQueue) the
+//! queue; a [network](Network) counts as one client, as in the limits.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,30 +16,30 @@ use crate::http::workers::fair_queue::FairQueue;
 use crate::http::workers::pool::{Depth, Pool, Priority};
 use crate::problem::Problem;
 
-/// Hashes that wait for a worker: about two seconds of them.
+/// Hashes that wait for a thread: about two seconds' worth.
 const QUEUE: usize = 64;
 
-/// The workers and their queue.
+/// The pool and the queue.
 pub(in crate::http) struct Hashers {
-    /// Its jobs are each to do the next of the queue.
+    /// Each of its jobs takes the next job of the queue.
     pool: Pool,
     queue: Arc<Mutex<FairQueue<Network, (Exchange, Job)>>>,
-    events: Sender,
+    to_loop: Sender,
 }
 
 impl Hashers {
-    pub(in crate::http) fn start(workers: usize, events: Sender) -> io::Result<Hashers> {
+    pub(in crate::http) fn start(workers: usize, to_loop: Sender) -> io::Result<Hashers> {
         let queue = Arc::new(Mutex::new(FairQueue::new()));
         let pool = Pool::start("hasher", workers, QUEUE, Priority::Low)?;
-        Ok(Hashers { pool, queue, events })
+        Ok(Hashers { pool, queue, to_loop })
     }
 
     pub(in crate::http) fn depth(&self) -> Depth {
         self.pool.depth()
     }
 
-    /// Has a job done for a client of a network. If there is no room, gives back the one that is
-    /// declined for it: this one, or one of whom many are in the queue.
+    /// Queues a job for a client of a network. If there is no room, returns the declined job: this
+    /// one, or one of a network with many in the queue.
     pub(in crate::http) fn submit(
         &self,
         network: Network,
@@ -51,13 +51,13 @@ impl Hashers {
             return Some((exchange, job.declined));
         };
         lock(&self.queue).push(network, (exchange, job));
-        let (queue, events) = (Arc::clone(&self.queue), self.events.clone());
+        let (queue, to_loop) = (Arc::clone(&self.queue), self.to_loop.clone());
         slot.submit(move || {
             let next = lock(&queue).pop();
             if let Some((exchange, job)) = next {
                 let done = catch_unwind(AssertUnwindSafe(job.work));
                 let resume = done.unwrap_or_else(|_| Box::new(|_| Err(Problem::internal().into())));
-                events.send(LoopMessage::Done(exchange, resume));
+                to_loop.send(LoopMessage::JobDone(exchange, resume));
             }
         });
         None

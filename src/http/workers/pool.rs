@@ -1,4 +1,4 @@
-//! Bounded workers for what blocks.
+//! A bounded pool of threads for jobs that block.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 type PoolJob = Box<dyn FnOnce() + Send>;
 
-/// Threads that run jobs from one queue of limited length: as many as there is work for, and one.
-/// They end when the pool is dropped and the queue is empty; nobody waits for that.
+/// Threads that run jobs from one bounded queue. There are as many as there are jobs, and at least
+/// one. They end when the pool is dropped and the queue is empty; the drop does not wait for them.
 pub(in crate::http) struct Pool {
     shared: Arc<PoolState>,
-    /// Jobs that may be under way or waiting, together: were they counted apart, a worker that is
-    /// slow to wake would make the queue look full, or a full pool look free.
+    /// Limit on running and waiting jobs together. With separate limits, a thread that is slow to
+    /// wake would make the queue look full, or a full pool look free.
     capacity: usize,
     max_threads: usize,
     name: String,
@@ -28,30 +28,30 @@ struct PoolState {
 
 struct PoolQueue {
     jobs: VecDeque<PoolJob>,
-    under_way: usize,
+    running: usize,
     threads: usize,
     closed: bool,
 }
 
-/// How eagerly the system runs a pool's threads.
+/// Scheduling priority of a pool's threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Priority {
-    /// Like any other.
+    /// The default.
     Normal,
-    /// Behind the others: for work that would keep a whole processor busy.
+    /// Below the default, for work that would keep a whole processor busy.
     Low,
 }
 
-/// After how long without work a worker ends, unless it is the last one.
+/// Time without work after which a thread ends, unless it is the last one.
 const WORKER_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// What is added to the nice value of [`Priority::Low`].
+/// Added to the nice value for [`Priority::Low`].
 const LOW_PRIORITY: i32 = 10;
 
-/// Room in a pool. The loop is the only one who submits, so it stays.
+/// Room in a pool. Only one thread submits jobs, so the room remains.
 pub(in crate::http) struct Slot<'a>(&'a Pool);
 
 impl Pool {
-    /// A pool of up to `max_threads` workers, the first of which is started, and a queue of
+    /// Makes a pool of up to `max_threads` threads, the first of which is started, and a queue of
     /// `waiting` jobs.
     pub(in crate::http) fn start(
         name: &str,
@@ -59,12 +59,8 @@ impl Pool {
         waiting: usize,
         priority: Priority,
     ) -> io::Result<Pool> {
-        let queue = Mutex::new(PoolQueue {
-            jobs: VecDeque::new(),
-            under_way: 0,
-            threads: 0,
-            closed: false,
-        });
+        let queue =
+            Mutex::new(PoolQueue { jobs: VecDeque::new(), running: 0, threads: 0, closed: false });
         let shared = Arc::new(PoolState { queue, changed: Condvar::new() });
         let capacity = max_threads + waiting;
         let pool = Pool { shared, capacity, max_threads, name: name.to_owned(), priority };
@@ -76,13 +72,14 @@ impl Pool {
         let (shared, priority) = (Arc::clone(&self.shared), self.priority);
         thread::Builder::new().name(self.name.clone()).spawn(move || {
             if priority == Priority::Low {
-                // On Linux this is the thread's own; where it is refused, it only runs sooner.
+                // On Linux it applies to the calling thread. If it fails, the thread runs at normal
+                // priority.
                 let _ = rustix::process::setpriority_process(None, LOW_PRIORITY);
             }
             while let Some(job) = shared.next() {
-                // A job that panics has said so; it must not take the worker along.
+                // A panic is reported already, and must not end the thread.
                 let _ = catch_unwind(AssertUnwindSafe(job));
-                shared.lock().under_way -= 1;
+                shared.lock().running -= 1;
             }
         })?;
         self.shared.lock().threads += 1;
@@ -93,27 +90,27 @@ impl Pool {
         Depth(Arc::clone(&self.shared))
     }
 
-    /// Whether the next job would have to wait.
+    /// Returns whether a new job would have to wait.
     pub(in crate::http) fn is_busy(&self) -> bool {
         let queue = self.shared.lock();
-        queue.jobs.len() + queue.under_way >= self.max_threads
+        queue.jobs.len() + queue.running >= self.max_threads
     }
 
-    /// A place in the queue, or `None` if it is full.
+    /// Room for a job; `None` if the queue is full.
     pub(in crate::http) fn slot(&self) -> Option<Slot<'_>> {
         let queue = self.shared.lock();
-        (queue.jobs.len() + queue.under_way < self.capacity).then_some(Slot(self))
+        (queue.jobs.len() + queue.running < self.capacity).then_some(Slot(self))
     }
 }
 
-/// A look at a pool from elsewhere.
+/// A handle to read a pool's load.
 pub(in crate::http) struct Depth(Arc<PoolState>);
 
 impl Depth {
-    /// How many jobs wait, and how many are under way.
+    /// Number of waiting and of running jobs.
     pub(in crate::http) fn read(&self) -> (usize, usize) {
         let queue = self.0.lock();
-        (queue.jobs.len(), queue.under_way)
+        (queue.jobs.len(), queue.running)
     }
 }
 
@@ -130,12 +127,12 @@ impl Slot<'_> {
         let Slot(pool) = self;
         let mut queue = pool.shared.lock();
         queue.jobs.push_back(Box::new(job));
-        let all_busy = queue.jobs.len() + queue.under_way > queue.threads;
+        let all_busy = queue.jobs.len() + queue.running > queue.threads;
         let short_of_workers = all_busy && queue.threads < pool.max_threads;
         drop(queue);
         pool.shared.changed.notify_one();
         if short_of_workers && let Err(error) = pool.add_worker() {
-            log::warn!("going on with fewer threads: {error}");
+            log::warn!("cannot start another worker: {error}");
         }
     }
 }
@@ -149,7 +146,7 @@ impl PoolState {
         let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
-                queue.under_way += 1;
+                queue.running += 1;
                 return Some(job);
             }
             if queue.closed {

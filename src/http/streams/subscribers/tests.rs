@@ -8,7 +8,7 @@ use crate::http::streams::subscriber::MAX_UNSENT_BYTES;
 
 type Sockets = Arc<Mutex<HashMap<SocketAddr, Result<OwnedFd, AmbiguousPeer>>>>;
 
-/// An subscribers whose time is told to it.
+/// Subscribers with a clock of the test's own.
 struct Stage {
     subscribers: Subscribers<&'static str>,
     sockets: Sockets,
@@ -43,8 +43,8 @@ impl Stage {
         Chunk::new(text.as_bytes(), &self.chunk_bytes)
     }
 
-    /// A stream without a head, whose socket is not found yet.
-    fn open_unfound(&mut self, id: StreamId, of: u64, seconds: u64) {
+    /// Opens a stream without a head, whose socket is not found yet.
+    fn open_without_socket(&mut self, id: StreamId, of: u64, seconds: u64) {
         let opening = StreamOpening {
             id,
             exchange: "exchange",
@@ -59,17 +59,17 @@ impl Stage {
         self.subscribers.execute(StreamCommand::Open(Box::new(opening)), self.now);
     }
 
-    /// One that is live.
+    /// Opens a live stream.
     fn open(&mut self, id: StreamId, of: u64, seconds: u64) -> UnixStream {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        self.sockets.lock().unwrap().insert(peer(id), Ok(ours.into()));
-        self.open_unfound(id, of, seconds);
-        self.say(StreamCommand::Page { id, page: None, is_last: true });
-        theirs
+        let (own, client) = UnixStream::pair().unwrap();
+        client.set_nonblocking(true).unwrap();
+        self.sockets.lock().unwrap().insert(peer(id), Ok(own.into()));
+        self.open_without_socket(id, of, seconds);
+        self.run(StreamCommand::Page { id, page: None, is_last: true });
+        client
     }
 
-    fn say(&mut self, command: StreamCommand<&'static str>) {
+    fn run(&mut self, command: StreamCommand<&'static str>) {
         self.subscribers.execute(command, self.now);
         self.subscribers.next_search = self.now;
         self.subscribers.find_sockets(self.now);
@@ -78,7 +78,7 @@ impl Stage {
 
     fn publish(&mut self, to: Option<[u64; 2]>, text: &str) {
         let segment = StreamSegment { to: to.map(|to| to.map(user)), chunk: self.chunk(text) };
-        self.say(StreamCommand::Publish(vec![segment]));
+        self.run(StreamCommand::Publish(vec![segment]));
     }
 
     fn pass(&mut self, time: Duration) {
@@ -86,17 +86,17 @@ impl Stage {
         self.subscribers.sweep(self.now);
     }
 
-    /// Who has ended, and why.
+    /// Ended streams, with the reasons.
     fn ended(&mut self) -> Vec<(StreamId, StreamEnd)> {
-        let told = self.subscribers.messages.drain(..).filter_map(|told| match told {
+        let messages = self.subscribers.messages.drain(..).filter_map(|messages| match messages {
             StreamMessage::Ended(EndedStream { id, reason, .. }) => Some((id, reason)),
             StreamMessage::PageSent(_) => None,
         });
-        told.collect()
+        messages.collect()
     }
 }
 
-/// What is there by now.
+/// Reads what has arrived.
 fn read(stream: &mut UnixStream) -> String {
     let mut read = String::new();
     match stream.read_to_string(&mut read) {
@@ -108,32 +108,32 @@ fn read(stream: &mut UnixStream) -> String {
     }
 }
 
-/// A connection that has ended may be there for a moment beside the one that asks.
+/// A connection that has ended may still exist beside the one of the stream.
 #[test]
-fn nobody_is_told_what_another_connection_from_their_port_asked_for() {
+fn nothing_is_sent_to_another_connection_from_the_same_port() {
     let mut stage = Stage::set();
     for id in [1, 2] {
         for known in 1..=id {
             stage.sockets.lock().unwrap().insert(peer(known), Err(AmbiguousPeer));
         }
-        stage.open_unfound(id, id, 60);
+        stage.open_without_socket(id, id, 60);
         let secret = Some(stage.chunk("secret"));
-        stage.say(StreamCommand::Page { id, page: secret, is_last: true });
-        assert!(stage.subscribers.messages.is_empty(), "it is looked for");
+        stage.run(StreamCommand::Page { id, page: secret, is_last: true });
+        assert!(stage.subscribers.messages.is_empty(), "its socket is not found yet");
     }
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    theirs.set_nonblocking(true).unwrap();
-    for (id, socket) in [(1, Err(AmbiguousPeer)), (2, Ok(ours.into()))] {
+    let (own, mut client) = UnixStream::pair().unwrap();
+    client.set_nonblocking(true).unwrap();
+    for (id, socket) in [(1, Err(AmbiguousPeer)), (2, Ok(own.into()))] {
         stage.sockets.lock().unwrap().insert(peer(id), socket);
     }
     stage.now += SEARCH_TIMEOUT;
     stage.publish(None, " news");
     assert_eq!(stage.ended(), [(1, StreamEnd::UnknownConnection)]);
-    assert_eq!(read(&mut theirs), "hello secret news");
+    assert_eq!(read(&mut client), "hello secret news");
 }
 
 #[test]
-fn news_are_for_who_may_see_them() {
+fn events_reach_only_users_who_may_see_them() {
     let mut stage = Stage::set();
     let [mut ann, mut bob, mut eve] = [1, 2, 3].map(|id| stage.open(id, id, 60));
     let mut anns_other = stage.open(4, 1, 60);
@@ -151,48 +151,48 @@ fn news_are_for_who_may_see_them() {
     }
 }
 
-/// What is published before the last page is on that page or before it.
+/// An event that is published before the last page is on a page.
 #[test]
-fn news_begin_behind_the_last_page() {
+fn live_events_begin_after_the_last_page() {
     let mut stage = Stage::set();
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    theirs.set_nonblocking(true).unwrap();
-    stage.sockets.lock().unwrap().insert(peer(1), Ok(ours.into()));
-    stage.open_unfound(1, 1, 60);
+    let (own, mut client) = UnixStream::pair().unwrap();
+    client.set_nonblocking(true).unwrap();
+    stage.sockets.lock().unwrap().insert(peer(1), Ok(own.into()));
+    stage.open_without_socket(1, 1, 60);
     stage.publish(None, "a");
     let page = |stage: &Stage, text| Some(stage.chunk(text));
     let first = page(&stage, "page ");
-    stage.say(StreamCommand::Page { id: 1, page: first, is_last: false });
+    stage.run(StreamCommand::Page { id: 1, page: first, is_last: false });
     assert!(matches!(stage.subscribers.messages[..], [StreamMessage::PageSent(1)]));
     stage.publish(None, "b");
     let last = page(&stage, "last ");
-    stage.say(StreamCommand::Page { id: 1, page: last, is_last: true });
+    stage.run(StreamCommand::Page { id: 1, page: last, is_last: true });
     stage.publish(None, "c");
-    assert_eq!(read(&mut theirs), "hello page last c");
-    assert_eq!(stage.subscribers.messages.len(), 1, "nobody waits for the last one");
+    assert_eq!(read(&mut client), "hello page last c");
+    assert_eq!(stage.subscribers.messages.len(), 1, "the last page is not reported");
 }
 
-/// What is so is told however far one is, and to those only who are named.
+/// State is sent whatever the phase, and only to the named streams.
 #[test]
-fn state_is_told_at_once() {
+fn state_is_sent_at_once() {
     let mut stage = Stage::set();
     let [mut live, mut other] = [1, 2].map(|id| stage.open(id, 1, 60));
-    let (ours, mut begun) = UnixStream::pair().unwrap();
+    let (own, mut begun) = UnixStream::pair().unwrap();
     begun.set_nonblocking(true).unwrap();
-    stage.sockets.lock().unwrap().insert(peer(3), Ok(ours.into()));
-    stage.open_unfound(3, 1, 60);
+    stage.sockets.lock().unwrap().insert(peer(3), Ok(own.into()));
+    stage.open_without_socket(3, 1, 60);
     let chunk = stage.chunk("state");
-    stage.say(StreamCommand::Notify { ids: vec![1, 3, 9], chunk });
+    stage.run(StreamCommand::Notify { ids: vec![1, 3, 9], chunk });
     for (stream, expected) in
         [(&mut live, "hello state"), (&mut other, "hello "), (&mut begun, "hello state")]
     {
         assert_eq!(read(stream), expected);
     }
-    assert!(stage.subscribers.messages.is_empty(), "no page was asked for");
+    assert!(stage.subscribers.messages.is_empty(), "no page was sent");
 }
 
 #[test]
-fn who_does_not_keep_up_is_cut_off_and_nobody_else() {
+fn only_a_slow_subscriber_is_cut_off() {
     let mut stage = Stage::set();
     let (slow, mut quick) = (stage.open(1, 1, 60), stage.open(2, 2, 60));
     let text = "x".repeat(20_000);
@@ -203,7 +203,7 @@ fn who_does_not_keep_up_is_cut_off_and_nobody_else() {
         stage.publish(None, &text);
         expected += &text;
         seen += &read(&mut quick);
-        // It has room again, as the system would say.
+        // As if the kernel reported room again.
         stage.subscribers.on_socket_event(2, EventFlags::OUT, stage.now);
         stage.subscribers.flush(stage.now);
         ended = stage.ended();
@@ -214,14 +214,17 @@ fn who_does_not_keep_up_is_cut_off_and_nobody_else() {
     seen += &read(&mut quick);
     assert_eq!(seen, expected);
     drop(slow);
-    assert!(stage.chunk_bytes.load(Ordering::Relaxed) < 100, "nothing is kept for who has gone");
+    assert!(
+        stage.chunk_bytes.load(Ordering::Relaxed) < 100,
+        "nothing is kept for the ended stream"
+    );
 }
 
 #[test]
-fn who_takes_nothing_for_long_is_cut_off() {
+fn a_stalled_subscriber_is_cut_off() {
     let mut stage = Stage::set();
     let _silent = stage.open(1, 1, 600);
-    // Less than may wait, but more than the socket takes.
+    // Less than the limit, but more than the socket takes.
     while stage.subscribers.members[&1].subscriber.is_idle() {
         stage.publish(None, &"x".repeat(10_000));
     }
@@ -231,11 +234,11 @@ fn who_takes_nothing_for_long_is_cut_off() {
     assert_eq!(stage.ended(), [(1, StreamEnd::TooSlow)]);
 }
 
-/// Has one read a page slowly, but all the time. After how many seconds it is cut off.
+/// Has a client read a page slowly and steadily. Returns the time after which it is cut off.
 fn trickle(stage: &mut Stage, most: Duration) -> Duration {
     let mut trickling = stage.open(1, 1, 600);
     let page = Some(stage.chunk(&"x".repeat(4_000_000)));
-    stage.say(StreamCommand::Page { id: 1, page, is_last: false });
+    stage.run(StreamCommand::Page { id: 1, page, is_last: false });
     let second = Duration::from_secs(1);
     let mut passed = Duration::ZERO;
     while stage.subscribers.members.contains_key(&1) {
@@ -245,17 +248,17 @@ fn trickle(stage: &mut Stage, most: Duration) -> Duration {
         stage.subscribers.flush(stage.now);
         stage.pass(second);
         passed += second;
-        assert!(passed <= most + second, "it is still there");
+        assert!(passed <= most + second, "it is not cut off");
     }
     assert_eq!(stage.ended(), [(1, StreamEnd::TooSlow)]);
     passed
 }
 
-/// While memory is short, pages may not stay in it for as long.
+/// While memory is short, pages have a shorter deadline.
 #[test]
-fn a_page_is_hurried_where_memory_is_short() {
+fn pages_have_a_shorter_deadline_when_memory_is_short() {
     for (chunk_bytes, deadline) in
-        [(PRESSING_BYTES, SHORT_PAGE_DEADLINE), (PRESSING_BYTES / 2, PAGE_DEADLINE)]
+        [(PRESSURE_BYTES, SHORT_PAGE_DEADLINE), (PRESSURE_BYTES / 2, PAGE_DEADLINE)]
     {
         let mut stage = Stage::set();
         stage.chunk_bytes.fetch_add(chunk_bytes, Ordering::Relaxed);
@@ -263,15 +266,15 @@ fn a_page_is_hurried_where_memory_is_short() {
     }
 }
 
-/// However slowly it reads, as long as it reads: a page is in memory for its sake alone.
+/// A page has a deadline even if its client reads steadily.
 #[test]
-fn a_page_is_not_there_for_ever() {
+fn a_page_has_a_deadline() {
     let mut stage = Stage::set();
     assert!(trickle(&mut stage, PAGE_DEADLINE) >= PAGE_DEADLINE);
-    // What is out in time is forgotten: so is when it had to be.
+    // A page that is sent in time has no deadline any more.
     let mut reading = stage.open(2, 1, 600);
     let page = Some(stage.chunk("page"));
-    stage.say(StreamCommand::Page { id: 2, page, is_last: true });
+    stage.run(StreamCommand::Page { id: 2, page, is_last: true });
     assert_eq!(read(&mut reading), "hello page");
     stage.pass(PAGE_DEADLINE);
     while stage.subscribers.members[&2].subscriber.is_idle() {
@@ -282,17 +285,20 @@ fn a_page_is_not_there_for_ever() {
 }
 
 #[test]
-fn a_heart_beats_where_nothing_else_is_said() {
+fn heartbeats_are_sent_only_to_idle_subscribers() {
     let mut stage = Stage::set();
-    let (mut told, mut silent) = (stage.open(1, 1, 600), stage.open(2, 2, 600));
-    assert_eq!((read(&mut told), read(&mut silent)), ("hello ".to_owned(), "hello ".to_owned()));
+    let (mut messages, mut silent) = (stage.open(1, 1, 600), stage.open(2, 2, 600));
+    assert_eq!(
+        (read(&mut messages), read(&mut silent)),
+        ("hello ".to_owned(), "hello ".to_owned())
+    );
     let half = HEARTBEAT_INTERVAL / 2;
     stage.pass(half);
     stage.publish(Some([1, 1]), "a");
     stage.pass(half);
-    assert_eq!((read(&mut told), read(&mut silent)), ("a".to_owned(), ":\n\n".to_owned()));
+    assert_eq!((read(&mut messages), read(&mut silent)), ("a".to_owned(), ":\n\n".to_owned()));
     stage.pass(half);
-    assert_eq!((read(&mut told), read(&mut silent)), (":\n\n".to_owned(), String::new()));
+    assert_eq!((read(&mut messages), read(&mut silent)), (":\n\n".to_owned(), String::new()));
     assert!(stage.subscribers.pause(stage.now).unwrap() <= half);
 }
 
@@ -305,20 +311,20 @@ fn a_stream_ends_with_its_token() {
     stage.pass(Duration::from_secs(1));
     assert_eq!(stage.ended(), [(1, StreamEnd::Expired)]);
     assert_eq!(streams.each_mut().map(read), ["hello |end", "hello "]);
-    // That the loop wanted it to end is late then.
-    stage.say(StreamCommand::End(1));
-    stage.say(StreamCommand::End(2));
+    // The loop's command comes after the end.
+    stage.run(StreamCommand::End(1));
+    stage.run(StreamCommand::End(2));
     assert_eq!(stage.ended(), [(2, StreamEnd::Requested)]);
 }
 
 #[test]
-fn who_has_gone_ends() {
+fn a_stream_ends_when_its_client_disconnects() {
     let mut stage = Stage::set();
     drop(stage.open(1, 1, 60));
     stage.publish(None, "a");
     assert_eq!(stage.ended(), [(1, StreamEnd::Disconnected)]);
-    // Nowhere to be found.
-    stage.open_unfound(2, 1, 60);
+    // Its connection does not exist.
+    stage.open_without_socket(2, 1, 60);
     stage.publish(None, "a");
     assert_eq!(stage.ended(), [(2, StreamEnd::Disconnected)]);
     let mut half_closed = stage.open(3, 1, 60);
@@ -330,32 +336,32 @@ fn who_has_gone_ends() {
     assert!(stage.subscribers.members.is_empty() && stage.subscribers.live.is_empty());
 }
 
-/// However it ends, a client is not left on a connection that nobody answers on.
+/// A client is not left on a connection that is never answered.
 #[test]
-fn nobody_ends_before_there_is_something_to_end() {
+fn a_stream_does_not_end_before_its_socket_is_found() {
     let mut stage = Stage::set();
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    theirs.set_nonblocking(true).unwrap();
-    stage.open_unfound(1, 1, 10);
+    let (own, mut client) = UnixStream::pair().unwrap();
+    client.set_nonblocking(true).unwrap();
+    stage.open_without_socket(1, 1, 10);
     stage.pass(Duration::from_secs(10));
     assert_eq!(stage.ended(), []);
-    stage.sockets.lock().unwrap().insert(peer(1), Ok(ours.into()));
+    stage.sockets.lock().unwrap().insert(peer(1), Ok(own.into()));
     stage.subscribers.find_sockets(stage.now);
     assert_eq!(stage.ended(), [(1, StreamEnd::Expired)]);
-    assert_eq!(read(&mut theirs), "hello |end");
+    assert_eq!(read(&mut client), "hello |end");
 }
 
-/// Who is to end before it has begun is greeted all the same.
+/// A stream that ends early has its head and first bytes all the same.
 #[test]
 fn an_early_end_is_a_whole_stream() {
     let mut stage = Stage::set();
-    let (ours, mut theirs) = UnixStream::pair().unwrap();
-    theirs.set_nonblocking(true).unwrap();
-    stage.open_unfound(1, 1, 60);
+    let (own, mut client) = UnixStream::pair().unwrap();
+    client.set_nonblocking(true).unwrap();
+    stage.open_without_socket(1, 1, 60);
     stage.subscribers.execute(StreamCommand::Page { id: 1, page: None, is_last: true }, stage.now);
     stage.subscribers.execute(StreamCommand::End(1), stage.now);
     assert_eq!(stage.ended(), []);
-    // What happens behind the end is not for who has ended.
+    // Events after the end are not sent.
     let general = StreamSegment { to: None, chunk: stage.chunk("news ") };
     let private = StreamSegment { to: Some([1, 2].map(user)), chunk: stage.chunk("private ") };
     let chunk = stage.chunk("mark ");
@@ -365,8 +371,8 @@ fn an_early_end_is_a_whole_stream() {
     ] {
         stage.subscribers.execute(command, stage.now);
     }
-    stage.sockets.lock().unwrap().insert(peer(1), Ok(ours.into()));
+    stage.sockets.lock().unwrap().insert(peer(1), Ok(own.into()));
     stage.subscribers.find_sockets(stage.now);
     assert_eq!(stage.ended(), [(1, StreamEnd::Requested)]);
-    assert_eq!(read(&mut theirs), "hello |end");
+    assert_eq!(read(&mut client), "hello |end");
 }

@@ -10,27 +10,27 @@ use crate::store::{Backend, MemoryStore, NewUser};
 use crate::sys::SteppedClock;
 
 const BEGUN: u64 = 1_767_323_045_678;
-/// Until what has to come has.
+/// Time for an expected event.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A server in which nothing happens but what `clients` ask for, by one token: its address, and the
-/// operator's.
+/// Runs `clients` with a server's address, the operator's address, a token and the clock. Nothing
+/// else sends requests.
 fn serve(clients: impl FnOnce(SocketAddr, SocketAddr, &str, &SteppedClock)) {
     let at = Timestamp::from_millis(BEGUN);
     let mut store = MemoryStore::new(StoreId(1));
     let name = Username::parse("ann").unwrap();
     store.create_user(NewUser { name, password_hash: "-".into(), created_at: at }).unwrap();
     let clock = SteppedClock::at(at);
-    let told = Box::new(clock.clone());
+    let app_clock = Box::new(clock.clone());
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
     let settings = http::ServerSettings { admin: Some(local), ..http::ServerSettings::default() };
     let server = Server::bind(local, settings).unwrap();
     let (addr, admin) = (server.local_addr(), server.admin_addr().unwrap());
     let stopper = server.stopper();
-    // The app stays on its thread, which says what its token is.
+    // The app stays on its thread, which sends the token.
     let (sender, token) = std::sync::mpsc::channel();
     let run = thread::spawn(move || {
-        let mut app = App::timed_for_tests(Box::new(store), told);
+        let mut app = App::timed_for_tests(Box::new(store), app_clock);
         sender.send(app.token_for_tests(UserId::FIRST)).unwrap();
         server.run(app)
     });
@@ -39,7 +39,7 @@ fn serve(clients: impl FnOnce(SocketAddr, SocketAddr, &str, &SteppedClock)) {
     run.join().unwrap().unwrap();
 }
 
-/// Asks, with the rest of the request line and what goes with it.
+/// Sends a request with the rest of its request line and fields.
 fn ask(addr: SocketAddr, token: &str, rest: &str) -> BufReader<TcpStream> {
     let mut client = TcpStream::connect(addr).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -60,9 +60,9 @@ fn line(client: &mut BufReader<TcpStream>) -> String {
     line
 }
 
-/// The machine slept, or somebody has set the clock, and nobody asks for anything since.
+/// The clock steps, as after a suspension, while no request arrives.
 #[test]
-fn what_is_held_ends_with_its_token() {
+fn held_requests_and_streams_end_with_their_token() {
     serve(|addr, admin, token, clock| {
         let mut stream =
             ask(addr, token, "/api/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream");

@@ -11,8 +11,8 @@ use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
 
 use super::*;
 
-/// A loop whose store has so many notes of somebody to themselves.
-fn begun(notes: usize) -> Loop {
+/// A loop whose store has `notes` messages of one user to themselves.
+fn server_loop(notes: usize) -> Loop {
     let mut store = MemoryStore::new(StoreId(1));
     let (name, at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
     store.create_user(NewUser { name, password_hash: "-".into(), created_at: at }).unwrap();
@@ -26,7 +26,7 @@ fn begun(notes: usize) -> Loop {
 }
 
 impl Loop {
-    /// A stream of a user that begins at the beginning.
+    /// A stream of a user, from the first event on.
     fn stream_of(&mut self, port: usize, user: UserId) -> StreamId {
         let subscription = Subscription {
             reply: Reply::from(Problem::internal()),
@@ -41,26 +41,29 @@ impl Loop {
     }
 }
 
-/// What nobody who listens may see takes no room on its way to them, and is looked through all the
-/// same.
+/// Events that no subscriber may see take no room on the way to the broadcaster; the number that a
+/// turn reads is limited all the same.
 #[test]
-fn a_turn_looks_through_so_much_and_no_more() {
+fn a_turn_reads_a_limited_number_of_events() {
     let most = MAX_EVENT_BATCHES * MAX_EVENTS;
-    let mut begun = begun(2 * most);
-    let id = begun.stream_of(1, UserId::new(2).unwrap());
-    begun.streams.go_live(id);
-    begun.publish();
-    assert_eq!((begun.streams.published, begun.streams.is_behind), (most as u64, true));
-    assert!(begun.has_to_stream(), "the next turn goes on");
-    begun.publish();
-    assert_eq!((begun.streams.published, begun.streams.is_behind), (2 * most as u64, false));
+    let mut server_loop = server_loop(2 * most);
+    let id = server_loop.stream_of(1, UserId::new(2).unwrap());
+    server_loop.streams.go_live(id);
+    server_loop.publish();
+    assert_eq!((server_loop.streams.published, server_loop.streams.is_behind), (most as u64, true));
+    assert!(server_loop.has_to_stream(), "the next turn goes on");
+    server_loop.publish();
+    assert_eq!(
+        (server_loop.streams.published, server_loop.streams.is_behind),
+        (2 * most as u64, false)
+    );
 }
 
-/// Those who catch up take turns, and not all in one turn; where there are requests, these go first.
+/// Streams that catch up take turns, over several turns of the loop. Requests go first.
 #[test]
-fn a_turn_gives_so_many_pages_and_no_more() {
-    let mut begun = begun(MAX_EVENTS);
-    let page = begun.app.stream_page(UserId::FIRST, 0).unwrap().bytes.len();
+fn a_turn_sends_a_limited_number_of_pages() {
+    let mut server_loop = server_loop(MAX_EVENTS);
+    let page = server_loop.app.stream_page(UserId::FIRST, 0).unwrap().bytes.len();
     assert!(page <= LONGEST_PAGE_BYTES);
     let fit = MAX_PAGES_BYTES.saturating_sub(LONGEST_PAGE_BYTES) / page + 1;
     assert!(
@@ -68,16 +71,17 @@ fn a_turn_gives_so_many_pages_and_no_more() {
         "pages of {page} bytes are too short"
     );
     for (has_tasks, given) in [(false, fit), (true, MAX_PAGES_BESIDE)] {
-        begun.has_more_messages = has_tasks;
-        let ids: Vec<_> = (0..MAX_PAGES).map(|n| begun.stream_of(1 + n, UserId::FIRST)).collect();
+        server_loop.has_more_messages = has_tasks;
+        let ids: Vec<_> =
+            (0..MAX_PAGES).map(|n| server_loop.stream_of(1 + n, UserId::FIRST)).collect();
         for id in &ids {
-            begun.streams.queue_for_page(*id);
+            server_loop.streams.queue_for_page(*id);
         }
-        begun.send_pages();
-        let left = std::iter::from_fn(|| begun.streams.next_due());
-        assert_eq!(left.collect::<Vec<_>>(), ids[given..], "in the order in which they were ready");
+        server_loop.send_pages();
+        let left = std::iter::from_fn(|| server_loop.streams.next_due());
+        assert_eq!(left.collect::<Vec<_>>(), ids[given..], "in order");
         for id in ids {
-            begun.streams.remove(id);
+            server_loop.streams.remove(id);
         }
     }
 }
