@@ -12,7 +12,7 @@ use veche::model::{
     MAX_ID, Message, MessageContent, MessageId, MessageText, SessionId, StoreId, Timestamp, User,
     UserId, Username,
 };
-use veche::store::{Backend, Entry, MemoryStore, Restored, SessionKey, SessionValue};
+use veche::store::{Backend, Entry, MemoryStore, Record, SessionKey, SessionValue};
 use veche::sys::{FixedClock, SeededEntropy};
 
 /// The store's epoch.
@@ -68,13 +68,13 @@ pub(super) fn store(said: impl Iterator<Item = Said>) -> Box<dyn Backend> {
             created_at: now(),
             ended_at: None,
         };
-        store.restore(Restored::User(user)).unwrap();
+        store.restore(Record::User(user)).unwrap();
     }
     for user in 1..=2 {
         let expires_at = Timestamp::from_millis((now().seconds() + TTL_SECONDS) * 1000);
         let key = SessionKey { user: UserId::new(user).unwrap(), id: session(user) };
         let value = Some(SessionValue { at: now(), expires_at, user_agent: "".into() });
-        store.restore(Restored::Entry(Entry::Session { key, value })).unwrap();
+        store.restore(Record::Entry(Entry::Session { key, value })).unwrap();
     }
     for Said { id, from, to } in said {
         let message = Message {
@@ -86,7 +86,7 @@ pub(super) fn store(said: impl Iterator<Item = Said>) -> Box<dyn Backend> {
             ),
             sent_at: now(),
         };
-        store.restore(Restored::Message(message)).unwrap();
+        store.restore(Record::Message(message)).unwrap();
     }
     Box::new(store)
 }

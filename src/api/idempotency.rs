@@ -162,7 +162,7 @@ mod tests {
     use crate::api::request::Body;
     use crate::auth::tokens::Tokens;
     use crate::model::{StoreId, Timestamp, Username};
-    use crate::store::{Backend, Entry, MAX_RETRIES, MemoryStore, NewMessage, NewUser, Restored};
+    use crate::store::{Backend, Entry, MAX_RETRIES, MemoryStore, NewMessage, NewUser, Record};
     use crate::sys::{Clock, SeededEntropy};
 
     /// Tells the time that it is given.
@@ -306,7 +306,7 @@ mod tests {
             key: truncated_sha256(Sha256::new().chain_update("k")),
         };
         let fact = Entry::Retry { key: of, value: Some(first) };
-        stage.app.store.restore(Restored::Entry(fact)).unwrap();
+        stage.app.store.restore(Record::Entry(fact)).unwrap();
         assert_eq!(stage.say("k", "hello"), (201, 0, true));
         assert_eq!(stage.say("k", "other").0, 422);
         stage.clock.0.store(BEGUN + DAY, Ordering::SeqCst);

@@ -377,7 +377,7 @@ mod tests {
     use crate::api::limits::{Limit, Limiters, Limits};
     use crate::api::request::{Body, Request};
     use crate::model::{MAX_ID, StoreId, Timestamp, Username};
-    use crate::store::{Backend, IdAllocator, MemoryStore, NewUser, Restored};
+    use crate::store::{Backend, IdAllocator, MemoryStore, NewUser, Record};
 
     #[test]
     fn what_the_store_refuses_does_not_count() {
@@ -385,7 +385,7 @@ mod tests {
         let (name, created_at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
         store.create_user(NewUser { name, password_hash: "-".into(), created_at }).unwrap();
         let all_given_out = IdAllocator { next_user: 2, next_event: MAX_ID + 1 };
-        store.restore(Restored::NextIds(all_given_out)).unwrap();
+        store.restore(Record::NextIds(all_given_out)).unwrap();
         let mut app = App::for_tests(Box::new(store));
         let message = Limit::parse("1/d").unwrap();
         app.limiters = Limiters::new(Limits { message, ..Limits::default() });

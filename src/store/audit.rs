@@ -30,7 +30,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::id_allocator::IdAllocator;
-use super::record::Record;
+use super::record::{LogRecord, Record};
 use crate::model::{
     MAX_ID, MAX_SESSIONS, Message, MessageId, MessageText, ModerationEvent, Revision, SessionId,
     StoreId, UserId,
@@ -44,8 +44,8 @@ use crate::store::rules::retry::MAX_RETRIES;
 
 /// So many entries are joined to one record at most. What remembers a key takes six; what changes a
 /// password or blocks an account takes the most, [`MAX_SESSIONS`] and two.
-pub(super) const MAX_JOINED: usize = 64;
-const _: () = assert!(MAX_SESSIONS + 2 <= MAX_JOINED);
+pub(super) const MAX_BATCH_ENTRIES: usize = 64;
+const _: () = assert!(MAX_SESSIONS + 2 <= MAX_BATCH_ENTRIES);
 
 /// How much there is of everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,8 +88,8 @@ pub(super) struct Audit {
     turns: HashMap<UserId, (u64, u64)>,
     ended: HashSet<UserId>,
     blocked: HashSet<UserId>,
-    /// How many entries are one with a record that has not come yet.
-    joined: usize,
+    /// Entries so far of a write batch whose last record has not come yet.
+    batch_entries: usize,
     /// Whether records are missing.
     has_gaps: bool,
 }
@@ -120,17 +120,28 @@ impl RevisionBase {
 }
 
 impl Audit {
-    /// The next record. Where one is refused, and somebody goes on all the same, it counts.
+    /// Takes the next record. A record that is refused counts all the same, for a caller that goes
+    /// on.
     pub(super) fn take(&mut self, record: &Record) -> Result<(), Why> {
-        self.next_ids.admit(record.step()).map_err(|_| "an id is out of order")?;
+        self.take_part(record, false)
+    }
+
+    /// Takes the next record of a log.
+    pub(super) fn take_logged(&mut self, logged: &LogRecord) -> Result<(), Why> {
+        self.take_part(&logged.record, logged.continues)
+    }
+
+    fn take_part(&mut self, record: &Record, continues: bool) -> Result<(), Why> {
+        self.next_ids.admit(record.advance()).map_err(|_| "an id is out of order")?;
         let judged = self.judge(record);
+        self.batch_entries = if continues { self.batch_entries + 1 } else { 0 };
         self.note(record);
         judged
     }
 
     /// Whether everything is there that what came before needs.
     pub(super) fn finish(&self) -> Result<(), Why> {
-        if self.joined > 0 {
+        if self.batch_entries > 0 {
             return Err("the record is missing that the last ones are one with");
         }
         self.expect_texts()
@@ -169,7 +180,7 @@ impl Audit {
     }
 
     fn judge(&self, record: &Record) -> Result<(), Why> {
-        if self.joined > MAX_JOINED {
+        if self.batch_entries > MAX_BATCH_ENTRIES {
             return Err("too many records are one");
         }
         match record {
@@ -187,7 +198,7 @@ impl Audit {
                 self.expect(record_users(record), "the act is of a user who does not exist")?;
                 self.expect_open(*by, "the act is of a user whose account has ended")
             }
-            Record::Entry { entry, .. } => {
+            Record::Entry(entry) => {
                 rules::entry(entry)?;
                 self.expect(record_users(record), "the fact is of a user who does not exist")?;
                 if self.has_gaps { Ok(()) } else { self.entry(entry) }
@@ -287,10 +298,6 @@ impl Audit {
     }
 
     fn note(&mut self, record: &Record) {
-        self.joined = match record {
-            Record::Entry { joined: true, .. } => self.joined + 1,
-            _ => 0,
-        };
         match record {
             Record::User(user) => {
                 self.counts.users += 1;
@@ -316,7 +323,7 @@ impl Audit {
                 };
             }
             Record::Moderation(_) => self.counts.moderations += 1,
-            Record::Entry { entry, .. } => self.note_entry(entry),
+            Record::Entry(entry) => self.note_entry(entry),
             Record::NextIds(_) => {}
         }
     }
@@ -379,7 +386,7 @@ impl Audit {
 fn record_users(record: &Record) -> [Option<UserId>; 2] {
     match record {
         Record::Moderation(moderation) => moderation.users(),
-        Record::Entry { entry, .. } => entry.users(),
+        Record::Entry(entry) => entry.users(),
         _ => [None, None],
     }
 }

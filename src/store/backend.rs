@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{RestoreError, StoreError};
 use super::id_allocator::IdAllocator;
-use super::record::Restored;
+use super::record::Record;
 use crate::model::{
     Block, Event, EventId, Mailbox, Message, MessageContent, MessageId, MessageText,
     ModerationAction, Page, Revision, Session, SessionId, StoreId, Timestamp, User, UserId,
@@ -216,7 +216,7 @@ pub trait Backend: Send {
 
     /// Puts a record of another store back, ids included. Ids must ascend, users whom an entry or an act
     /// is about must be there, and nobody has more sessions than there can be.
-    fn restore(&mut self, record: Restored) -> Result<(), RestoreError>;
+    fn restore(&mut self, record: Record) -> Result<(), RestoreError>;
 
     /// Makes everything applied so far survive a power cut.
     fn sync(&mut self) -> Result<(), StoreError>;

@@ -5,7 +5,7 @@
 //! so this is all that they have to know; no part of the program calls it.
 
 use super::log::frame;
-use super::record::Record;
+use super::record::LogRecord;
 use crate::store::log::frame::FRAME_HEADER_BYTES;
 use crate::store::log::segment::Header;
 use crate::store::transfer::snapshot::Trailer;
@@ -14,7 +14,8 @@ use crate::store::transfer::snapshot::Trailer;
 #[must_use]
 pub fn record(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut again = Vec::with_capacity(bytes.len());
-    Record::decode(bytes).ok()?.encode(&mut again);
+    let LogRecord { record, continues } = LogRecord::decode(bytes).ok()?;
+    record.encode(continues, &mut again);
     Some(again)
 }
 

@@ -44,8 +44,8 @@ impl IdAllocator {
     }
 
     /// Moves on past a record that brings its own id, which must not be given out yet.
-    pub(super) fn admit(&mut self, step: IdAdvance) -> Result<(), RestoreError> {
-        let (what, next, id) = match step {
+    pub(super) fn admit(&mut self, advance: IdAdvance) -> Result<(), RestoreError> {
+        let (what, next, id) = match advance {
             IdAdvance::User(id) => ("user", &mut self.next_user, id.get()),
             IdAdvance::Message(id) => ("message", &mut self.next_event, id.get()),
             IdAdvance::Event(id) => ("event", &mut self.next_event, id.get()),

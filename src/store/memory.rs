@@ -11,7 +11,7 @@ use super::entries::{keyspaces, reader};
 use super::error::{RestoreError, StoreError};
 use super::id_allocator::IdAllocator;
 use super::mem_table::{Activity, HistoryItem, MemTable};
-use super::record::Restored;
+use super::record::Record;
 use super::rules::{account, block, conversation, lineage, moderation, restore, retry, session};
 use crate::model::{
     Block, Cursor, Event, EventId, Mailbox, Message, MessageId, ModerationAction, ModerationEvent,
@@ -364,28 +364,28 @@ impl Backend for MemoryStore {
         Ok(())
     }
 
-    fn restore(&mut self, record: Restored) -> Result<(), RestoreError> {
-        if let Restored::User(user) = &record
+    fn restore(&mut self, record: Record) -> Result<(), RestoreError> {
+        if let Record::User(user) = &record
             && self.table.user_named(&user.name).is_some()
         {
             return Err(restore::name_taken(user));
         }
-        if let Restored::Revision(revised) = &record {
+        if let Record::Revision(revised) = &record {
             restore::expect_revision_of(self.table.message(revised.id), revised)?;
         }
         restore::expect_users(&record, |user| Ok(self.table.user(user).is_some()))?;
-        if let Restored::Entry(entry) = &record {
+        if let Record::Entry(entry) = &record {
             session::expect_room(&self.entries, entry)?;
             lineage::expect_room(&self.entries, entry)?;
         }
-        self.next_ids.admit(record.step())?;
+        self.next_ids.admit(record.advance())?;
         match record {
-            Restored::User(user) => self.table.insert_user(user),
-            Restored::Message(message) => self.push(message),
-            Restored::Revision(message) => self.table.revise(&message),
-            Restored::Moderation(moderation) => self.table.note(Activity::moderation(&moderation)),
-            Restored::NextIds(_) => {}
-            Restored::Entry(entry) => self.entries.take(&entry),
+            Record::User(user) => self.table.insert_user(user),
+            Record::Message(message) => self.push(message),
+            Record::Revision(message) => self.table.revise(&message),
+            Record::Moderation(moderation) => self.table.note(Activity::moderation(&moderation)),
+            Record::NextIds(_) => {}
+            Record::Entry(entry) => self.entries.take(&entry),
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ pub use self::log_store::compact::{Compaction, compact};
 pub use self::log_store::store::LogStore;
 pub use self::memory::MemoryStore;
 pub use self::progress::Progress;
-pub use self::record::Restored;
+pub use self::record::Record;
 pub use self::rules::lineage::{Lineage, LostRange, MAX_PAST_STORE_IDS, MIN_JUMP, StoreIdChange};
 pub use self::rules::retry::{
     MAX_RETRIES, RETRY_LIFETIME, sent_under_other_secrets, settled_at_start,

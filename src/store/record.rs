@@ -19,37 +19,41 @@ const NEXT_IDS: u8 = 3;
 const REVISION: u8 = 4;
 const MODERATION: u8 = 5;
 const ENTRY: u8 = 6;
-/// Of an entry: that something is so.
+/// Flag of an entry: it has a value.
 const HAS_VALUE: u8 = 1;
-/// Of an entry: that it is one with the record behind it.
-const JOINED: u8 = 2;
+/// Flag of an entry: its write batch goes on with the next record.
+const CONTINUES: u8 = 2;
 
 /// One change to the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Record {
-    /// An account was registered.
+pub enum Record {
+    /// An account was registered. The record has its id and its first password hash.
     User(User),
-    /// A message was posted.
+    /// A message was posted. The record has its id.
     Message(Message),
     /// Ids go on from here; written at the end of an import, and of a compaction.
     NextIds(IdAllocator),
-    /// A message was edited or deleted: what it is from then on.
+    /// A message was edited or deleted; the record has the message as the revision leaves it.
     Revision(Message),
-    /// An operator acted.
+    /// An operator acted. The record has the number of the event.
     Moderation(ModerationEvent),
-    /// Something is so about a key from now on.
-    Entry {
-        /// What.
-        entry: Entry,
-        /// Whether it is only so if the next record is in the log too: of a crash that leaves this
-        /// one and not that, nothing is to be seen. What is joined is always in one group.
-        joined: bool,
-    },
+    /// The value of a key was set or removed, whatever it was before.
+    Entry(Entry),
+}
+
+/// A record as a log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LogRecord {
+    pub(super) record: Record,
+    /// Whether the write batch goes on with the next record. A batch takes effect only if its last
+    /// record is in the log. Only entries are followed by another record of their batch.
+    pub(super) continues: bool,
 }
 
 impl Record {
-    /// Appends the record's bytes to `out`.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the record's bytes to `out`. `continues` is [`LogRecord::continues`].
+    pub(super) fn encode(&self, continues: bool, out: &mut Vec<u8>) {
+        debug_assert!(!continues || matches!(self, Record::Entry(_)));
         match self {
             Record::User(user) => encode_user(user, out),
             Record::Message(message) => encode_message(message, out),
@@ -60,36 +64,38 @@ impl Record {
                 out.extend(next_ids.next_user.to_le_bytes());
                 out.extend(next_ids.next_event.to_le_bytes());
             }
-            Record::Entry { entry, joined } => encode_entry(entry, *joined, out),
+            Record::Entry(entry) => encode_entry(entry, continues, out),
         }
     }
 
-    /// The number of what happened, if it has one.
+    /// The number of the event, if the record is of one.
     pub(super) fn event(&self) -> Option<EventId> {
         match self {
             Record::Message(message) | Record::Revision(message) => Some(message.event()),
             Record::Moderation(moderation) => Some(moderation.event),
-            Record::User(_) | Record::NextIds(_) | Record::Entry { .. } => None,
+            Record::User(_) | Record::NextIds(_) | Record::Entry(_) => None,
         }
     }
 
-    /// How far it moves the next ids.
-    pub(super) fn step(&self) -> IdAdvance {
+    /// How far the record moves the next ids.
+    pub(super) fn advance(&self) -> IdAdvance {
         match self {
             Record::User(user) => IdAdvance::User(user.id),
             Record::Message(message) => IdAdvance::Message(message.id),
             Record::Revision(message) => IdAdvance::Event(message.event()),
             Record::Moderation(moderation) => IdAdvance::Event(moderation.event),
             Record::NextIds(next_ids) => IdAdvance::To(*next_ids),
-            Record::Entry { .. } => IdAdvance::Nowhere,
+            Record::Entry(_) => IdAdvance::Nowhere,
         }
     }
+}
 
+impl LogRecord {
     /// Reads what [`Record::encode`] wrote.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<LogRecord, DecodeError> {
         let mut fields = Fields(bytes);
         let kind = fields.u8()?;
-        match kind {
+        let record = match kind {
             USER => decode_user(fields).map(Record::User),
             MESSAGE => decode_message(fields).map(Record::Message),
             REVISION => decode_revision(fields).map(Record::Revision),
@@ -98,9 +104,10 @@ impl Record {
                 fields.end().map(|()| Record::NextIds(next_ids))
             }
             MODERATION => decode_moderation(fields).map(Record::Moderation),
-            ENTRY => decode_entry(fields),
+            ENTRY => return decode_entry(fields),
             unknown => Err(DecodeError::UnknownKind(unknown)),
-        }
+        };
+        record.map(|record| LogRecord { record, continues: false })
     }
 }
 
@@ -241,71 +248,28 @@ impl MessageHead {
     }
 }
 
-/// kind · key · flags · what is so about it, if anything is
-fn encode_entry(entry: &Entry, joined: bool, out: &mut Vec<u8>) {
+/// kind · key · flags · value, if there is one
+fn encode_entry(entry: &Entry, continues: bool, out: &mut Vec<u8>) {
     let value = entry.value_bytes();
     out.push(ENTRY);
     out.extend(entry.key_bytes());
-    let something = if value.is_some() { HAS_VALUE } else { 0 };
-    out.push(something | if joined { JOINED } else { 0 });
+    let has_value = if value.is_some() { HAS_VALUE } else { 0 };
+    out.push(has_value | if continues { CONTINUES } else { 0 });
     out.extend(value.unwrap_or_default());
 }
 
-fn decode_entry(mut fields: Fields<'_>) -> Result<Record, DecodeError> {
-    let mut joined = false;
+fn decode_entry(mut fields: Fields<'_>) -> Result<LogRecord, DecodeError> {
+    let mut continues = false;
     let entry = Entry::take(&mut fields, |fields| {
         let flags = fields.u8()?;
-        joined = flags & JOINED != 0;
-        if flags & !(HAS_VALUE | JOINED) == 0 {
+        continues = flags & CONTINUES != 0;
+        if flags & !(HAS_VALUE | CONTINUES) == 0 {
             Ok(flags & HAS_VALUE != 0)
         } else {
             Err(DecodeError::Malformed)
         }
     })?;
-    fields.end().map(|()| Record::Entry { entry, joined })
-}
-
-/// What an import puts back.
-#[derive(Debug, Clone)]
-pub enum Restored {
-    /// An account with its id and hash.
-    User(User),
-    /// A message with its id.
-    Message(Message),
-    /// A message that was there before, as a revision left it.
-    Revision(Message),
-    /// The ids to go on with: never lower than what the store already reached.
-    NextIds(IdAllocator),
-    /// What an operator did, with its number.
-    Moderation(ModerationEvent),
-    /// What is so about a key, whatever was before.
-    Entry(Entry),
-}
-
-impl Restored {
-    pub(super) fn step(&self) -> IdAdvance {
-        match self {
-            Restored::User(user) => IdAdvance::User(user.id),
-            Restored::Message(message) => IdAdvance::Message(message.id),
-            Restored::Revision(message) => IdAdvance::Event(message.event()),
-            Restored::Moderation(moderation) => IdAdvance::Event(moderation.event),
-            Restored::NextIds(next_ids) => IdAdvance::To(*next_ids),
-            Restored::Entry(_) => IdAdvance::Nowhere,
-        }
-    }
-}
-
-impl From<Record> for Restored {
-    fn from(record: Record) -> Restored {
-        match record {
-            Record::User(user) => Restored::User(user),
-            Record::Message(message) => Restored::Message(message),
-            Record::NextIds(next_ids) => Restored::NextIds(next_ids),
-            Record::Revision(message) => Restored::Revision(message),
-            Record::Moderation(moderation) => Restored::Moderation(moderation),
-            Record::Entry { entry, .. } => Restored::Entry(entry),
-        }
-    }
+    fields.end().map(|()| LogRecord { record: Record::Entry(entry), continues })
 }
 
 #[cfg(test)]
@@ -350,16 +314,20 @@ mod tests {
         Record::Moderation(ModerationEvent { event, by, at, action })
     }
 
-    fn entry(has_value: bool, joined: bool) -> Record {
+    fn entry(has_value: bool) -> Record {
         let key = RetryOrderKey { user: UserId::new(0x0a0b).unwrap(), number: 3 };
         let at = Timestamp::from_millis(1_700_000_000_123);
         let value = has_value.then_some(RetryOrderValue { key: Hash([0xab; 16]), at });
-        Record::Entry { entry: Entry::RetryOrder { key, value }, joined }
+        Record::Entry(Entry::RetryOrder { key, value })
     }
 
     fn hex(record: &Record) -> String {
+        hex_in_batch(record, false)
+    }
+
+    fn hex_in_batch(record: &Record, continues: bool) -> String {
         let mut bytes = Vec::new();
-        record.encode(&mut bytes);
+        record.encode(continues, &mut bytes);
         bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
     }
 
@@ -400,12 +368,12 @@ mod tests {
         }
         let key = "020000000000000a0b0000000000000003";
         let value = "abababababababababababababababab7b68e5cf8b010000";
-        for (has_value, joined, flags) in
+        for (has_value, continues, flags) in
             [(false, false, "00"), (true, false, "01"), (false, true, "02"), (true, true, "03")]
         {
             let value = if has_value { value } else { "" };
             let expected = format!("06{key}{flags}{value}");
-            assert_eq!(hex(&entry(has_value, joined)), expected);
+            assert_eq!(hex_in_batch(&entry(has_value), continues), expected);
         }
     }
 
@@ -413,8 +381,7 @@ mod tests {
     fn every_kind_comes_back() {
         let next_ids = Record::NextIds(IdAllocator { next_user: 5, next_event: 6 });
         let revisions = [Some("hi"), Some(""), None].map(revision);
-        let entries =
-            [entry(true, true), entry(true, false), entry(false, true), entry(false, false)];
+        let entries = [true, false].map(entry);
         let others = [user(), message(None), message(Some(7)), next_ids];
         let moderations = [
             ModerationAction::Block(UserId::FIRST),
@@ -422,43 +389,50 @@ mod tests {
             ModerationAction::OpenRegistration,
         ]
         .map(moderation);
-        for record in others.into_iter().chain(revisions).chain(moderations).chain(entries) {
+        let alone = others.into_iter().chain(revisions).chain(moderations).chain(entries.clone());
+        let alone = alone.map(|record| LogRecord { record, continues: false });
+        let continued = entries.into_iter().map(|record| LogRecord { record, continues: true });
+        for logged in alone.chain(continued) {
             let mut bytes = Vec::new();
-            record.encode(&mut bytes);
-            assert_eq!(Record::decode(&bytes), Ok(record));
+            logged.record.encode(logged.continues, &mut bytes);
+            assert_eq!(LogRecord::decode(&bytes), Ok(logged));
         }
     }
 
     #[test]
     fn anything_else_is_refused() {
         let mut bytes = Vec::new();
-        message(None).encode(&mut bytes);
-        assert_eq!(Record::decode(&[]), Err(DecodeError::Malformed));
-        assert_eq!(Record::decode(&bytes[..20]), Err(DecodeError::Malformed));
-        assert_eq!(Record::decode(&[9, 1, 2]), Err(DecodeError::UnknownKind(9)));
-        assert_eq!(Record::decode(&[6, 99, 2]), Err(DecodeError::UnknownKeyspace(99)));
+        message(None).encode(false, &mut bytes);
+        assert_eq!(LogRecord::decode(&[]), Err(DecodeError::Malformed));
+        assert_eq!(LogRecord::decode(&bytes[..20]), Err(DecodeError::Malformed));
+        assert_eq!(LogRecord::decode(&[9, 1, 2]), Err(DecodeError::UnknownKind(9)));
+        assert_eq!(LogRecord::decode(&[6, 99, 2]), Err(DecodeError::UnknownKeyspace(99)));
         let mut flags = Vec::new();
-        entry(true, true).encode(&mut flags);
+        entry(true).encode(true, &mut flags);
         for bad in [0, 2, 4, 5, 7, 0x81] {
             flags[18] = bad;
-            assert_eq!(Record::decode(&flags), Err(DecodeError::Malformed), "{bad}");
+            assert_eq!(LogRecord::decode(&flags), Err(DecodeError::Malformed), "{bad}");
         }
         for (what, whom) in [(0, 1), (5, 1), (1, 0), (2, 0), (3, 1), (4, 1)] {
             let mut action = Vec::new();
-            moderation(ModerationAction::Block(UserId::FIRST)).encode(&mut action);
+            moderation(ModerationAction::Block(UserId::FIRST)).encode(false, &mut action);
             (action[25], action[26]) = (what, whom);
-            assert_eq!(Record::decode(&action), Err(DecodeError::Malformed), "{what} {whom}");
+            assert_eq!(LogRecord::decode(&action), Err(DecodeError::Malformed), "{what} {whom}");
         }
         *bytes.last_mut().unwrap() = 0xff;
-        assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed));
+        assert_eq!(LogRecord::decode(&bytes), Err(DecodeError::Malformed));
         let mut bytes = Vec::new();
-        revision(None).encode(&mut bytes);
+        revision(None).encode(false, &mut bytes);
         bytes.push(b'x');
-        assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed), "a tombstone with a text");
+        assert_eq!(
+            LogRecord::decode(&bytes),
+            Err(DecodeError::Malformed),
+            "a tombstone with a text"
+        );
         bytes.pop();
         // A revision cannot be older than what it revises.
         bytes[33] = 1;
-        assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed));
+        assert_eq!(LogRecord::decode(&bytes), Err(DecodeError::Malformed));
     }
 
     #[test]
@@ -467,12 +441,12 @@ mod tests {
             [(user(), 1 + 8), (message(None), 1 + 3 * 8), (revision(None), 1 + 6 * 8)]
         {
             let mut bytes = Vec::new();
-            record.encode(&mut bytes);
+            record.encode(false, &mut bytes);
             let last = Timestamp::MAX.millis();
             bytes[at..at + 8].copy_from_slice(&last.to_le_bytes());
-            assert!(Record::decode(&bytes).is_ok());
+            assert!(LogRecord::decode(&bytes).is_ok());
             bytes[at..at + 8].copy_from_slice(&(last + 1).to_le_bytes());
-            assert_eq!(Record::decode(&bytes), Err(DecodeError::Malformed));
+            assert_eq!(LogRecord::decode(&bytes), Err(DecodeError::Malformed));
         }
     }
 }

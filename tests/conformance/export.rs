@@ -1,7 +1,7 @@
 //! Export and import between stores, and the backup.
 
 use veche::model::{StoreId, Timestamp};
-use veche::store::{self, Backend, IdAllocator, LogStore, MemoryStore, Restored, TransferError};
+use veche::store::{self, Backend, IdAllocator, LogStore, MemoryStore, Record, TransferError};
 
 use crate::pages::chatter;
 use crate::pair::{Pair, new_message, restored_message, restored_user};
@@ -24,7 +24,7 @@ fn sample<S: Subject>() -> Pair<S> {
     for number in 0..1500 {
         pair.post_once(retries::at(1 + number % 3, number), retries::once(number / 2));
     }
-    pair.restore(Restored::NextIds(IdAllocator { next_user: 20, next_event: 5000 }));
+    pair.restore(Record::NextIds(IdAllocator { next_user: 20, next_event: 5000 }));
     pair.sync();
     pair
 }

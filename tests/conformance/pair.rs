@@ -6,7 +6,7 @@ use veche::model::{
     ModerationAction, Session, SessionId, Timestamp, User, UserId, Username, Window,
 };
 use veche::store::{
-    Backend, IdempotencyKey, MarkOutcome, NewMessage, NewRevision, NewUser, PostOutcome, Restored,
+    Backend, IdempotencyKey, MarkOutcome, NewMessage, NewRevision, NewUser, PostOutcome, Record,
 };
 
 use crate::reference::Reference;
@@ -48,15 +48,15 @@ pub(crate) fn new_message(from: u64, to: u64, text: &str) -> NewMessage {
     }
 }
 
-pub(crate) fn restored_user(id: u64, user: &str) -> Restored {
+pub(crate) fn restored_user(id: u64, user: &str) -> Record {
     let NewUser { name, password_hash, created_at } = new_user(user);
-    Restored::User(User { id: user_id(id), name, password_hash, created_at, ended_at: None })
+    Record::User(User { id: user_id(id), name, password_hash, created_at, ended_at: None })
 }
 
-pub(crate) fn restored_message(id: u64, from: u64, to: u64) -> Restored {
+pub(crate) fn restored_message(id: u64, from: u64, to: u64) -> Record {
     let NewMessage { from, to, text, sent_at } = new_message(from, to, &format!("restored {id}"));
     let content = MessageContent::Original(text);
-    Restored::Message(Message { id: message_id(id), from, to, content, sent_at })
+    Record::Message(Message { id: message_id(id), from, to, content, sent_at })
 }
 
 pub(crate) fn event_id(id: u64) -> EventId {
@@ -191,7 +191,7 @@ impl<S: Subject> Pair<S> {
         sent
     }
 
-    pub(crate) fn restore(&mut self, record: Restored) {
+    pub(crate) fn restore(&mut self, record: Record) {
         self.store().restore(record.clone()).unwrap();
         self.reference.restore(record);
     }

@@ -13,7 +13,7 @@ use veche::model::{
 };
 use veche::store::{
     Backend, Conversation, FirstAnswer, IdAllocator, IdempotencyKey, MAX_RETRIES, MarkOutcome,
-    NewMessage, NewRevision, NewUser, PostOutcome, RETRY_LIFETIME, Restored, RetryKey, UNREAD_LOOK,
+    NewMessage, NewRevision, NewUser, PostOutcome, RETRY_LIFETIME, Record, RetryKey, UNREAD_LOOK,
     Unread,
 };
 
@@ -406,26 +406,26 @@ impl Reference {
     }
 
     /// Applies a record that a store accepted.
-    pub(crate) fn restore(&mut self, record: Restored) {
+    pub(crate) fn restore(&mut self, record: Record) {
         match record {
-            Restored::User(user) => {
+            Record::User(user) => {
                 self.next_ids.next_user = user.id.get() + 1;
                 self.users.push(user);
             }
-            Restored::Message(message) => {
+            Record::Message(message) => {
                 self.next_ids.next_event = message.id.get() + 1;
                 self.add(message);
             }
-            Restored::Revision(message) => {
+            Record::Revision(message) => {
                 self.next_ids.next_event = message.event().get() + 1;
                 self.add(message);
             }
-            Restored::Moderation(acted) => {
+            Record::Moderation(acted) => {
                 self.next_ids.next_event = acted.event.get() + 1;
                 self.story.push(Story::Act(acted));
             }
-            Restored::NextIds(next_ids) => self.next_ids = next_ids,
-            Restored::Entry(fact) => unreachable!("{fact:?} is nothing that a case restores"),
+            Record::NextIds(next_ids) => self.next_ids = next_ids,
+            Record::Entry(fact) => unreachable!("{fact:?} is nothing that a case restores"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The state of a store after every kind of restart: what must be there, and what may be.
 
 use veche::model::StoreId;
-use veche::store::{IdAllocator, Restored};
+use veche::store::{IdAllocator, Record};
 
 use crate::pages::{chatter, expect_buried, mailboxes};
 use crate::pair::{Pair, message_id, new_message, restored_user, user_id};
@@ -67,14 +67,14 @@ pub(crate) fn identity_and_counters_survive<S: Subject>() {
         pair.restart(restart, &mut random);
         assert_eq!(pair.store().store_id(), StoreId(98));
         // After the import of an empty store the store is still empty.
-        pair.restore(Restored::NextIds(IdAllocator::default()));
+        pair.restore(Record::NextIds(IdAllocator::default()));
         pair.sync();
         pair.store().adopt(StoreId(99)).unwrap();
         for counters in [
             IdAllocator { next_user: 1, next_event: 8 },
             IdAllocator { next_user: 9, next_event: 8 },
         ] {
-            pair.restore(Restored::NextIds(counters));
+            pair.restore(Record::NextIds(counters));
             pair.sync();
             pair.restart(restart, &mut random);
             assert_eq!(pair.store().store_id(), StoreId(99));
@@ -82,7 +82,7 @@ pub(crate) fn identity_and_counters_survive<S: Subject>() {
         }
         assert!(pair.store().adopt(StoreId(5)).is_err());
         pair.restore(restored_user(10, "ten"));
-        pair.restore(Restored::NextIds(IdAllocator { next_user: 20, next_event: 30 }));
+        pair.restore(Record::NextIds(IdAllocator { next_user: 20, next_event: 30 }));
         pair.sync();
         pair.restart(restart, &mut random);
         assert_eq!(pair.store().store_id(), StoreId(99));

@@ -6,7 +6,7 @@ use std::io::Read;
 use veche::model::{Cursor, MAX_ID, Session, SessionId, StoreId, Timestamp, UserId};
 use veche::store::{
     self, Backend, ExportOrigin, IdAllocator, IdKind, Imported, Lineage, LostRange,
-    MAX_PAST_STORE_IDS, MIN_JUMP, MemoryStore, PastStoreIdValue, Purpose, Restored, StoreIdChange,
+    MAX_PAST_STORE_IDS, MIN_JUMP, MemoryStore, PastStoreIdValue, Purpose, Record, StoreIdChange,
     TransferError,
 };
 use veche::sys::{SeededEntropy, random};
@@ -218,7 +218,7 @@ pub(crate) fn the_oldest_epoch_gives_way<S: Subject>() {
         key: store::PastStoreIdKey { store_id: StoreId(1) },
         value: Some(store.past_store_ids().unwrap()[0].1),
     };
-    assert!(store.restore(Restored::Entry(more)).is_err());
+    assert!(store.restore(Record::Entry(more)).is_err());
 }
 
 /// Whatever the file says, a move yields the same store.
@@ -251,7 +251,7 @@ pub(crate) fn too_few_ids_are_refused<S: Subject>() {
             let mut first = begun::<S>();
             let next_user = MAX_ID - user_room.max(room);
             let far = IdAllocator { next_user, next_event: MAX_ID - room };
-            first.store().restore(Restored::NextIds(far)).unwrap();
+            first.store().restore(Record::NextIds(far)).unwrap();
             let bytes = backup_of(first.store());
             let done = try_restore(&bytes, None, 1, S::begin().store());
             if is_taken {

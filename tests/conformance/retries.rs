@@ -3,7 +3,7 @@
 use veche::model::{MAX_ID, MessageId, Timestamp};
 use veche::store::{
     Entry, FirstAnswer, Hash, IdempotencyKey, MAX_RETRIES, NewMessage, PostOutcome, RETRY_LIFETIME,
-    Restored, RetryKey, RetryOrderKey, RetryOrderValue, sent_under_other_secrets,
+    Record, RetryKey, RetryOrderKey, RetryOrderValue, sent_under_other_secrets,
 };
 
 use crate::pair::{Pair, message_id, new_message, user_id};
@@ -104,10 +104,10 @@ pub(crate) fn keys_without_a_secret_are_found<S: Subject>() {
         let of = RetryKey { user, key: key(number) };
         let remembered = RetryOrderValue { key: key(number), at: is.at };
         let store = pair.store();
-        store.restore(Restored::Entry(Entry::Retry { key: of, value: Some(is) })).unwrap();
+        store.restore(Record::Entry(Entry::Retry { key: of, value: Some(is) })).unwrap();
         let of = RetryOrderKey { user, number };
         store
-            .restore(Restored::Entry(Entry::RetryOrder { key: of, value: Some(remembered) }))
+            .restore(Record::Entry(Entry::RetryOrder { key: of, value: Some(remembered) }))
             .unwrap();
     }
     let store = pair.store();

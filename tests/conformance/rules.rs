@@ -7,9 +7,9 @@ use veche::model::{
 };
 use veche::store::{
     AccountBlockKey, AccountKey, AccountValue, Entry, FirstAnswer, Hash, IdAllocator,
-    ModerationValue, NewMessage, NewUser, ReadMarkKey, ReadMarkValue, RegistrationKey,
-    RestoreError, Restored, RetryKey, RetryOrderKey, SenderBlockKey, SessionKey, SessionValue,
-    StoreError, StrayTokensKey,
+    ModerationValue, NewMessage, NewUser, ReadMarkKey, ReadMarkValue, Record, RegistrationKey,
+    RestoreError, RetryKey, RetryOrderKey, SenderBlockKey, SessionKey, SessionValue, StoreError,
+    StrayTokensKey,
 };
 
 use crate::pair::{
@@ -267,7 +267,7 @@ pub(crate) fn an_identity_is_adopted_only_while_empty<S: Subject>() {
     // A store whose counters have moved is not empty either.
     let mut subject = S::begin();
     let counters = IdAllocator { next_user: 1, next_event: 1 };
-    subject.store().restore(Restored::NextIds(counters)).unwrap();
+    subject.store().restore(Record::NextIds(counters)).unwrap();
     let refused = subject.store().adopt(StoreId(7));
     assert!(matches!(refused, Err(RestoreError::NotEmpty)), "{refused:?}");
 }
@@ -287,9 +287,9 @@ pub(crate) fn restored_records_keep_their_ids<S: Subject>() {
     }
     assert_eq!(pair.create_user("eight"), Some(user_id(8)));
     assert_eq!(pair.post(new_message(8, 0, "hello")), Some(message_id(21)));
-    pair.restore(Restored::NextIds(IdAllocator { next_user: 9, next_event: 22 }));
-    pair.restore(Restored::NextIds(IdAllocator { next_user: 12, next_event: 22 }));
-    pair.restore(Restored::NextIds(IdAllocator { next_user: 12, next_event: 30 }));
+    pair.restore(Record::NextIds(IdAllocator { next_user: 9, next_event: 22 }));
+    pair.restore(Record::NextIds(IdAllocator { next_user: 12, next_event: 22 }));
+    pair.restore(Record::NextIds(IdAllocator { next_user: 12, next_event: 30 }));
     pair.sync();
     assert_eq!(pair.create_user("twelve"), Some(user_id(12)));
     assert_eq!(pair.post(new_message(12, 0, "hello")), Some(message_id(30)));
@@ -302,7 +302,7 @@ pub(crate) fn a_refused_record_changes_nothing<S: Subject>() {
     let mut pair = Pair::<S>::begin();
     pair.restore(restored_user(5, "five"));
     pair.restore(restored_message(5, 5, 0));
-    let counters = |next_user, next_event| Restored::NextIds(IdAllocator { next_user, next_event });
+    let counters = |next_user, next_event| Record::NextIds(IdAllocator { next_user, next_event });
     for (refused, why) in [
         (restored_user(4, "four"), "user 4 is out of order"),
         (restored_user(5, "other"), "user 5 is out of order"),
@@ -358,23 +358,23 @@ pub(crate) fn records_about_nobody_are_refused<S: Subject>() {
         Entry::ReadMark { key: ReadMarkKey { user: five, with: Some(six) }, value: mark },
         Entry::Registration { key: RegistrationKey {}, value: blocked(six) },
     ] {
-        let refused = store.restore(Restored::Entry(about_six.clone())).unwrap_err();
+        let refused = store.restore(Record::Entry(about_six.clone())).unwrap_err();
         assert_eq!(refused.to_string(), "there is no user 6", "{about_six:?}");
     }
     for (by, act) in
         [(six, ModerationAction::CloseRegistration), (five, ModerationAction::Block(six))]
     {
         let acted = ModerationEvent { event: event_id(3), by, at, action: act };
-        let refused = store.restore(Restored::Moderation(acted)).unwrap_err();
+        let refused = store.restore(Record::Moderation(acted)).unwrap_err();
         assert_eq!(refused.to_string(), "there is no user 6");
     }
     assert_eq!(store.entries(None, 10).unwrap(), []);
     assert_eq!(store.next_ids(), IdAllocator { next_user: 6, next_event: 0 });
     let most = u8::try_from(MAX_SESSIONS).unwrap();
     for number in (0..most).chain([3]) {
-        store.restore(Restored::Entry(session(5, number))).unwrap();
+        store.restore(Record::Entry(session(5, number))).unwrap();
     }
-    let refused = store.restore(Restored::Entry(session(5, most))).unwrap_err();
+    let refused = store.restore(Record::Entry(session(5, most))).unwrap_err();
     assert_eq!(refused.to_string(), "user 5 has more than 50 sessions");
     assert_eq!(store.sessions(five).unwrap().len(), MAX_SESSIONS);
     store.sync().unwrap();
@@ -385,7 +385,7 @@ pub(crate) fn the_last_id_is_given_out_once<S: Subject>() {
     let mut subject = S::begin();
     let store = subject.store();
     let last = IdAllocator { next_user: MAX_ID, next_event: MAX_ID };
-    store.restore(Restored::NextIds(last)).unwrap();
+    store.restore(Record::NextIds(last)).unwrap();
     assert_eq!(store.create_user(new_user("last")).unwrap(), Some(user_id(MAX_ID)));
     assert_eq!(store.post(new_message(MAX_ID, 0, "bye")).unwrap(), Some(message_id(MAX_ID)));
     for _ in 0..2 {

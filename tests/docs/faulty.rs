@@ -11,7 +11,7 @@ use veche::model::{
 };
 use veche::store::{
     Backend, Conversation, Entry, FirstAnswer, IdAllocator, IdempotencyKey, MarkOutcome,
-    NewMessage, NewRevision, NewUser, PastStoreIdValue, PostOutcome, RestoreError, Restored,
+    NewMessage, NewRevision, NewUser, PastStoreIdValue, PostOutcome, Record, RestoreError,
     RetryKey, Snapshot, StoreError,
 };
 
@@ -258,7 +258,7 @@ impl Backend for FaultyStore {
         self.store.adopt(epoch)
     }
 
-    fn restore(&mut self, record: Restored) -> Result<(), RestoreError> {
+    fn restore(&mut self, record: Record) -> Result<(), RestoreError> {
         self.store.restore(record)
     }
 

@@ -54,12 +54,11 @@ fn records_are_counted_and_held_to_the_rules() {
 #[test]
 fn what_is_about_nobody_is_told_unless_records_are_missing() {
     let at = Timestamp::from_millis(1);
-    let session = |user, number| Record::Entry {
-        entry: Entry::Session {
+    let session = |user, number| {
+        Record::Entry(Entry::Session {
             key: SessionKey { user: UserId::new(user).unwrap(), id: SessionId([number; 16]) },
             value: Some(SessionValue { at, expires_at: at, user_agent: "".into() }),
-        },
-        joined: false,
+        })
     };
     let action = |event| {
         let (event, by) = (EventId::new(event).unwrap(), UserId::new(2).unwrap());
@@ -116,7 +115,7 @@ fn who_writes_and_who_is_written_to_must_exist() {
 }
 
 fn of_fact(entry: Entry) -> Record {
-    Record::Entry { entry, joined: false }
+    Record::Entry(entry)
 }
 
 fn ended(user: u64) -> Entry {
@@ -166,19 +165,19 @@ fn facts_are_taken_back_by_families_that_do_so() {
 /// A start refuses more, and so what is one with a record is not endless.
 #[test]
 fn so_many_facts_are_one_with_a_record_and_no_more() {
-    let joined = |number| Record::Entry {
-        entry: Entry::RetryOrder {
+    let continued = |number| LogRecord {
+        record: Record::Entry(Entry::RetryOrder {
             key: RetryOrderKey { user: UserId::FIRST, number },
             value: Some(RetryOrderValue { key: Hash([0; 16]), at: Timestamp::from_millis(1) }),
-        },
-        joined: true,
+        }),
+        continues: true,
     };
-    let most = MAX_JOINED as u64;
+    let most = MAX_BATCH_ENTRIES as u64;
     for (count, good) in [(most, true), (most + 1, false)] {
         let mut audit = Audit::default();
         audit.take(&user(1, "ann")).unwrap();
         for number in 0..count {
-            audit.take(&joined(number)).unwrap();
+            audit.take_logged(&continued(number)).unwrap();
         }
         assert!(audit.finish().is_err(), "something is to follow");
         assert_eq!(audit.take(&Record::Message(message(0, 1, 0))).is_ok(), good, "{count}");

@@ -82,7 +82,7 @@ impl IndexAudit {
                 self.lists.entry(List::Activity(Mailbox::General)).or_default().push(posting);
                 self.mark(posting)
             }
-            Record::Entry { entry, .. } => {
+            Record::Entry(entry) => {
                 self.entry(entry);
                 Ok(())
             }

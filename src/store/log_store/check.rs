@@ -29,7 +29,7 @@ use crate::store::log::segment::{HEADER_BYTES, Header, HeaderError, newer_format
 use crate::store::log::sequence::Sequence;
 use crate::store::log::{frame, segment};
 use crate::store::progress::Progress;
-use crate::store::record::Record;
+use crate::store::record::{LogRecord, Record};
 
 /// So many damages are told one by one; of the others there is only the number.
 const MAX_DAMAGES: usize = 20;
@@ -188,8 +188,8 @@ struct Walk {
     index: Candidate,
     /// Whether the index's last record was come by.
     met_applied: bool,
-    /// The first of the records that are one with what has not been come by yet, and its LSN.
-    joined: Option<(PathBuf, u64, u64)>,
+    /// The first record of a write batch whose last one has not been read yet, and its LSN.
+    open_batch: Option<(PathBuf, u64, u64)>,
     /// Whether records are missing, so that what depends on them cannot be judged.
     lost: bool,
 }
@@ -216,7 +216,7 @@ impl Walk {
             newest: (PathBuf::new(), 0),
             index,
             met_applied: false,
-            joined: None,
+            open_batch: None,
             lost: false,
         }
     }
@@ -348,8 +348,8 @@ impl Walk {
     }
 
     fn record(&mut self, frame: &Frame<'_>, path: &Path, offset: u64) -> Result<(), StoreError> {
-        let record = match Record::decode(frame.payload) {
-            Ok(record) => record,
+        let logged = match LogRecord::decode(frame.payload) {
+            Ok(logged) => logged,
             Err(error) => {
                 if let Some(what) = error.newer() {
                     return Err(StoreError::Refused(format!(
@@ -365,14 +365,14 @@ impl Walk {
         if self.lost {
             self.audit.lose_track();
         }
-        if let Err(why) = self.audit.take(&record) {
+        if let Err(why) = self.audit.take_logged(&logged) {
             self.damage(path, offset, why);
         }
-        self.hold_index_to(&record, frame);
-        if matches!(record, Record::Entry { joined: true, .. }) {
-            self.joined.get_or_insert_with(|| (path.to_owned(), offset, frame.stamp.lsn));
+        self.hold_index_to(&logged.record, frame);
+        if logged.continues {
+            self.open_batch.get_or_insert_with(|| (path.to_owned(), offset, frame.stamp.lsn));
         } else {
-            self.joined = None;
+            self.open_batch = None;
         }
         Ok(())
     }
@@ -414,7 +414,7 @@ impl Walk {
             let (path, base) = self.newest.clone();
             self.damage(&path, self.readable.saturating_sub(base), why);
         }
-        if let Some((path, offset, lsn)) = self.joined.take() {
+        if let Some((path, offset, lsn)) = self.open_batch.take() {
             self.torn(&path, offset, NEVER_ACKNOWLEDGED);
             self.next_lsn = lsn;
         }

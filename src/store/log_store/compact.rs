@@ -31,7 +31,7 @@ use crate::store::free_space::free;
 use crate::store::index::tree::Index;
 use crate::store::log::Log;
 use crate::store::progress::Progress;
-use crate::store::record::{Record, Restored};
+use crate::store::record::Record;
 use crate::store::rules::account;
 use crate::store::rules::retry::RetentionFilter;
 
@@ -75,7 +75,7 @@ fn kept(store: &LogStore, mut record: Record) -> Result<Option<Record>, StoreErr
             }
         }
         Record::Moderation(_) => {}
-        Record::NextIds(_) | Record::Entry { .. } => return Ok(None),
+        Record::NextIds(_) | Record::Entry(_) => return Ok(None),
     }
     Ok(Some(record))
 }
@@ -143,8 +143,8 @@ pub(super) fn rewrite(
     let mut written = Trace::default();
     let mut unsynced = 0;
     let end = old.log.scan(Log::START, |frame| {
-        let record = kept(decode(&old.log, &frame)?)?;
-        if let Some(record) = record.filter(|it| !matches!(it, Record::Entry { .. })) {
+        let record = kept(decode(&old.log, &frame)?.record)?;
+        if let Some(record) = record.filter(|it| !matches!(it, Record::Entry(_))) {
             unsynced += written.add(&record);
             restore(new, record)?;
         }
@@ -170,7 +170,7 @@ pub(super) fn rewrite(
     progress.begin("reading it back", new.log.end());
     let mut read = Trace::default();
     let end = new.log.scan(Log::START, |frame| {
-        read.add(&decode(&new.log, &frame)?);
+        read.add(&decode(&new.log, &frame)?.record);
         progress.advance(frame.stamp.end);
         Ok(ControlFlow::Continue(()))
     })?;
@@ -197,7 +197,7 @@ fn write_entries(
             if !filter.keeps(&entry, |user| account::has_ended(&old.view, user))? {
                 continue;
             }
-            let record = Record::Entry { entry, joined: false };
+            let record = Record::Entry(entry);
             written.add(&record);
             restore(new, record)?;
         }
@@ -209,7 +209,7 @@ fn write_entries(
 }
 
 fn restore(store: &mut LogStore, record: Record) -> Result<(), StoreError> {
-    store.restore(Restored::from(record)).map_err(|error| match error {
+    store.restore(record).map_err(|error| match error {
         RestoreError::Store(error) => error,
         other => StoreError::Refused(format!("the log cannot be compacted: {other}")),
     })
@@ -289,7 +289,7 @@ impl Trace {
     /// How many bytes it has.
     fn add(&mut self, record: &Record) -> usize {
         let mut bytes = Vec::new();
-        record.encode(&mut bytes);
+        record.encode(false, &mut bytes);
         self.count += 1;
         self.crc = crc32c::crc32c_append(self.crc, &bytes);
         bytes.len()

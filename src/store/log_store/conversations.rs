@@ -29,7 +29,7 @@ impl LogStore {
         };
         if let Some(entry) = entry {
             self.free_space.admit(RECORD_BYTES, Instant::now())?;
-            self.write(Record::Entry { entry, joined: false })?;
+            self.write(Record::Entry(entry))?;
         }
         Ok(Some(marked))
     }

@@ -42,7 +42,7 @@ impl LogStore {
         let id = MessageId::new(self.view.next_ids.next_event).ok_or(StoreError::OutOfIds)?;
         let entries = retry::remember(&self.view, of.user, once, id, new.sent_at)?;
         let message = new.with_id(self.view.next_ids.message()?);
-        self.write_joined(entries, Record::Message(message))?;
+        self.write_batch(entries, Record::Message(message))?;
         Ok(Some(PostOutcome::Posted(id)))
     }
 
@@ -61,7 +61,7 @@ impl LogStore {
         self.free_space
             .admit_to_reserve(ENTRY_BYTES * entries.len() + RECORD_BYTES, Instant::now())?;
         let moderation = ModerationEvent { event: self.view.next_ids.event()?, by, at, action };
-        self.write_joined(entries, Record::Moderation(moderation))?;
+        self.write_batch(entries, Record::Moderation(moderation))?;
         Ok(Some(moderation.event))
     }
 
@@ -70,13 +70,13 @@ impl LogStore {
     pub(super) fn write_as_one(&mut self, mut entries: Vec<Entry>) -> Result<(), StoreError> {
         let Some(entry) = entries.pop() else { return Ok(()) };
         self.free_space.admit_to_reserve(ENTRY_BYTES * (entries.len() + 1), Instant::now())?;
-        self.write_joined(entries, Record::Entry { entry, joined: false })
+        self.write_batch(entries, Record::Entry(entry))
     }
 
     /// Writes `record`, and before it what is only so if it is there.
-    fn write_joined(&mut self, entries: Vec<Entry>, record: Record) -> Result<(), StoreError> {
+    fn write_batch(&mut self, entries: Vec<Entry>, record: Record) -> Result<(), StoreError> {
         for entry in entries {
-            self.write(Record::Entry { entry, joined: true })?;
+            self.write_part(Record::Entry(entry), true)?;
         }
         self.write(record)
     }

@@ -190,23 +190,23 @@ impl LogStore {
             pending_bytes: 0,
         };
         progress.begin("reading the log", log.end() - start);
-        let mut joined = OpenBatch::default();
+        let mut open_batch = OpenBatch::default();
         let end = log.scan_and_mend(start, durable, |frame| {
-            let record = decode(&log, &frame)?;
+            let logged = decode(&log, &frame)?;
             if applied.is_some_and(|applied| frame.stamp.lsn <= applied.stamp.lsn) {
-                match record {
+                match logged.record {
                     Record::Message(message) => view.table.push(message),
                     Record::Revision(message) => view.table.revise(&message),
                     Record::Moderation(moderation) => {
                         view.table.note(Activity::moderation(&moderation));
                     }
-                    Record::User(_) | Record::NextIds(_) | Record::Entry { .. } => {}
+                    Record::User(_) | Record::NextIds(_) | Record::Entry(_) => {}
                 }
             } else {
-                let whole = joined.take(record, frame.stamp);
-                let whole = whole.map_err(|why| log.damage_at(frame.stamp.position, why))?;
-                for (record, stamp) in whole {
-                    view.replay(record, stamp)
+                let complete = open_batch.take(logged, frame.stamp);
+                let complete = complete.map_err(|why| log.damage_at(frame.stamp.position, why))?;
+                for (logged, stamp) in complete {
+                    view.replay(logged, stamp)
                         .map_err(|_| log.damage_at(stamp.position, "an id is out of order"))?;
                 }
                 view.apply(REPLAY_APPLY_EVERY)?;
@@ -216,7 +216,7 @@ impl LogStore {
             Ok(ControlFlow::Continue(()))
         })?;
         progress.end();
-        let torn = log.recover(joined.end_before(end), durable)?;
+        let torn = log.recover(open_batch.end_before(end), durable)?;
         if torn > 0 {
             ::log::warn!("cut {torn} bytes off the log: a write that was never acknowledged");
         }
@@ -239,7 +239,7 @@ fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<Pos
     let Some(mark) = index.mark_below(recent)? else { return Ok(Some(BEGINNING)) };
     let mut fits = false;
     let marked = log.read(&[mark.position], |frame| {
-        fits = decode(log, &frame)?.event().is_some_and(|event| event.get() == mark.id);
+        fits = decode(log, &frame)?.record.event().is_some_and(|event| event.get() == mark.id);
         Ok(())
     });
     Ok((fits && marked.is_ok()).then_some(mark))

@@ -20,7 +20,7 @@ use crate::store::rules::account;
 impl LogStore {
     pub(super) fn read_users(&self, positions: &[u64]) -> Result<Vec<Cow<'_, User>>, StoreError> {
         let mut users = Vec::with_capacity(positions.len());
-        self.log.read(positions, |frame| match decode(&self.log, &frame)? {
+        self.log.read(positions, |frame| match decode(&self.log, &frame)?.record {
             Record::User(user) => {
                 users.push(Cow::Owned(user));
                 Ok(())
@@ -56,7 +56,7 @@ impl LogStore {
         postings.sort_unstable_by_key(|posting| posting.position);
         let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
         let mut messages: Vec<Cow<'_, Message>> = Vec::with_capacity(postings.len());
-        self.log.read(&positions, |frame| match decode(&self.log, &frame)? {
+        self.log.read(&positions, |frame| match decode(&self.log, &frame)?.record {
             Record::Message(message) | Record::Revision(message)
                 if message.id.get() == postings[messages.len()].id =>
             {
@@ -141,7 +141,7 @@ impl LogStore {
         let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
         let mut activities = Vec::with_capacity(postings.len());
         self.log.read(&positions, |frame| {
-            let activity = match decode(&self.log, &frame)? {
+            let activity = match decode(&self.log, &frame)?.record {
                 Record::Revision(message) => Activity::revision(&message),
                 Record::Moderation(moderation) => Some(Activity::moderation(&moderation)),
                 _ => None,
@@ -228,12 +228,12 @@ impl LogStore {
         };
         let mut found = Vec::new();
         let end = self.log.scan(start, |frame| {
-            let event = match decode(&self.log, &frame)? {
+            let event = match decode(&self.log, &frame)?.record {
                 Record::Message(message) | Record::Revision(message) => {
                     Some(Event::latest(Cow::Owned(message)))
                 }
                 Record::Moderation(moderation) => Some(moderation.into()),
-                Record::User(_) | Record::NextIds(_) | Record::Entry { .. } => None,
+                Record::User(_) | Record::NextIds(_) | Record::Entry(_) => None,
             };
             found.extend(event.filter(|event| event.id >= from && found.len() < limit));
             let done = found.len() >= limit;

@@ -25,7 +25,7 @@ use crate::store::free_space::FreeSpace;
 use crate::store::id_allocator::IdAllocator;
 use crate::store::log::Log;
 use crate::store::log::frame::Frame;
-use crate::store::record::{Record, Restored};
+use crate::store::record::{LogRecord, Record};
 use crate::store::rules::events::merged;
 use crate::store::rules::{
     account, block, conversation, lineage, moderation, restore, retry, session,
@@ -52,8 +52,13 @@ pub struct LogStore {
 
 impl LogStore {
     pub(super) fn write(&mut self, record: Record) -> Result<(), StoreError> {
-        let stamp = self.log.append(|out| record.encode(out))?;
-        self.view.absorb(record, stamp);
+        self.write_part(record, false)
+    }
+
+    /// Writes a record of a batch, which goes on with the next one if it `continues`.
+    pub(super) fn write_part(&mut self, record: Record, continues: bool) -> Result<(), StoreError> {
+        let stamp = self.log.append(|out| record.encode(continues, out))?;
+        self.view.absorb(LogRecord { record, continues }, stamp);
         Ok(())
     }
 
@@ -214,7 +219,7 @@ impl Backend for LogStore {
     fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError> {
         let Some(entry) = block::refuse(&self.view, block, refused)? else { return Ok(false) };
         self.free_space.admit(RECORD_BYTES, Instant::now())?;
-        self.write(Record::Entry { entry, joined: false })?;
+        self.write(Record::Entry(entry))?;
         Ok(true)
     }
 
@@ -360,31 +365,23 @@ impl Backend for LogStore {
         Ok(())
     }
 
-    fn restore(&mut self, restored: Restored) -> Result<(), RestoreError> {
-        if let Restored::User(user) = &restored
+    fn restore(&mut self, record: Record) -> Result<(), RestoreError> {
+        if let Record::User(user) = &record
             && self.name_is_taken(&user.name)?
         {
             return Err(restore::name_taken(user));
         }
-        if let Restored::Revision(revised) = &restored {
+        if let Record::Revision(revised) = &record {
             let there = self.find_message(revised.id)?;
             restore::expect_revision_of(there.as_deref(), revised)?;
         }
-        restore::expect_users(&restored, |user| self.has_user(user))?;
-        if let Restored::Entry(entry) = &restored {
+        restore::expect_users(&record, |user| self.has_user(user))?;
+        if let Record::Entry(entry) = &record {
             session::expect_room(&self.view, entry)?;
             lineage::expect_room(&self.view, entry)?;
         }
-        self.view.next_ids.admit(restored.step())?;
-        self.write(match restored {
-            Restored::User(user) => Record::User(user),
-            Restored::Message(message) => Record::Message(message),
-            Restored::Revision(message) => Record::Revision(message),
-            Restored::Moderation(moderation) => Record::Moderation(moderation),
-            Restored::NextIds(next_ids) => Record::NextIds(next_ids),
-            Restored::Entry(entry) => Record::Entry { entry, joined: false },
-        })?;
-        Ok(())
+        self.view.next_ids.admit(record.advance())?;
+        Ok(self.write(record)?)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
@@ -407,8 +404,8 @@ impl Drop for LogStore {
     }
 }
 
-pub(super) fn decode(log: &Log, frame: &Frame<'_>) -> Result<Record, StoreError> {
-    Record::decode(frame.payload).map_err(|error: DecodeError| match error.newer() {
+pub(super) fn decode(log: &Log, frame: &Frame<'_>) -> Result<LogRecord, StoreError> {
+    LogRecord::decode(frame.payload).map_err(|error: DecodeError| match error.newer() {
         None => log.damage_at(frame.stamp.position, "a record makes no sense"),
         Some(what) => StoreError::Refused(format!(
             "the log holds {what}: it was written by a newer version of veche"

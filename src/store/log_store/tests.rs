@@ -331,7 +331,7 @@ fn a_record_that_makes_no_sense_is_told_by_its_place() {
     let mut again = Vec::new();
     let message =
         Sample::new(1).open().unwrap().message(MessageId::FIRST).unwrap().unwrap().into_owned();
-    Record::Message(message).encode(&mut again);
+    Record::Message(message).encode(false, &mut again);
     for (payload, what) in
         [(again, "an id is out of order"), (vec![2, 1], "a record makes no sense")]
     {

@@ -13,7 +13,7 @@ use crate::store::index::part::IndexChange;
 use crate::store::index::tree::Index;
 use crate::store::log::frame::Stamp;
 use crate::store::mem_table::{Activity, MemTable};
-use crate::store::record::Record;
+use crate::store::record::{LogRecord, Record};
 
 /// So many records wait before the index takes them in, so that a busy mailbox's list is written
 /// once for many. What waits is what a start after a crash reads again.
@@ -52,13 +52,13 @@ pub(super) struct View {
 
 impl View {
     /// Takes in a record that was appended just now.
-    pub(super) fn absorb(&mut self, record: Record, stamp: Stamp) {
+    pub(super) fn absorb(&mut self, logged: LogRecord, stamp: Stamp) {
+        let LogRecord { record, continues } = logged;
         let position = stamp.position;
         self.last = Some(stamp);
         self.pending_bytes += stamp.end - stamp.position;
-        // The next ids may be those behind what an entry is joined to.
-        let is_joined = matches!(record, Record::Entry { joined: true, .. });
-        let behind = (!is_joined).then_some(self.applied_at(stamp));
+        // A batch is written to the index as a whole.
+        let behind = (!continues).then_some(self.applied_at(stamp));
         match record {
             Record::User(user) => {
                 let (id, name) = (user.id, user.name.clone());
@@ -87,7 +87,7 @@ impl View {
                 self.table.note(Activity::moderation(&moderation));
             }
             Record::NextIds(_) => {}
-            Record::Entry { entry, .. } => {
+            Record::Entry(entry) => {
                 let key: Box<[u8]> = entry.key_bytes().into();
                 let value: Option<Box<[u8]>> = entry.value_bytes().map(Into::into);
                 self.entries.note(key.clone(), value.clone());
@@ -97,9 +97,9 @@ impl View {
     }
 
     /// Takes in a record that was read from the log: its ids are not ours to give.
-    pub(super) fn replay(&mut self, record: Record, stamp: Stamp) -> Result<(), RestoreError> {
-        self.next_ids.admit(record.step())?;
-        self.absorb(record, stamp);
+    pub(super) fn replay(&mut self, logged: LogRecord, stamp: Stamp) -> Result<(), RestoreError> {
+        self.next_ids.admit(logged.record.advance())?;
+        self.absorb(logged, stamp);
         Ok(())
     }
 

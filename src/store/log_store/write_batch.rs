@@ -1,38 +1,38 @@
-//! Records that are one with what follows them in the log: all of them are there, or none is.
+//! Write batches of a log: all of a batch's records take effect, or none.
 //!
-//! A crash may leave the beginning of a group of records and not its end. So at a start entries that
-//! are joined to the record behind them are held back until that has been read too, and where the
-//! log ends before it does, it ends before them.
+//! A crash may leave the beginning of a batch and not its end. So at a start the records of a batch
+//! are held back until its last one has been read, and where the log ends before that one, it ends
+//! before the batch.
 
-use crate::store::audit::MAX_JOINED;
+use crate::store::audit::MAX_BATCH_ENTRIES;
 use crate::store::log::ScanEnd;
 use crate::store::log::frame::Stamp;
-use crate::store::record::Record;
+use crate::store::record::LogRecord;
 
-/// What was read and is not whole yet.
+/// The records of a batch whose last one has not been read yet.
 #[derive(Debug, Default)]
 pub(super) struct OpenBatch {
-    held: Vec<(Record, Stamp)>,
+    held: Vec<(LogRecord, Stamp)>,
 }
 
 impl OpenBatch {
-    /// The next record of the log: what it makes whole, with it, or nothing so far. The reason, if
-    /// nobody writes so much as one.
+    /// Takes the next record of the log, and returns the records of the batch that it completes, or
+    /// none. Fails for a batch longer than any that is written.
     pub(super) fn take(
         &mut self,
-        record: Record,
+        logged: LogRecord,
         stamp: Stamp,
-    ) -> Result<impl Iterator<Item = (Record, Stamp)>, &'static str> {
-        let is_joined = matches!(record, Record::Entry { joined: true, .. });
-        self.held.push((record, stamp));
-        if self.held.len() > MAX_JOINED + 1 {
+    ) -> Result<impl Iterator<Item = (LogRecord, Stamp)>, &'static str> {
+        let continues = logged.continues;
+        self.held.push((logged, stamp));
+        if self.held.len() > MAX_BATCH_ENTRIES + 1 {
             return Err("too many records are one");
         }
-        let whole = if is_joined { 0 } else { self.held.len() };
-        Ok(self.held.drain(..whole))
+        let complete = if continues { 0 } else { self.held.len() };
+        Ok(self.held.drain(..complete))
     }
 
-    /// Where the log ends that was read up to `end`.
+    /// The end of the log without the batch that is open, given the end of what was read.
     pub(super) fn end_before(&self, end: ScanEnd) -> ScanEnd {
         match self.held.first() {
             Some((_, Stamp { position, lsn, .. })) => {

@@ -18,7 +18,7 @@ use crate::store::entries::reader;
 use crate::store::entries::reader::{EntryReader, Key, RangeEnd};
 use crate::store::error::{RestoreError, StoreError};
 use crate::store::id_allocator::{IdAllocator, IdKind};
-use crate::store::record::Restored;
+use crate::store::record::Record;
 
 /// How far the ids of a new store id begin above those of a backup, at least: no server gives out so
 /// many in the time between two backups.
@@ -215,12 +215,12 @@ pub(in crate::store) fn renew(
     let too_many = (there.len() + 1).saturating_sub(MAX_PAST_STORE_IDS);
     for (store_id, _) in &there[..too_many] {
         let key = PastStoreIdKey { store_id: *store_id };
-        store.restore(Restored::Entry(Entry::PastStoreId { key, value: None }))?;
+        store.restore(Record::Entry(Entry::PastStoreId { key, value: None }))?;
     }
     let ended = PastStoreIdValue { reached, resumed };
     let key = PastStoreIdKey { store_id: past };
-    store.restore(Restored::Entry(Entry::PastStoreId { key, value: Some(ended) }))?;
-    store.restore(Restored::NextIds(resumed))?;
+    store.restore(Record::Entry(Entry::PastStoreId { key, value: Some(ended) }))?;
+    store.restore(Record::NextIds(resumed))?;
     Ok(StoreIdChange { store_id: store.store_id(), past, ended, sessions })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::model::{Message, User, UserId};
 use crate::store::error::{RestoreError, StoreError};
-use crate::store::record::Restored;
+use crate::store::record::Record;
 
 pub(in crate::store) fn name_taken(user: &User) -> RestoreError {
     RestoreError::Conflict(format!("the name of user {} is taken", user.id))
@@ -11,12 +11,12 @@ pub(in crate::store) fn name_taken(user: &User) -> RestoreError {
 /// Refuses what is about users who are not there. Messages are taken from whomever they are:
 /// nothing is looked up by their authors.
 pub(in crate::store) fn expect_users(
-    record: &Restored,
+    record: &Record,
     mut exists: impl FnMut(UserId) -> Result<bool, StoreError>,
 ) -> Result<(), RestoreError> {
     let users = match record {
-        Restored::Entry(entry) => entry.users(),
-        Restored::Moderation(moderation) => moderation.users(),
+        Record::Entry(entry) => entry.users(),
+        Record::Moderation(moderation) => moderation.users(),
         _ => return Ok(()),
     };
     for user in users.into_iter().flatten() {

@@ -15,7 +15,7 @@ use crate::store::entries::reader::{EntryReader, RangeEnd};
 use crate::store::entries::retry::RetryOrderKey;
 use crate::store::entries::session::{SessionKey, SessionValue};
 use crate::store::error::{RestoreError, StoreError};
-use crate::store::record::Restored;
+use crate::store::record::Record;
 
 /// How many entries are read at once at a start.
 const PAGE: usize = 1000;
@@ -113,7 +113,7 @@ pub(in crate::store) fn end_every_session(store: &mut dyn Backend) -> Result<u64
         });
         let before = count;
         for SessionKey { user, id } in ids {
-            store.restore(Restored::Entry(ended(user, id)))?;
+            store.restore(Record::Entry(ended(user, id)))?;
             count += 1;
         }
         if count == before {

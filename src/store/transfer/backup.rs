@@ -21,7 +21,7 @@ use crate::store::log::segment::{HEADER_BYTES, Header, HeaderError, MAGIC};
 use crate::store::log::sequence::Sequence;
 use crate::store::log::stream::LogStream;
 use crate::store::progress::Progress;
-use crate::store::record::Record;
+use crate::store::record::{LogRecord, Record};
 use crate::store::rules::{account, lineage};
 
 /// How much is synced at once. The index takes so much the faster the more it is told at a time.
@@ -44,13 +44,13 @@ pub fn verify<R: Read>(
     let (mut audit, mut entries) = (Audit::default(), EntryMap::default());
     let mut revised: HashMap<MessageId, EventId> = HashMap::new();
     progress.begin("verifying", len.unwrap_or(0));
-    while let Some((at, record)) = reader.next()? {
-        audit.take(&record).map_err(|why| TransferError::Offset(at, why.to_owned()))?;
-        match &record {
+    while let Some((at, logged)) = reader.next()? {
+        audit.take_logged(&logged).map_err(|why| TransferError::Offset(at, why.to_owned()))?;
+        match &logged.record {
             Record::Revision(message) => {
                 revised.insert(message.id, message.event());
             }
-            Record::Entry { entry, .. } => entries.take(entry),
+            Record::Entry(entry) => entries.take(entry),
             Record::User(_) | Record::Message(_) | Record::Moderation(_) | Record::NextIds(_) => {}
         }
         progress.advance(reader.stream.position());
@@ -59,16 +59,16 @@ pub fn verify<R: Read>(
     progress.end();
     audit.expect_lineage(origin.store_id).map_err(|why| wrong(reader.stream.position(), why))?;
     let mut reader = BackupReader::begin(again()?)?;
-    while let Some((_, record)) = reader.next()? {
-        if let Record::User(user) = record {
+    while let Some((_, logged)) = reader.next()? {
+        if let Record::User(user) = logged.record {
             lines.user(&*account::present(&entries, Cow::Owned(user))?)?;
         }
     }
     let len = reader.stream.position();
     let mut reader = BackupReader::begin(again()?)?;
     progress.begin("reading it back", len);
-    while let Some((_, record)) = reader.next()? {
-        match record {
+    while let Some((_, logged)) = reader.next()? {
+        match logged.record {
             Record::Message(mut message) | Record::Revision(mut message) => {
                 if revised.get(&message.id).is_some_and(|last| *last != message.event()) {
                     message.erase_text();
@@ -76,7 +76,7 @@ pub fn verify<R: Read>(
                 lines.event(&Event::latest(Cow::Owned(message)))?;
             }
             Record::Moderation(moderation) => lines.event(&moderation.into())?,
-            Record::User(_) | Record::NextIds(_) | Record::Entry { .. } => {}
+            Record::User(_) | Record::NextIds(_) | Record::Entry(_) => {}
         }
         progress.advance(reader.stream.position());
     }
@@ -106,9 +106,9 @@ pub(in crate::store) fn restore(
     progress.begin("importing", len.unwrap_or(0));
     let mut synced = 0;
     let mut audit = Audit::default();
-    while let Some((at, record)) = reader.next()? {
-        audit.take(&record).map_err(|why| wrong(at, why))?;
-        store.restore(record.into()).map_err(|why| refused(at, why))?;
+    while let Some((at, logged)) = reader.next()? {
+        audit.take_logged(&logged).map_err(|why| wrong(at, why))?;
+        store.restore(logged.record).map_err(|why| refused(at, why))?;
         if at - synced >= SYNC_BYTES {
             synced = at;
             store.sync()?;
@@ -144,7 +144,7 @@ impl<R: Read> BackupReader<R> {
     }
 
     /// The next record and where it is; `None` when the backup has ended as it should.
-    fn next(&mut self) -> Result<Option<(u64, Record)>, TransferError> {
+    fn next(&mut self) -> Result<Option<(u64, LogRecord)>, TransferError> {
         loop {
             let at = self.stream.position();
             let bytes = self.stream.peek(MAX_FRAME_BYTES)?;
@@ -161,7 +161,7 @@ impl<R: Read> BackupReader<R> {
                 return Err(wrong(at, why));
             };
             self.sequence.take(&frame).map_err(|why| wrong(at, why))?;
-            let record = Record::decode(frame.payload).map_err(|error| match error.newer() {
+            let logged = LogRecord::decode(frame.payload).map_err(|error| match error.newer() {
                 None => wrong(at, "a record makes no sense"),
                 Some(what) => {
                     TransferError::Offset(at, format!("{what}: a newer version of veche wrote it"))
@@ -169,7 +169,7 @@ impl<R: Read> BackupReader<R> {
             })?;
             let len = FRAME_HEADER_BYTES + frame.payload.len();
             self.stream.pass(len);
-            return Ok(Some((at, record)));
+            return Ok(Some((at, logged)));
         }
     }
 

@@ -11,7 +11,7 @@ use super::outcome::{Purpose, Summary};
 use crate::model::{EventId, MessageId, ModerationAction, Timestamp, UserId};
 use crate::store::entries::keyspaces::Entry;
 use crate::store::id_allocator::IdAllocator;
-use crate::store::record::Restored;
+use crate::store::record::Record;
 use crate::store::rules::retry::is_passing;
 
 /// The version of the lines below. A higher one is refused, at the first line. The first had no
@@ -123,14 +123,14 @@ pub(super) struct LineCounts {
 }
 
 impl LineCounts {
-    pub(super) fn add(&mut self, record: &Restored) {
+    pub(super) fn add(&mut self, record: &Record) {
         match record {
-            Restored::User(_) => self.users += 1,
-            Restored::Message(_) => self.messages += 1,
-            Restored::Revision(_) => self.revisions += 1,
-            Restored::Moderation(_) => self.moderations += 1,
-            Restored::Entry(_) => self.entries += 1,
-            Restored::NextIds(_) => {}
+            Record::User(_) => self.users += 1,
+            Record::Message(_) => self.messages += 1,
+            Record::Revision(_) => self.revisions += 1,
+            Record::Moderation(_) => self.moderations += 1,
+            Record::Entry(_) => self.entries += 1,
+            Record::NextIds(_) => {}
         }
     }
 

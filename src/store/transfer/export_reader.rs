@@ -17,7 +17,7 @@ use crate::store::audit::Audit;
 use crate::store::backend::Backend;
 use crate::store::id_allocator::IdAllocator;
 use crate::store::progress::Progress;
-use crate::store::record::{Record, Restored};
+use crate::store::record::Record;
 use crate::store::rules::lineage;
 
 /// Longest line, in bytes. The longest text takes six times its length when JSON escapes it all.
@@ -92,7 +92,7 @@ pub(in crate::store) fn restore(
                 }
                 let complete = audit.finish();
                 complete.map_err(|why| TransferError::Line(reader.number, why.to_owned()))?;
-                let restored = store.restore(Restored::NextIds(next_ids));
+                let restored = store.restore(Record::NextIds(next_ids));
                 let restored =
                     restored.and_then(|()| lineage::expect_sense(store, origin.store_id));
                 restored.map_err(|e| TransferError::Restore(reader.number, e))?;
@@ -111,7 +111,7 @@ pub(in crate::store) fn restore(
         if part < before {
             return Err(refused("the record is out of order: users, events and facts follow"));
         }
-        if let Record::Entry { entry, .. } = &record {
+        if let Record::Entry(entry) = &record {
             let before = mem::replace(&mut last_subject, entry.key_bytes());
             let complaint = match () {
                 () if version == 1 => Some("a fact in format 1"),
@@ -123,7 +123,6 @@ pub(in crate::store) fn restore(
             }
         }
         audit.take(&record).map_err(refused)?;
-        let record = Restored::from(record);
         counts.add(&record);
         store.restore(record).map_err(|e| TransferError::Restore(reader.number, e))?;
         if counts.sum() % BATCH as u64 == 0 {
@@ -157,7 +156,7 @@ impl ExportSection {
             Record::Message(_) | Record::Revision(_) | Record::Moderation(_) => {
                 ExportSection::Events
             }
-            Record::Entry { .. } | Record::NextIds(_) => ExportSection::Entries,
+            Record::Entry(_) | Record::NextIds(_) => ExportSection::Entries,
         }
     }
 }
@@ -202,7 +201,7 @@ fn record(line: Line<'_>, store: &mut dyn Backend) -> Result<Record, String> {
         }
         Line::Entry(entry) => {
             let entry = entry.checked().ok_or("the fact says what cannot be so")?;
-            Ok(Record::Entry { entry, joined: false })
+            Ok(Record::Entry(entry))
         }
         Line::VecheExport { .. } | Line::End { .. } => Err("a second beginning".to_owned()),
     }

@@ -273,7 +273,7 @@ fn records_are_held_to_each_other() {
     ];
     let mut expected = Vec::new();
     for (record, why) in bad {
-        let stamp = store.log.append(|out| record.encode(out)).unwrap();
+        let stamp = store.log.append(|out| record.encode(false, out)).unwrap();
         expected.push((stamp.position, why));
     }
     store.log.append(|out| out.extend(b"\x02?")).unwrap();

@@ -10,7 +10,7 @@ use crate::store::backend::NewRevision;
 use crate::store::error::StoreError;
 use crate::store::id_allocator::IdAllocator;
 use crate::store::log_store::store::LogStore;
-use crate::store::record::{Record, Restored};
+use crate::store::record::Record;
 use crate::store::{Summary, export};
 
 fn exported(store: &mut LogStore) -> Summary {
@@ -38,7 +38,7 @@ fn a_compacted_store_is_the_same() {
     let sample = lived_in();
     let mut store = sample.open().unwrap();
     let ahead = IdAllocator { next_user: 9, next_event: 500 };
-    store.restore(Restored::NextIds(ahead)).unwrap();
+    store.restore(Record::NextIds(ahead)).unwrap();
     store.sync().unwrap();
     let before = exported(&mut store);
     drop(store);

@@ -16,7 +16,7 @@ use crate::store::error::StoreError;
 use crate::store::log::Log;
 use crate::store::log_store::store::LogStore;
 use crate::store::log_store::store::decode;
-use crate::store::record::{Record, Restored};
+use crate::store::record::Record;
 use crate::store::rules::retry::is_passing;
 use crate::store::{Hash, RetryOrderKey};
 
@@ -61,7 +61,7 @@ fn sample() -> (Sample, Vec<Entry>) {
     let mut memory = MemoryStore::new(EPOCH);
     fill(&mut memory, 0);
     for entry in &entries {
-        memory.restore(Restored::Entry(entry.clone())).unwrap();
+        memory.restore(Record::Entry(entry.clone())).unwrap();
     }
     assert_eq!(memory.entries(None, usize::MAX).unwrap(), entries, "in the same order");
     (sample, entries)
@@ -233,11 +233,7 @@ fn too_many_that_are_one_are_damage() {
     for number in 0..66 {
         let entry =
             Entry::RetryOrder { key: RetryOrderKey { user: user_id(1), number }, value: None };
-        position = store
-            .log
-            .append(|out| Record::Entry { entry, joined: true }.encode(out))
-            .unwrap()
-            .position;
+        position = store.log.append(|out| Record::Entry(entry).encode(true, out)).unwrap().position;
     }
     store.log.sync().unwrap();
     drop(store);
@@ -265,7 +261,7 @@ fn a_compaction_leaves_the_last_words() {
         let (mut so, mut words) = (0, 0);
         let store = sample.open().unwrap();
         let end = store.log.scan(Log::START, |frame| {
-            if let Record::Entry { entry, .. } = decode(&store.log, &frame)? {
+            if let Record::Entry(entry) = decode(&store.log, &frame)?.record {
                 words += 1;
                 so += u64::from(entry.value_bytes().is_some());
             }

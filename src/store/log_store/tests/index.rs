@@ -11,7 +11,7 @@ use crate::store::error::StoreError;
 use crate::store::id_allocator::IdAllocator;
 use crate::store::log::Log;
 use crate::store::log_store::store::LogStore;
-use crate::store::record::Restored;
+use crate::store::record::Record;
 use std::collections::BTreeSet;
 
 /// The tree of an index, as soon as the one who had it open has let go.
@@ -317,7 +317,7 @@ fn a_start_begins_at_an_act_or_a_revision() {
     for number in 0..8 {
         let mut store = sample.open().unwrap();
         let next_event = RECENT_MESSAGES as u64 + 600 * (number + 1);
-        store.restore(Restored::NextIds(IdAllocator { next_user: 4, next_event })).unwrap();
+        store.restore(Record::NextIds(IdAllocator { next_user: 4, next_event })).unwrap();
         store.post(NewMessage { to: None, ..new_message(number) }).unwrap();
         store.sync().unwrap();
         drop(store);

@@ -94,7 +94,7 @@ fn a_jump_leaves_half_of_the_rest() {
 fn what_cannot_be_renewed_is_not_begun() {
     let mut store = MemoryStore::new(StoreId(2));
     let far = next_ids(MAX_ID, MAX_ID);
-    store.restore(Restored::NextIds(far)).unwrap();
+    store.restore(Record::NextIds(far)).unwrap();
     renew(&mut store, StoreId(1), &mut || 1).unwrap_err();
     assert_eq!((store.next_ids(), store.past_store_ids().unwrap()), (far, vec![]));
     assert!(UserId::new(MAX_ID).is_some() && MessageId::new(MAX_ID).is_some());

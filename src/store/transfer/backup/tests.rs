@@ -49,7 +49,7 @@ fn sample() -> (TempDir, LogStore) {
     records.extend((4..24).map(|id| message(id, 1 + id % 2 * 2, to(id))));
     records.extend([user(7, "carol"), message(30, 7, 1), next_ids(20, 50)]);
     for (number, record) in records.into_iter().enumerate() {
-        store.restore(record.into()).unwrap();
+        store.restore(record).unwrap();
         if number % 3 == 0 {
             store.sync().unwrap();
         }
@@ -81,7 +81,7 @@ fn of_records(records: &[Record]) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let mut log = Log::create(dir.path(), EPOCH).unwrap();
     for record in records {
-        log.append(|out| record.encode(out)).unwrap();
+        log.append(|out| record.encode(false, out)).unwrap();
     }
     log.sync().unwrap();
     read(Snapshot::of(log.synced_files()).unwrap())
@@ -249,7 +249,7 @@ fn nothing_else_is_taken_for_a_backup() {
 fn records_that_do_not_fit_together_are_refused() {
     let at = |record: &Record| {
         let mut bytes = Vec::new();
-        record.encode(&mut bytes);
+        record.encode(false, &mut bytes);
         (HEADER_BYTES + FRAME_HEADER_BYTES + bytes.len()) as u64
     };
     let ann = user(1, "ann");

@@ -9,7 +9,7 @@ use crate::model::MAX_TEXT_BYTES;
 use crate::model::{
     Block, Message, MessageContent, MessageText, ModerationAction, StoreId, Username,
 };
-use crate::store::record::Restored;
+use crate::store::record::Record;
 use crate::store::{
     FirstAnswer, Hash, IdempotencyKey, MAX_RETRIES, MemoryStore, NewMessage, NewRevision, NewUser,
     RestoreError, RetryKey, RetryOrderKey, RetryOrderValue, StrayTokensKey, StrayTokensValue,
@@ -74,7 +74,7 @@ fn with_facts() -> MemoryStore {
         key: StrayTokensKey { user: bob },
         value: Some(StrayTokensValue { at: sent_at }),
     };
-    store.restore(Restored::Entry(strays)).unwrap();
+    store.restore(Record::Entry(strays)).unwrap();
     store
 }
 
@@ -462,7 +462,7 @@ fn what_newer_rules_refuse_is_imported() {
         (4, "a name with spaces", "$argon2i$v=16$m=8,t=1,p=1$c2FsdDEyMzQ$MTIzNDU2Nzg5MDEy"),
     ] {
         store
-            .restore(Restored::User(User {
+            .restore(Record::User(User {
                 id: UserId::new(id).unwrap(),
                 name: Username::from_store(name),
                 password_hash: password_hash.into(),
@@ -473,7 +473,7 @@ fn what_newer_rules_refuse_is_imported() {
     }
     for (id, text) in [(10, " "), (11, "a\0b")] {
         store
-            .restore(Restored::Message(Message {
+            .restore(Record::Message(Message {
                 id: MessageId::new(id).unwrap(),
                 from: UserId::FIRST,
                 to: UserId::new(3),
@@ -549,9 +549,9 @@ fn a_store_has_one_digest_whatever_becomes_of_keys() {
     for (number, entry) in (0..).zip(before) {
         let Entry::Retry { key: RetryKey { user, key }, .. } = entry else { unreachable!() };
         let turn = RetryOrderKey { user, number };
-        store.restore(Restored::Entry(entry)).unwrap();
+        store.restore(Record::Entry(entry)).unwrap();
         let value = Some(RetryOrderValue { key, at: CUT });
-        store.restore(Restored::Entry(Entry::RetryOrder { key: turn, value })).unwrap();
+        store.restore(Record::Entry(Entry::RetryOrder { key: turn, value })).unwrap();
     }
     store.end_account(carol, "-", at(9)).unwrap();
 
