@@ -176,7 +176,7 @@ fn advise_operator(store: &mut dyn Backend, name: &Username) -> Outcome<()> {
     Ok(())
 }
 
-/// The process, as the server's keeper: it tells systemd, where that has started it, and ends.
+/// The process, as the server's supervisor: it reports to systemd, if that has started it, and ends.
 #[derive(Default)]
 struct Process {
     told: Option<Instant>,

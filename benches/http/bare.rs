@@ -1,6 +1,6 @@
 //! The reference: `tiny_http` with nothing behind it.
 //!
-//! It has what a server on `tiny_http` cannot do without (`TCP_NODELAY`, and veche's own pulse,
+//! It has what a server on `tiny_http` cannot do without (`TCP_NODELAY`, and veche's own probes,
 //! else some of the 64 connections would never be served), and like veche it takes all that waits
 //! with one thread. It routes nothing, checks nothing, and answers a constant.
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::server::{Server, until};
 
-/// What comes and goes by itself: the pulse's own connections, and tiny_http's spare threads.
+/// What comes and goes by itself: the probes' connections, and tiny_http's spare threads.
 const SPARE: usize = 8;
 /// Longer than anything may keep a connection: 30 s for a body, the same for its answer, and 5 s in
 /// which tiny_http and the pools keep a thread.
