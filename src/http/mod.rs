@@ -14,7 +14,7 @@
 //! | `admin` | the operator's listener |
 //!
 //! The loop never waits for a client, a hash or a lock. Work that may take long is a job of a
-//! [pool](workers::pool::Pool); a request for which the pool has no room is answered 503.
+//! bounded pool (`workers::pool`); a request for which the pool has no room is answered 503.
 
 mod admin;
 mod connections;

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_for_who_takes_them() {
+    fn chunked_coding_is_used_only_where_it_is_known() {
         for (in_chunks, expected) in [
             (true, "HEAD\r\n\r\n5\r\n: hi\n\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n"),
             (false, "HEAD\r\n\r\n: hi\n0123456789abcdef"),

@@ -18,16 +18,16 @@ impl Loop {
     pub(super) fn receive_messages(&mut self) {
         self.has_more_messages = true;
         for _ in 0..MAX_MESSAGES {
-            let Ok(event) = self.messages.try_recv() else {
+            let Ok(message) = self.messages.try_recv() else {
                 self.has_more_messages = false;
                 break;
             };
-            self.on_message(event);
+            self.on_message(message);
         }
     }
 
-    pub(super) fn on_message(&mut self, event: LoopMessage) {
-        match event {
+    pub(super) fn on_message(&mut self, message: LoopMessage) {
+        match message {
             LoopMessage::BodyRead(exchange) => {
                 self.tasks.bodies_bytes += exchange.content.len();
                 self.tasks.normal.push_back(TurnTask::Handle(exchange));
