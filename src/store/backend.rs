@@ -39,25 +39,22 @@ pub trait Backend: Send {
     fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError>;
 
     /// The account with this id, as it is; also one that has ended.
-    fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError>;
+    fn user(&self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError>;
 
     /// The account with this name, whatever its case; also one that has ended.
-    fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError>;
+    fn user_named(&self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError>;
 
     /// By what names these users are [shown](User::shown_name); of who does not exist, none.
-    fn usernames(
-        &mut self,
-        user: &BTreeSet<UserId>,
-    ) -> Result<BTreeMap<UserId, Box<str>>, StoreError> {
+    fn usernames(&self, ids: &BTreeSet<UserId>) -> Result<BTreeMap<UserId, Box<str>>, StoreError> {
         let mut names = BTreeMap::new();
-        for &id in user {
+        for &id in ids {
             names.extend(self.user(id)?.map(|user| (id, user.shown_name().into())));
         }
         Ok(names)
     }
 
     /// A page of all accounts.
-    fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
+    fn users(&self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
 
     /// Begins a session of an account that is not blocked and whose password hash still is `seen`,
     /// and says which ones of it end for that: of more than
@@ -70,7 +67,7 @@ pub trait Backend: Send {
     ) -> Result<Option<Vec<SessionId>>, StoreError>;
 
     /// A user's sessions, the oldest first; also such as have expired.
-    fn sessions(&mut self, user: UserId) -> Result<Vec<Session>, StoreError>;
+    fn sessions(&self, user: UserId) -> Result<Vec<Session>, StoreError>;
 
     /// Ends a session of a user; `false` if there is none.
     fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError>;
@@ -102,24 +99,24 @@ pub trait Backend: Send {
     ) -> Result<Option<EventId>, StoreError>;
 
     /// The block of an account, if it is blocked.
-    fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError>;
+    fn account_block(&self, user: UserId) -> Result<Option<Block>, StoreError>;
 
     /// A page of the accounts that are blocked, in order of id.
-    fn blocked_accounts(&mut self, window: Window) -> Result<Page<Block>, StoreError>;
+    fn blocked_accounts(&self, window: Window) -> Result<Page<Block>, StoreError>;
 
     /// Whether an operator has closed registration. Accounts can be created all the same: that is
     /// for who asks to decide.
-    fn registration_is_closed(&mut self) -> Result<bool, StoreError>;
+    fn registration_is_closed(&self) -> Result<bool, StoreError>;
 
     /// Has a user's private messages to another refused, or taken again, and says whether that is
     /// new. They are [posted](Backend::post) all the same: that is for who asks to decide.
     fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError>;
 
     /// Whether `by` refuses private messages of `user`.
-    fn refuses(&mut self, by: UserId, user: UserId) -> Result<bool, StoreError>;
+    fn refuses(&self, by: UserId, user: UserId) -> Result<bool, StoreError>;
 
     /// A page of those whose messages `by` refuses, in order of id.
-    fn refused_senders(&mut self, by: UserId, window: Window) -> Result<Page<Block>, StoreError>;
+    fn refused_senders(&self, by: UserId, window: Window) -> Result<Page<Block>, StoreError>;
 
     /// Posts a message; `None` when its receiver does not exist, or has ended.
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError>;
@@ -140,34 +137,34 @@ pub trait Backend: Send {
     fn post_once(
         &mut self,
         new: NewMessage,
-        once: IdempotencyKey,
+        key: IdempotencyKey,
     ) -> Result<Option<PostOutcome>, StoreError>;
 
     /// What a user has sent under a key within [`RETRY_LIFETIME`] before `now`.
     fn first_answer(
-        &mut self,
-        user: RetryKey,
+        &self,
+        key: RetryKey,
         now: Timestamp,
     ) -> Result<Option<FirstAnswer>, StoreError>;
 
     /// The message with this id, whoever may read it, as its last revision left it.
-    fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError>;
+    fn message(&self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError>;
 
     /// A page of a mailbox.
     fn messages(
-        &mut self,
+        &self,
         mailbox: Mailbox,
         window: Window,
     ) -> Result<Page<Cow<'_, Message>>, StoreError>;
 
     /// A page of what happened in the general chat and to `reader`'s private messages.
-    fn events(&mut self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError>;
+    fn events(&self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError>;
 
     /// A page of a user's conversations, in descending order of their last messages' ids: those
     /// whose last message lies below `before`, if it is given. The general chat is one, once
     /// something was said in it.
     fn conversations(
-        &mut self,
+        &self,
         user: UserId,
         before: Option<u64>,
         limit: usize,
@@ -176,7 +173,7 @@ pub trait Backend: Send {
     /// A conversation as it stands for a user, with another or, for `None`, in the general chat;
     /// `None` if nothing was said in it.
     fn conversation(
-        &mut self,
+        &self,
         user: UserId,
         with: Option<UserId>,
     ) -> Result<Option<Conversation<'_>>, StoreError>;
@@ -192,18 +189,18 @@ pub trait Backend: Send {
     ) -> Result<Option<MarkOutcome>, StoreError>;
 
     /// Up to `limit` events of all mailboxes, in order, from `from` on.
-    fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
+    fn history(&self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
 
     /// Up to `limit` entries behind `after`, in order of their keys, also such as are over: for who
     /// needs all of a keyspace, or of the store, as an export and a start do.
-    fn entries(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    fn entries(&self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// The ids that will be given out next.
     fn next_ids(&self) -> IdAllocator;
 
     /// The store ids that ended when a backup of them was restored, up to [`MAX_PAST_EPOCHS`], and
     /// where each did: for [`Lineage`], which says what that means.
-    fn past_store_ids(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError>;
+    fn past_store_ids(&self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError>;
 
     /// Bytes of the log; 0 if the store has none.
     fn log_bytes(&self) -> u64;
@@ -228,7 +225,7 @@ pub trait Backend: Send {
     /// `None` from a store without a log of its own: one in memory has nothing that is durable,
     /// and one over a database leaves it to that. `PostgreSQL` has `pg_dump`, which reads in one
     /// transaction what it sees at its beginning; a server beside it could do it no better.
-    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError>;
+    fn snapshot(&self) -> Result<Option<Snapshot>, StoreError>;
 }
 
 /// An account to be.

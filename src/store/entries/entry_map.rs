@@ -74,7 +74,7 @@ impl EntryReader for EntryMap {
         Ok(so.take(limit).collect())
     }
 
-    fn malformed(&self) -> StoreError {
-        StoreError::Refused("what is in memory is not what was put there".to_owned())
+    fn corrupt(&self, what: &'static str) -> StoreError {
+        StoreError::Refused(format!("what is in memory is not what was put there: {what}"))
     }
 }

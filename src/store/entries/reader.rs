@@ -43,8 +43,13 @@ pub(in crate::store) trait EntryReader {
         limit: usize,
     ) -> Result<Vec<RawEntry>, StoreError>;
 
-    /// The error for bytes that nobody has written.
-    fn malformed(&self) -> StoreError;
+    /// The error for something that no store writes.
+    fn corrupt(&self, what: &'static str) -> StoreError;
+
+    /// The error for a key or a value that no store writes.
+    fn malformed(&self) -> StoreError {
+        self.corrupt("an entry is malformed")
+    }
 }
 
 /// What is so about a key.

@@ -31,7 +31,7 @@ const RECENT_TEXT_BYTES: usize = 16 * 1024 * 1024;
 
 /// What the log says: the newest part in memory, all of it through the index.
 #[derive(Debug)]
-pub(super) struct View {
+pub(in crate::store) struct View {
     pub(super) store_id: StoreId,
     pub(super) next_ids: IdAllocator,
     pub(super) table: MemTable,

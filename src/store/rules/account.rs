@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 
-use super::session;
+use super::{block, session};
 use crate::model::{Session, Timestamp, User, UserId};
-use crate::store::backend::Backend;
+use crate::store::engine::Engine;
 use crate::store::entries::account::{AccountKey, AccountValue};
 use crate::store::entries::keyspaces::Entry;
 use crate::store::entries::reader;
@@ -92,17 +92,18 @@ pub(in crate::store) fn end(
     Ok(entries)
 }
 
-/// Whether an account is there, has neither ended nor been blocked, and its password hash is this
-/// one.
+/// Whether there is an account with this id and this password hash that has neither ended nor been
+/// blocked.
 pub(in crate::store) fn has_hash(
-    store: &mut impl Backend,
+    engine: &impl Engine,
     user: UserId,
     seen: &str,
 ) -> Result<bool, StoreError> {
-    let is_blocked = store.account_block(user)?.is_some();
-    let is_open_with =
-        |user: Cow<'_, User>| user.ended_at.is_none() && *user.password_hash == *seen;
-    Ok(store.user(user)?.is_some_and(is_open_with) && !is_blocked)
+    let entries = engine.entry_reader();
+    let is_blocked = block::account(entries, user)?.is_some();
+    let Some(user) = engine.account(user)? else { return Ok(false) };
+    let user = present(entries, user)?;
+    Ok(user.ended_at.is_none() && *user.password_hash == *seen && !is_blocked)
 }
 
 /// Whether an account has ended.
