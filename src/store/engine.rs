@@ -29,7 +29,7 @@ pub(super) enum SpaceClass {
 
 /// The primitives of a store. Each implementation is a [`Backend`](super::Backend).
 ///
-/// What was appended is seen by every later call, whether it is durable or not.
+/// Every later call sees what was appended, durable or not.
 pub(super) trait Engine: Send {
     /// All entries.
     type Entries: EntryReader;
@@ -59,7 +59,7 @@ pub(super) trait Engine: Send {
     /// Makes everything appended so far survive a power cut.
     fn make_durable(&mut self) -> Result<(), StoreError>;
 
-    /// Whether there is an account with this id.
+    /// True if there is an account with this id.
     fn has_account(&self, id: UserId) -> Result<bool, StoreError>;
 
     /// The id of the account with this name, whatever its case.

@@ -81,7 +81,7 @@ impl IdAllocator {
     }
 }
 
-/// How far a record that brings its own id moves the next ids.
+/// The effect of a record on the ids that are given out next.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum IdAdvance {
     /// Past an account.

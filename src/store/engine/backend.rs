@@ -368,7 +368,7 @@ impl<E: Engine> Backend for E {
     }
 }
 
-/// Whether there is an account with this id that has not ended.
+/// True if there is an account with this id that has not ended.
 fn is_open(engine: &impl Engine, user: UserId) -> Result<bool, StoreError> {
     Ok(engine.has_account(user)? && !account::has_ended(engine.entry_reader(), user)?)
 }

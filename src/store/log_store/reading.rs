@@ -1,4 +1,5 @@
-//! What is older than memory: looked up in the index, read from the log, and shown as it is now.
+//! Reads of what is older than memory: looked up in the index, read from the log, and shown as it is
+//! now.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;

@@ -1,9 +1,8 @@
-//! A user's conversations, the one that was talked in last before all others, and how far each is
-//! read.
+//! A user's conversations, in descending order of their last messages, with what is unread in each.
 //!
-//! The general chat is one, and each other user to whom or from whom there is a private message. What
-//! is read is an entry for each, which only ever moves forwards. What is unread is counted when somebody
-//! asks, from the newest message back, so that neither a post nor a mark has to keep a number right.
+//! The general chat is a conversation, and so are the private messages with each other user. A read
+//! mark is an entry for each conversation, which only moves forwards. Unread messages are counted on
+//! a read, from the newest message back, so that neither a post nor a mark has to maintain a count.
 
 use std::borrow::Cow;
 
@@ -48,7 +47,7 @@ pub(in crate::store) fn page<E: Engine>(
     Ok(Page { items, older })
 }
 
-/// A conversation as it stands; `None` if nothing was said in it.
+/// A conversation as a user sees it; `None` if it has no message.
 pub(in crate::store) fn load<E: Engine>(
     engine: &E,
     user: UserId,
@@ -68,8 +67,9 @@ pub(in crate::store) fn load<E: Engine>(
     Ok(Some(Conversation { with, last, unread, read_up_to }))
 }
 
-/// What marking a conversation as read up to a message would come to, and what is to be written for
-/// it. Never beyond the last message: what is said later is unread. `None` if nothing was said.
+/// The outcome of marking a conversation as read up to a message, with the entry to write, if the
+/// mark moves. The mark is never beyond the last message: what comes later is unread. `None` if there
+/// is no message.
 pub(in crate::store) fn mark(
     engine: &impl Engine,
     user: UserId,
