@@ -92,7 +92,7 @@ fn snapshot(dir: &Path) -> CommandResult<(impl Read + 'static, u64)> {
     if !LogStore::exists(dir)? {
         return Err(nothing().into());
     }
-    let mut store = LogStore::open(dir, StoreId(0), &mut Display::default())?;
+    let store = LogStore::open(dir, StoreId(0), &mut Display::default())?;
     let snapshot = store.snapshot()?.ok_or_else(nothing)?;
     let len = snapshot.length();
     Ok((snapshot, len))

@@ -42,12 +42,12 @@ use crate::store::entries::past_store_id::PastStoreIdValue;
 use crate::store::rules::lineage::{Lineage, MAX_PAST_STORE_IDS};
 use crate::store::rules::retry::MAX_RETRIES;
 
-/// So many entries are joined to one record at most. What remembers a key takes six; what changes a
-/// password or blocks an account takes the most, [`MAX_SESSIONS`] and two.
+/// Entries before the last record of a write batch, at most. To remember an idempotency key takes
+/// six; to change a password or block an account takes the most, [`MAX_SESSIONS`] and two.
 pub(super) const MAX_BATCH_ENTRIES: usize = 64;
 const _: () = assert!(MAX_SESSIONS + 2 <= MAX_BATCH_ENTRIES);
 
-/// How much there is of everything.
+/// Numbers of records by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Accounts.
@@ -58,7 +58,7 @@ pub struct Counts {
     pub private: u64,
     /// Edits and deletions.
     pub revisions: u64,
-    /// What operators did.
+    /// Moderations by operators.
     pub moderations: u64,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Audit {
     blocked: HashSet<UserId>,
     /// Entries so far of a write batch whose last record has not come yet.
     batch_entries: usize,
-    /// Whether records are missing.
+    /// True once records are missing.
     has_gaps: bool,
 }
 
@@ -161,7 +161,7 @@ impl Audit {
         self.has_gaps = true;
     }
 
-    /// Refuses what no chain of restores leaves behind in a store of store id `current`.
+    /// Refuses what no chain of restores leaves behind in the store `current`.
     pub(super) fn expect_lineage(&self, current: StoreId) -> Result<(), Why> {
         if self.has_gaps {
             return Ok(());
@@ -235,7 +235,7 @@ impl Audit {
         }
     }
 
-    /// What an entry says beside what came before.
+    /// Judges an entry by the records before it.
     fn entry(&self, entry: &Entry) -> Result<(), Why> {
         match entry {
             Entry::Session { key, value: Some(_) } => {
@@ -263,7 +263,7 @@ impl Audit {
             {
                 Err("the read mark is beyond all messages")
             }
-            // It comes before the message that it is one with.
+            // It comes before the message of its batch.
             Entry::Retry { value: Some(value), .. }
                 if value.message.get() > self.next_ids.next_event =>
             {
@@ -382,7 +382,7 @@ impl Audit {
     }
 }
 
-/// Those whom an act or an entry is about, and who made it so.
+/// The users that a moderation or an entry is about, and the one who made it.
 fn record_users(record: &Record) -> [Option<UserId>; 2] {
     match record {
         Record::Moderation(moderation) => moderation.users(),

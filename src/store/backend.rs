@@ -20,12 +20,12 @@ use crate::store::transfer::snapshot::Snapshot;
 ///
 /// The contract, which `tests/conformance` holds every implementation to:
 ///
-/// * **Ids are the store's.** Users count from 1, all that happens from 0, each one higher
-///   than any before it; neither is ever given out twice, not after a crash either, nor by what is
-///   restored from a backup. A message's id is the number of the event that it was posted.
-/// * **Uniqueness is the store's.** Whether a name is free and whether a receiver exists is
-///   decided in the call that writes, so that several servers can share a store.
-/// * **Read your turn.** What a call applied, every later call sees.
+/// * **Ids are the store's.** Users count from 1, events from 0, each one higher than any before it.
+///   No id is given out twice, not after a crash either, nor by a store restored from a backup. A
+///   message's id is the number of the event that posted it.
+/// * **Uniqueness is the store's.** The call that writes decides whether a name is free and a receiver
+///   exists, so that several servers can share a store.
+/// * **Read your turn.** Every later call sees what a call applied.
 /// * **No gaps to come.** Once a reader has seen an id, nothing below it will appear any more.
 /// * **`sync` is durability.** When it returns, everything applied before it survives a power
 ///   cut. Nobody may be told of a write, or shown one, before that.
@@ -38,39 +38,35 @@ pub trait Backend: Send {
     /// Registers an account; `None` when the name is taken.
     fn create_user(&mut self, new: NewUser) -> Result<Option<UserId>, StoreError>;
 
-    /// The account with this id, as it is; also one that has ended.
-    fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError>;
+    /// The account with this id as it is now, also if it has ended.
+    fn user(&self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError>;
 
-    /// The account with this name, whatever its case; also one that has ended.
-    fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError>;
+    /// The account with this name, whatever its case, also if it has ended.
+    fn user_named(&self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError>;
 
-    /// By what names these users are [shown](User::shown_name); of who does not exist, none.
-    fn usernames(
-        &mut self,
-        user: &BTreeSet<UserId>,
-    ) -> Result<BTreeMap<UserId, Box<str>>, StoreError> {
+    /// The names by which users are [shown](User::shown_name), of those that exist.
+    fn usernames(&self, ids: &BTreeSet<UserId>) -> Result<BTreeMap<UserId, Box<str>>, StoreError> {
         let mut names = BTreeMap::new();
-        for &id in user {
+        for &id in ids {
             names.extend(self.user(id)?.map(|user| (id, user.shown_name().into())));
         }
         Ok(names)
     }
 
     /// A page of all accounts.
-    fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
+    fn users(&self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
 
-    /// Begins a session of an account that is not blocked and whose password hash still is `seen`,
-    /// and says which ones of it end for that: of more than
-    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS) one that has expired when it begins, or else the
-    /// oldest. `None` if the hash is another by now, or the account blocked.
+    /// Begins a session and returns the ids of the sessions that end for it: with more than
+    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS) one that has expired, or else the oldest. `None` if
+    /// the password hash of the account is not `seen` any more, or the account is blocked.
     fn begin_session(
         &mut self,
         new: Session,
         seen: &str,
     ) -> Result<Option<Vec<SessionId>>, StoreError>;
 
-    /// A user's sessions, the oldest first; also such as have expired.
-    fn sessions(&mut self, user: UserId) -> Result<Vec<Session>, StoreError>;
+    /// A user's sessions, the oldest first, expired ones included.
+    fn sessions(&self, user: UserId) -> Result<Vec<Session>, StoreError>;
 
     /// Ends a session of a user; `false` if there is none.
     fn end_session(&mut self, user: UserId, id: SessionId) -> Result<bool, StoreError>;
@@ -78,8 +74,8 @@ pub trait Backend: Send {
     /// Ends all sessions of a user. After a crash either all have ended or none.
     fn end_sessions(&mut self, user: UserId) -> Result<(), StoreError>;
 
-    /// Gives the user of a session that is to begin another password, unless the hash is not
-    /// `seen` any more, or the account is blocked: then `false`. All their other sessions end, as one with it.
+    /// Changes the password of a user, begins the session `fresh` and ends all others, in one batch.
+    /// `false` if the password hash is not `seen` any more, or the account is blocked.
     fn change_password(
         &mut self,
         fresh: Session,
@@ -87,13 +83,13 @@ pub trait Backend: Send {
         hash: Box<str>,
     ) -> Result<bool, StoreError>;
 
-    /// Ends an account, and all its sessions as one with it, unless its password hash is not `seen`
-    /// any more, or it is blocked: then `false`. Its name stays taken, and messages to it are not taken any more.
+    /// Ends an account and all its sessions, in one batch. Its name stays taken, and messages to it are
+    /// refused from then on. `false` if its password hash is not `seen` any more, or it is blocked.
     fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError>;
 
-    /// Does what an operator wants, and says by which event; `None` if it is so already, or is to be
-    /// done to an account that is not there or has ended. With a block all sessions of the account
-    /// end. After a crash all of it is so, or nothing.
+    /// Applies a moderation and returns the number of its event, in one batch. A block ends all
+    /// sessions of the account. `None` if nothing would change, or the account does not exist or has
+    /// ended.
     fn moderate(
         &mut self,
         by: UserId,
@@ -102,30 +98,30 @@ pub trait Backend: Send {
     ) -> Result<Option<EventId>, StoreError>;
 
     /// The block of an account, if it is blocked.
-    fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError>;
+    fn account_block(&self, user: UserId) -> Result<Option<Block>, StoreError>;
 
     /// A page of the accounts that are blocked, in order of id.
-    fn blocked_accounts(&mut self, window: Window) -> Result<Page<Block>, StoreError>;
+    fn blocked_accounts(&self, window: Window) -> Result<Page<Block>, StoreError>;
 
-    /// Whether an operator has closed registration. Accounts can be created all the same: that is
-    /// for who asks to decide.
-    fn registration_is_closed(&mut self) -> Result<bool, StoreError>;
+    /// True if an operator has closed registration. Accounts can be created all the same: the caller
+    /// has to ask.
+    fn registration_is_closed(&self) -> Result<bool, StoreError>;
 
-    /// Has a user's private messages to another refused, or taken again, and says whether that is
-    /// new. They are [posted](Backend::post) all the same: that is for who asks to decide.
+    /// Sets or lifts a user's block of a sender, and returns whether that changed anything. Messages are
+    /// [posted](Backend::post) all the same: the caller has to ask.
     fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError>;
 
-    /// Whether `by` refuses private messages of `user`.
-    fn refuses(&mut self, by: UserId, user: UserId) -> Result<bool, StoreError>;
+    /// True if `by` refuses private messages of `user`.
+    fn refuses(&self, by: UserId, user: UserId) -> Result<bool, StoreError>;
 
-    /// A page of those whose messages `by` refuses, in order of id.
-    fn refused_senders(&mut self, by: UserId, window: Window) -> Result<Page<Block>, StoreError>;
+    /// A page of the senders that `by` has blocked, in order of id.
+    fn refused_senders(&self, by: UserId, window: Window) -> Result<Page<Block>, StoreError>;
 
     /// Posts a message; `None` when its receiver does not exist, or has ended.
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError>;
 
-    /// Edits or deletes a message, and says by which event. `None` if it is not any more what
-    /// `seen` made it: whoever decides by what it was has to look again.
+    /// Edits or deletes a message and returns the number of the event. `None` if `seen` is not the last
+    /// event of the message any more: the caller has to read it again.
     fn revise(
         &mut self,
         id: MessageId,
@@ -133,56 +129,56 @@ pub trait Backend: Send {
         new: NewRevision,
     ) -> Result<Option<EventId>, StoreError>;
 
-    /// Posts a message unless its author has sent something under the same key within
-    /// [`RETRY_LIFETIME`] before its time, and remembers it under the key; `None` when its receiver
-    /// does not exist. After a crash either both are there or neither. Of each user the last
-    /// [`MAX_RETRIES`] keys are remembered.
+    /// Posts a message and remembers it under an idempotency key, in one batch, unless its author has
+    /// sent something under the same key within [`RETRY_LIFETIME`](super::RETRY_LIFETIME) before. `None`
+    /// when its receiver does not exist. The last [`MAX_RETRIES`](super::MAX_RETRIES) keys of a user
+    /// are remembered.
     fn post_once(
         &mut self,
         new: NewMessage,
-        once: IdempotencyKey,
+        key: IdempotencyKey,
     ) -> Result<Option<PostOutcome>, StoreError>;
 
-    /// What a user has sent under a key within [`RETRY_LIFETIME`] before `now`.
+    /// The first answer to a key, if it came within [`RETRY_LIFETIME`](super::RETRY_LIFETIME) before
+    /// `now`.
     fn first_answer(
-        &mut self,
-        user: RetryKey,
+        &self,
+        key: RetryKey,
         now: Timestamp,
     ) -> Result<Option<FirstAnswer>, StoreError>;
 
-    /// The message with this id, whoever may read it, as its last revision left it.
-    fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError>;
+    /// The message with this id as its last revision left it, whoever may read it.
+    fn message(&self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError>;
 
     /// A page of a mailbox.
     fn messages(
-        &mut self,
+        &self,
         mailbox: Mailbox,
         window: Window,
     ) -> Result<Page<Cow<'_, Message>>, StoreError>;
 
-    /// A page of what happened in the general chat and to `reader`'s private messages.
-    fn events(&mut self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError>;
+    /// A page of the events in the general chat and of `reader`'s private messages.
+    fn events(&self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError>;
 
-    /// A page of a user's conversations, in descending order of their last messages' ids: those
-    /// whose last message lies below `before`, if it is given. The general chat is one, once
-    /// something was said in it.
+    /// A page of a user's conversations, in descending order of their last messages' ids: those whose
+    /// last message is below `before`, if it is given. The general chat is one, once it has a message.
     fn conversations(
-        &mut self,
+        &self,
         user: UserId,
         before: Option<u64>,
         limit: usize,
     ) -> Result<Page<Conversation<'_>>, StoreError>;
 
-    /// A conversation as it stands for a user, with another or, for `None`, in the general chat;
-    /// `None` if nothing was said in it.
+    /// A conversation of a user with another or, for `None`, in the general chat; `None` if it has no
+    /// message.
     fn conversation(
-        &mut self,
+        &self,
         user: UserId,
         with: Option<UserId>,
     ) -> Result<Option<Conversation<'_>>, StoreError>;
 
-    /// Marks a conversation as read up to a message or, if that is beyond it, up to its last; what
-    /// is read stays so. `None` if nothing was said in it.
+    /// Marks a conversation as read up to a message, or up to its last one if that is lower. A mark
+    /// never moves back. `None` if the conversation has no message.
     fn mark_read(
         &mut self,
         user: UserId,
@@ -192,51 +188,52 @@ pub trait Backend: Send {
     ) -> Result<Option<MarkOutcome>, StoreError>;
 
     /// Up to `limit` events of all mailboxes, in order, from `from` on.
-    fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
+    fn history(&self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
 
-    /// Up to `limit` entries behind `after`, in order of their keys, also such as are over: for who
-    /// needs all of a keyspace, or of the store, as an export and a start do.
-    fn entries(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    /// Up to `limit` entries after the key of `after`, in order of key, expired ones included: to read
+    /// all of a keyspace or of the store, as an export and a start do.
+    fn entries(&self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// The ids that will be given out next.
     fn next_ids(&self) -> IdAllocator;
 
-    /// The store ids that ended when a backup of them was restored, up to [`MAX_PAST_EPOCHS`], and
-    /// where each did: for [`Lineage`], which says what that means.
-    fn past_store_ids(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError>;
+    /// The store ids that ended when a backup of them was restored, up to
+    /// [`MAX_PAST_STORE_IDS`](super::MAX_PAST_STORE_IDS), with the ids at which each ended: see
+    /// [`Lineage`](super::Lineage).
+    fn past_store_ids(&self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError>;
 
     /// Bytes of the log; 0 if the store has none.
     fn log_bytes(&self) -> u64;
 
-    /// Whether a write would be taken now, or refused with [`StoreError::Full`].
+    /// False if a write would be refused with [`StoreError::Full`] now.
     fn takes_writes(&mut self) -> bool;
 
-    /// Takes over the identity of the store that an import comes from. Only while empty.
+    /// Takes over the id of the store that an import comes from. Refused unless the store is empty.
     fn adopt(&mut self, store_id: StoreId) -> Result<(), RestoreError>;
 
-    /// Puts a record of another store back, ids included. Ids must ascend, users whom an entry or an act
-    /// is about must be there, and nobody has more sessions than there can be.
+    /// Writes a record of another store, ids included. Refused unless ids ascend, the users that an
+    /// entry or a moderation is about exist, and no user has too many sessions.
     fn restore(&mut self, record: Record) -> Result<(), RestoreError>;
 
     /// Makes everything applied so far survive a power cut.
     fn sync(&mut self) -> Result<(), StoreError>;
 
-    /// A copy of what the last `sync` made durable, neither more nor less. It costs the caller no
-    /// more than opening files, is read elsewhere, at any time and at any pace, and stays the same
-    /// while the store goes on.
+    /// A copy of exactly what the last `sync` made durable. It costs the caller no more than opening
+    /// files, can be read by another thread at any time and pace, and stays the same while the store
+    /// goes on.
     ///
     /// `None` from a store without a log of its own: one in memory has nothing that is durable,
     /// and one over a database leaves it to that. `PostgreSQL` has `pg_dump`, which reads in one
     /// transaction what it sees at its beginning; a server beside it could do it no better.
-    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError>;
+    fn snapshot(&self) -> Result<Option<Snapshot>, StoreError>;
 }
 
-/// An account to be.
+/// An account to create.
 #[derive(Debug, Clone)]
 pub struct NewUser {
-    /// As its owner writes it.
+    /// The name, as its owner writes it.
     pub name: Username,
-    /// In the PHC string format.
+    /// The password hash, in the PHC string format.
     pub password_hash: Box<str>,
     /// The time of registration.
     pub created_at: Timestamp,
@@ -250,14 +247,14 @@ impl NewUser {
     }
 }
 
-/// A message to be.
+/// A message to post.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
     /// The author; must exist.
     pub from: UserId,
     /// The receiver; `None` is the general chat.
     pub to: Option<UserId>,
-    /// What is said.
+    /// The text.
     pub text: MessageText,
     /// The time of sending.
     pub sent_at: Timestamp,
@@ -271,12 +268,12 @@ impl NewMessage {
     }
 }
 
-/// What is to become of a message.
+/// An edit or a deletion of a message.
 #[derive(Debug, Clone)]
 pub struct NewRevision {
-    /// Who does it; must exist.
+    /// The user who does it; must exist.
     pub by: UserId,
-    /// When.
+    /// The time of it.
     pub at: Timestamp,
     /// The new text; `None` deletes the message.
     pub text: Option<MessageText>,
@@ -292,16 +289,17 @@ impl NewRevision {
     }
 }
 
-/// What is sent under a key.
+/// The idempotency key of a request, with the hash of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdempotencyKey {
     /// The key's hash.
     pub key: Hash,
-    /// The hash of what is asked for.
+    /// The hash of the request.
     pub fingerprint: Hash,
-    /// Which secret both were made with. With another one neither can be compared.
+    /// The id of the secret that both hashes were made with. Hashes of different secrets cannot be
+    /// compared.
     pub secret: Hash,
-    /// Only what is over at this time, too, is forgotten for it, as the present may be wrong.
+    /// The time at which a key must have expired as well to be forgotten, as the clock may be ahead.
     pub settled: Timestamp,
 }
 
@@ -326,21 +324,21 @@ pub enum PostOutcome {
 /// Messages of a conversation that are looked at to count what is unread: the newest ones.
 pub const UNREAD_LOOK: usize = 1000;
 
-/// A conversation as it stands for a user.
+/// A conversation of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conversation<'a> {
-    /// The other one; `None` is the general chat.
+    /// The other user; `None` is the general chat.
     pub with: Option<UserId>,
     /// The message in it with the highest id.
     pub last: Cow<'a, Message>,
-    /// What others said behind `read_up_to`.
+    /// The messages of others after `read_up_to`.
     pub unread: Unread,
     /// The last message that the user has read, as far as is known.
     pub read_up_to: Option<MessageId>,
 }
 
 impl Conversation<'_> {
-    /// The same, with nothing of the store's.
+    /// The same, without borrows from the store.
     #[must_use]
     pub fn into_owned(self) -> Conversation<'static> {
         let Conversation { with, last, unread, read_up_to } = self;
@@ -348,20 +346,20 @@ impl Conversation<'_> {
     }
 }
 
-/// How many messages are unread.
+/// The number of unread messages.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Unread {
-    /// Those of others among the newest [`UNREAD_LOOK`].
+    /// Messages of others among the newest [`UNREAD_LOOK`].
     pub count: usize,
-    /// Whether there are messages before these that are not marked as read, which nobody counted.
+    /// True if there are older messages that are not marked as read, which are not counted.
     pub more: bool,
 }
 
-/// What came of marking a conversation as read.
+/// The outcome of marking a conversation as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MarkOutcome {
     /// The message up to which it is read.
     pub up_to: MessageId,
-    /// Whether that was not so before.
+    /// True if the mark moved.
     pub moved: bool,
 }

@@ -9,19 +9,19 @@ pub(super) trait Layout: Sized {
     fn take(fields: &mut Fields<'_>) -> Result<Self, DecodeError>;
 }
 
-/// Why bytes with a good checksum are no record.
+/// The reason for which bytes with a good checksum are no record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DecodeError {
-    /// A kind of a newer version.
+    /// A kind of record of a newer version.
     UnknownKind(u8),
-    /// An entry of a keyspace of a newer version.
+    /// A keyspace of a newer version.
     UnknownKeyspace(u8),
     /// Not what [`Record::encode`] writes.
     Malformed,
 }
 
 impl DecodeError {
-    /// What it was that only a newer version can have written, if that is the reason.
+    /// Names what only a newer version can have written, if that is the reason.
     pub(super) fn newer(&self) -> Option<String> {
         match self {
             DecodeError::UnknownKind(kind) => Some(format!("a record of kind {kind}")),

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::model::{MAX_ID, Message, MessageId, UserId};
 
-/// Who talked with whom, and when last: all there is in the memory store, and in the sled store what
-/// the index does not know yet.
+/// The last private message between each two users: all of them in [`crate::store::MemoryStore`],
+/// and in [`crate::store::LogStore`] those that the index does not have yet.
 #[derive(Debug, Default)]
 pub(super) struct Counterparts {
-    /// By user and counterpart.
+    /// The last message, by user and counterpart.
     last: HashMap<(UserId, UserId), MessageId>,
     /// The same by user and message.
     order: BTreeMap<(UserId, MessageId), UserId>,
@@ -31,7 +31,7 @@ impl Counterparts {
         self.order.insert((user, id), with);
     }
 
-    /// Whether there is a message between the two.
+    /// True if there is a message between the two.
     pub(super) fn has(&self, user: UserId, with: UserId) -> bool {
         self.last.contains_key(&(user, with))
     }

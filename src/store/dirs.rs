@@ -1,4 +1,4 @@
-//! What the store makes is for its owner only.
+//! Directories and files, which are for their owner only, and durable directory entries.
 //!
 //! sled makes its files as the process makes files, so that the program has a umask besides.
 
@@ -19,7 +19,7 @@ pub(super) fn create_dir_all(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
 }
 
-/// How a file is made that must not be there.
+/// Options to create a file that must not exist.
 pub(super) fn new_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(FILE_MODE);

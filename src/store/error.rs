@@ -1,21 +1,21 @@
-//! Why a store cannot do what it was asked.
+//! The errors of a store.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a store cannot do what it was asked. The message is the operator's; clients see a 500, or
+/// An error of a store. The message is the operator's; clients see a 500, or
 /// a 507 where there is no room.
 #[derive(Debug)]
 pub enum StoreError {
     /// Writing or syncing failed, or whatever else a store cannot do without, such as opening a file
     /// at its start: nothing since the last sync may be acknowledged, and the store is done for.
     Failed {
-        /// What was being done.
+        /// The operation.
         doing: &'static str,
         /// The file or directory it was done to.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// A record of the log is not what was written.
@@ -27,7 +27,7 @@ pub enum StoreError {
         file: PathBuf,
         /// Bytes from the start of the file.
         offset: u64,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The index disagrees with the log or cannot be read; the next start rebuilds it.
@@ -38,9 +38,9 @@ pub enum StoreError {
     Full {
         /// The store's directory.
         dir: PathBuf,
-        /// What is free there, in bytes.
+        /// The free bytes there.
         free: u64,
-        /// What has to be.
+        /// The bytes that are to stay free.
         floor: u64,
     },
     /// All of the ids up to [`crate::model::MAX_ID`] are given out.
@@ -52,7 +52,7 @@ impl StoreError {
         StoreError::Failed { doing, path: path.to_owned(), source }
     }
 
-    /// Whether the store can go on after it.
+    /// False for an error after which the store can go on.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         !matches!(
@@ -103,7 +103,7 @@ pub struct LogDamage {
     pub file: PathBuf,
     /// Bytes from the start of the file.
     pub offset: u64,
-    /// What is wrong there.
+    /// The kind of damage.
     pub what: &'static str,
 }
 

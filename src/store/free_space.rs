@@ -18,7 +18,7 @@ const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
 /// order.
 const RESERVE: u64 = 8;
 
-/// How much room there is in a directory, and must be.
+/// The free space of a directory, and the space that is to stay free.
 #[derive(Debug)]
 pub(super) struct FreeSpace {
     dir: PathBuf,
@@ -26,14 +26,14 @@ pub(super) struct FreeSpace {
     floor: u64,
     free: fn(&Path) -> io::Result<u64>,
     looked: Option<Instant>,
-    /// Since then.
+    /// Bytes written since then.
     written: u64,
-    /// What was free then, if it was too little.
+    /// The free bytes then, if they were too few.
     too_little: Option<u64>,
 }
 
 impl FreeSpace {
-    /// Of which nothing has to be kept.
+    /// Nothing has to stay free.
     pub(super) fn in_dir(dir: &Path) -> FreeSpace {
         let dir = dir.to_owned();
         FreeSpace { dir, floor: 0, free, looked: None, written: 0, too_little: None }
@@ -46,7 +46,7 @@ impl FreeSpace {
         self.too_little = None;
     }
 
-    /// Whether a write of about so many bytes may begin.
+    /// Refuses a write of about so many bytes if too little space is free.
     pub(super) fn admit(&mut self, bytes: usize, now: Instant) -> Result<(), StoreError> {
         if self.floor == 0 {
             return Ok(());

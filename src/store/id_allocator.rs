@@ -43,12 +43,13 @@ impl IdAllocator {
         Ok(event)
     }
 
-    /// Moves on past a record that brings its own id, which must not be given out yet.
+    /// Moves on past a record that brings its own id; refuses one that was given out before, or is
+    /// out of range.
     pub(super) fn admit(&mut self, advance: IdAdvance) -> Result<(), RestoreError> {
         let (what, next, id) = match advance {
-            IdAdvance::User(id) => ("user", &mut self.next_user, id.get()),
-            IdAdvance::Message(id) => ("message", &mut self.next_event, id.get()),
-            IdAdvance::Event(id) => ("event", &mut self.next_event, id.get()),
+            IdAdvance::User(id) => ("user", self.next_user, id.get()),
+            IdAdvance::Message(id) => ("message", self.next_event, id.get()),
+            IdAdvance::Event(id) => ("event", self.next_event, id.get()),
             IdAdvance::To(to) => {
                 if to.next_user < self.next_user || to.next_event < self.next_event {
                     return Err(RestoreError::Conflict("the counters would go back".to_owned()));
@@ -56,20 +57,31 @@ impl IdAllocator {
                 if to.next_user.max(to.next_event) > MAX_ID + 1 {
                     return Err(RestoreError::Conflict("the counters are out of range".to_owned()));
                 }
-                *self = to;
+                self.advance(advance);
                 return Ok(());
             }
             IdAdvance::Nowhere => return Ok(()),
         };
-        if id < *next {
+        if id < next {
             return Err(RestoreError::Conflict(format!("{what} {id} is out of order")));
         }
-        *next = id + 1;
+        self.advance(advance);
         Ok(())
+    }
+
+    /// Moves on past a record whose id is known to be good.
+    pub(super) fn advance(&mut self, advance: IdAdvance) {
+        match advance {
+            IdAdvance::User(id) => self.next_user = id.get() + 1,
+            IdAdvance::Message(id) => self.next_event = id.get() + 1,
+            IdAdvance::Event(id) => self.next_event = id.get() + 1,
+            IdAdvance::To(to) => *self = to,
+            IdAdvance::Nowhere => {}
+        }
     }
 }
 
-/// How far a record that brings its own id moves the next ids.
+/// The effect of a record on the ids that are given out next.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum IdAdvance {
     /// Past an account.

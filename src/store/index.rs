@@ -13,7 +13,7 @@
 //! | `d` receiver, author, first message id | postings: the private messages from one to the other |
 //! | `l` user, message id | with whom the user has the conversation of which it is the last message |
 //! | `r` message id | position of the message's last edit or deletion |
-//! | `f` key | what is so about it, unless nothing is |
+//! | `f` entry key | the value of the entry |
 //!
 //! Only what the log has synced is ever indexed, so an index that knows more than the log proves
 //! that the log has lost something.

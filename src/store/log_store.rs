@@ -7,7 +7,7 @@
 
 pub(super) mod check;
 pub(super) mod compact;
-mod conversations;
+mod engine;
 mod entries;
 mod lock;
 mod mending;

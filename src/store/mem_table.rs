@@ -37,7 +37,7 @@ pub(super) enum HistoryItem<'a> {
     Done(Activity),
 }
 
-/// What was done other than posting.
+/// An event other than a new message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Activity {
     pub(super) event: EventId,
@@ -56,7 +56,7 @@ enum What {
 }
 
 impl Activity {
-    /// That a message was edited or deleted; `None` if it is as it was posted.
+    /// The edit or deletion of a message; `None` if it is as it was posted.
     pub(super) fn revision(message: &Message) -> Option<Activity> {
         let revision = message.revision()?;
         let change =
@@ -66,13 +66,13 @@ impl Activity {
         Some(Activity { event: revision.event, by: revision.by, at: revision.at, what })
     }
 
-    /// That an operator acted.
+    /// A moderation by an operator.
     pub(super) fn moderation(moderation: &ModerationEvent) -> Activity {
         let &ModerationEvent { event, by, at, action } = moderation;
         Activity { event, by, at, what: What::Moderated(action) }
     }
 
-    /// Who may see it: everybody, or each party's own feed.
+    /// The feeds that it is in: that of everybody, or those of the two parties.
     fn feeds(&self) -> impl Iterator<Item = Mailbox> {
         let (private, general) = match self.what {
             What::Revised { from, to, .. } => (Some(Mailbox::feeds(from, to)), None),
@@ -195,7 +195,7 @@ impl MemTable {
         }
     }
 
-    /// How many activities there are.
+    /// The number of activities.
     pub(super) fn activity_count(&self) -> usize {
         self.activities.len()
     }
@@ -230,7 +230,7 @@ impl MemTable {
             .map_or_else(MemPart::default, |events| held(&window_of(events, window, EventId::get)))
     }
 
-    /// How many messages there are, and how many bytes of text in them.
+    /// The number of messages, and of bytes of text in them.
     pub(super) fn size(&self) -> (usize, usize) {
         (self.messages.len(), self.text_bytes)
     }
@@ -328,20 +328,20 @@ impl MemTable {
 /// What a table holds of a page.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MemPart {
-    /// How many items.
+    /// The number of items.
     pub(super) len: usize,
-    /// Whether the table has older ones.
+    /// True if the table has older ones.
     pub(super) older: bool,
 }
 
 /// What was seen of a mailbox.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UnreadScan {
-    /// How many messages were looked at.
+    /// The number of messages that were looked at.
     pub(super) looked: usize,
-    /// How many of them others wrote.
+    /// The number of those that others wrote.
     pub(super) others: usize,
-    /// Whether there were more of them here.
+    /// True if there were more of them here.
     pub(super) more: bool,
 }
 
@@ -361,7 +361,7 @@ fn window_of<T: Copy>(ids: &VecDeque<T>, window: Window, number: fn(T) -> u64) -
     }
 }
 
-/// What lies there.
+/// The part of a page in a range of places.
 fn held(range: &Range<usize>) -> MemPart {
     MemPart { len: range.len(), older: range.start > 0 }
 }

@@ -12,6 +12,7 @@ mod backend;
 mod codec;
 mod counterparts;
 mod dirs;
+mod engine;
 mod entries;
 mod error;
 #[doc(hidden)]

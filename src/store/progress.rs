@@ -1,6 +1,6 @@
 //! The progress of a long task.
 
-/// Somebody who watches a long task.
+/// An observer of a long task.
 pub trait Progress {
     /// A task begins that will count to `total`.
     fn begin(&mut self, task: &'static str, total: u64);
@@ -10,7 +10,7 @@ pub trait Progress {
     fn end(&mut self);
 }
 
-/// Nobody.
+/// Observes nothing.
 impl Progress for () {
     fn begin(&mut self, _: &'static str, _: u64) {}
     fn advance(&mut self, _: u64) {}

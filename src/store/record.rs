@@ -1,4 +1,4 @@
-//! What a log record says, as bytes.
+//! Records, and their bytes in a log.
 //!
 //! A record is a kind byte and fixed-width little-endian fields; text comes last and fills the
 //! rest. A kind's layout never changes: a new layout is a new kind, and a kind this version does
@@ -45,7 +45,7 @@ pub enum Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LogRecord {
     pub(super) record: Record,
-    /// Whether the write batch goes on with the next record. A batch takes effect only if its last
+    /// True if the write batch goes on with the next record. A batch takes effect only if its last
     /// record is in the log. Only entries are followed by another record of their batch.
     pub(super) continues: bool,
 }
@@ -77,7 +77,7 @@ impl Record {
         }
     }
 
-    /// How far the record moves the next ids.
+    /// The effect of the record on the next ids.
     pub(super) fn advance(&self) -> IdAdvance {
         match self {
             Record::User(user) => IdAdvance::User(user.id),
@@ -223,7 +223,7 @@ fn encode_fixed(message: &Message, out: &mut Vec<u8>) {
     out.extend(message.sent_at.millis().to_le_bytes());
 }
 
-/// What no revision changes of a message.
+/// The part of a message that no revision changes.
 struct MessageHead {
     id: MessageId,
     from: UserId,

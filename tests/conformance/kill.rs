@@ -65,7 +65,7 @@ fn everything_acknowledged_survives_a_kill() {
     for _ in 0..KILLS {
         let enough = 1 + random.low_below(150);
         let acknowledged = run_and_kill(dir.path(), enough);
-        let mut store = LogStore::open(dir.path(), EPOCH, &mut ()).unwrap();
+        let store = LogStore::open(dir.path(), EPOCH, &mut ()).unwrap();
         let next = store.next_ids().next_event;
         assert!(next >= acknowledged, "{acknowledged} were acknowledged, {next} are there");
         let all = store.history(MessageId::FIRST.into(), usize::MAX).unwrap();

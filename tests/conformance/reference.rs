@@ -490,7 +490,7 @@ impl Reference {
         }
         sessions.sort_by_key(|session| (session.user, session.id));
         let hashes = std::mem::take(&mut self.first_hashes);
-        let mut is_so = |standing: &Standing| {
+        let is_so = |standing: &Standing| {
             let accounts = hashes.iter().filter(|(id, _)| self.user(**id).is_some());
             let mut accounts = accounts.map(|(id, first)| {
                 let user = store.user(*id).unwrap().unwrap();

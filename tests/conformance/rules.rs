@@ -180,7 +180,7 @@ pub(crate) fn a_revision_is_an_event_of_its_own<S: Subject>() {
     let listed = store.messages(Mailbox::between(user_id(1), user_id(2)), NEWEST).unwrap().items;
     assert_eq!((listed[0].text(), listed[0].revision().unwrap().text.as_ref()), ("", None));
 
-    let mut seen_by = |reader, window| {
+    let seen_by = |reader, window| {
         let Page { items, older } = store.events(user_id(reader), window).unwrap();
         let ids: Vec<u64> = items.iter().map(|event| event.id.get()).collect();
         (ids, older)

@@ -75,7 +75,7 @@ pub(crate) fn go_on(dir: &Path, before: Vec<Message>) -> Result<(), String> {
     let mut expected: Vec<MessageId> = before.into_iter().map(|message| message.id).collect();
     expected.extend(id);
     drop(store);
-    let mut store = open(dir)?;
+    let store = open(dir)?;
     let found = store.history(MessageId::FIRST.into(), usize::MAX).map_err(|e| e.to_string())?;
     let found: Vec<MessageId> =
         found.iter().filter_map(veche::model::Event::message).map(|message| message.id).collect();

@@ -41,18 +41,6 @@ impl FaultyStore {
     pub(crate) fn new(store: Box<dyn Backend>, faults: Arc<Faults>) -> FaultyStore {
         FaultyStore { store, faults }
     }
-
-    fn block_a_crowd(&mut self, by: UserId) -> Result<(), StoreError> {
-        let at = Timestamp::from_millis(0);
-        for number in 0..1000 {
-            let name = Username::parse(&format!("crowd{number}")).unwrap();
-            let new = NewUser { name, password_hash: "-".into(), created_at: at };
-            if let Some(user) = self.store.create_user(new)? {
-                self.store.refuse_sender(Block { user, by, at }, true)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Backend for FaultyStore {
@@ -64,15 +52,15 @@ impl Backend for FaultyStore {
         self.store.create_user(new)
     }
 
-    fn user(&mut self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError> {
+    fn user(&self, id: UserId) -> Result<Option<Cow<'_, User>>, StoreError> {
         self.store.user(id)
     }
 
-    fn user_named(&mut self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError> {
+    fn user_named(&self, name: &Username) -> Result<Option<Cow<'_, User>>, StoreError> {
         self.store.user_named(name)
     }
 
-    fn users(&mut self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError> {
+    fn users(&self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError> {
         self.store.users(window)
     }
 
@@ -84,7 +72,7 @@ impl Backend for FaultyStore {
         self.store.begin_session(new, seen)
     }
 
-    fn sessions(&mut self, user: UserId) -> Result<Vec<Session>, StoreError> {
+    fn sessions(&self, user: UserId) -> Result<Vec<Session>, StoreError> {
         let mut sessions = self.store.sessions(user)?;
         if user == UserId::FIRST && self.faults.besides.load(Ordering::SeqCst) {
             let (created_at, expires_at) = (Timestamp::from_millis(0), Timestamp::MAX);
@@ -124,15 +112,15 @@ impl Backend for FaultyStore {
         self.store.moderate(by, at, act)
     }
 
-    fn account_block(&mut self, user: UserId) -> Result<Option<Block>, StoreError> {
+    fn account_block(&self, user: UserId) -> Result<Option<Block>, StoreError> {
         self.store.account_block(user)
     }
 
-    fn blocked_accounts(&mut self, window: Window) -> Result<Page<Block>, StoreError> {
+    fn blocked_accounts(&self, window: Window) -> Result<Page<Block>, StoreError> {
         self.store.blocked_accounts(window)
     }
 
-    fn registration_is_closed(&mut self) -> Result<bool, StoreError> {
+    fn registration_is_closed(&self) -> Result<bool, StoreError> {
         self.store.registration_is_closed()
     }
 
@@ -140,13 +128,16 @@ impl Backend for FaultyStore {
         self.store.refuse_sender(block, refused)
     }
 
-    fn refuses(&mut self, by: UserId, user: UserId) -> Result<bool, StoreError> {
+    fn refuses(&self, by: UserId, user: UserId) -> Result<bool, StoreError> {
         self.store.refuses(by, user)
     }
 
-    fn refused_senders(&mut self, by: UserId, window: Window) -> Result<Page<Block>, StoreError> {
+    fn refused_senders(&self, by: UserId, window: Window) -> Result<Page<Block>, StoreError> {
         if self.faults.crowded.swap(false, Ordering::SeqCst) {
-            self.block_a_crowd(by)?;
+            let crowd = (0..window.limit as u64).filter_map(|number| UserId::new(1000 + number));
+            let at = Timestamp::from_millis(0);
+            let items = crowd.map(|user| Block { user, by, at }).collect();
+            return Ok(Page { items, older: false });
         }
         self.store.refused_senders(by, window)
     }
@@ -171,19 +162,19 @@ impl Backend for FaultyStore {
     }
 
     fn first_answer(
-        &mut self,
+        &self,
         of: RetryKey,
         now: Timestamp,
     ) -> Result<Option<FirstAnswer>, StoreError> {
         self.store.first_answer(of, now)
     }
 
-    fn message(&mut self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
+    fn message(&self, id: MessageId) -> Result<Option<Cow<'_, Message>>, StoreError> {
         self.store.message(id)
     }
 
     fn messages(
-        &mut self,
+        &self,
         mailbox: Mailbox,
         window: Window,
     ) -> Result<Page<Cow<'_, Message>>, StoreError> {
@@ -199,12 +190,12 @@ impl Backend for FaultyStore {
         self.store.revise(id, seen, new)
     }
 
-    fn events(&mut self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError> {
+    fn events(&self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError> {
         self.store.events(reader, window)
     }
 
     fn conversations(
-        &mut self,
+        &self,
         of: UserId,
         before: Option<u64>,
         limit: usize,
@@ -213,7 +204,7 @@ impl Backend for FaultyStore {
     }
 
     fn conversation(
-        &mut self,
+        &self,
         of: UserId,
         with: Option<UserId>,
     ) -> Result<Option<Conversation<'_>>, StoreError> {
@@ -230,11 +221,11 @@ impl Backend for FaultyStore {
         self.store.mark_read(of, with, up_to, at)
     }
 
-    fn history(&mut self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
+    fn history(&self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
         self.store.history(from, limit)
     }
 
-    fn entries(&mut self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+    fn entries(&self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.store.entries(after, limit)
     }
 
@@ -242,7 +233,7 @@ impl Backend for FaultyStore {
         self.store.next_ids()
     }
 
-    fn past_store_ids(&mut self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
+    fn past_store_ids(&self) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
         self.store.past_store_ids()
     }
 
@@ -254,8 +245,8 @@ impl Backend for FaultyStore {
         !self.faults.full.load(Ordering::SeqCst) && self.store.takes_writes()
     }
 
-    fn adopt(&mut self, epoch: StoreId) -> Result<(), RestoreError> {
-        self.store.adopt(epoch)
+    fn adopt(&mut self, store_id: StoreId) -> Result<(), RestoreError> {
+        self.store.adopt(store_id)
     }
 
     fn restore(&mut self, record: Record) -> Result<(), RestoreError> {
@@ -266,7 +257,7 @@ impl Backend for FaultyStore {
         self.store.sync()
     }
 
-    fn snapshot(&mut self) -> Result<Option<Snapshot>, StoreError> {
+    fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
         self.store.snapshot()
     }
 }

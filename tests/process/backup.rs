@@ -86,7 +86,7 @@ fn ok(len: usize, body: &[u8]) -> Vec<u8> {
 
 /// The bytes that the server of a store would send.
 pub(crate) fn snapshot(data: &Path) -> Vec<u8> {
-    let mut store = LogStore::open(data, StoreId(0), &mut ()).unwrap();
+    let store = LogStore::open(data, StoreId(0), &mut ()).unwrap();
     let mut bytes = Vec::new();
     store.snapshot().unwrap().unwrap().read_to_end(&mut bytes).unwrap();
     bytes

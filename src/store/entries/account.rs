@@ -11,11 +11,11 @@ use crate::store::codec::{DecodeError, Fields, Layout, key_user};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountKey {
-    /// Whose it is.
+    /// The owner of the account.
     pub user: UserId,
 }
 
-/// What has become of it.
+/// The last change of the account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum AccountValue {
@@ -23,12 +23,12 @@ pub enum AccountValue {
     Password {
         /// Its hash, in the PHC string format.
         hash: Box<str>,
-        /// Since when.
+        /// The time of the change.
         at: Timestamp,
     },
     /// It has ended.
     Ended {
-        /// When.
+        /// The time of the end.
         at: Timestamp,
     },
 }

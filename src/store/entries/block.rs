@@ -11,35 +11,35 @@ use crate::store::codec::{DecodeError, Fields, Layout, key_user};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccountBlockKey {
-    /// Whose it is.
+    /// The owner of the account.
     pub user: UserId,
 }
 
-/// By whom it is blocked.
+/// The operator who acted, and the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModerationValue {
-    /// An operator.
+    /// The operator.
     pub by: UserId,
-    /// Since when.
+    /// The time of it.
     pub at: Timestamp,
 }
 
-/// A user whose private messages another does not want.
+/// A sender whom another user has blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SenderBlockKey {
-    /// Who does not want them.
+    /// The user who blocks.
     pub by: UserId,
-    /// Whose they are.
+    /// The sender.
     pub user: UserId,
 }
 
-/// That they are refused.
+/// The time of the block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SenderBlockValue {
-    /// Since when.
+    /// The time of it.
     pub at: Timestamp,
 }
 

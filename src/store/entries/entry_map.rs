@@ -8,19 +8,20 @@ use super::keyspaces::Entry;
 use super::reader::{EntryReader, RangeEnd, RawEntry};
 use crate::store::error::StoreError;
 
-/// The last words on keys.
+/// The latest values of keys; `None` for a key that was removed.
 #[derive(Debug, Default)]
 pub(in crate::store) struct EntryMap {
     latest: BTreeMap<Box<[u8]>, Option<Box<[u8]>>>,
 }
 
 impl EntryMap {
-    /// The last word on a key, which may be that nothing is so; `None` if there is none here.
+    /// The latest value of a key, which is `None` if the key was removed; `None` if the map has
+    /// nothing about the key.
     pub(in crate::store) fn get(&self, key: &[u8]) -> Option<&Option<Box<[u8]>>> {
         self.latest.get(key)
     }
 
-    /// The last words on the keys in a range, in order.
+    /// The latest values of the keys in a range, in order of key.
     pub(in crate::store) fn range(
         &self,
         range: Range<&[u8]>,
@@ -33,12 +34,12 @@ impl EntryMap {
         latest.map(|(key, value)| (&**key, value.as_deref()))
     }
 
-    /// Takes in a word, also that nothing is so: for who has something below that it takes back.
+    /// Sets the value of a key, or notes its removal, which hides an older value elsewhere.
     pub(in crate::store) fn note(&mut self, key: Box<[u8]>, value: Option<Box<[u8]>>) {
         self.latest.insert(key, value);
     }
 
-    /// Takes in an entry where nothing is below.
+    /// Sets or removes a key in a map that holds all entries.
     pub(in crate::store) fn take(&mut self, entry: &Entry) {
         let key = entry.key_bytes();
         match entry.value_bytes() {
@@ -52,7 +53,7 @@ impl EntryMap {
     }
 }
 
-/// With nothing below.
+/// For a map that holds all entries.
 impl EntryReader for EntryMap {
     fn value(&self, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
         Ok(self.get(key).cloned().flatten())
@@ -74,7 +75,7 @@ impl EntryReader for EntryMap {
         Ok(so.take(limit).collect())
     }
 
-    fn malformed(&self) -> StoreError {
-        StoreError::Refused("what is in memory is not what was put there".to_owned())
+    fn corrupt(&self, what: &'static str) -> StoreError {
+        StoreError::Refused(format!("what is in memory is not what was put there: {what}"))
     }
 }

@@ -15,7 +15,7 @@ pub struct PastStoreIdKey {
     pub store_id: StoreId,
 }
 
-/// Where it ended.
+/// The ids at which a store id of the past ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PastStoreIdValue {

@@ -9,19 +9,19 @@ use crate::store::codec::{DecodeError, Fields, Layout, key_user};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadMarkKey {
-    /// Who reads.
+    /// The reader.
     pub user: UserId,
-    /// The other one; `None` is the general chat.
+    /// The other user; `None` is the general chat.
     pub with: Option<UserId>,
 }
 
-/// How far it is read.
+/// The mark of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadMarkValue {
-    /// The last message that is.
+    /// The last message that is read.
     pub up_to: MessageId,
-    /// When it was marked so.
+    /// The time of the mark.
     pub at: Timestamp,
 }
 

@@ -6,11 +6,11 @@ use crate::model::UserId;
 use crate::store::codec::{Fields, Layout};
 use crate::store::error::StoreError;
 
-/// What something can be so about.
+/// The key of an entry, and its keyspace.
 pub(in crate::store) trait Key: Layout {
     /// The number of its keyspace.
     const KEYSPACE: u8;
-    /// What can be so about it.
+    /// The value of such a key.
     type Value: Layout;
 
     fn bytes(&self) -> Vec<u8> {
@@ -20,22 +20,22 @@ pub(in crate::store) trait Key: Layout {
     }
 }
 
-/// The bytes of a key, and of what is so about it.
+/// The bytes of a key and of its value.
 pub(in crate::store) type RawEntry = (Box<[u8]>, Box<[u8]>);
 
-/// From which end a range is read.
+/// The end from which a range is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum RangeEnd {
     First,
     Last,
 }
 
-/// All that is so, wherever it is kept.
+/// The entries of a store, wherever it keeps them.
 pub(in crate::store) trait EntryReader {
-    /// What is so about a key.
+    /// The value of a key.
     fn value(&self, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError>;
 
-    /// What is so about the keys in a range, `limit` at most, beginning at one of its ends.
+    /// The entries in a range of keys, `limit` at most, from one of its ends on.
     fn entries(
         &self,
         range: Range<&[u8]>,
@@ -43,11 +43,16 @@ pub(in crate::store) trait EntryReader {
         limit: usize,
     ) -> Result<Vec<RawEntry>, StoreError>;
 
-    /// The error for bytes that nobody has written.
-    fn malformed(&self) -> StoreError;
+    /// The error for something that no store writes.
+    fn corrupt(&self, what: &'static str) -> StoreError;
+
+    /// The error for a key or a value that no store writes.
+    fn malformed(&self) -> StoreError {
+        self.corrupt("an entry is malformed")
+    }
 }
 
-/// What is so about a key.
+/// The value of a key.
 pub(in crate::store) fn get<S: Key>(
     state: &impl EntryReader,
     key: &S,
@@ -56,7 +61,7 @@ pub(in crate::store) fn get<S: Key>(
     read(&value).map(Some).ok_or_else(|| state.malformed())
 }
 
-/// What is so about a user's keys of a keyspace, in order from one end.
+/// The entries of a user in a keyspace, in order of key from one end.
 pub(in crate::store) fn of_user<S: Key>(
     state: &impl EntryReader,
     user: UserId,
@@ -74,7 +79,7 @@ pub(in crate::store) fn of_user<S: Key>(
     typed.collect()
 }
 
-/// All of `bytes` as what was laid out there.
+/// Decodes all of `bytes`.
 pub(in crate::store) fn read<T: Layout>(bytes: &[u8]) -> Option<T> {
     let mut fields = Fields(bytes);
     let read = T::take(&mut fields).ok()?;

@@ -33,49 +33,49 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
-/// A key under which a user has sent something, hashed.
+/// A hashed idempotency key of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetryKey {
-    /// Whose it is.
+    /// The user who sent it.
     pub user: UserId,
     /// The key's hash.
     pub key: Hash,
 }
 
-/// What became of what was sent first.
+/// The answer to the first request with an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FirstAnswer {
-    /// What tells whether another request asks for the same.
+    /// The hash of the request, to tell whether another one asks for the same.
     pub fingerprint: Hash,
     /// The message that was posted.
     pub message: MessageId,
-    /// When it was.
+    /// The time of the message.
     pub at: Timestamp,
 }
 
-/// A key under which a user has sent something, hashed with a secret.
+/// An idempotency key of a user, hashed with a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyedRetryKey {
-    /// Whose it is.
+    /// The user who sent it.
     pub user: UserId,
     /// The key's hash.
     pub key: Hash,
 }
 
-/// What became of what was sent first.
+/// The answer to the first request with an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyedRetryValue {
-    /// Which secret the hashes were made with.
+    /// The id of the secret that the hashes were made with.
     pub secret: Hash,
-    /// What tells whether another request asks for the same.
+    /// The hash of the request, to tell whether another one asks for the same.
     pub fingerprint: Hash,
     /// The message that was posted.
     pub message: MessageId,
-    /// When it was.
+    /// The time of the message.
     pub at: Timestamp,
 }
 
@@ -95,7 +95,7 @@ impl From<KeyedRetryValue> for FirstAnswer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetryOrderKey {
-    /// Whose order it is.
+    /// The user who sent the keys.
     pub user: UserId,
     /// Ascending.
     pub number: u64,
@@ -107,7 +107,7 @@ pub struct RetryOrderKey {
 pub struct RetryOrderValue {
     /// The key's hash.
     pub key: Hash,
-    /// When it came.
+    /// The time of the request.
     pub at: Timestamp,
 }
 

@@ -9,21 +9,21 @@ use crate::store::codec::{DecodeError, Fields, Layout, key_user};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionKey {
-    /// Whose it is.
+    /// The user who logged in.
     pub user: UserId,
-    /// Which one.
+    /// The id of the session, which its token has.
     pub id: SessionId,
 }
 
-/// What is kept of it.
+/// The facts about a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionValue {
-    /// When it began.
+    /// The time of the login.
     pub at: Timestamp,
-    /// When its token expires.
+    /// The time at which its token expires.
     pub expires_at: Timestamp,
-    /// What the client called itself.
+    /// The `User-Agent` of the login, shortened.
     pub user_agent: Box<str>,
 }
 
@@ -31,15 +31,15 @@ pub struct SessionValue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StrayTokensKey {
-    /// Whose they are.
+    /// The user they are of.
     pub user: UserId,
 }
 
-/// That they are refused.
+/// The time since which they are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StrayTokensValue {
-    /// Since when.
+    /// The time since which they are refused.
     pub at: Timestamp,
 }
 

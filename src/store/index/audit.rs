@@ -28,7 +28,7 @@ pub(in crate::store) struct IndexAudit {
     conversations: HashMap<(UserId, UserId), MessageId>,
     /// Where the last revision of each lies.
     revised: HashMap<MessageId, u64>,
-    /// The checksum of what is so about each key.
+    /// The checksum of the value of each key.
     entries: BTreeMap<Vec<u8>, u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Entries in the index: what is so about each key, under the key itself.
+//! Entries in the index: the value of each key, under the key itself.
 
 use std::ops::Range;
 
@@ -10,17 +10,17 @@ use super::tree::{Index, TreeIter, Writes};
 use crate::store::error::StoreError;
 
 impl Index {
-    /// What is so about a key.
+    /// The value of a key.
     pub(in crate::store) fn entry(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
         self.get(&entry_key(key))
     }
 
-    /// What is so about the keys in a range, with [`key`] to be called on each key.
+    /// The entries in a range of keys, with [`untagged`] to be called on each key.
     pub(in crate::store) fn entries(&self, range: Range<&[u8]>) -> TreeIter<'_> {
         self.scan(entry_key(range.start)..entry_key(range.end.max(range.start)))
     }
 
-    /// Puts the last words in the place of what was so before.
+    /// Replaces the values of keys by their latest ones.
     pub(super) fn put_entries(
         &self,
         entries: EntryChanges,

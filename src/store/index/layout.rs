@@ -1,4 +1,4 @@
-//! How the entries of the index look as bytes: keys that sort as what they name, and values.
+//! The bytes of the keys of the index, which sort as what they name, and of its values.
 
 use super::digest::Digest;
 use crate::model::{Mailbox, StoreId, UserId, Username};
@@ -13,7 +13,7 @@ pub(super) const CHUNK_POSTINGS: usize = 128;
 pub(in crate::store) enum List {
     /// The messages of a mailbox.
     Messages(Mailbox),
-    /// What was done that a feed's readers may see, other than posting.
+    /// The events of a feed other than new messages.
     Activity(Mailbox),
     /// The messages of a conversation that one of the two did not write.
     Received { by: UserId, from: UserId },
@@ -40,9 +40,9 @@ pub(in crate::store) struct Applied {
 pub(in crate::store) const FORMAT_VERSION: u32 = 4;
 /// The key of up to where the log is indexed.
 pub(super) const META: &[u8] = b"m";
-/// With what the key of a conversation begins.
+/// The first byte of the key of a conversation.
 pub(super) const CONVERSATION: u8 = b'l';
-/// With what the key of an entry begins.
+/// The first byte of the key of an entry.
 pub(super) const ENTRY: u8 = b'f';
 
 pub(super) fn number(bytes: &[u8]) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! What is written to the index as one, and what sled keeps until it is.
+//! Batches of changes to the index, and the pages that sled keeps until one is written.
 //!
 //! sled copies a page for every entry that is put there, and leaves the old one to be freed when
 //! nobody can be reading it. Of that it does a little at every 128th of its operations, and a batch
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::layout::{List, Posting};
 use crate::model::{EventId, Mailbox, MessageId, UserId, Username};
 
-/// What the index has to know of a record.
+/// The change of the index for a record.
 #[derive(Debug, Clone)]
 pub(in crate::store) enum IndexChange {
     User { id: UserId, name: Username, position: u64 },
@@ -20,7 +20,7 @@ pub(in crate::store) enum IndexChange {
     Entry { key: Box<[u8]>, value: Option<Box<[u8]>> },
 }
 
-/// Entries that are written as one, about: until they are, sled keeps each of the pages that they
+/// Entries that are written in one batch, about: until they are, sled keeps each of the pages that they
 /// took the place of, of some kilobytes.
 const MAX_PART_ENTRIES: usize = 1024;
 /// Entries that change with the first addition to a list, on the average of the four lists that a
@@ -33,7 +33,7 @@ const FREEING_STEPS: usize = 16;
 /// The last word on each of some keys.
 pub(super) type EntryChanges = BTreeMap<Box<[u8]>, Option<Box<[u8]>>>;
 
-/// Changes that are written as one.
+/// Changes that are written in one batch.
 #[derive(Default)]
 pub(super) struct IndexBatch {
     pub(super) users: Vec<(UserId, Username, u64)>,
@@ -42,7 +42,7 @@ pub(super) struct IndexBatch {
     /// The position of the last revision of each message.
     pub(super) revised: BTreeMap<u64, u64>,
     pub(super) entries: EntryChanges,
-    /// How many entries change, about.
+    /// The number of entries that change, about.
     changed: usize,
 }
 
@@ -82,7 +82,7 @@ impl IndexBatch {
         }
     }
 
-    /// Whether it is time to write it.
+    /// True when it is time to write the batch.
     pub(super) fn is_full(&self) -> bool {
         self.changed >= MAX_PART_ENTRIES
     }

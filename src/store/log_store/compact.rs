@@ -37,14 +37,14 @@ use crate::store::rules::retry::RetentionFilter;
 
 /// Where the new store is made, and where the old one ends.
 pub(super) const UNFINISHED: &str = "unfinished-compaction";
-/// How much of the new log is synced at once.
+/// Bytes of the new log that are synced at once.
 const GROUP_BYTES: usize = 1024 * 1024;
-/// How many entries are read, and synced, at once.
+/// Entries read, and synced, at once.
 const ENTRIES_AT_ONCE: usize = 1000;
-/// What is to stay free beside the second copy.
+/// Bytes that are to stay free beside the second copy.
 const SPARE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What a compaction did.
+/// The outcome of a compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compaction {
     /// The log's length, in bytes.

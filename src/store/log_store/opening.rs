@@ -1,4 +1,4 @@
-//! How a store is opened, or made: the log is read, and the index told what it does not know.
+//! Opens or makes a store: reads the log, and tells the index what it does not know.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,21 +1,19 @@
-//! What is older than memory: looked up in the index, read from the log, and shown as it is now.
+//! Reads of what is older than memory: looked up in the index, read from the log, and shown as it is
+//! now.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::store::{LogStore, decode};
-use super::view::View;
 use crate::model::{
-    Cursor, Event, EventId, EventKind, Mailbox, Message, MessageChange, MessageId, Page, User,
-    UserId, Window,
+    Cursor, Event, EventId, EventKind, Message, MessageChange, MessageId, User, Window,
 };
+use crate::store::engine::Engine as _;
 use crate::store::error::StoreError;
 use crate::store::index::layout::{List, Posting};
 use crate::store::log::Log;
-use crate::store::mem_table::{Activity, HistoryItem, MemPart};
+use crate::store::mem_table::{Activity, MemPart};
 use crate::store::record::Record;
-use crate::store::rules::account;
 
 impl LogStore {
     pub(super) fn read_users(&self, positions: &[u64]) -> Result<Vec<Cow<'_, User>>, StoreError> {
@@ -27,22 +25,6 @@ impl LogStore {
             }
             _ => Err(self.view.index.mark_broken("an account's position holds something else")),
         })?;
-        Ok(users)
-    }
-
-    /// These accounts as they are, in order of id; of who does not exist, none. What is not in
-    /// memory is read from the log in one go, and what has become of all of them likewise.
-    pub(super) fn accounts(&self, of: &BTreeSet<UserId>) -> Result<Vec<Cow<'_, User>>, StoreError> {
-        let (mut newer, mut positions) = (Vec::new(), Vec::new());
-        for &id in of {
-            match self.view.table.user(id) {
-                Some(user) => newer.push(Cow::Borrowed(user)),
-                None => positions.extend(self.view.index.user(id)?),
-            }
-        }
-        let mut users = self.read_users(&positions)?;
-        users.append(&mut newer);
-        account::present_all(&self.view, &mut users)?;
         Ok(users)
     }
 
@@ -76,59 +58,7 @@ impl LogStore {
         Ok(messages)
     }
 
-    pub(super) fn find_message(
-        &self,
-        id: MessageId,
-    ) -> Result<Option<Cow<'_, Message>>, StoreError> {
-        if let Some(message) = self.view.newest(id) {
-            return Ok(Some(Cow::Borrowed(message)));
-        }
-        if id.get() >= self.view.table_start() {
-            return Ok(None);
-        }
-        if let Some(position) = self.view.index.revision(id)? {
-            return Ok(self.read_messages(vec![Posting { id: id.get(), position }])?.pop());
-        }
-        let Some(Event { what: EventKind::Message(_, message), .. }) =
-            self.scan(id.into(), 1)?.pop()
-        else {
-            return Ok(None);
-        };
-        // A number that is an event's other than a posting is nobody's id.
-        Ok(Some(message).filter(|message| message.id == id))
-    }
-
-    pub(super) fn mailbox(
-        &self,
-        mailbox: Mailbox,
-        window: Window,
-    ) -> Result<Page<Cow<'_, Message>>, StoreError> {
-        let View { table, .. } = &self.view;
-        let (list, held) = (List::Messages(mailbox), table.mailbox_held(mailbox, window));
-        let (postings, older) = self.older(list, window, self.view.table_start(), held)?;
-        let mut items = self.read_messages(postings)?;
-        let rest = Window { limit: window.limit - items.len(), ..window };
-        items.extend(table.mailbox(mailbox, rest).items);
-        Ok(Page { items, older })
-    }
-
-    /// What was done that a feed's readers may see.
-    pub(super) fn activities(
-        &self,
-        feed: Mailbox,
-        window: Window,
-    ) -> Result<Page<Event<'_>>, StoreError> {
-        let View { table, .. } = &self.view;
-        let (list, held) = (List::Activity(feed), table.activities_held(feed, window));
-        let (postings, older) = self.older(list, window, self.view.activities_start(), held)?;
-        let mut activities = self.read_activities(&postings)?;
-        let rest = Window { limit: window.limit - activities.len(), ..window };
-        activities.extend(table.activities(feed, rest).items);
-        let events: Result<_, _> = activities.into_iter().map(|it| self.event_of(it)).collect();
-        Ok(Page { items: events?, older })
-    }
-
-    fn event_of(&self, activity: Activity) -> Result<Event<'_>, StoreError> {
+    pub(super) fn event_of(&self, activity: Activity) -> Result<Event<'_>, StoreError> {
         activity.event(|id| self.revised_message(id))
     }
 
@@ -137,7 +67,10 @@ impl LogStore {
         self.find_message(id)?.ok_or_else(missing)
     }
 
-    fn read_activities(&self, postings: &[Posting]) -> Result<Vec<Activity>, StoreError> {
+    pub(super) fn read_activities(
+        &self,
+        postings: &[Posting],
+    ) -> Result<Vec<Activity>, StoreError> {
         let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
         let mut activities = Vec::with_capacity(postings.len());
         self.log.read(&positions, |frame| {
@@ -157,7 +90,7 @@ impl LogStore {
 
     /// The part of a window of a list that lies below `boundary`, where memory begins, and whether
     /// there is something older than the window. `held` is what memory has of it.
-    fn older(
+    pub(super) fn older(
         &self,
         list: List,
         window: Window,
@@ -182,32 +115,8 @@ impl LogStore {
         Ok((postings, older))
     }
 
-    /// Up to `limit` events of all mailboxes from `from` on.
-    pub(super) fn events_from(
-        &self,
-        from: EventId,
-        limit: usize,
-    ) -> Result<Vec<Event<'_>>, StoreError> {
-        let view = &self.view;
-        let mut found = Vec::new();
-        if from.get() < view.table_start().max(view.activities_start()) {
-            for event in self.scan(from, limit)? {
-                found.push(self.present(event)?);
-            }
-        }
-        // Behind what the log has synced, the table goes on.
-        let behind = found.last().map_or(from.get(), |last| last.id.get() + 1);
-        for entry in view.table.history(behind).take(limit - found.len()) {
-            found.push(match entry {
-                HistoryItem::Posted(message) => Event::created(Cow::Borrowed(message)),
-                HistoryItem::Done(activity) => self.event_of(activity)?,
-            });
-        }
-        Ok(found)
-    }
-
     /// An event as it was recorded, with the message as it is now.
-    fn present<'a>(&'a self, event: Event<'a>) -> Result<Event<'a>, StoreError> {
+    pub(super) fn present<'a>(&'a self, event: Event<'a>) -> Result<Event<'a>, StoreError> {
         let EventKind::Message(change, message) = &event.what else { return Ok(event) };
         let (change, id) = (*change, message.id);
         let untouched = || Ok::<_, StoreError>(self.view.index.revision(id)?.is_none());
@@ -221,7 +130,11 @@ impl LogStore {
 
     /// Up to `limit` events from `from` on as the log has them, with their messages as they were
     /// then.
-    fn scan(&self, from: EventId, limit: usize) -> Result<Vec<Event<'static>>, StoreError> {
+    pub(super) fn scan(
+        &self,
+        from: EventId,
+        limit: usize,
+    ) -> Result<Vec<Event<'static>>, StoreError> {
         let start = match self.view.index.mark_below(from.get())? {
             Some(mark) => mark.position,
             None => Log::START,

@@ -1,5 +1,4 @@
-//! What a log says, so that it can be asked: the newest part in memory, all of it through the
-//! index.
+//! The contents of a log, to be read: the newest part in memory, all of it through the index.
 
 use std::collections::BTreeMap;
 
@@ -29,9 +28,9 @@ const RECENT_ACTIVITIES: usize = 16 * 1024;
 /// Text in those messages, in bytes.
 const RECENT_TEXT_BYTES: usize = 16 * 1024 * 1024;
 
-/// What the log says: the newest part in memory, all of it through the index.
+/// The contents of a log: the newest part in memory, all of it through the index.
 #[derive(Debug)]
-pub(super) struct View {
+pub(in crate::store) struct View {
     pub(super) store_id: StoreId,
     pub(super) next_ids: IdAllocator,
     pub(super) table: MemTable,

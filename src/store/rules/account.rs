@@ -1,20 +1,20 @@
-//! What has become of an account since it was registered: another password, or its end.
+//! Changes of an account since it was registered: another password, or its end.
 //!
-//! One entry a user, laid over the record wherever an account is read. A compaction leaves out the
-//! record's own password hash where there is an entry.
+//! The change is an entry for the user, which overrides the record wherever an account is read. A
+//! compaction leaves out the password hash of a record that is overridden.
 
 use std::borrow::Cow;
 
-use super::session;
+use super::{block, session};
 use crate::model::{Session, Timestamp, User, UserId};
-use crate::store::backend::Backend;
+use crate::store::engine::Engine;
 use crate::store::entries::account::{AccountKey, AccountValue};
 use crate::store::entries::keyspaces::Entry;
 use crate::store::entries::reader;
 use crate::store::entries::reader::{EntryReader, Key, RangeEnd};
 use crate::store::error::StoreError;
 
-/// Lays what has become of an account over its record.
+/// Applies the change of an account to its record.
 fn lay_over(user: &mut User, state: AccountValue) {
     match state {
         AccountValue::Password { hash, .. } => user.password_hash = hash,
@@ -25,7 +25,7 @@ fn lay_over(user: &mut User, state: AccountValue) {
     }
 }
 
-/// An account as it is, by its record.
+/// An account as it is now, given its record.
 pub(in crate::store) fn present<'a>(
     state: &impl EntryReader,
     user: Cow<'a, User>,
@@ -36,8 +36,8 @@ pub(in crate::store) fn present<'a>(
     Ok(Cow::Owned(user))
 }
 
-/// Some accounts as they are, by their records, which ascend. One read for all of them, unless more
-/// has become of others between them.
+/// Accounts as they are now, given their records in order of id. One read for all of them, unless
+/// more accounts between them have changed.
 pub(in crate::store) fn present_all(
     state: &impl EntryReader,
     users: &mut [Cow<'_, User>],
@@ -66,8 +66,7 @@ pub(in crate::store) fn present_all(
     Ok(())
 }
 
-/// What is to be written to change the password of the user of a session that is to begin, and to
-/// end all others. The password comes last: all of it is only so if that is.
+/// The entries that change the password of a user, begin the session `fresh` and end all others.
 pub(in crate::store) fn change_password(
     state: &impl EntryReader,
     fresh: Session,
@@ -80,7 +79,7 @@ pub(in crate::store) fn change_password(
     Ok(entries)
 }
 
-/// What is to be written to end an account, likewise.
+/// The entries that end an account and its sessions.
 pub(in crate::store) fn end(
     state: &impl EntryReader,
     user: UserId,
@@ -92,20 +91,21 @@ pub(in crate::store) fn end(
     Ok(entries)
 }
 
-/// Whether an account is there, has neither ended nor been blocked, and its password hash is this
-/// one.
+/// True if there is an account with this id and this password hash that has neither ended nor been
+/// blocked.
 pub(in crate::store) fn has_hash(
-    store: &mut impl Backend,
+    engine: &impl Engine,
     user: UserId,
     seen: &str,
 ) -> Result<bool, StoreError> {
-    let is_blocked = store.account_block(user)?.is_some();
-    let is_open_with =
-        |user: Cow<'_, User>| user.ended_at.is_none() && *user.password_hash == *seen;
-    Ok(store.user(user)?.is_some_and(is_open_with) && !is_blocked)
+    let entries = engine.entry_reader();
+    let is_blocked = block::account(entries, user)?.is_some();
+    let Some(user) = engine.account(user)? else { return Ok(false) };
+    let user = present(entries, user)?;
+    Ok(user.ended_at.is_none() && *user.password_hash == *seen && !is_blocked)
 }
 
-/// Whether an account has ended.
+/// True if an account has ended.
 pub(in crate::store) fn has_ended(
     state: &impl EntryReader,
     user: UserId,
@@ -114,7 +114,7 @@ pub(in crate::store) fn has_ended(
     Ok(matches!(value, Some(AccountValue::Ended { .. })))
 }
 
-/// Whether something has become of an account, so that its record's own hash means nothing.
+/// True if an account has changed, so that the password hash of its record is void.
 pub(in crate::store) fn is_overlaid(
     state: &impl EntryReader,
     user: UserId,

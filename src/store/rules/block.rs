@@ -1,7 +1,7 @@
-//! Who is blocked: by an operator, from the whole house, or by a user, from writing to them.
+//! Blocks: of accounts by operators, and of senders by users.
 //!
-//! An entry for each, of which nothing is kept once it is taken back. That an account is blocked is
-//! looked up when somebody logs in to it, and no more often: all its sessions end with the block.
+//! A block is an entry, which is removed when the block is lifted. The block of an account is looked
+//! up at a login and no more often: all sessions of the account end with the block.
 
 use crate::model::{Block, Cursor, Page, UserId, Window};
 use crate::store::entries::block::{
@@ -12,7 +12,7 @@ use crate::store::entries::reader;
 use crate::store::entries::reader::{EntryReader, Key, RangeEnd};
 use crate::store::error::StoreError;
 
-/// That an account is blocked, or is not.
+/// The entry that blocks an account, or lifts the block.
 pub(in crate::store) fn of_account(user: UserId, value: Option<ModerationValue>) -> Entry {
     Entry::AccountBlock { key: AccountBlockKey { user }, value }
 }
@@ -39,7 +39,7 @@ pub(in crate::store) fn accounts(
     })
 }
 
-/// Whether one user's private messages are refused by another.
+/// True if `by` refuses the private messages of `user`.
 pub(in crate::store) fn is_refused(
     state: &impl EntryReader,
     by: UserId,
@@ -48,7 +48,7 @@ pub(in crate::store) fn is_refused(
     Ok(reader::get(state, &SenderBlockKey { by, user })?.is_some())
 }
 
-/// What is to be written so that they are, or are no longer; `None` if it is so.
+/// The entry that sets or lifts the block of a sender; `None` if nothing changes.
 pub(in crate::store) fn refuse(
     state: &impl EntryReader,
     Block { user, by, at }: Block,
@@ -59,7 +59,7 @@ pub(in crate::store) fn refuse(
     Ok(changes.then_some(Entry::SenderBlock { key: SenderBlockKey { by, user }, value }))
 }
 
-/// A page of those whose messages a user refuses, in order of id.
+/// A page of the senders that a user has blocked, in order of id.
 pub(in crate::store) fn senders(
     state: &impl EntryReader,
     by: UserId,

@@ -1,11 +1,11 @@
-//! Store ids: a store's identity, and what becomes of it when a backup is restored.
+//! Store ids: the identity of a store, and its change when a backup is restored.
 //!
-//! A backup is behind the store that it is of: ids that were given out after it are not in it. So
-//! what is restored from one is a store of its own. It has a new store id, and its ids go on so far
-//! above those of the backup that none is given out again: neither one of the time that was lost,
-//! nor one of another restore of the same file. The store id that ended is remembered as an entry, with
-//! how far it went in the backup and where the next one began, so that its cursors can be told
-//! apart: those up to the backup are as good as ever, those above it are of a time that was lost.
+//! A backup lacks the ids that the store gave out after it. So a store restored from one is another
+//! store. It has a new store id, and its ids begin so far above those of the backup that none is
+//! given out again: neither one that was lost, nor one of another restore of the same file. An entry
+//! remembers the store id that ended, with the ids that it had reached in the backup and those at
+//! which the next one began. So its cursors can be told apart: those up to the backup are as good as
+//! ever, those above it point at what was lost.
 
 use std::fmt;
 
@@ -20,17 +20,17 @@ use crate::store::error::{RestoreError, StoreError};
 use crate::store::id_allocator::{IdAllocator, IdKind};
 use crate::store::record::Record;
 
-/// How far the ids of a new store id begin above those of a backup, at least: no server gives out so
-/// many in the time between two backups.
+/// The distance from the ids of a backup to those of the store restored from it, at least: no server
+/// gives out so many in the time between two backups.
 pub const MIN_JUMP: u64 = 1 << 20;
-/// How much farther they may begin, at random, so that two restores of one file do not meet. Ids
-/// last for some 16,000 restores.
+/// The random part of that distance, at most, so that two restores of one file do not meet. Ids last
+/// for some 16,000 restores.
 const JUMP_SPREAD: u64 = 1 << 40;
-/// So many store ids of the past are remembered; for another one the oldest is forgotten, and its
-/// cursors are those of another store.
+/// Store ids of the past that are remembered. With one more the oldest is forgotten, and its cursors
+/// are those of another store.
 pub const MAX_PAST_STORE_IDS: usize = 256;
 
-/// Why a cursor leads nowhere.
+/// The reason for which a cursor leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LostRange {
     /// It is of another store.
@@ -41,7 +41,7 @@ pub enum LostRange {
     Ahead,
 }
 
-/// What is remembered of a store's store ids.
+/// The store ids that a store has had before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lineage {
     /// In the order in which they ended.
@@ -49,7 +49,7 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// Those of a store.
+    /// Reads them from a store.
     pub fn of(store: &mut dyn Backend) -> Result<Lineage, StoreError> {
         store.past_store_ids().map(Lineage::new)
     }
@@ -59,8 +59,8 @@ impl Lineage {
         Lineage { past }
     }
 
-    /// Judges a cursor in a list whose items are numbered by `sequence`, in a store of store id
-    /// `current` that gives out `next` next. `store id` is the one that the cursor says it is of.
+    /// Judges a cursor in a list whose items are numbered by `sequence`, in the store `current`
+    /// that gives out `next` next. `store_id` is the one that the cursor names.
     ///
     /// Every list, every wait and every stream is decided here.
     pub fn judge(
@@ -106,7 +106,7 @@ impl Lineage {
         gaps.fold(id, u64::saturating_sub)
     }
 
-    /// Refuses what no chain of restores leaves behind, in a store of store id `current` that gives
+    /// Refuses what no chain of restores leaves behind, in the store `current` that gives
     /// out `next` next.
     pub(in crate::store) fn expect_sense(
         &self,
@@ -131,7 +131,7 @@ impl Lineage {
     }
 }
 
-/// Refuses a store that was filled from a file of store id `current`, if it remembers store ids that no
+/// Refuses a store that was filled from a file of the store `current`, if it remembers store ids that no
 /// chain of restores leaves behind.
 pub(in crate::store) fn expect_sense(
     store: &mut dyn Backend,
@@ -142,7 +142,7 @@ pub(in crate::store) fn expect_sense(
     sense.map_err(|why| RestoreError::Conflict(why.to_owned()))
 }
 
-/// All store ids of the past, in no order that means anything.
+/// All store ids of the past, in no particular order.
 pub(in crate::store) fn past(
     state: &impl EntryReader,
 ) -> Result<Vec<(StoreId, PastStoreIdValue)>, StoreError> {
@@ -200,7 +200,7 @@ impl fmt::Display for StoreIdChange {
     }
 }
 
-/// Makes a store that was filled from a backup of store id `past`, and has a new one by now, go on in
+/// Makes a store that was filled from a backup of the store `past`, and has a new id by now, go on in
 /// it. `draw` gives random numbers. All is synced but the last of it.
 pub(in crate::store) fn renew(
     store: &mut dyn Backend,
@@ -224,7 +224,7 @@ pub(in crate::store) fn renew(
     Ok(StoreIdChange { store_id: store.store_id(), past, ended, sessions })
 }
 
-/// The ids from which on those of a new store id begin. Each sequence jumps by itself: from what a
+/// The ids at which those of a restored store begin. Each sequence jumps by itself: from what a
 /// user knows of one, nothing follows for the other.
 fn jump(reached: IdAllocator, draw: &mut dyn FnMut() -> u64) -> Result<IdAllocator, StoreError> {
     let mut above = |reached: u64| {

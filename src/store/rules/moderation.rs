@@ -1,7 +1,6 @@
-//! What operators do, and what comes of it: accounts that are blocked, and registration that is
-//! closed.
+//! Moderation by operators: blocks of accounts, and the closing of registration.
 //!
-//! An act is an event with its actor, and one with the entries that it makes so.
+//! A moderation is an event, written in one batch with the entries that put it into effect.
 
 use super::{block, session};
 use crate::model::{ModerationAction, Timestamp, UserId};
@@ -12,14 +11,13 @@ use crate::store::entries::reader::EntryReader;
 use crate::store::entries::registration::RegistrationKey;
 use crate::store::error::StoreError;
 
-/// Whether an operator has closed registration.
+/// True if an operator has closed registration.
 pub(in crate::store) fn is_closed(state: &impl EntryReader) -> Result<bool, StoreError> {
     Ok(reader::get(state, &RegistrationKey {})?.is_some())
 }
 
-/// What is to be written before an act of `by`, all of which is only so if the act is there; `None`
-/// if it is so already. `exists` says whether there is an
-/// account that has not ended.
+/// The entries to write in one batch with the event of a moderation by `by`; `None` if nothing
+/// changes. `exists` says whether there is an account that has not ended.
 pub(in crate::store) fn consequences(
     state: &impl EntryReader,
     by: UserId,

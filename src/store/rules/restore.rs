@@ -2,23 +2,17 @@
 
 use crate::model::{Message, User, UserId};
 use crate::store::error::{RestoreError, StoreError};
-use crate::store::record::Record;
 
 pub(in crate::store) fn name_taken(user: &User) -> RestoreError {
     RestoreError::Conflict(format!("the name of user {} is taken", user.id))
 }
 
-/// Refuses what is about users who are not there. Messages are taken from whomever they are:
+/// Refuses a record that is about users who do not exist. Messages are taken whoever wrote them:
 /// nothing is looked up by their authors.
 pub(in crate::store) fn expect_users(
-    record: &Record,
+    users: [Option<UserId>; 2],
     mut exists: impl FnMut(UserId) -> Result<bool, StoreError>,
 ) -> Result<(), RestoreError> {
-    let users = match record {
-        Record::Entry(entry) => entry.users(),
-        Record::Moderation(moderation) => moderation.users(),
-        _ => return Ok(()),
-    };
     for user in users.into_iter().flatten() {
         if !exists(user)? {
             return Err(RestoreError::Conflict(format!("there is no user {user}")));

@@ -1,13 +1,13 @@
-//! What is remembered of messages that were sent under an idempotency key, so that who never saw the
-//! answer can ask again (draft-ietf-httpapi-idempotency-key-header-07).
+//! Idempotency keys: a message that was sent under one is remembered, so that a client that never
+//! saw the answer can send it again (draft-ietf-httpapi-idempotency-key-header-07).
 //!
-//! Of key and message only hashes are kept, made with a secret that no store has: see
+//! Only hashes of the key and the message are kept, made with a secret that no store has: see
 //! [`IdempotencyKey::secret`]. Versions before this one made them without, in [`Entry::Retry`]; those are still
 //! found until they are over.
 //!
 //! Two entries each: what the first answer was, by its key, and in which order a user's keys came, so
-//! that the oldest is found when it has to give way. Both are written with the message, as one with
-//! it. What is over is forgotten when its user sends under a key again, a few at a time, so that nobody
+//! that the oldest is found when it has to give way. Both are written in one batch with the
+//! message. What is over is forgotten when its user sends under a key again, a few at a time, so that nobody
 //! waits for a scan. Who never does leaves [`MAX_RETRIES`] behind at most, until the next compaction:
 //! neither that nor an export keeps what a [`RetentionFilter`] holds back.
 
@@ -25,14 +25,15 @@ use crate::store::error::StoreError;
 
 /// For how long a first answer is given again.
 pub const RETRY_LIFETIME: Duration = Duration::from_hours(24);
-/// How many keys of a user are remembered; then the oldest gives way.
+/// Keys of a user that are remembered; with one more the oldest is forgotten.
 pub const MAX_RETRIES: u64 = 1000;
-/// How many are forgotten at most when one is added: with more than one, what is over becomes less.
+/// Keys that are forgotten at most when one is added. More than one, so that expired keys become
+/// fewer.
 const FORGOTTEN_AT_ONCE: usize = 2;
-/// How many entries are read at once.
+/// Entries read at once.
 const KEYS_AT_ONCE: usize = 100;
 
-/// What was sent first under a key, if that is not over at `now`.
+/// The first answer to a key, if it has not expired at `now`.
 pub(in crate::store) fn find(
     state: &impl EntryReader,
     retry_key: &RetryKey,
@@ -164,12 +165,12 @@ impl RetentionFilter {
     }
 }
 
-/// Whether an entry is about a key, and so is gone after a day.
+/// True for an entry about an idempotency key, which expires after 24 h.
 pub(in crate::store) fn is_passing(entry: &Entry) -> bool {
     matches!(entry, Entry::Retry { .. } | Entry::RetryOrder { .. } | Entry::KeyedRetry { .. })
 }
 
-/// Of a clock that was set back, nothing is over sooner.
+/// A clock that was set back makes nothing expire sooner.
 fn is_over(at: Timestamp, now: Timestamp) -> bool {
     u128::from(now.millis().saturating_sub(at.millis())) >= RETRY_LIFETIME.as_millis()
 }

@@ -17,7 +17,7 @@ use crate::store::entries::session::{SessionKey, SessionValue};
 use crate::store::error::{RestoreError, StoreError};
 use crate::store::record::Record;
 
-/// How many entries are read at once at a start.
+/// Entries read at once.
 const PAGE: usize = 1000;
 
 fn session(key: SessionKey, value: SessionValue) -> Session {
@@ -25,7 +25,7 @@ fn session(key: SessionKey, value: SessionValue) -> Session {
     Session { user: key.user, id: key.id, created_at, expires_at, user_agent }
 }
 
-/// That a session is there.
+/// The entry that begins a session.
 fn begun(session: Session) -> Entry {
     let Session { user, id, created_at: at, expires_at, user_agent } = session;
     Entry::Session {
@@ -50,8 +50,8 @@ pub(in crate::store) fn all(
     Ok(sessions)
 }
 
-/// What is to be written to begin a session, and which ones end for it, if there are too many: first
-/// those that look expired, then the oldest.
+/// The entries that begin a session, and the ids of those that end for it, if there are too many:
+/// first those that look expired, then the oldest.
 pub(in crate::store) fn begin(
     state: &impl EntryReader,
     new: Session,
@@ -79,7 +79,7 @@ pub(in crate::store) fn expect_room(
     Err(RestoreError::Conflict(what))
 }
 
-/// What is to be written to end one; `None` if it is not there.
+/// The entry that ends a session; `None` if there is no such session.
 pub(in crate::store) fn end(
     state: &impl EntryReader,
     user: UserId,
@@ -89,7 +89,7 @@ pub(in crate::store) fn end(
     Ok(there.map(|_| ended(user, id)))
 }
 
-/// What is to be written to end all of a user's, but to begin `fresh`.
+/// The entries that end all sessions of a user and begin `fresh`.
 pub(in crate::store) fn end_all(
     state: &impl EntryReader,
     user: UserId,

@@ -1,7 +1,7 @@
 //! A store as JSON lines, ids and hashes kept.
 //!
 //! The first line says what follows, then come all accounts in order of id, then all that happened,
-//! to messages and in the house, in order, then all entries in order of key, and at last a line with
+//! to messages and by moderation, in order, then all entries in order of key, and at last a line with
 //! the counts and two digests. One is of every byte before it: a file that was cut short or changed is
 //! refused. The other says what is in the store, and so leaves out what passes by itself: the time of
 //! the export, which is in the first line, and the keys under which messages were sent, of which an

@@ -11,12 +11,12 @@ use crate::store::log::segment::MAGIC;
 use crate::store::progress::Progress;
 use crate::store::rules::lineage::{StoreIdChange, renew};
 
-/// What was imported.
+/// The outcome of an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
-    /// What was in the file.
+    /// The contents of the file.
     pub summary: Summary,
-    /// What the file says of itself.
+    /// The origin of the file.
     pub origin: ExportOrigin,
     /// The store id that begins, if it was restored.
     pub renewal: Option<StoreIdChange>,
@@ -59,7 +59,7 @@ pub fn import(
     read(source, len, store, &|origin| origin.store_id, progress).map(|(summary, _)| summary)
 }
 
-/// What [`import`] does, in a store that is given the store id that `epoch_for` says.
+/// What [`import`] does, in a store that is given the store id that `store_id_for` says.
 fn read(
     mut source: impl BufRead,
     len: Option<u64>,

@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 use crate::model::StoreId;
 use crate::store::error::{RestoreError, StoreError};
 
-/// What an export or import moved.
+/// The contents of an export or import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// How many accounts.
+    /// Number of accounts.
     pub users: u64,
-    /// How many messages.
+    /// Number of messages.
     pub messages: u64,
-    /// How many edits and deletions.
+    /// Number of edits and deletions.
     pub revisions: u64,
-    /// How many acts of operators.
+    /// Number of moderations by operators.
     pub moderations: u64,
     /// SHA-256, in hexadecimal, of everything but the last line, and of the next ids in that.
     pub digest: String,
@@ -78,7 +78,7 @@ impl From<StoreError> for TransferError {
     }
 }
 
-/// What has become of a store since a file of it was written.
+/// The purpose of a file: whether the store that it is of goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -90,7 +90,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// As an article and a noun.
+    /// The purpose as an article and a noun.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -100,7 +100,7 @@ impl Purpose {
     }
 }
 
-/// What a file says of itself.
+/// The origin of a file, as it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExportOrigin {
     /// The store id of the store that it is of.

@@ -348,7 +348,7 @@ fn an_index_is_held_to_the_facts() {
 #[test]
 fn a_fact_that_is_found_wrong_is_told() {
     let (sample, entries) = sample();
-    let mut store = sample.open().unwrap();
+    let store = sample.open().unwrap();
     let first = entries.iter().find(|entry| matches!(entry, Entry::KeyedRetry { .. })).unwrap();
     let key = [b"f", &first.key_bytes()[..]].concat();
     store.view.index.tree().insert(key, b"short").unwrap();
@@ -356,7 +356,10 @@ fn a_fact_that_is_found_wrong_is_told() {
         store.entries(None, usize::MAX).map(drop).unwrap_err(),
         store.first_answer(of(1, 0), Timestamp::from_millis(0)).map(drop).unwrap_err(),
     ] {
-        assert!(matches!(&told, StoreError::Index(why) if why == "a fact is malformed"), "{told}");
+        assert!(
+            matches!(&told, StoreError::Index(why) if why == "an entry is malformed"),
+            "{told}"
+        );
     }
     drop(store);
     assert_eq!(all(&mut sample.open().unwrap()), entries);

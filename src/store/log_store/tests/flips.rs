@@ -209,7 +209,7 @@ fn a_log_that_is_cut_anywhere() {
         spoilt.flip(log, 0, 0);
         fs::write(path, &bytes[..len]).unwrap();
         match spoilt.sample.open() {
-            Ok(mut store) => {
+            Ok(store) => {
                 assert!(len >= applied, "{len} of {applied}");
                 assert!(store.message(MessageId::new(4).unwrap()).unwrap().is_some());
             }

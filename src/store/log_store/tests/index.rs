@@ -7,6 +7,7 @@ use super::*;
 use crate::model::{EventId, MessageId, ModerationAction, StoreId, Timestamp};
 use crate::store::Hash;
 use crate::store::backend::{IdempotencyKey, NewMessage, NewRevision};
+use crate::store::engine::Engine as _;
 use crate::store::error::StoreError;
 use crate::store::id_allocator::IdAllocator;
 use crate::store::log::Log;
@@ -322,7 +323,7 @@ fn a_start_begins_at_an_act_or_a_revision() {
         store.sync().unwrap();
         drop(store);
         let mut watch = Watch::default();
-        let mut store = LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
+        let store = LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
         assert!(watch.total < store.log.end() - Log::START, "a part of it is read");
         let first = store.view.activities_start();
         kinds[usize::from(first % 2 == 1)] = true;
@@ -352,7 +353,7 @@ fn a_start_reads_little_more_than_the_newest() {
     let half = store.log.end() / 2;
     drop(store);
     let mut watch = Watch::default();
-    let mut store = LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
+    let store = LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
     assert!((half - 50_000..half + 50_000).contains(&watch.total), "{} {half}", watch.total);
     assert!(store.view.pending.is_empty(), "a clean end has told the index everything");
     assert_eq!(store.view.table.size().0, RECENT_MESSAGES);
