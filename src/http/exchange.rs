@@ -8,7 +8,7 @@ use tiny_http::{Header, Method};
 
 use super::in_flight::PipelineId;
 use crate::api::client::Proxies;
-use crate::api::{Body, Request, Trace};
+use crate::api::{Body, Request, RequestInfo};
 
 /// A request that has been received and not been answered.
 pub(super) struct Exchange {
@@ -26,7 +26,7 @@ pub(super) struct Exchange {
     pub(super) begun: Instant,
     /// For how much of that time it has waited for something to come.
     pub(super) parked: Duration,
-    pub(super) trace: Trace,
+    pub(super) trace: RequestInfo,
     /// The number of its lane.
     lane: u64,
 }
@@ -100,7 +100,7 @@ impl Exchange {
             unread: 0,
             begun: Instant::now(),
             parked: Duration::ZERO,
-            trace: Trace::default(),
+            trace: RequestInfo::default(),
             lane,
         }
     }
