@@ -221,7 +221,7 @@ mod tests {
         let trusted = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"].map(|it| Network::parse(it).unwrap());
         let proxies = Proxies::with(trusted.to_vec());
         for (peer, forwarded, client) in [
-            // By who is not trusted.
+            // From a peer that is not trusted.
             ("192.0.2.1", "198.51.100.1", "192.0.2.1"),
             ("192.0.2.1", "127.0.0.1", "192.0.2.1"),
             // By one proxy, by several.

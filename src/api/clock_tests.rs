@@ -124,7 +124,7 @@ fn a_server_that_was_started_ahead_lets_in_who_is_good_once_the_clock_is_right()
     server.set(MINUTE);
     assert!(server.is_let_in(&token));
     assert_eq!(server.sessions(&token), 1);
-    // Also who logged out since is known.
+    // A logout since is respected too.
     assert_eq!(server.ask("POST", "/logout", &token, "").0, 204);
     assert!(!server.is_let_in(&token));
 }
@@ -247,7 +247,7 @@ fn what_was_sent_is_known_again_whatever_the_clock_says() {
         let mut server = server.restart();
         server.set(ahead);
         assert_eq!(say(&mut server, "a"), 0, "also after a restart");
-        // It is over when a day has passed by both clocks.
+        // It expires when a day has passed by both clocks.
         server.set(DAY);
         server.pass(DAY + 2 * HOUR);
         assert_eq!(say(&mut server, "a"), 4);

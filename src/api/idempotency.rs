@@ -311,8 +311,8 @@ mod tests {
         assert_eq!(server.say("k", "other"), (201, 1, false));
     }
 
-    /// With another secret nobody can tell whether a key is the same, and nothing is posted twice for
-    /// it without a word.
+    /// With another secret keys cannot be compared, and no message is posted twice without a
+    /// refusal.
     #[test]
     fn what_was_sent_under_another_secret_is_told_by_the_message() {
         let mut server = TestServer::new("off");

@@ -4,11 +4,11 @@
 //! back when it succeeds. So only failures add up.
 //!
 //! * **To an account from a network**, as often as the operator says.
-//! * **From a network**, to whatever accounts, [`ACCOUNTS_PER_NETWORK`] times as often: for who
-//!   tries a few passwords with many names.
-//! * **To an account**, from wherever, [`NETWORKS_PER_ACCOUNT`] times as often: for who has many
-//!   networks. Networks from which somebody logged in to the account are exempt. Otherwise whoever
-//!   has many could keep its owner out for as long as they like.
+//! * **From a network**, to any accounts, [`ACCOUNTS_PER_NETWORK`] times as often. It slows down a
+//!   client that tries a few passwords with many names.
+//! * **To an account**, from any network, [`NETWORKS_PER_ACCOUNT`] times as often. It slows down an
+//!   attacker with many networks. Networks with a successful login to the account are exempt.
+//!   Otherwise the attacker could keep the owner out.
 //!
 //! The limits do not depend on whether an account exists: unknown names are limited like all
 //! others, and a refusal reveals nothing of them.
