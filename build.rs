@@ -1,17 +1,17 @@
-//! Says in the build which sources it is made of: the commit, where git knows it.
+//! Records in the build which sources it is made of: the commit, if git knows it.
 //!
-//! Nothing else of the machine or the moment goes into it, so that the same sources give the same
-//! build. `VECHE_BUILD_COMMIT` in the environment is believed where there is no git, as in a build
-//! from an archive of the sources.
+//! Nothing else of the machine or the time is recorded, so that the same sources give the same
+//! build. Without git, as in a build from an archive of the sources, the commit is taken from
+//! `VECHE_BUILD_COMMIT` in the environment.
 
 use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What is said without git, or outside of a working tree of our own.
+/// The commit of a build without git, or outside of a working tree of its own.
 const UNKNOWN: &str = "unknown";
-/// How the commit comes from outside, and how it goes to the program.
+/// The environment variable with the commit, for the build script and for the program.
 const COMMIT: &str = "VECHE_BUILD_COMMIT";
 
 fn main() {
@@ -21,9 +21,9 @@ fn main() {
     println!("cargo::rustc-env={COMMIT}={commit}");
 }
 
-/// The commit of the working tree, and whether anything in it that is tracked is another.
+/// The commit of the working tree, with a note if tracked files were changed.
 fn commit() -> Option<String> {
-    // The sources may lie in the working tree of something else, whose commit says nothing of them.
+    // The sources may lie in another project's working tree, whose commit says nothing of them.
     let top = git(&["rev-parse", "--show-toplevel"])?;
     let here = fs::canonicalize(env::var_os("CARGO_MANIFEST_DIR")?).ok()?;
     if fs::canonicalize(top).ok()? != here {
@@ -31,7 +31,8 @@ fn commit() -> Option<String> {
     }
     let commit = git(&["rev-parse", "--verify", "HEAD"])?;
     let changes = git(&["status", "--porcelain", "--untracked-files=no"])?;
-    // With any of these another build is made; of the sources cargo knows only with them.
+    // A change of any of these changes the commit. cargo watches the sources only if they are
+    // listed.
     let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
     for name in ["HEAD", "packed-refs", "index"].into_iter().chain(branch.as_deref()) {
         let path = git(&["rev-parse", "--git-path", name])?;

@@ -1,6 +1,7 @@
-//! Fetches a running server's backup, and keeps it only when all of it is good.
+//! Fetches a backup from a running server, and keeps it only if it is complete and sound.
 //!
-//! Knows HTTP as a client does and what a backup is by [`store::verify`]; serves `main` only.
+//! The module is an HTTP client, and verifies the backup with [`store::verify`]. Only the `backup`
+//! command uses it.
 
 use std::error::Error;
 use std::fs::File;
@@ -13,15 +14,15 @@ use ureq::{Agent, Body};
 
 use crate::store::{self, Progress, Summary};
 
-/// How long a server may take to accept a connection, to begin its answer, and at each pause while
-/// it answers. The whole may take as long as it takes.
+/// Time limit for the connection, for the beginning of the response, and for each pause in it. The
+/// whole transfer has no limit.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// How much of what a server says instead of a backup is told.
+/// Most bytes of a refusal's body that are shown.
 const MAX_REFUSAL_BYTES: u64 = 512;
 
-/// Fetches `GET /backup` from the admin address `url`, without a slash at its end, into `file`,
-/// which must not exist. It appears there when it is complete, verified, and on the disk.
-/// `patience` is [`PATIENCE`] but in tests.
+/// Fetches `GET /backup` from the admin address `url`, which has no slash at its end, into `file`,
+/// which must not exist. The file appears when the backup is complete, verified and durable.
+/// `patience` is [`PATIENCE`], but shorter in tests.
 pub fn fetch(
     url: &str,
     file: &Path,
@@ -42,14 +43,14 @@ pub fn fetch(
     let url = format!("{url}/backup");
     let (body, len) = ask(&url, patience).map_err(|why| format!("{url}: {why}"))?;
 
-    // Removed when it is let go of, whatever the reason.
+    // The file is removed on drop, unless it is persisted.
     let unfinished = tempfile::Builder::new()
         .prefix(".unfinished-backup-")
         .tempfile_in(dir)
         .map_err(|e| format!("{}: {e}", dir.display()))?;
     let written = unfinished.as_file().try_clone().map_err(named)?;
     let again = written.try_clone().map_err(named)?;
-    // A proxy may have cut it where nobody can see it but by its length.
+    // A proxy may cut the body short in a way that only its length shows.
     let source = Copied { source: body.take(len), copy: written };
     let again = || {
         again.sync_all()?;
@@ -64,7 +65,7 @@ pub fn fetch(
     Ok(summary)
 }
 
-/// The backup as it comes, and how long it is.
+/// The body of the response and its length in bytes.
 fn ask(url: &str, patience: Duration) -> Result<(impl Read, u64), Box<dyn Error>> {
     let agent: Agent = Agent::config_builder()
         .http_status_as_error(false)
@@ -85,17 +86,17 @@ fn ask(url: &str, patience: Duration) -> Result<(impl Read, u64), Box<dyn Error>
     Ok((response.into_body().into_reader(), len))
 }
 
-/// The status, and of the words that came with it the first ones.
+/// The status, and the beginning of the body.
 fn refusal(response: &mut Response<Body>) -> String {
     let status = response.status();
     let mut words = Vec::new();
-    // Without them there is still the status.
+    // A body that cannot be read is left out.
     let _ = response.body_mut().as_reader().take(MAX_REFUSAL_BYTES).read_to_end(&mut words);
     let words = String::from_utf8_lossy(&words);
     format!("the server answered {status} {}", words.trim()).trim_end().to_owned()
 }
 
-/// What is read is written too.
+/// A reader that also writes all it reads to a file.
 struct Copied<R> {
     source: R,
     copy: File,

@@ -21,8 +21,7 @@ use crate::store::FORMATS;
 
 use listen::Listen;
 
-/// What is kept free on the disk unless it is said otherwise: room to stop in good order, and for
-/// the operator to see to it.
+/// Default of `--min-free-space`: enough to stop in good order and for the operator to make room.
 const MIN_FREE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A REST chat server: accounts, a general chat, private messages.
@@ -37,18 +36,18 @@ const MIN_FREE_BYTES: u64 = 64 * 1024 * 1024;
     args_conflicts_with_subcommands = false
 )]
 pub struct Cli {
-    /// Where the chat is kept.
+    /// The store.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// How it is served.
+    /// The settings of the server.
     #[command(flatten)]
     pub serve: ServeArgs,
-    /// What to do instead of serving.
+    /// The command; without one, the program serves.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What a build is: which sources it is made of, and what it can read.
+/// The build's version, commit, and the formats that it reads.
 static BUILD: LazyLock<String> = LazyLock::new(|| {
     let formats: Vec<String> = FORMATS
         .iter()
@@ -62,8 +61,8 @@ static BUILD: LazyLock<String> = LazyLock::new(|| {
 });
 
 impl Cli {
-    /// Reads the process's arguments and environment. No help shows what is in the environment: it may
-    /// be anything, and goes to a terminal.
+    /// Reads the process's arguments and environment. The help does not show values from the
+    /// environment: they may be anything, and a terminal would obey them.
     pub fn read() -> Result<Cli, clap::Error> {
         let command = without_empty_variables(Cli::command());
         let command = command.mut_args(|arg| arg.hide_env_values(true));
@@ -71,8 +70,8 @@ impl Cli {
     }
 }
 
-/// A variable that is empty is as if it were not set: there is no other way to unset one in a unit
-/// of systemd's or a file of Compose's.
+/// Treats an empty variable as one that is not set: a unit of systemd and a Compose file have no
+/// other way to unset one.
 fn without_empty_variables(command: Parsing) -> Parsing {
     command.mut_args(|arg| {
         let is_empty = |name| env::var_os(name).is_some_and(|value| value.is_empty());
@@ -80,15 +79,16 @@ fn without_empty_variables(command: Parsing) -> Parsing {
     })
 }
 
-/// What to do instead of serving.
+/// A command to run instead of serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write a store as JSON lines, ids and password hashes included, and print a digest
+    /// Write a store as JSON lines, with ids and password hashes, and print a digest
     ///
-    /// The server must be stopped. The file is for a move: where it is imported, the epoch and the
-    /// ids go on, so the store that it is of must not. Summary and progress go to standard error.
+    /// The server must be stopped. The file is for a move: a store imported from it keeps the epoch
+    /// and the ids, so the old store must not be used any more. The summary and the progress go to
+    /// standard error.
     Export {
-        /// Write it as a backup, for a store that goes on: what is restored from it begins a new
+        /// Write a backup, for a store that stays in use: a store restored from it begins a new
         /// epoch
         #[arg(long)]
         backup: bool,
@@ -96,13 +96,13 @@ pub enum Command {
         #[arg(default_value = "-")]
         file: PathBuf,
     },
-    /// Read what `export` or `backup` wrote into an empty store, and print the same digest
+    /// Import a file of `export` or `backup` into an empty store, and print the same digest
     ///
-    /// An export moves its store. A backup is restored: a new epoch begins, its ids go on far above
-    /// those of the backup, and everybody has to log in again. The store appears when it is
+    /// An export moves its store. A backup is restored: a new epoch begins, the new ids are far
+    /// above those of the backup, and all users have to log in again. The store appears when it is
     /// complete. With `--store memory` the file is only verified.
     Import {
-        /// Take the file for a backup, whatever it says: the store that it is of went on
+        /// Treat the file as a backup, whatever it says: its store is still in use
         #[arg(long)]
         restore: bool,
         /// The file to read; `-` is standard input; a directory is a copy of a stopped server's
@@ -112,45 +112,45 @@ pub enum Command {
     },
     /// Fetch a backup from a running server, verify it, and print the digest of its export
     ///
-    /// The file appears when it is complete. `import` restores it. Summary and progress go to
-    /// standard error.
+    /// The file appears when it is complete. `import` restores it. The summary and the progress go
+    /// to standard error.
     Backup {
-        /// The server's admin address: `http://127.0.0.1:5001`, say
+        /// The server's admin address, as in `http://127.0.0.1:5001`
         url: String,
         /// The file to write; must not exist
         file: PathBuf,
     },
-    /// Read all of a store, say what is in it, and tell every damage by file and offset
+    /// Read a whole store, print what it holds, and report all damage by file and offset
     ///
-    /// The server must be stopped. Changes nothing; a copy of the index is made in the system's
-    /// directory for temporary files (`TMPDIR`). Exits with 1 if anything is damaged.
+    /// The server must be stopped. Changes nothing. The index is copied to the system's directory
+    /// for temporary files (`TMPDIR`). Exits with 1 if anything is damaged.
     Check,
-    /// Write a store's log anew without what was erased
+    /// Rewrite a store's log without erased texts
     ///
     /// The server must be stopped. Needs room for a second copy. Can be interrupted at any time:
-    /// the store is then what it was.
+    /// the store is then unchanged.
     Compact,
-    /// Run the documentation's examples against a running deployment, and say what differs
+    /// Run the documentation's examples against a running deployment, and report differences
     ///
-    /// Needs bash and curl. Registers users of its own, addresses nobody else, and leaves them and
-    /// their messages behind: says first how many, and wants `--yes` for it. Exits with 1 if
+    /// Needs bash and curl. Registers its own users, writes to nobody else, and leaves these users
+    /// and their messages behind: says first how many, and needs `--yes` to go on. Exits with 1 if
     /// anything differs.
     DocsCheck {
-        /// Where the deployment is: `https://chat.example.org`, say
+        /// The address of the deployment, as in `https://chat.example.org`
         url: String,
-        /// Write to it
+        /// Go on and write to the deployment
         #[arg(long)]
         yes: bool,
     },
 }
 
-/// Which store, and where.
+/// The store and its place.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
-    /// Where the chat is kept: `memory` forgets it when the server ends
+    /// The kind of store: `memory` is lost when the server ends
     #[arg(long, env = "VECHE_STORE", value_enum, default_value = "sled", global = true)]
     pub store: StoreKind,
-    /// The directory of the sled store; made if it is not there
+    /// The directory of the sled store; created if it does not exist
     #[arg(
         long,
         env = "VECHE_DATA_DIR",
@@ -159,7 +159,7 @@ pub struct StoreArgs {
         global = true
     )]
     pub data_dir: PathBuf,
-    /// How much is logged, on standard error
+    /// The most detailed level that is logged, on standard error
     #[arg(
         long,
         env = "VECHE_LOG",
@@ -173,7 +173,7 @@ pub struct StoreArgs {
     pub log: LevelFilter,
 }
 
-/// Which implementation keeps the chat.
+/// The kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StoreKind {
     /// In memory only
@@ -182,7 +182,7 @@ pub enum StoreKind {
     Sled,
 }
 
-/// Whether new accounts can be made.
+/// The policy for new accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Registration {
     /// By everybody, until an operator closes it
@@ -191,7 +191,7 @@ pub enum Registration {
     Closed,
 }
 
-/// How the chat is served.
+/// The settings of the server.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// The address and port to listen on; port 0 lets the system choose one
@@ -206,7 +206,7 @@ pub struct ServeArgs {
         value_parser = Listen::parse
     )]
     pub listen: Listen,
-    /// How long an access token is good for, in seconds (at most a year)
+    /// The lifetime of an access token, in seconds (at most a year)
     #[arg(
         long,
         env = "VECHE_TOKEN_TTL",
@@ -215,10 +215,10 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u64).range(1..=31_536_000)
     )]
     pub token_ttl: u64,
-    /// A file with the secret that signs access tokens, 32 to 4096 bytes, every one of which counts
+    /// A file with the secret that signs access tokens: 32 to 4096 bytes, all of which count
     ///
-    /// Without it the sled store keeps a random one in its directory, and the memory store makes
-    /// a new one at every start.
+    /// Without it, the sled store keeps a random secret in its directory, and the memory store
+    /// makes a new one at each start.
     #[arg(long, env = "VECHE_JWT_SECRET_FILE", value_name = "FILE")]
     pub jwt_secret_file: Option<PathBuf>,
     /// The shortest password that can be registered, in characters
@@ -230,12 +230,12 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     pub min_password_length: u16,
-    /// Whether new accounts can be made; what is `closed` here, no operator opens
+    /// The policy for new accounts; an operator cannot open what is `closed` here
     #[arg(long, env = "VECHE_REGISTRATION", value_enum, default_value = "open")]
     pub registration: Registration,
-    /// This user keeps order (repeatable): may delete messages, block users and close registration
+    /// A user who moderates (repeatable): may delete messages, block users and close registration
     ///
-    /// Whoever registers the name first is an operator, so register it before others can.
+    /// The first to register the name becomes the operator, so register it before others can.
     #[arg(
         long,
         env = "VECHE_OPERATOR",
@@ -244,9 +244,10 @@ pub struct ServeArgs {
         value_parser = Operator::parse
     )]
     pub operator: Vec<Operator>,
-    /// Let web pages of this origin use the API (repeatable), as in `https://chat.example.org`
+    /// An origin whose web pages may use the API (repeatable), as in `https://chat.example.org`
     ///
-    /// `*` stands for all. Without it browsers keep pages of other origins from reading replies.
+    /// `*` allows all origins. Without it, browsers keep pages of other origins from reading
+    /// replies.
     #[arg(
         long,
         env = "VECHE_CORS_ORIGIN",
@@ -255,7 +256,7 @@ pub struct ServeArgs {
         value_parser = Origin::parse
     )]
     pub cors_origin: Vec<Origin>,
-    /// After how many seconds without a complete request a connection is closed
+    /// Close a connection after this many seconds without a complete request
     #[arg(
         long,
         env = "VECHE_IDLE_TIMEOUT",
@@ -264,9 +265,9 @@ pub struct ServeArgs {
         value_parser = clap::value_parser!(u64).range(1..=86_400)
     )]
     pub idle_timeout: u64,
-    /// Answer the operator here too: /healthz, /readyz, /metrics and /backup
+    /// A second address, for the operator: /healthz, /readyz, /metrics and /backup
     ///
-    /// It asks for no token, and a backup is all there is: not for a public address.
+    /// It needs no token, and a backup holds all data: do not use a public address.
     #[arg(
         long,
         env = "VECHE_ADMIN_LISTEN",
@@ -274,12 +275,13 @@ pub struct ServeArgs {
         value_parser = Listen::parse
     )]
     pub admin_listen: Option<Listen>,
-    /// Append a line of JSON for each answer to this file; `-` is standard output
+    /// Append a line of JSON for each response to this file; `-` is standard output
     #[arg(long, env = "VECHE_ACCESS_LOG", value_name = "FILE")]
     pub access_log: Option<PathBuf>,
-    /// Refuse writes while fewer bytes than these are free on the disk of the sled store
+    /// Refuse writes while fewer bytes than this are free on the disk of the sled store
     ///
-    /// Reading, logging in and out and ending accounts go on, down to an eighth. 0 never refuses.
+    /// Reading, logging in and out and deleting accounts go on until only an eighth is free. 0
+    /// never refuses.
     #[arg(
         long,
         env = "VECHE_MIN_FREE_SPACE",
@@ -287,10 +289,11 @@ pub struct ServeArgs {
         default_value_t = MIN_FREE_BYTES
     )]
     pub min_free_space: u64,
-    /// How many logins to an account may fail from an address: `off`, or at once and in each time
+    /// Failed logins to an account from one address: `off`, or a number and a time, as in `10/m`
     ///
-    /// 5 times as many may fail to an account from all addresses together, 10 times as many from
-    /// an address to all accounts together. The time is a number of `s`, `m`, `h` or `d`.
+    /// So many may fail at once, and as many again in each period. For an account, 5 times as many
+    /// may fail from all addresses together; for an address, 10 times as many to all accounts
+    /// together. The time is a number of `s`, `m`, `h` or `d`.
     #[arg(
         long,
         env = "VECHE_LOGIN_LIMIT",
@@ -299,7 +302,7 @@ pub struct ServeArgs {
         value_parser = Limit::parse
     )]
     pub login_limit: Limit,
-    /// How many accounts an address may register, at once and in each time, as in `5/h`
+    /// Registrations of one address, at once and in each period, as in `5/h`
     #[arg(
         long,
         env = "VECHE_REGISTRATION_LIMIT",
@@ -308,7 +311,7 @@ pub struct ServeArgs {
         value_parser = Limit::parse
     )]
     pub registration_limit: Limit,
-    /// How many messages a user may send, at once and in each time, as in `60/m`
+    /// Messages of one user, at once and in each period, as in `60/m`
     #[arg(
         long,
         env = "VECHE_MESSAGE_LIMIT",
@@ -317,10 +320,11 @@ pub struct ServeArgs {
         value_parser = Limit::parse
     )]
     pub message_limit: Limit,
-    /// Believe this proxy or network, as in `127.0.0.1` or `10.0.0.0/8`, for whom it asks (repeatable)
+    /// A proxy or network whose `X-Forwarded-For` is believed, as in `127.0.0.1` or `10.0.0.0/8`
+    /// (repeatable)
     ///
-    /// Clients are told apart by the last address in its `X-Forwarded-For` that is not trusted
-    /// itself. Without it they are told apart by who connects, and the field means nothing.
+    /// The client is the last address in that field that is not trusted itself. Without this option
+    /// the client is the address that connects, and the field is ignored.
     #[arg(
         long,
         env = "VECHE_TRUST_PROXY",
@@ -329,12 +333,12 @@ pub struct ServeArgs {
         value_parser = Network::parse
     )]
     pub trust_proxy: Vec<Network>,
-    /// Read an export or a backup into the store, which must be empty, before serving
+    /// Import this export or backup before serving; the store must be empty
     #[arg(long, env = "VECHE_IMPORT", value_name = "FILE")]
     pub import: Option<PathBuf>,
-    /// Take the file of `--import` for a backup, whatever it says: the store that it is of went on
+    /// Treat the file of `--import` as a backup, whatever it says: its store is still in use
     ///
-    /// A memory store always does: it begins with the file again at each start.
+    /// A memory store always does so, because it imports the file again at each start.
     #[arg(
         long,
         env = "VECHE_RESTORE",
@@ -344,7 +348,7 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// What of it concerns the API.
+    /// The settings of the API.
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings {

@@ -25,15 +25,15 @@ fn main() -> ExitCode {
             printable::say_lines(error.to_string().trim_end());
             return ExitCode::from(USAGE_ERROR);
         }
-        // Help and version are our own words.
+        // Help and version need no escapes: they hold no input.
         Err(help) => help.exit(),
     };
     keep_files_private();
     return_large_blocks();
     env_logger::Builder::new()
         .filter_level(cli.store.log)
-        // What sled has to say at the level of information is about itself; what tiny_http has
-        // to say at any reaches the loop as an error, which knows whether it is one.
+        // sled logs only its own internals at the level of information. Errors of tiny_http reach
+        // the loop, which knows which of them matter.
         .filter_module("sled", cli.store.log.min(log::LevelFilter::Warn))
         .filter_module("tiny_http", log::LevelFilter::Off)
         .format(log_line)
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A line of the log, as `env_logger` writes it, but that what was logged is printable.
+/// Writes a line of the log as `env_logger` does, with the text escaped.
 fn log_line(line: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::Result<()> {
     let (time, level) = (line.timestamp_seconds(), record.level());
     let style = line.default_level_style(level);
@@ -70,15 +70,16 @@ fn log_line(line: &mut env_logger::fmt::Formatter, record: &Record<'_>) -> io::R
     writeln!(line, "[{time} {style}{level:<5}{style:#} {target}] {said}")
 }
 
-/// Has the allocator give blocks from a mebibyte on back to the system as soon as they are free.
-/// By itself glibc raises that threshold to the size of the largest it has seen, which is what a
-/// password hash works in, 19 MiB: after 20 registrations a server kept 235 MB.
+/// Makes the allocator return blocks of 1 MiB and more to the system as soon as they are free. By
+/// default glibc raises that threshold to the largest block it has seen. A password hash uses a
+/// block of 19 MiB, so after 20 registrations a server kept 235 MB.
 fn return_large_blocks() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         const MEBIBYTE: libc::c_int = 1024 * 1024;
         #[expect(unsafe_code, reason = "there is no safe way to ask the allocator for it")]
-        // SAFETY: it takes two numbers, and no other thread is there yet to allocate meanwhile.
+        // SAFETY: the call takes two numbers, and no other thread is there yet to allocate
+        // meanwhile.
         let taken = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MEBIBYTE) };
         debug_assert_eq!(taken, 1);
     }

@@ -1,15 +1,15 @@
-//! Text on its way to a terminal or a log: the one place where it is escaped, and the only one that
-//! writes to the standard streams.
+//! Escapes text for a terminal or the log. This is the only module that writes to the standard
+//! streams.
 //!
-//! A file, a client, another server, the environment: what any of them says may end up in an error
-//! or a log line, and a terminal obeys what it is sent (ECMA-48). So what is printed is made
-//! printable here, at the last moment, whoever has put it together: what moves the cursor, begins a
-//! line, turns the direction of writing or is invisible is shown as `\u{…}`.
+//! Text from a file, a client, another server or the environment may be part of an error or of a
+//! log line, and a terminal obeys control characters (ECMA-48). So all text is made printable here,
+//! at the last moment: characters that move the cursor, begin a line, turn the direction of writing
+//! or are invisible are shown as `\u{…}`.
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, IsTerminal as _, StdoutLock, Write as _};
 
-/// Displays something in one line, and nothing in it but what can be seen.
+/// Displays a value in one line, with all invisible characters escaped.
 #[derive(Debug, Clone, Copy)]
 pub struct Printable<T>(pub T);
 
@@ -19,7 +19,7 @@ impl<T: Display> Display for Printable<T> {
     }
 }
 
-/// Displays something in the lines that it has, each of them printable.
+/// Displays a value in its lines, each of them escaped.
 #[derive(Debug, Clone, Copy)]
 pub struct PrintableLines<T>(pub T);
 
@@ -48,8 +48,8 @@ impl fmt::Write for EscapeLines<'_, '_> {
     }
 }
 
-/// Quotes and backslashes are as harmless as letters. A mark that is laid over the letter before it
-/// is not: that need not be one of the same text.
+/// Escapes a character. Quotes and backslashes are not escaped: they are harmless. A combining mark
+/// is, because the letter before it need not be of the same text.
 fn escape(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match c {
         '"' | '\'' | '\\' => f.write_char(c),
@@ -57,23 +57,22 @@ fn escape(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// Says something to the operator in one line on standard error. Nobody may be there any more to read
-/// it, which is no reason to fail.
+/// Prints a line for the operator on standard error. A failure is ignored: nobody may be reading.
 pub fn say(what: impl Display) {
     let _ = writeln!(io::stderr(), "{}", Printable(what));
 }
 
-/// The same in several lines.
+/// Prints several lines for the operator on standard error.
 pub fn say_lines(what: impl Display) {
     let _ = writeln!(io::stderr(), "{}", PrintableLines(what));
 }
 
-/// Writes a result to standard output, in the lines that it has.
+/// Prints a result, of one line or several, on standard output.
 pub fn print(what: impl Display) -> io::Result<()> {
     writeln!(io::stdout(), "{}", PrintableLines(what))
 }
 
-/// Standard output for bytes that are no text for a reader. A terminal is refused.
+/// Standard output for binary data. A terminal is refused.
 pub fn raw_output() -> io::Result<StdoutLock<'static>> {
     let stdout = io::stdout();
     if stdout.is_terminal() {
@@ -83,7 +82,7 @@ pub fn raw_output() -> io::Result<StdoutLock<'static>> {
     Ok(stdout.lock())
 }
 
-/// Whether an operator watches standard error.
+/// `true` if standard error is a terminal.
 #[must_use]
 pub fn is_watched() -> bool {
     io::stderr().is_terminal()

@@ -1,5 +1,6 @@
-//! Shows how far a long task is: a bar on a terminal, lines in the log elsewhere. A task that is
-//! over at once shows nothing. A task that says of each part what came of it has a bar below that.
+//! Shows the progress of a long task: a bar on a terminal, lines in the log elsewhere. A task that
+//! ends within half a second shows nothing. A task that reports the result of each part has a bar
+//! below the results.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -10,9 +11,9 @@ use crate::docs::check::Report;
 use crate::printable;
 use crate::store::Progress;
 
-/// How long a task may take before it is shown.
+/// Time before the progress of a task is shown.
 const QUIET: Duration = Duration::from_millis(500);
-/// How often it is logged where there is no terminal.
+/// Interval of the log lines, where there is no terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Shows progress on standard error.

@@ -1,12 +1,11 @@
 //! Time and random bytes, real and fixed, and the process's umask.
 //!
-//! The only module that reads the system clock or asks for entropy, so that everything else gives
-//! the same answer to the same questions.
+//! Only this module reads the system clock and asks for entropy, so that all other code gives the
+//! same results for the same input.
 //!
-//! There are two clocks in a [`Clock`], because the time of day can be set. What each time that is
-//! kept or sent decides, by which of them, and what a step does to it, is said in one place:
-//! `docs/operating.md`, section "Clocks". What is ended or forgotten for good is so by the one that
-//! only goes on.
+//! A [`Clock`] shows two times, because the time of day can be set. Which of them decides about
+//! each time that is kept or sent is in `docs/operating.md`, section "Clocks". What ends or is
+//! forgotten for good does so by the monotonic clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -17,18 +16,18 @@ use rustix::process::umask;
 
 use crate::model::Timestamp;
 
-/// The umask that the process was started with, where it has another one since.
+/// The umask that the process was started with, if it was changed since.
 static OPERATORS_UMASK: OnceLock<u32> = OnceLock::new();
 
-/// Has all that the process makes be its user's only, whatever it is made by: sled leaves it to the
+/// Makes all files of the process private to its user. sled creates its files with the process's
 /// umask. To be called before there are other threads.
 pub fn keep_files_private() {
     let before = umask(Mode::RWXG | Mode::RWXO);
     OPERATORS_UMASK.get_or_init(|| before.as_raw_mode());
 }
 
-/// The mode to be set on a file that was made for others too, where the process's umask has taken
-/// from it what the operator's lets them have.
+/// The mode for a file that others may read as far as the operator's umask allows. `None` if the
+/// umask was not changed.
 #[must_use]
 pub fn shared_mode(mode: u32) -> Option<u32> {
     OPERATORS_UMASK.get().map(|umask| mode & !umask)
@@ -39,8 +38,8 @@ pub trait Clock: Send {
     /// The current time.
     fn now(&self) -> Timestamp;
 
-    /// The time since a moment that stays the same while the process runs, to tell how much has
-    /// passed. The time of day will do for a clock that nobody sets.
+    /// The monotonic time since a moment that is the same for the whole process. For a clock that
+    /// nobody sets, the time of day is enough.
     fn elapsed(&self) -> Duration {
         Duration::from_millis(self.now().millis())
     }
@@ -51,18 +50,18 @@ pub trait Clock: Send {
     }
 }
 
-/// What a clock shows at a moment.
+/// Both times of a clock, read at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// The time of day, which may be set, forwards or back.
+    /// The time of day. It may be set, forwards or back.
     pub now: Timestamp,
-    /// The time that has [passed](Clock::elapsed), which only goes on.
+    /// The [monotonic](Clock::elapsed) time.
     pub elapsed: Duration,
 }
 
 /// Gives unpredictable bytes.
 pub trait Entropy: Send {
-    /// Fills `bytes`, all of them.
+    /// Fills all of `bytes`.
     fn fill(&mut self, bytes: &mut [u8]);
 }
 
@@ -84,7 +83,7 @@ impl Clock for SystemClock {
         Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Monotonic: what is to last a minute does so when the time of day is set meanwhile.
+    /// Monotonic: a timeout of a minute lasts a minute when the time of day is set meanwhile.
     fn elapsed(&self) -> Duration {
         static FIRST_ASKED: LazyLock<Instant> = LazyLock::new(Instant::now);
         FIRST_ASKED.elapsed()
@@ -96,7 +95,7 @@ impl Clock for SystemClock {
 pub struct SystemEntropy;
 
 impl SystemEntropy {
-    /// An error where the system has no random bytes to give. Once it succeeded it goes on to.
+    /// Checks that the system has random bytes. Once it succeeded, the system goes on to have them.
     pub fn probe() -> Result<SystemEntropy, getrandom::Error> {
         getrandom::fill(&mut [0; 1]).map(|()| SystemEntropy)
     }

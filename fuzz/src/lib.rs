@@ -1,8 +1,8 @@
-//! What holds whatever bytes come in: a module for each fuzz target, with a `check` that panics
-//! where it does not hold.
+//! Properties that hold for any input: a module for each fuzz target, with a `check` that panics if
+//! its property does not hold.
 //!
-//! `fuzz_targets/` gives these functions to libFuzzer, and `tests/corpus` every input that is kept
-//! in `corpus/`, on a stable toolchain. So they know nothing of a fuzzer.
+//! `fuzz_targets/` gives these functions to libFuzzer, and `tests/corpus` runs them on every input
+//! kept in `corpus/`, on a stable toolchain. So they do not depend on a fuzzer.
 
 #![expect(clippy::unwrap_used, reason = "a property that does not hold is a panic")]
 

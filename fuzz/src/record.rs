@@ -22,7 +22,7 @@ const SHA256_MEMBER: &[u8] = b"\"sha256\":\"";
 ///
 /// # Panics
 ///
-/// Where something is read that nobody has written, or two readers do not agree.
+/// If something is read that was never written, or two readers disagree.
 pub fn check(input: &[u8]) {
     let sealed = sealed(input);
     if let Some(again) = formats::record(input) {
@@ -97,7 +97,7 @@ fn is_first_format(input: &[u8]) -> bool {
     input.starts_with(br#"{"veche_export":{"version":1,"#)
 }
 
-/// The input with each checksum as it should be, and, if it is a log, with an end mark behind it.
+/// The input with all checksums corrected and, if it is a log, with an end mark appended.
 fn sealed(input: &[u8]) -> Vec<u8> {
     let mut bytes = input.to_vec();
     let mut at = 0;

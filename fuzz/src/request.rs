@@ -122,8 +122,8 @@ fn exchange(app: &mut App, request: &Request<'_>) {
     }
 }
 
-/// The answer, of a worker if need be. A login of who has an account takes no time here; other
-/// passwords find no worker.
+/// The reply, from a worker if one is needed. A login to an existing account takes no time here;
+/// other passwords find no worker.
 fn finish(app: &mut App, request: &Request<'_>, outcome: Outcome) -> Reply {
     let job = match outcome {
         Outcome::Reply(reply) => return reply,

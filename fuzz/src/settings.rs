@@ -1,5 +1,4 @@
-//! What an operator sets, and what it is applied to: whose word is believed about an address, whose
-//! pages may ask, how often something may be done.
+//! The operator's settings and their effects: trusted proxies, allowed origins, and rate limits.
 //!
 //! An input is lines: trusted networks with commas between them, a peer's address, what it sent as
 //! `X-Forwarded-For`, an origin, and a limit.
@@ -13,16 +12,16 @@ use veche::api::{Body, Outcome, Reply, Request};
 
 use super::stage::{self, ISSUED};
 
-/// Whom a client claims to be.
+/// The address that a client claims to have.
 const CLAIMED: &str = "203.0.113.66";
-/// Messages that are tried, where so many are allowed at once.
+/// Most messages that are tried, if the limit allows so many at once.
 const MAX_MESSAGES: u32 = 40;
 
 /// Applies the settings that `input` describes.
 ///
 /// # Panics
 ///
-/// Where they are not what was meant.
+/// If their effect is not the intended one.
 pub fn check(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
     let mut lines = text.lines();
@@ -45,7 +44,7 @@ fn network(text: &str) -> Option<Network> {
     Some(network)
 }
 
-/// What a client writes itself changes nothing, as far as proxies have written behind it.
+/// What a client writes itself has no effect, because proxies append after it.
 fn client(trusted: &[Network], peer: IpAddr, forwarded: &str) {
     let proxies = Proxies::with(trusted.to_vec());
     let claimed: IpAddr = CLAIMED.parse().unwrap();

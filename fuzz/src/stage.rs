@@ -1,4 +1,4 @@
-//! The server's state that the targets ask: accounts, messages and tokens that are always the same.
+//! The state of the server under test: accounts, messages and tokens that are always the same.
 
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
@@ -17,13 +17,13 @@ use veche::sys::{FixedClock, SeededEntropy};
 
 /// The store's epoch.
 pub(super) const EPOCH: StoreId = StoreId(0x5eed_0000_c4a7_0001);
-/// What tokens are signed with.
+/// The secret that signs tokens.
 pub(super) const SECRET: &[u8; 32] = b"not a secret: it is in the tests";
-/// How long they are good.
+/// The lifetime of tokens, in seconds.
 pub(super) const TTL_SECONDS: u64 = 3600;
 /// The users' password.
 pub(super) const PASSWORD: &str = "correct horse";
-/// It as it is stored, with parameters that take no time.
+/// Its hash, with parameters that take no time.
 const PASSWORD_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$b6qJumA/4cblFXUKfEvM0w";
 
 /// 2026-01-02T03:04:05.678Z
@@ -31,7 +31,7 @@ pub(super) fn now() -> Timestamp {
     Timestamp::from_millis(1_767_323_045_678)
 }
 
-/// Who there is. The last has the highest id that there can be.
+/// The users. The last has the highest possible id.
 pub(super) const USERS: [(u64, &str); 5] =
     [(1, "alice"), (2, "bob"), (3, "Carol"), (7, "dave"), (MAX_ID, "zoe")];
 
@@ -43,7 +43,7 @@ pub(super) struct Said {
     pub(super) to: u64,
 }
 
-/// What was said, in order, with and without gaps.
+/// Messages in order of id, with and without gaps.
 pub(super) fn said() -> impl Iterator<Item = Said> {
     let ids = (0..24).chain([100, 102, 105, 4096]);
     ids.map(|id| {
@@ -57,7 +57,7 @@ pub(super) fn said() -> impl Iterator<Item = Said> {
     })
 }
 
-/// A store in memory with all of the users, where this was said.
+/// A store in memory with all users and these messages.
 pub(super) fn store(said: impl Iterator<Item = Said>) -> Box<dyn Backend> {
     let mut store = MemoryStore::new(EPOCH);
     for (id, name) in USERS {
@@ -114,7 +114,7 @@ pub(super) fn tokens() -> Tokens {
     Tokens::new(SECRET, TTL_SECONDS, EPOCH)
 }
 
-/// A good token of each of the first two users.
+/// A valid token of each of the first two users.
 pub(super) static ISSUED: LazyLock<[String; 2]> = LazyLock::new(|| {
     [1, 2].map(|id| tokens().issue(UserId::new(id).unwrap(), now(), session(id)).unwrap())
 });

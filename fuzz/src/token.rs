@@ -1,4 +1,5 @@
-//! Access tokens: only what was issued is let in, as whom it was issued to and until it expires.
+//! Access tokens: only issued tokens are accepted, for the user they were issued to and until they
+//! expire.
 //!
 //! An input is a token as it is sent; or `{`, the claims of one that is signed with our own key; or
 //! `^` and pairs of a place and a byte, which are put into a good token.
@@ -47,7 +48,7 @@ fn sent(token: &[u8]) {
     assert_eq!(stage::tokens().verify(token, at(exp)), user.and(Err(TokenError::Expired)));
 }
 
-/// Claims that nobody but us could sign.
+/// Claims that only this server could sign.
 fn claims(json: &[u8]) {
     let Ok(claims) = serde_json::from_slice::<Map<String, Value>>(json) else { return };
     let sign = |algorithm, secret| {

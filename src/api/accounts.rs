@@ -1,4 +1,4 @@
-//! Registering and logging in.
+//! Registration and login.
 
 use std::borrow::Cow;
 
@@ -25,15 +25,15 @@ use crate::sys::random;
 /// A user name and a password.
 #[derive(Deserialize, ToSchema)]
 struct Credentials<'a> {
-    /// Case makes no difference.
+    /// The name, in any case.
     #[serde(default, borrow)]
     #[schema(
         value_type = String, required, min_length = 1, max_length = 32,
         pattern = "^[A-Za-z0-9_.-]+$", example = "alice"
     )]
     username: JsonField<Cow<'a, str>>,
-    /// How short it may be, the operator decides: by default 3 characters. At most 1,024 bytes of
-    /// UTF-8.
+    /// The password. The operator sets its minimum length, by default 3 characters; its maximum is
+    /// 1,024 bytes of UTF-8.
     #[serde(default, borrow)]
     #[schema(
         value_type = String, required, format = Password, min_length = 1, max_length = 1024,
@@ -51,7 +51,7 @@ struct Registered {
 
 pub(super) const REGISTER: Operation = Operation {
     body: Some(SchemaRef::of::<Credentials<'static>>()),
-    answers: &[ResponseSpec::json(201, "The account is made", SchemaRef::of::<Registered>())
+    answers: &[ResponseSpec::json(201, "The account is registered", SchemaRef::of::<Registered>())
         .with(&[Field::Location])
         .perhaps_with(&[Field::RateLimit, Field::RateLimitPolicy])],
     problems: &[
@@ -64,12 +64,12 @@ pub(super) const REGISTER: Operation = Operation {
         problem::TOO_MANY_REQUESTS,
         problem::INSUFFICIENT_STORAGE,
     ],
-    ..Operation::new("register", Tag::Accounts, "Make an account")
+    ..Operation::new("register", Tag::Accounts, "Register an account")
 };
 
 pub(super) const REGISTER_ALIAS: Operation = Operation {
     id: "registerAlias",
-    summary: "Make an account: another name of POST /register",
+    summary: "Register an account: an alias of POST /register",
     ..REGISTER
 };
 
@@ -90,7 +90,7 @@ pub(super) const LOGIN: Operation = Operation {
 };
 
 pub(super) const LOGIN_ALIAS: Operation =
-    Operation { id: "loginAlias", summary: "Log in: another name of POST /login", ..LOGIN };
+    Operation { id: "loginAlias", summary: "Log in: an alias of POST /login", ..LOGIN };
 
 /// `POST /register`
 pub(super) fn register(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failure> {
@@ -100,32 +100,32 @@ pub(super) fn register(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Fa
     let name = Username::parse(&username).map_err(|why| Problem::field("username", why))?;
     check_password("password", &password, app.settings.min_password_length)?;
     app.expect_registration_open()?;
-    // Asked again when it is written; a name that is taken is not worth a hash.
+    // Checked again when the account is written. Here it saves a hash.
     if app.store.user_named(&name)?.is_some() {
         return Err(username_taken().into());
     }
     let from = Network::of_client(call.request.client);
-    let standing = app.limiters.registrations.count(from, &*app.clock)?;
+    let quota = app.limiters.registrations.count(from, &*app.clock)?;
     let password = password.into_owned();
     let salt = random(&mut *app.entropy);
     let work = move || -> Resume {
         let hash = passwords::hash(&password, salt);
         Box::new(move |app| {
             let created = match hash {
-                Ok(hash) => create(app, name, hash, standing),
+                Ok(hash) => create(app, name, hash, quota),
                 Err(error) => {
                     log::error!("hashing a password failed: {error}");
                     Err(Problem::internal().into())
                 }
             };
             if created.is_err() {
-                app.limiters.registrations.uncount(from, standing, &*app.clock);
+                app.limiters.registrations.uncount(from, quota, &*app.clock);
             }
             created
         })
     };
     Ok(Outcome::Offload(Job::new(work).or_else(move |app| {
-        app.limiters.registrations.uncount(from, standing, &*app.clock);
+        app.limiters.registrations.uncount(from, quota, &*app.clock);
     })))
 }
 
@@ -133,31 +133,31 @@ fn create(
     app: &mut App,
     name: Username,
     password_hash: Box<str>,
-    standing: Option<QuotaState>,
+    quota: Option<QuotaState>,
 ) -> Result<Reply, Failure> {
-    // It may have been closed since.
+    // Registration may have been closed since.
     app.expect_registration_open()?;
     let created_at = app.clock.now();
     let created = app.store.create_user(NewUser { name, password_hash, created_at })?;
     let id = created.ok_or_else(username_taken)?;
     let reply = Reply::json(201, to_json(&Registered { id }));
-    Ok(reply.with("Location", format!("/api/users/{id}")).with_standing(standing))
+    Ok(reply.with("Location", format!("/api/users/{id}")).with_quota(quota))
 }
 
-/// The same for an unknown user and for a wrong password: one answer, in the same time.
+/// An unknown user and a wrong password get the same answer, after the same time.
 ///
 /// `POST /login`
 pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failure> {
     let credentials: Credentials<'_> = body::parse(call.request)?;
     let username = credentials.username.required("username")?;
     let password = credentials.password.required("password")?.into_owned();
-    // Before anything is known of the user, and before the hash that it is to spare.
+    // Counted before the user is looked up, and before the hash that it may save.
     let attempt = app.limiters.begin_login(&username, call.request.client, &*app.clock)?;
     let user = match Username::parse(&username) {
         Ok(name) => app.store.user_named(&name)?,
         Err(_) => None,
     };
-    // One that has ended is nobody.
+    // A deleted account cannot be logged in to.
     let user = user.filter(|user| user.ended_at.is_none());
     let user = user.map(|user| (user.id, user.password_hash.clone()));
     if let Some((id, hash)) = &user {
@@ -180,7 +180,7 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
             let is_blocked = was_refused
                 && app.store.account_block(id)?.is_some()
                 && app.store.user(id)?.is_some_and(|user| user.password_hash == seen);
-            // A right password is no guess, also where the store has no room.
+            // A right password is no guess, even if the store has no room.
             if is_blocked || !was_refused {
                 app.limiters.login_succeeded(attempt, &*app.clock);
             }
@@ -188,7 +188,7 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
                 let why = "an operator has blocked this account";
                 return Err(Problem::new(problem::ACCOUNT_BLOCKED, why).into());
             }
-            // The password may be another since it was looked at, or the account have ended.
+            // The password may have been changed since it was verified, or the account deleted.
             let ended = begun?.ok_or_else(wrong)?;
             for ended in ended {
                 app.sessions.end(id, ended);
@@ -202,18 +202,19 @@ pub(super) fn login(app: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failu
     })))
 }
 
-/// Tells the operator of an account that nobody can log in to, as its password hash asks for more
-/// work than is done for anybody. The client is told what is told of a wrong password.
+/// Logs that nobody can log in to an account, because its password hash requires too much work. The
+/// client gets the answer to a wrong password.
 pub(super) fn report_costly_hash(user: UserId, hash: &str) {
     if asks_too_much(hash) {
         log::error!(
-            "the password hash of user {user} asks for more memory or time than this server's own, \
-             and is never verified: nobody can log in to the account; `veche check` tells where it is"
+            "the password hash of user {user} requires more memory or time than this server's own, so \
+             it is never verified and nobody can log in to the account; `veche check` shows its \
+             position"
         );
     }
 }
 
-/// 422 for a password that cannot be registered, by the field that it is in.
+/// 422 for a password that cannot be registered. `field` is the body's field that has it.
 pub(super) fn check_password(
     field: &'static str,
     password: &str,
@@ -230,7 +231,7 @@ pub(super) fn check_password(
 }
 
 fn username_taken() -> Problem {
-    Problem::new(problem::USERNAME_TAKEN, "somebody has this name already, in this or another case")
+    Problem::new(problem::USERNAME_TAKEN, "another user has this name, in this or another case")
 }
 
 #[cfg(test)]
@@ -301,7 +302,7 @@ mod tests {
         assert_eq!(guesses, [401, 401, 429]);
     }
 
-    /// What operators do while a password is hashed counts.
+    /// An operator's action takes effect while a password is being hashed.
     #[test]
     fn who_was_late_is_refused() {
         let mut app = app();
@@ -316,7 +317,7 @@ mod tests {
         app.act(ann, ModerationAction::Unblock(ann)).unwrap();
         let again = post(&mut app, "/login", "right");
         assert_eq!(answered(&mut app, again, true), 200);
-        // Who knew an earlier password is not told of the block.
+        // A client with an earlier password is not told of the block.
         let late = post(&mut app, "/login", "right");
         let seen = app.store.user(ann).unwrap().unwrap().password_hash.clone();
         let fresh = app.new_session(ann, "".into());

@@ -29,10 +29,10 @@ impl App {
         let bearer = self.tokens.verify(token, now).map_err(|error| match error {
             TokenError::Expired => token_expired(),
             TokenError::Early => {
-                Problem::new(problem::TOKEN_INVALID, "the access token is not good yet")
+                Problem::new(problem::TOKEN_INVALID, "the access token is not valid yet")
             }
             TokenError::Invalid => {
-                let why = "the access token is malformed, forged or of another store";
+                let why = "the access token is malformed, forged or from another store";
                 Problem::new(problem::TOKEN_INVALID, why)
             }
         })?;
@@ -41,7 +41,8 @@ impl App {
         Ok(bearer)
     }
 
-    /// When the token of a request expires by the time of day, and how long it is good at most.
+    /// The time of day at which a request's token expires, and the most time that it is still
+    /// valid.
     pub(super) fn expiry(&mut self, call: &Call<'_>) -> Result<(Timestamp, Duration), Failure> {
         let now = self.clock.now();
         let token = call.request.authorization.and_then(|field| field.split_once(' '));
@@ -50,7 +51,7 @@ impl App {
         Ok((expires, left.min(self.expect_live(call.bearer())?)))
     }
 
-    /// How long the session of a token lasts at most. 401 if it has expired or ended.
+    /// The most time that the session of a token still lasts. 401 if it has expired or ended.
     pub(super) fn expect_live(&mut self, bearer: Bearer) -> Result<Duration, Failure> {
         let at = self.clock.read();
         let mut state = self.sessions.state(bearer, at);

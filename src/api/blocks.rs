@@ -1,4 +1,4 @@
-//! Who is blocked: by operators from the server, and by each user from writing to them.
+//! Blocks: of users from the server, by operators, and of senders, by each user.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ use crate::model::{Block, Cursor, ModerationAction, Page, Timestamp, User, UserI
 use crate::problem::{self, Problem};
 use crate::store::IdKind;
 
-/// So many users can be blocked by another.
+/// Most users that one user can block.
 const MAX_BLOCKED_SENDERS: usize = 1000;
 
 /// A user who is blocked.
@@ -27,10 +27,10 @@ const MAX_BLOCKED_SENDERS: usize = 1000;
 #[schema(as = Block)]
 struct BlockBody<'a> {
     user: UserId,
-    /// The user's name. Once the account has ended, one that nobody can have.
+    /// The user's name. For a deleted account it is a name that nobody can register.
     #[schema(min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$|^deleted~[1-9][0-9]*$")]
     username: &'a str,
-    /// Who did it.
+    /// The operator, or the user who takes no messages.
     by_user: UserId,
     at: Timestamp,
 }
@@ -48,7 +48,7 @@ pub(super) const LIST_OWN: Operation = Operation {
         problem::TOKEN_INVALID,
         problem::CURSOR_LOST,
     ],
-    ..Operation::new("listBlockedSenders", Tag::PrivateMessages, "List whom one has blocked")
+    ..Operation::new("listBlockedSenders", Tag::PrivateMessages, "List the users you have blocked")
 };
 
 pub(super) const BLOCK_SENDER: Operation = Operation {
@@ -61,7 +61,7 @@ pub(super) const BLOCK_SENDER: Operation = Operation {
         problem::TOO_MANY_REQUESTS,
         problem::INSUFFICIENT_STORAGE,
     ],
-    ..change("blockSender", Tag::PrivateMessages, "Take no private messages of a user")
+    ..change("blockSender", Tag::PrivateMessages, "Block a user from sending you private messages")
 };
 
 pub(super) const UNBLOCK_SENDER: Operation = Operation {
@@ -72,13 +72,13 @@ pub(super) const UNBLOCK_SENDER: Operation = Operation {
         problem::TOO_MANY_REQUESTS,
         problem::INSUFFICIENT_STORAGE,
     ],
-    ..change("unblockSender", Tag::PrivateMessages, "Take a user's messages again")
+    ..change("unblockSender", Tag::PrivateMessages, "Unblock a sender of private messages")
 };
 
 pub(super) const LIST: Operation = Operation {
     id: "listBlocks",
     tag: Tag::Moderation,
-    summary: "List the users who are blocked",
+    summary: "List the users who are blocked from the server",
     problems: &[
         problem::INVALID_PARAMETER,
         problem::TOKEN_MISSING,
@@ -109,10 +109,10 @@ pub(super) const UNBLOCK: Operation = Operation {
         problem::NOT_FOUND,
         problem::INSUFFICIENT_STORAGE,
     ],
-    ..change("unblock", Tag::Moderation, "Let a user in again")
+    ..change("unblock", Tag::Moderation, "Unblock a user")
 };
 
-/// What says how it stands with a user, and may be said again.
+/// A change of a user's block, which may be repeated.
 const fn change(id: &'static str, tag: Tag, summary: &'static str) -> Operation {
     Operation {
         segment: Some(PathSegment::User),
@@ -122,16 +122,15 @@ const fn change(id: &'static str, tag: Tag, summary: &'static str) -> Operation 
 }
 
 impl App {
-    /// 403 for what a user writes to another who does not want it. Who has ended their account wants
-    /// nothing any more, from nobody.
-    pub(super) fn expect_welcome(
+    /// 403 if the receiver has blocked the author. A deleted account blocks nobody.
+    pub(super) fn expect_not_blocked(
         &mut self,
         from: UserId,
         to: Option<UserId>,
     ) -> Result<(), Failure> {
         match to {
             Some(to) if self.store.refuses(to, from)? && self.is_present(to)? => {
-                let why = "this user takes no private messages of yours";
+                let why = "this user takes no private messages from you";
                 Err(Problem::new(problem::BLOCKED_BY_RECEIVER, why).into())
             }
             _ => Ok(()),
@@ -142,18 +141,19 @@ impl App {
         Ok(self.store.user(user)?.is_some_and(|user| user.ended_at.is_none()))
     }
 
-    /// Counts as a message: it takes as much from the disk.
-    fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<Outcome, Failure> {
-        let standing = self.limiters.messages.count(block.by, &*self.clock)?;
+    /// Changes a user's block of a sender. It counts as a message, because it takes as much of the
+    /// disk.
+    fn change_sender_block(&mut self, block: Block, refused: bool) -> Result<Outcome, Failure> {
+        let quota = self.limiters.messages.count(block.by, &*self.clock)?;
         let changed = self.store.refuse_sender(block, refused);
         if !matches!(changed, Ok(true)) {
-            self.limiters.messages.uncount(block.by, standing, &*self.clock);
+            self.limiters.messages.uncount(block.by, quota, &*self.clock);
         }
         changed?;
         Ok(Outcome::Reply(Reply::empty(204)))
     }
 
-    /// The user in the path, whose account has not ended.
+    /// The user in the path. 404 if the account is deleted.
     fn present_user(&mut self, call: &Call<'_>) -> Result<Cow<'_, User>, Failure> {
         let user = self.store.user(path_user(call)?)?;
         let present = user.filter(|user| user.ended_at.is_none());
@@ -200,14 +200,14 @@ fn listed(
     Ok(Outcome::Reply(reply.with("Link", links.field(ids, *older))))
 }
 
-/// Whoever is blocked stays so, whoever says it again.
+/// Blocking a blocked user changes nothing.
 ///
 /// `PUT /api/blocks/{id}`
 pub(super) fn block(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     app.expect_operator(call.caller)?;
     let user = app.present_user(call)?.into_owned();
     if app.settings.operators.includes(&user) {
-        let why = "operators are named on the command line, and cannot be blocked";
+        let why = "this user is an operator, and operators cannot be blocked";
         return Err(Problem::new(problem::CANNOT_BE_BLOCKED, why).into());
     }
     if app.act(call.caller, ModerationAction::Block(user.id))? {
@@ -229,7 +229,7 @@ pub(super) fn unblock(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure
 pub(super) fn block_sender(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let (user, by, at) = (app.present_user(call)?.id, call.caller, app.clock.now());
     if user == by {
-        let why = "nobody can block themselves";
+        let why = "you cannot block yourself";
         return Err(Problem::new(problem::CANNOT_BE_BLOCKED, why).into());
     }
     if !app.store.refuses(by, user)? {
@@ -239,12 +239,12 @@ pub(super) fn block_sender(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
             return Err(Problem::new(problem::TOO_MANY_BLOCKS, why).into());
         }
     }
-    app.refuse_sender(Block { user, by, at }, true)
+    app.change_sender_block(Block { user, by, at }, true)
 }
 
 /// `DELETE /api/users/me/blocks/{id}`
 pub(super) fn unblock_sender(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let (user, by, at) = (path_user(call)?, call.caller, app.clock.now());
     app.store.user(user)?.ok_or_else(no_such_user)?;
-    app.refuse_sender(Block { user, by, at }, false)
+    app.change_sender_block(Block { user, by, at }, false)
 }

@@ -1,8 +1,8 @@
-//! Reading the JSON object in a request's body.
+//! Reads the JSON object in a request's body.
 //!
-//! A body is either no JSON object at all (400) or an object with fields that are missing or of
-//! another type (422, with the field named). To tell these apart, a field that may be wrong is
-//! read as a [`JsonField`], which accepts anything.
+//! A body that is no JSON object is a 400. A JSON object with a field that is missing or of another
+//! type is a 422 that names the field. To distinguish these, a field that may be wrong is read as a
+//! [`JsonField`], which accepts any value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,21 +13,21 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use super::request::{Body, MAX_BODY_BYTES, Request};
 use crate::problem::{self, Problem};
 
-/// A field of the body as it came.
+/// A field of the body.
 #[derive(Debug, Default)]
 pub(super) enum JsonField<T> {
-    /// It did not.
+    /// The field is missing, or `null`.
     #[default]
     Missing,
-    /// It is of another type.
+    /// The field has another type.
     Wrong,
-    /// As it should be.
+    /// The value.
     Value(T),
 }
 
 /// A JSON type that a [`JsonField`] can ask for.
 pub(super) trait Expected<'de>: Sized {
-    /// What the client is told when it is another.
+    /// The text for the client if the type is another.
     const WHAT: &'static str;
     fn from_str(_: Cow<'de, str>) -> Option<Self> {
         None
@@ -120,7 +120,7 @@ impl<'de, T: Expected<'de>> Visitor<'de> for FieldVisitor<T> {
         Ok(JsonField::of(T::from_bool(value)))
     }
 
-    /// `null` says as much as leaving the field out.
+    /// `null` is the same as a missing field.
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
         Ok(JsonField::Missing)
     }
@@ -142,21 +142,24 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, 
     let bytes = match request.body {
         Body::Bytes(bytes) if bytes.len() <= MAX_BODY_BYTES => bytes,
         Body::Bytes(_) | Body::TooLarge => {
-            return Err(Problem::new(problem::BODY_TOO_LARGE, "it may have at most 32768 bytes"));
+            return Err(Problem::new(
+                problem::BODY_TOO_LARGE,
+                "the body may have at most 32768 bytes",
+            ));
         }
         Body::Broken => {
             let why = "the body ended early or its chunks are malformed";
             return Err(Problem::new(problem::MALFORMED_REQUEST, why));
         }
     };
-    // serde would take an array for a struct as well.
+    // serde accepts an array for a struct too.
     let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
     if !is_object {
-        return Err(Problem::new(problem::MALFORMED_BODY, "it does not begin with '{'"));
+        return Err(Problem::new(problem::MALFORMED_BODY, "the body does not begin with '{'"));
     }
-    // serde_json does not look at the strings of fields that nobody asks for.
+    // serde_json does not check strings of unknown fields.
     let Ok(text) = str::from_utf8(bytes) else {
-        return Err(Problem::new(problem::MALFORMED_BODY, "it is not UTF-8"));
+        return Err(Problem::new(problem::MALFORMED_BODY, "the body is not UTF-8"));
     };
     serde_json::from_str(text).map_err(|error| {
         let why =
@@ -165,7 +168,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(request: &Request<'a>) -> Result<T, 
     })
 }
 
-/// No type at all, JSON, and what curl declares when it is not told are all read as JSON.
+/// Accepts no type, JSON, and the type that curl declares by default: all are read as JSON.
 fn check_content_type(declared: Option<&str>) -> Result<(), Problem> {
     let Some(declared) = declared.filter(|declared| !declared.is_empty()) else { return Ok(()) };
     let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -174,5 +177,5 @@ fn check_content_type(declared: Option<&str>) -> Result<(), Problem> {
     if is_json || essence == "application/x-www-form-urlencoded" {
         return Ok(());
     }
-    Err(Problem::new(problem::UNSUPPORTED_MEDIA_TYPE, "only application/json is read"))
+    Err(Problem::new(problem::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"))
 }

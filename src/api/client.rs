@@ -1,39 +1,39 @@
-//! Where a request comes from, as far as it can be believed.
+//! The address of a client, as far as it can be believed.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Bits of an IPv6 address that tell one subscriber from the next: each is given 64 bits or more
-/// to choose from (RFC 6177), and whoever attacks makes use of it.
+/// Length of the prefix of an IPv6 address that identifies a subscriber, in bits. Each has 64 bits
+/// or more to choose from (RFC 6177), and an attacker uses them.
 const IPV6_SUBSCRIBER_BITS: u8 = 64;
 
 /// Addresses that begin with the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
-    /// The bits behind the prefix are 0.
+    /// The bits after the prefix are 0.
     address: IpAddr,
     prefix: u8,
 }
 
-/// Who may say for whom they speak: proxies that pass on what they are asked.
+/// The proxies whose `X-Forwarded-For` field is believed.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies {
     trusted: Vec<Network>,
-    /// Whether the log says that there may be one that is not trusted.
+    /// `true` once the log has a warning about a proxy that may be missing here.
     warned: Arc<AtomicBool>,
 }
 
 impl Network {
-    /// Reads an address, or a network as `10.0.0.0/8` (RFC 4632, section 3.1). The reason in words,
-    /// if it is neither.
+    /// Reads an address, or a network such as `10.0.0.0/8` (RFC 4632, section 3.1). The error says
+    /// what is wrong.
     pub fn parse(text: &str) -> Result<Network, &'static str> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| "it is no IP address")?;
+        let address: IpAddr = address.parse().map_err(|_| "it is not an IP address")?;
         let bits = bits(address);
         let prefix = match prefix {
             None => bits,
@@ -46,13 +46,13 @@ impl Network {
         };
         let network = Network::of(address, prefix);
         if network.address != address {
-            return Err("the address has bits behind the network's prefix");
+            return Err("the address has bits after the network's prefix");
         }
         Ok(network)
     }
 
-    /// What a client's address can be held to be one of: an IPv4 address, or as much of an IPv6
-    /// address as a subscriber cannot choose.
+    /// The network by which a client is limited: its IPv4 address, or the prefix of its IPv6
+    /// address that a subscriber cannot choose.
     #[must_use]
     pub fn of_client(address: IpAddr) -> Network {
         let address = address.to_canonical();
@@ -90,24 +90,24 @@ fn bits(address: IpAddr) -> u8 {
 }
 
 impl Proxies {
-    /// These are trusted.
+    /// The set of these networks.
     #[must_use]
     pub fn with(trusted: Vec<Network>) -> Proxies {
         Proxies { trusted, ..Proxies::default() }
     }
 
-    /// Who asks. `peer` is at the other end of the connection, `forwarded` is what was sent as
-    /// `X-Forwarded-For`, to which each proxy adds whom it was asked by. Only what was added by one
-    /// that is trusted counts, so it is read from its end; before the last that can be believed a
-    /// client may have written what it likes.
+    /// The client's address. `peer` is the other end of the connection, and `forwarded` is the
+    /// `X-Forwarded-For` field, to which each proxy appends the address that it was called from.
+    /// Only what a trusted proxy appended counts, so the field is read from its end. A client may
+    /// have written anything before that.
     #[must_use]
     pub fn client(&self, peer: IpAddr, forwarded: Option<&str>) -> IpAddr {
         let peer = peer.to_canonical();
         let Some(forwarded) = forwarded else { return peer };
         if self.trusted.is_empty() && !self.warned.swap(true, Ordering::Relaxed) {
             log::warn!(
-                "{peer} sends X-Forwarded-For, which is not believed; if it is a proxy, its \
-                 clients are limited as if they were one, unless --trust-proxy {peer} is given"
+                "{peer} sends X-Forwarded-For, which is not trusted; if it is a proxy, all its \
+                 clients share one limit unless --trust-proxy {peer} is given"
             );
         }
         let mut client = peer;
@@ -221,7 +221,7 @@ mod tests {
         let trusted = ["127.0.0.1", "10.0.0.0/8", "fd00::/8"].map(|it| Network::parse(it).unwrap());
         let proxies = Proxies::with(trusted.to_vec());
         for (peer, forwarded, client) in [
-            // By who is not trusted.
+            // From a peer that is not trusted.
             ("192.0.2.1", "198.51.100.1", "192.0.2.1"),
             ("192.0.2.1", "127.0.0.1", "192.0.2.1"),
             // By one proxy, by several.

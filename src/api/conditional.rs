@@ -1,5 +1,4 @@
-//! Entity tags, requests that are for news only, and changes to what is still as it was seen
-//! (RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2).
+//! Entity tags and conditional requests (RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2).
 
 use std::fmt::Write as _;
 
@@ -9,11 +8,11 @@ use super::reply::Reply;
 use super::request::Request;
 use crate::problem::{self, Problem};
 
-/// How much of a content's digest is in its tag, in bytes.
+/// Length of the part of a content's digest that is in its tag, in bytes.
 const TAG_BYTES: usize = 16;
 
-/// The strong entity tag of a content: what is shown has another if a single byte of it differs,
-/// in whatever store it is. `variant` tells encodings of one content apart.
+/// The strong entity tag of a content. Two contents that differ in a byte have different tags, in
+/// any store. `variant` distinguishes encodings of one content.
 pub(super) fn tag_of(content: &[u8], variant: &str) -> String {
     let digest = Sha256::digest(content);
     let mut tag = String::with_capacity(2 * TAG_BYTES + variant.len() + 2);
@@ -27,18 +26,22 @@ pub(super) fn tag_of(content: &[u8], variant: &str) -> String {
     tag
 }
 
-/// Whether an `If-None-Match` field, if there is one, has this tag, by weak comparison, or is `*`:
-/// then the client has what it asks for.
+/// `true` if the request has an `If-None-Match` field with this tag, by weak comparison, or `*`:
+/// then the client has the content.
 pub(super) fn is_known(request: &Request<'_>, tag: &str) -> bool {
     request.if_none_match.as_deref().is_some_and(|list| names(list, tag))
 }
 
-/// 412 if there is an `If-Match` field that has neither this tag, by strong comparison, nor is `*`.
+/// 412 if the request has an `If-Match` field without this tag, by strong comparison, and without
+/// `*`.
 pub(super) fn expect_match(request: &Request<'_>, tag: &str) -> Result<(), Problem> {
     if request.if_match.as_deref().is_none_or(|list| names_strongly(list, tag)) {
         return Ok(());
     }
-    Err(Problem::new(problem::PRECONDITION_FAILED, "it is not any more what If-Match names"))
+    Err(Problem::new(
+        problem::PRECONDITION_FAILED,
+        "the current version is not the one in If-Match",
+    ))
 }
 
 fn names(list: &str, tag: &str) -> bool {
@@ -51,7 +54,7 @@ fn names_strongly(list: &str, tag: &str) -> bool {
 }
 
 impl Reply {
-    /// May be kept by who asked, but is asked for again, by its tag, before it is used.
+    /// Lets the client keep the reply, and ask by its tag each time before using it.
     pub(super) fn revalidated_by(self, tag: String) -> Reply {
         Reply { cache_control: "private, no-cache", ..self }.with("ETag", tag)
     }

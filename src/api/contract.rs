@@ -1,7 +1,7 @@
-//! What an endpoint promises, as data: what it takes, and all that it can answer.
+//! The contract of an endpoint, as data: its parameters and its responses.
 //!
 //! Each resource declares its [`Operation`]s beside its handlers, [`ROUTES`](super::routes::ROUTES)
-//! joins the two, and [`super::openapi`] writes down what comes of it. A handler sees no query
+//! joins the two, and [`super::openapi`] makes the document of them. A handler sees no query
 //! parameter that its operation does not list.
 
 use std::borrow::Cow;
@@ -12,37 +12,38 @@ use utoipa::openapi::{RefOr, Schema};
 use crate::model::MAX_PAGE_LIMIT;
 use crate::problem::ProblemType;
 
-/// What can be asked of a path with a method.
+/// An operation: a method of a path.
 #[derive(Clone, Copy)]
 pub struct Operation {
-    /// Unique; what generated clients call it.
+    /// A unique name, which generated clients use.
     pub id: &'static str,
     /// The part of the documentation it belongs to.
     pub tag: Tag,
-    /// What it does, in a line.
+    /// A description in a line.
     pub summary: &'static str,
-    /// What the `{…}` in its path stands for, if there is one.
+    /// The meaning of the `{…}` in its path, if there is one.
     pub segment: Option<PathSegment>,
-    /// The query parameters it knows. Others are ignored.
+    /// The query parameters that it reads. Others are ignored.
     pub query: &'static [Parameter],
     /// The highest `limit` that it takes, and the most items of its list.
     pub max_limit: usize,
-    /// The JSON object it reads.
+    /// The JSON object that it reads.
     pub body: Option<SchemaRef>,
-    /// Whether it heeds [`RequestHeader::IfNoneMatch`].
+    /// `true` if it reads [`RequestHeader::IfNoneMatch`].
     pub conditional: bool,
-    /// Whether it heeds [`RequestHeader::IfMatch`].
+    /// `true` if it reads [`RequestHeader::IfMatch`].
     pub guarded: bool,
-    /// Whether it heeds [`RequestHeader::IdempotencyKey`].
+    /// `true` if it reads [`RequestHeader::IdempotencyKey`].
     pub repeatable: bool,
-    /// How it answers when all is well.
+    /// The responses on success.
     pub answers: &'static [ResponseSpec],
-    /// How it answers otherwise, beside what [anything can](crate::problem::ANYWHERE).
+    /// The problems that it can have, besides those that [any request
+    /// can](crate::problem::ANYWHERE).
     pub problems: &'static [&'static ProblemType],
 }
 
 impl Operation {
-    /// One that takes nothing and, so far, answers nothing.
+    /// An operation without parameters or responses.
     pub(super) const fn new(id: &'static str, tag: Tag, summary: &'static str) -> Operation {
         Operation {
             id,
@@ -60,7 +61,7 @@ impl Operation {
         }
     }
 
-    /// The request fields that it looks at, beside those that any request can have.
+    /// The request fields that it reads, besides those of any request.
     pub fn heeds(&self) -> impl Iterator<Item = RequestHeader> {
         let heeds = [
             (self.conditional, RequestHeader::IfNoneMatch),
@@ -72,20 +73,20 @@ impl Operation {
         heeds.into_iter().filter_map(|(heeds, field)| heeds.then_some(field))
     }
 
-    /// Whether it can be held until something comes, and so heeds [`RequestHeader::Prefer`].
+    /// `true` if it can wait for an event, and so reads [`RequestHeader::Prefer`].
     #[must_use]
     pub fn waits(&self) -> bool {
         self.query.contains(&Parameter::Wait)
     }
 
-    /// Whether it can answer with a [stream](super::stream), and so heeds
+    /// `true` if it can answer with a [stream](super::stream), and so reads
     /// [`RequestHeader::LastEventId`].
     #[must_use]
     pub fn streams(&self) -> bool {
         self.answers.iter().any(|answer| matches!(answer.content, ResponseContent::Stream(_)))
     }
 
-    /// Every status it can answer, in order.
+    /// The status codes of its responses, in order.
     #[must_use]
     pub fn statuses(&self) -> Vec<u16> {
         let well = self.answers.iter().map(|answer| answer.status);
@@ -134,7 +135,7 @@ parameters! {
     With = "with",
     /// Only the account of this name.
     Username = "username",
-    /// How many seconds an empty page is held.
+    /// The seconds for which an empty page is held.
     Wait = "wait",
     /// Details to be added to the items.
     Expand = "expand",
@@ -143,7 +144,7 @@ parameters! {
 /// The value of [`Parameter::Expand`] that asks for the names of messages' authors.
 pub(super) const EXPAND_AUTHORS: &str = "from_user";
 
-/// What the items of a page are expanded with.
+/// The expansion of the items of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expand {
     Nothing,
@@ -151,23 +152,24 @@ pub(super) enum Expand {
     Authors,
 }
 
-/// A request field that some operations look at.
+/// A request field that some operations read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestHeader {
-    /// What the client has already (RFC 9110, section 13.1.2).
+    /// The version that the client has (RFC 9110, section 13.1.2).
     IfNoneMatch,
-    /// What is to be changed (RFC 9110, section 13.1.1).
+    /// The version that is to be changed (RFC 9110, section 13.1.1).
     IfMatch,
-    /// What may have been sent before (draft-ietf-httpapi-idempotency-key-header, section 2).
+    /// The key of a request that may be repeated (draft-ietf-httpapi-idempotency-key-header,
+    /// section 2).
     IdempotencyKey,
-    /// Where a stream goes on (WHATWG HTML, section 9.2.4).
+    /// The last event that a stream's client has seen (WHATWG HTML, section 9.2.4).
     LastEventId,
-    /// For how long to wait (RFC 7240, section 4.3).
+    /// The time to wait (RFC 7240, section 4.3).
     Prefer,
 }
 
 impl RequestHeader {
-    /// As it is written.
+    /// The name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -183,28 +185,28 @@ impl RequestHeader {
 /// A part of the documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tag {
-    /// Registering and logging in.
+    /// Registration and login.
     Accounts,
     /// The general chat.
     Messages,
     /// Messages between two users.
     PrivateMessages,
-    /// Whom one talks with, and how far one has read.
+    /// Conversations, and how far each is read.
     Conversations,
-    /// What happens, in order.
+    /// Events, in order.
     Events,
-    /// Who is who.
+    /// The users.
     Users,
-    /// What operators do to keep order.
+    /// Moderation by operators.
     Moderation,
-    /// The documentation itself.
+    /// The documentation.
     Reference,
-    /// How the server is.
+    /// Health checks.
     Health,
 }
 
 impl Tag {
-    /// All of them, in the order in which a reader meets them.
+    /// All tags, in the order of the documentation.
     pub const ALL: [Tag; 9] = [
         Tag::Accounts,
         Tag::Messages,
@@ -217,7 +219,7 @@ impl Tag {
         Tag::Health,
     ];
 
-    /// As it is shown.
+    /// The title.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -233,19 +235,19 @@ impl Tag {
         }
     }
 
-    /// What is in it.
+    /// A description.
     #[must_use]
     pub fn about(self) -> &'static str {
         match self {
-            Tag::Accounts => "Registering and logging in",
-            Tag::Messages => "What everybody reads and writes",
-            Tag::PrivateMessages => "What only its two parties read",
-            Tag::Conversations => "Whom one talks with, and what of it is unread",
-            Tag::Events => "What happens, in one sequence",
-            Tag::Users => "Who is who",
-            Tag::Moderation => "What operators do to keep order",
+            Tag::Accounts => "Registration, login, sessions and passwords",
+            Tag::Messages => "The chat that all users read and write",
+            Tag::PrivateMessages => "Messages that only their two parties can read",
+            Tag::Conversations => "Your conversations and their unread messages",
+            Tag::Events => "All changes, in one sequence",
+            Tag::Users => "The list of users",
+            Tag::Moderation => "Blocks of users, and registration",
             Tag::Reference => "This documentation",
-            Tag::Health => "How the server is",
+            Tag::Health => "Health checks",
         }
     }
 }
@@ -267,23 +269,23 @@ pub enum PathSegment {
     ReferenceFile,
 }
 
-/// An answer when all is well.
+/// A response on success.
 #[derive(Clone, Copy)]
 pub struct ResponseSpec {
     /// The status code.
     pub status: u16,
-    /// What it means, in a line.
+    /// A description in a line.
     pub about: &'static str,
-    /// What it holds.
+    /// The content.
     pub content: ResponseContent,
-    /// The fields that are always with it and mean something to this operation.
+    /// The fields that it always has and that mean something for this operation.
     pub fields: &'static [Field],
-    /// The fields that may be with it.
+    /// The fields that it may have.
     pub optional_fields: &'static [Field],
 }
 
 impl ResponseSpec {
-    /// With a JSON object.
+    /// A response with a JSON object.
     pub(super) const fn json(status: u16, about: &'static str, shape: SchemaRef) -> ResponseSpec {
         ResponseSpec::new(status, about, ResponseContent::Json(shape))
     }
@@ -298,19 +300,19 @@ impl ResponseSpec {
         ResponseSpec::new(200, about, ResponseContent::Stream(of))
     }
 
-    /// 200 with what people read. `types` are the media types it can have.
+    /// 200 with a file for people to read. `types` are its possible media types.
     pub(super) const fn file(about: &'static str, types: &'static [&'static str]) -> ResponseSpec {
         ResponseSpec::new(200, about, ResponseContent::File(types))
     }
 
-    /// 204: it is done, and there is nothing to say.
+    /// 204: the request succeeded, and there is nothing to send.
     pub(super) const NO_CONTENT: ResponseSpec =
-        ResponseSpec::new(204, "It is done", ResponseContent::None);
+        ResponseSpec::new(204, "Success", ResponseContent::None);
 
-    /// 304 to who has it already.
+    /// 304 to a client that has the content already.
     pub(super) const NOT_MODIFIED: ResponseSpec = ResponseSpec {
         fields: &[Field::ETag],
-        ..ResponseSpec::new(304, "What the client has is still good", ResponseContent::None)
+        ..ResponseSpec::new(304, "The client's copy is current", ResponseContent::None)
     };
 
     pub(super) const fn with(self, fields: &'static [Field]) -> ResponseSpec {
@@ -326,7 +328,7 @@ impl ResponseSpec {
     }
 }
 
-/// What an answer holds.
+/// The content of a response.
 #[derive(Clone, Copy)]
 pub enum ResponseContent {
     /// Nothing.
@@ -335,7 +337,7 @@ pub enum ResponseContent {
     Json(SchemaRef),
     /// A JSON array of at most [`Operation::max_limit`] objects.
     List(SchemaRef),
-    /// The same or, where that is asked for, a [stream](super::stream) without an end.
+    /// The same or, on request, a [stream](super::stream) without an end.
     Stream(SchemaRef),
     /// A file of one of these media types.
     File(&'static [&'static str]),
@@ -344,25 +346,25 @@ pub enum ResponseContent {
 /// A response field that means something to a client of this API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
-    /// The methods that a path knows (RFC 9110, section 10.2.1).
+    /// The methods of a path (RFC 9110, section 10.2.1).
     Allow,
-    /// How the content is compressed (RFC 9110, section 8.4).
+    /// The coding of the content (RFC 9110, section 8.4).
     ContentEncoding,
-    /// The version of what is shown (RFC 9110, section 8.8.3).
+    /// The version of the content (RFC 9110, section 8.8.3).
     ETag,
-    /// That the answer was given before ([`Operation::repeatable`]).
+    /// The mark of an answer that was given before ([`Operation::repeatable`]).
     IdempotencyReplayed,
     /// A page's neighbours (RFC 8288).
     Link,
-    /// Where what was created is (RFC 9110, section 10.2.2).
+    /// The address of what was created (RFC 9110, section 10.2.2).
     Location,
-    /// The preference that was heeded (RFC 7240, section 3).
+    /// The preference that was applied (RFC 7240, section 3).
     PreferenceApplied,
-    /// How a client stands with a limit (draft-ietf-httpapi-ratelimit-headers, section 4).
+    /// The state of a client's quota (draft-ietf-httpapi-ratelimit-headers, section 4).
     RateLimit,
-    /// What the limit is (draft-ietf-httpapi-ratelimit-headers, section 3).
+    /// The limit (draft-ietf-httpapi-ratelimit-headers, section 3).
     RateLimitPolicy,
-    /// After how many seconds to try again (RFC 9110, section 10.2.3).
+    /// The seconds until the next attempt (RFC 9110, section 10.2.3).
     RetryAfter,
     /// The challenge of RFC 6750, section 3.
     WwwAuthenticate,
@@ -384,7 +386,7 @@ impl Field {
         Field::WwwAuthenticate,
     ];
 
-    /// As it is written.
+    /// The name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

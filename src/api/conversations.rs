@@ -1,4 +1,4 @@
-//! Whom one talks with, and how far one has read.
+//! Conversations, and how far each is read.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -19,22 +19,22 @@ use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, MessageId, Page, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{Conversation, IdKind, MarkOutcome};
 
-/// Conversations of a page at most. Each of them is looked up by itself: its last message, how far it
-/// is read, and what is unread.
+/// Most conversations on a page. Each costs several lookups: its last message, its read mark, and
+/// its unread messages.
 const MAX_CONVERSATIONS: usize = 100;
-// Who asks for no number is given one that can be asked for.
+// The default limit must be a valid one.
 const _: () = assert!(DEFAULT_PAGE_LIMIT <= MAX_CONVERSATIONS);
 
-/// Up to where a conversation is read.
+/// A read mark.
 #[derive(Deserialize, ToSchema)]
 struct ReadDraft {
-    /// The id of the last message that is read.
+    /// The id of the last message that was read.
     #[serde(default)]
     #[schema(value_type = MessageId, required)]
     up_to: JsonField<u64>,
 }
 
-/// A conversation, as it stands for who asks.
+/// A conversation, as its reader sees it.
 // The order of the fields is part of the contract.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +43,8 @@ struct ConversationBody<'a> {
     /// The other user; 0 is the general chat.
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991u64)]
     with_user: u64,
-    /// The other user's name, or what is shown of who has gone; the general chat has none.
+    /// The other user's name. For a deleted account it is a name that nobody can register; the
+    /// general chat has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(
         nullable = false,
@@ -52,17 +53,18 @@ struct ConversationBody<'a> {
         pattern = "^[A-Za-z0-9_.-]+$|^deleted~[1-9][0-9]*$"
     )]
     username: Option<&'a str>,
-    /// The one with the highest id.
+    /// The message with the highest id.
     #[schema(inline = false)]
     last_message: MessageBody<'a>,
-    /// How many messages of others lie behind `read_up_to`, among the newest 1,000.
+    /// The number of others' messages after `read_up_to`, among the newest 1,000.
     #[schema(minimum = 0, maximum = 1000)]
     unread: usize,
-    /// `true` if more than 1,000 messages lie behind `read_up_to`, so that not all were counted.
+    /// `true` if there are more than 1,000 messages after `read_up_to`, so that not all were
+    /// counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     unread_more: Option<bool>,
-    /// The last message that is marked as read, if any is.
+    /// The last message that is marked as read, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     read_up_to: Option<MessageId>,
@@ -82,7 +84,7 @@ pub(super) const LIST: Operation = Operation {
         problem::TOKEN_INVALID,
         problem::CURSOR_LOST,
     ],
-    ..Operation::new("listConversations", Tag::Conversations, "List one's conversations")
+    ..Operation::new("listConversations", Tag::Conversations, "List your conversations")
 };
 
 pub(super) const READ: Operation = Operation {
@@ -90,7 +92,7 @@ pub(super) const READ: Operation = Operation {
     body: Some(SchemaRef::of::<ReadDraft>()),
     answers: &[ResponseSpec::json(
         200,
-        "The conversation as it stands now",
+        "The conversation after the change",
         SchemaRef::of::<ConversationBody<'static>>(),
     )],
     problems: &[
@@ -120,7 +122,7 @@ impl<'a> ConversationBody<'a> {
     }
 }
 
-/// Newest first, so that the link to the page that follows leads to what is older.
+/// The newest conversation is first, so that the link to the next page leads to older ones.
 ///
 /// `GET /api/users/me/conversations`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -130,7 +132,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
         Cursor::Newest | Cursor::From(_) => None,
     };
     let Page { items, older } = app.store.conversations(call.caller, before, window.limit)?;
-    // The store is asked again, so that nothing of it can be held meanwhile.
+    // The conversations are copied, because the store is read again for the names.
     let items: Vec<_> = items.into_iter().map(Conversation::into_owned).collect();
     let names = Names::of_users(&mut *app.store, items.iter().filter_map(|item| item.with))?;
     let bodies: Vec<_> = items.iter().map(|item| ConversationBody::new(item, &names)).collect();
@@ -142,11 +144,11 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     }))
 }
 
-/// What is read stays so, whatever is said later: devices tell it in any order.
+/// A mark never moves back, because a user's devices send theirs in any order.
 ///
 /// `PUT /api/users/me/conversations/{id}/read`
 pub(super) fn mark_read(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let none = || Problem::not_found("nothing was said with a user of this id");
+    let none = || Problem::not_found("there is no conversation with a user of this id");
     let draft: ReadDraft = body::parse(call.request)?;
     let up_to = draft.up_to.required("up_to")?;
     let up_to = MessageId::new(up_to);
@@ -176,7 +178,7 @@ mod tests {
     use crate::model::{MAX_PAGE_LIMIT, MessageText, StoreId, Timestamp, Username};
     use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
 
-    /// A server on which Ann wrote to Bob and then to everybody.
+    /// A server on which Ann wrote to Bob and then to the general chat.
     fn begun() -> App {
         let mut store = MemoryStore::new(StoreId(1));
         for name in ["ann", "bob"] {
@@ -191,7 +193,7 @@ mod tests {
         App::for_tests(Box::new(store))
     }
 
-    /// What Bob is answered.
+    /// Sends a request of Bob's.
     fn ask(app: &mut App, method: &str, target: &str, body: &str) -> Reply {
         let authorization =
             app.logged_in_for_tests(UserId::new(2).unwrap(), Timestamp::from_millis(1));
@@ -204,7 +206,7 @@ mod tests {
         reply
     }
 
-    /// Bob marks a conversation: how it was answered, and what others are to be told.
+    /// Marks a conversation as Bob: the status, and the marks for his other devices.
     fn mark(app: &mut App, with: u64, up_to: u64) -> (u16, Vec<ReadMark>) {
         let path = format!("/api/users/me/conversations/{with}/read");
         let reply = ask(app, "PUT", &path, &format!("{{\"up_to\":{up_to}}}"));

@@ -1,7 +1,7 @@
-//! Sharing the API with web pages of other origins (the Fetch standard's CORS protocol).
+//! Access by web pages of other origins (the Fetch standard's CORS protocol).
 //!
-//! Access is by token, never by cookie, so `Access-Control-Allow-Credentials` is never sent: a
-//! page can only do what the token it holds allows.
+//! Access is by token and never by cookie, so `Access-Control-Allow-Credentials` is never sent: a
+//! page can only do what its token allows.
 
 use std::fmt;
 
@@ -11,21 +11,21 @@ use super::reply::Reply;
 /// Longest origin, in bytes: a host name has at most 253.
 const MAX_ORIGIN_BYTES: usize = 300;
 
-/// Whose pages may use the API; by default nobody's.
+/// The origins whose pages may use the API; by default none.
 #[derive(Debug, Clone, Default)]
 pub struct Cors {
     origins: Vec<Origin>,
-    /// The response fields that a page may read, beside those that any may.
+    /// The response fields that a page may read, besides those that any page may.
     exposed: String,
 }
 
-/// Where a page comes from (RFC 6454, section 6.2), or `*` for anywhere.
+/// The origin of a page (RFC 6454, section 6.2), or `*` for any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(String);
 
 impl Origin {
     /// Reads `*`, or an origin as a browser sends it: `https://host` or `https://host:port`, in
-    /// lower case and without a path. The reason in words, if it is none.
+    /// lower case and without a path. The error says what is wrong.
     pub fn parse(text: &str) -> Result<Origin, &'static str> {
         if text == "*" {
             return Ok(Origin(text.to_owned()));
@@ -44,12 +44,14 @@ impl Origin {
             _ => "",
         };
         match port {
-            Some(port) if !is_port(port) => Err("the port is no number"),
-            Some(port) if port == default_port => Err("browsers leave the scheme's own port out"),
+            Some(port) if !is_port(port) => Err("the port is not a number"),
+            Some(port) if port == default_port => {
+                Err("browsers omit the default port of the scheme")
+            }
             _ if text.len() > MAX_ORIGIN_BYTES => Err("it is too long"),
             _ if !is_scheme(scheme) || !is_host(host) => Err(
-                "an origin is a scheme, a host and perhaps a port, in lower case, with nothing \
-                 behind",
+                "an origin is a scheme, a host and an optional port, in lower case, with nothing \
+                 after it",
             ),
             _ => Ok(Origin(text.to_owned())),
         }
@@ -88,20 +90,20 @@ impl fmt::Display for Origin {
 }
 
 impl Cors {
-    /// Shares the API with pages of these origins.
+    /// Allows pages of these origins.
     #[must_use]
     pub fn with(origins: Vec<Origin>) -> Cors {
         Cors { origins, exposed: Field::ALL.map(Field::name).join(", ") }
     }
 
-    /// Lets a page of an origin read the reply, if it may. The origin is not asked for if nobody's
-    /// pages may.
+    /// Adds the fields that let a page of the origin read the reply, if it may. `origin` is not
+    /// called if no origin is allowed.
     pub fn share<'a>(&self, origin: impl FnOnce() -> Option<&'a str>, reply: &mut Reply) {
         if self.origins.is_empty() {
             return;
         }
         let allowed = self.allowed(origin());
-        // The operator's own words: nothing of the client's goes into a field.
+        // The origin is taken from the settings, so that no client's text is in the field.
         if let Some(Origin(allowed)) = allowed {
             reply.headers.push(("Access-Control-Allow-Origin", allowed.clone().into()));
             reply.headers.push(("Access-Control-Expose-Headers", self.exposed.clone().into()));

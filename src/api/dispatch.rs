@@ -14,11 +14,11 @@ use crate::auth::tokens::Bearer;
 use crate::model::UserId;
 use crate::problem::Problem;
 
-const NO_SUCH_PATH: &str = "no such path; /docs shows those there are";
+const NO_SUCH_PATH: &str = "there is no such path; /docs lists all paths";
 
 /// Facts about a request that was handled, for metrics and the access log.
 #[derive(Clone, Copy, Default)]
-pub struct Trace {
+pub struct RequestInfo {
     /// The route that matched.
     pub route: Option<&'static Route>,
     /// The user whose token the request has, if the route needs one.
@@ -29,15 +29,15 @@ pub struct Trace {
 
 impl App {
     /// Routes and handles one request. What it writes is durable after the next [`App::sync`].
-    pub fn handle(&mut self, request: &Request<'_>) -> (Trace, Outcome) {
-        let mut trace = Trace { client: Some(request.client), ..Trace::default() };
-        let handled = catch_unwind(AssertUnwindSafe(|| self.dispatch(request, &mut trace)));
+    pub fn handle(&mut self, request: &Request<'_>) -> (RequestInfo, Outcome) {
+        let mut info = RequestInfo { client: Some(request.client), ..RequestInfo::default() };
+        let handled = catch_unwind(AssertUnwindSafe(|| self.dispatch(request, &mut info)));
         let outcome = match handled {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(failure)) => Outcome::Reply(self.reply_to(failure)),
             Err(_) => Outcome::Reply(Problem::internal().into()),
         };
-        (trace, outcome)
+        (info, outcome)
     }
 
     /// Goes on with a request whose job is done.
@@ -49,7 +49,11 @@ impl App {
         }
     }
 
-    fn dispatch(&mut self, request: &Request<'_>, trace: &mut Trace) -> Result<Outcome, Failure> {
+    fn dispatch(
+        &mut self,
+        request: &Request<'_>,
+        info: &mut RequestInfo,
+    ) -> Result<Outcome, Failure> {
         let (route, segment) = match routes::find(request.method, request.path) {
             Match::Route(route, segment) => (route, segment),
             Match::OtherMethods(allow) => {
@@ -59,7 +63,7 @@ impl App {
             }
             Match::Nothing => return Err(Problem::not_found(NO_SUCH_PATH).into()),
         };
-        trace.route = Some(route);
+        info.route = Some(route);
         let operation = route.operation;
         match route.handler {
             Handler::Open(handle) => {
@@ -67,7 +71,7 @@ impl App {
             }
             Handler::Authenticated(handle) => {
                 let Bearer { user: caller, session } = self.authenticate(request)?;
-                trace.caller = Some(caller);
+                info.caller = Some(caller);
                 handle(self, &Call { request, operation, caller, session, segment })
             }
         }

@@ -7,32 +7,32 @@ use super::message_body::MessageBody;
 use super::names::Names;
 use crate::model::{Event, EventId, EventKind, MessageChange, ModerationAction, Timestamp, UserId};
 
-/// Something that happened: to a message, or in the house.
+/// An event: a change of a message, or an operator's action.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Event)]
 pub(super) struct EventBody<'a> {
-    /// From the same sequence as messages' ids.
+    /// The number of the event, from the same sequence as messages' ids.
     id: EventId,
     #[schema(
         pattern = "^(message\\.(created|edited|deleted)|user\\.(un)?blocked|registration\\.(closed|opened))$"
     )]
     r#type: &'static str,
-    /// Who did it.
+    /// The user who caused it.
     by_user: UserId,
     at: Timestamp,
-    /// The message that it happened to, as it is now, whatever has happened to it since.
+    /// The message that was changed, as it is now, after all later changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(inline = false, nullable = false)]
     message: Option<MessageBody<'a>>,
-    /// The user who was blocked, or is no longer.
+    /// The user who was blocked or unblocked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     user: Option<UserId>,
 }
 
 impl EventBody<'_> {
-    /// What happened, as it is called.
+    /// The name of the kind of event.
     pub(super) fn kind(&self) -> &'static str {
         self.r#type
     }

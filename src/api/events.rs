@@ -1,4 +1,4 @@
-//! What happened, in the order in which it did.
+//! The list of events.
 
 use super::app::App;
 use super::contract::{Expand, Field, Operation, Parameter, ResponseSpec, SchemaRef, Tag};
@@ -28,8 +28,8 @@ pub(super) const LIST: Operation = Operation {
         Parameter::Expand,
     ],
     answers: &[ResponseSpec::stream(
-        "Events, in the order in which they happened: a page, or a stream that goes on with what \
-         happens",
+        "Events in the order in which they happened: a page, or a stream that continues with new \
+         events",
         SchemaRef::of::<EventBody<'static>>(),
     )
     .with(&[Field::Link])
@@ -41,7 +41,7 @@ pub(super) const LIST: Operation = Operation {
         problem::CURSOR_LOST,
         problem::TOO_MANY_REQUESTS,
     ],
-    ..Operation::new("listEvents", Tag::Events, "Follow all that one may see")
+    ..Operation::new("listEvents", Tag::Events, "Follow all events that you may see")
 };
 
 /// `GET /api/events`
@@ -52,7 +52,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     }
     let window = query.window(app, IdKind::Events)?;
     let expand = query.expand()?;
-    let patience = WaitOptions::of(call, &query, window)?;
+    let options = WaitOptions::of(call, &query, window)?;
     let (path, reader): (Box<str>, _) = (call.request.path.into(), call.caller);
     let topics = [Mailbox::General, Mailbox::Private(reader)]
         .into_iter()
@@ -63,7 +63,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
         let links = Links { path: &path, with: None, expand, window, epoch: app.store.store_id() };
         read(app, &links, reader, mode)
     };
-    app.page_or_wait(call, patience, topics, window, read)
+    app.page_or_wait(call, options, topics, window, read)
 }
 
 fn read(
@@ -77,7 +77,7 @@ fn read(
     let json = match links.expand {
         Expand::Nothing => mode.json(&items.iter().map(EventBody::from).collect::<Vec<_>>()),
         Expand::Authors => {
-            // The store is asked again, so that nothing of it can be held meanwhile.
+            // The events are copied, because the store is read again for the names.
             let items: Vec<_> = items.into_iter().map(Event::into_owned).collect();
             let messages = items.iter().filter_map(Event::message);
             let names = Names::of_authors(&mut *app.store, messages)?;

@@ -1,4 +1,4 @@
-//! Whether the server lives and takes writes, for whatever decides where requests are sent.
+//! Health checks, for load balancers and service managers.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,7 +12,7 @@ use super::reply::Reply;
 use super::request::OpenCall;
 use crate::problem::{self, Problem};
 
-/// All is well.
+/// The server is well.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Health {
@@ -21,21 +21,21 @@ struct Health {
 }
 
 pub(super) const ALIVE: Operation = Operation {
-    answers: &[ResponseSpec::json(200, "It is alive", SchemaRef::of::<Health>())],
-    ..Operation::new("alive", Tag::Health, "Whether the server is alive")
+    answers: &[ResponseSpec::json(200, "The server is alive", SchemaRef::of::<Health>())],
+    ..Operation::new("alive", Tag::Health, "Check that the server is alive")
 };
 
 pub(super) const READY: Operation = Operation {
-    answers: &[ResponseSpec::json(200, "It takes messages", SchemaRef::of::<Health>())],
+    answers: &[ResponseSpec::json(200, "The server takes messages", SchemaRef::of::<Health>())],
     problems: &[problem::INSUFFICIENT_STORAGE],
-    ..Operation::new("ready", Tag::Health, "Whether the server takes messages")
+    ..Operation::new("ready", Tag::Health, "Check that the server takes messages")
 };
 
 fn well() -> Outcome {
     Outcome::Reply(Reply::json(200, to_json(&Health { status: "ok" })))
 }
 
-/// Who answers is alive.
+/// A server that answers is alive.
 ///
 /// `GET /healthz`
 #[expect(clippy::unnecessary_wraps, reason = "handlers are of one type")]

@@ -1,22 +1,20 @@
-//! Messages that may be sent again: the `Idempotency-Key` field
-//! (draft-ietf-httpapi-idempotency-key-header-07).
+//! Idempotent posts: the `Idempotency-Key` field (draft-ietf-httpapi-idempotency-key-header-07).
 //!
-//! The same message of the same user under the same key is answered as it was the first time, and
-//! another message is refused. What is the same is decided by what was asked for, the receiver and
-//! the text, and not by the bytes in which it was: a client that makes its JSON anew need not make
-//! the same. Only what was posted is remembered, as what was refused has changed nothing.
+//! The same message of the same user under the same key gets its first answer again, and another
+//! message is refused. Two messages are the same if receiver and text are, whatever the bytes of
+//! the body: a client that makes its JSON anew need not make the same. Only posts are remembered,
+//! because a refused request has changed nothing.
 //!
-//! There is no 409 for a first request that is still under way (section 2.6 of the draft): none ever
-//! is when another is handled. A message is posted and remembered in one call to the store, without
-//! leaving the loop; what waits is its body before that, and its answer behind it. A second request
-//! in the same turn finds what the first has left, and both are answered behind the turn's sync.
+//! There is no 409 for a first request that is still in progress (section 2.6 of the draft),
+//! because none ever is when another is handled. A message is posted and remembered in one call to
+//! the store, within one turn of the loop. Its body was read before, and its answer is sent after
+//! the turn's sync. A second request in the same turn finds the first one's result.
 //!
-//! Key and request are hashed with a secret that is not in the store ([`RequestKey`]). When that is
-//! another one than it was, because somebody changed it, or the store moved to another server, what was
-//! remembered before cannot be found by its key any more. Then the message itself is compared: what says
-//! the same to the same receiver as one that was sent under such a key within the lifetime is refused,
-//! with words of its own, rather than posted a second time or taken for the first. It can be sent
-//! without a key.
+//! Key and message are hashed with a secret that is not in the store ([`RequestKey`]). If the
+//! secret was replaced, or the store moved to another server, remembered keys cannot be found any
+//! more. Then the messages are compared: one with the same text and receiver as a post under such a
+//! key within 24 h is refused, with a detail of its own, rather than posted twice or taken for the
+//! first. It can be sent without a key.
 
 use sha2::{Digest, Sha256};
 
@@ -128,8 +126,8 @@ impl App {
         }
         let owner = (user, key.secret);
         if self.stale_keys.may_have_posted(&mut *self.store, owner, (*to, text), now)? {
-            let why = "this message was sent under an Idempotency-Key that cannot be compared with \
-                       any more: see whether it is there, and send it without a key if it is not";
+            let why = "this message may have been sent under an Idempotency-Key that cannot be compared \
+                       any more: check if it was posted, and send it without a key if it was not";
             return Err(Problem::new(problem::IDEMPOTENCY_KEY_REUSED, why).into());
         }
         Ok(None)
@@ -143,7 +141,7 @@ pub(super) fn replayed(
     answer: impl FnOnce(MessageId) -> Reply,
 ) -> Result<Reply, Problem> {
     if first.fingerprint != fingerprint {
-        let why = "another message was sent under this Idempotency-Key";
+        let why = "this Idempotency-Key was used for another message";
         return Err(Problem::new(problem::IDEMPOTENCY_KEY_REUSED, why));
     }
     Ok(answer(first.message).with("Idempotency-Replayed", "true"))
@@ -179,13 +177,13 @@ mod tests {
     const DAY: u64 = 24 * 60 * 60 * 1000;
 
     /// A server with two users, and its clock.
-    struct Stage {
+    struct TestServer {
         app: App,
         clock: SetClock,
     }
 
-    impl Stage {
-        fn new(message_limit: &str) -> Stage {
+    impl TestServer {
+        fn new(message_limit: &str) -> TestServer {
             let mut store = MemoryStore::new(StoreId(1));
             for name in ["ann", "bob"] {
                 let name = Username::parse(name).unwrap();
@@ -199,7 +197,7 @@ mod tests {
             let tokens = Tokens::new(&[7; 32], 1 << 32, StoreId(1));
             let entropy = Box::new(SeededEntropy(1));
             let app = App::new(Box::new(store), tokens, Box::new(clock.clone()), entropy, settings);
-            Stage { app, clock }
+            TestServer { app, clock }
         }
 
         /// Ann says it: status, message id, whether it was said before.
@@ -222,49 +220,49 @@ mod tests {
 
     #[test]
     fn a_key_is_good_for_a_day() {
-        let mut stage = Stage::new("off");
-        assert_eq!(stage.say("k", "hello"), (201, 0, false));
-        stage.clock.0.store(BEGUN + DAY - 1, Ordering::SeqCst);
-        assert_eq!(stage.say("k", "hello"), (201, 0, true));
-        assert_eq!(stage.say("k", "other").0, 422);
-        stage.clock.0.store(BEGUN + DAY, Ordering::SeqCst);
-        assert_eq!(stage.say("k", "other"), (201, 1, false));
-        assert_eq!(stage.say("k", "hello").0, 422);
+        let mut server = TestServer::new("off");
+        assert_eq!(server.say("k", "hello"), (201, 0, false));
+        server.clock.0.store(BEGUN + DAY - 1, Ordering::SeqCst);
+        assert_eq!(server.say("k", "hello"), (201, 0, true));
+        assert_eq!(server.say("k", "other").0, 422);
+        server.clock.0.store(BEGUN + DAY, Ordering::SeqCst);
+        assert_eq!(server.say("k", "other"), (201, 1, false));
+        assert_eq!(server.say("k", "hello").0, 422);
     }
 
     #[test]
     fn so_many_keys_are_remembered_and_no_more() {
-        let mut stage = Stage::new("off");
+        let mut server = TestServer::new("off");
         for number in 0..=MAX_RETRIES {
-            assert_eq!(stage.say(&format!("k{number}"), "hello"), (201, number, false));
+            assert_eq!(server.say(&format!("k{number}"), "hello"), (201, number, false));
         }
-        assert_eq!(stage.say("k1", "hello"), (201, 1, true));
-        assert_eq!(stage.say("k0", "hello"), (201, MAX_RETRIES + 1, false), "as good as new");
-        assert!(!stage.say("k1", "hello").2, "it has given way");
+        assert_eq!(server.say("k1", "hello"), (201, 1, true));
+        assert_eq!(server.say("k0", "hello"), (201, MAX_RETRIES + 1, false), "as good as new");
+        assert!(!server.say("k1", "hello").2, "it has given way");
     }
 
     #[test]
     fn what_is_sent_again_is_none_more() {
-        let mut stage = Stage::new("2/d");
-        assert_eq!(stage.say("k", "hello"), (201, 0, false));
+        let mut server = TestServer::new("2/d");
+        assert_eq!(server.say("k", "hello"), (201, 0, false));
         for _ in 0..5 {
-            assert_eq!(stage.say("k", "hello"), (201, 0, true));
-            assert_eq!(stage.say("k", "other").0, 422);
-            assert_eq!(stage.say("two words", "other").0, 400);
+            assert_eq!(server.say("k", "hello"), (201, 0, true));
+            assert_eq!(server.say("k", "other").0, 422);
+            assert_eq!(server.say("two words", "other").0, 400);
         }
-        assert_eq!(stage.say("", "hello"), (201, 1, false));
-        assert_eq!(stage.say("l", "hello").0, 429);
-        assert_eq!(stage.say("k", "hello"), (201, 0, true), "also where no more are left");
-        stage.clock.0.store(BEGUN + DAY / 2, Ordering::SeqCst);
-        assert_eq!(stage.say("l", "other"), (201, 2, false), "what was refused is not remembered");
+        assert_eq!(server.say("", "hello"), (201, 1, false));
+        assert_eq!(server.say("l", "hello").0, 429);
+        assert_eq!(server.say("k", "hello"), (201, 0, true), "also where no more are left");
+        server.clock.0.store(BEGUN + DAY / 2, Ordering::SeqCst);
+        assert_eq!(server.say("l", "other"), (201, 2, false), "what was refused is not remembered");
     }
 
-    /// What is kept of a request is nothing that could be computed from a guess at it.
+    /// The stored hashes cannot be computed from a guess at the request.
     #[test]
     fn what_is_kept_needs_a_secret() {
-        let mut stage = Stage::new("off");
-        stage.say("k", "hello");
-        let facts = stage.app.store.entries(None, usize::MAX).unwrap();
+        let mut server = TestServer::new("off");
+        server.say("k", "hello");
+        let facts = server.app.store.entries(None, usize::MAX).unwrap();
         assert_eq!(facts.len(), 2);
         let kept = serde_json::to_string(&facts).unwrap();
         let receiver = 0_u64.to_le_bytes();
@@ -276,8 +274,8 @@ mod tests {
             assert!(!kept.contains(&truncated_sha256(guess).to_string()), "{kept}");
         }
         // Nor do two keys have anything in common for the same message.
-        stage.say("l", "hello");
-        let facts = stage.app.store.entries(None, usize::MAX).unwrap();
+        server.say("l", "hello");
+        let facts = server.app.store.entries(None, usize::MAX).unwrap();
         let prints: Vec<_> = facts
             .iter()
             .filter_map(|fact| match fact {
@@ -288,11 +286,11 @@ mod tests {
         assert!(matches!(prints[..], [one, other] if one != other));
     }
 
-    /// As versions before wrote it: good for the rest of its day.
+    /// A hash as earlier versions wrote it: it is valid for the rest of its day.
     #[test]
     fn what_was_kept_without_a_secret_is_compared_until_it_is_over() {
-        let mut stage = Stage::new("off");
-        assert_eq!(stage.say("", "hello"), (201, 0, false));
+        let mut server = TestServer::new("off");
+        assert_eq!(server.say("", "hello"), (201, 0, false));
         let receiver = 0_u64.to_le_bytes();
         let fingerprint =
             truncated_sha256(Sha256::new().chain_update(receiver).chain_update("hello"));
@@ -306,18 +304,18 @@ mod tests {
             key: truncated_sha256(Sha256::new().chain_update("k")),
         };
         let fact = Entry::Retry { key: of, value: Some(first) };
-        stage.app.store.restore(Record::Entry(fact)).unwrap();
-        assert_eq!(stage.say("k", "hello"), (201, 0, true));
-        assert_eq!(stage.say("k", "other").0, 422);
-        stage.clock.0.store(BEGUN + DAY, Ordering::SeqCst);
-        assert_eq!(stage.say("k", "other"), (201, 1, false));
+        server.app.store.restore(Record::Entry(fact)).unwrap();
+        assert_eq!(server.say("k", "hello"), (201, 0, true));
+        assert_eq!(server.say("k", "other").0, 422);
+        server.clock.0.store(BEGUN + DAY, Ordering::SeqCst);
+        assert_eq!(server.say("k", "other"), (201, 1, false));
     }
 
-    /// With another secret nobody can tell whether a key is the same, and nothing is posted twice for
-    /// it without a word.
+    /// With another secret keys cannot be compared, and no message is posted twice without a
+    /// refusal.
     #[test]
     fn what_was_sent_under_another_secret_is_told_by_the_message() {
-        let mut stage = Stage::new("off");
+        let mut server = TestServer::new("off");
         let secret = RequestKey::of(b"another secret, of before or elsewhere");
         let bob = UserId::new(2);
         for (to, text, key) in [(None, "hello", "k"), (bob, "edited", "l"), (bob, "psst", "m")] {
@@ -331,18 +329,18 @@ mod tests {
                 .unwrap();
             let sent_at = Timestamp::from_millis(BEGUN);
             let new = NewMessage { from: UserId::FIRST, to, text, sent_at };
-            stage.app.store.post_once(new, keyed.key).unwrap().unwrap();
+            server.app.store.post_once(new, keyed.key).unwrap().unwrap();
         }
         for key in ["k", "l", "fresh"] {
-            assert_eq!(stage.say(key, "hello").0, 422, "{key}: it may have been sent");
+            assert_eq!(server.say(key, "hello").0, 422, "{key}: it may have been sent");
         }
-        assert_eq!(stage.say("k", "something else"), (201, 3, false));
-        assert_eq!(stage.say("k", "something else"), (201, 3, true), "from now on it is known");
-        assert_eq!(stage.say("k", "psst").0, 422, "of the key that is in use now");
-        assert_eq!(stage.say("fresh", "psst"), (201, 4, false), "that was for somebody else");
-        assert_eq!(stage.say("", "hello"), (201, 5, false), "without a key it is posted");
-        stage.clock.0.store(BEGUN + DAY, Ordering::SeqCst);
-        assert_eq!(stage.say("k", "hello"), (201, 6, false), "all of it is over");
+        assert_eq!(server.say("k", "something else"), (201, 3, false));
+        assert_eq!(server.say("k", "something else"), (201, 3, true), "from now on it is known");
+        assert_eq!(server.say("k", "psst").0, 422, "of the key that is in use now");
+        assert_eq!(server.say("fresh", "psst"), (201, 4, false), "that was for somebody else");
+        assert_eq!(server.say("", "hello"), (201, 5, false), "without a key it is posted");
+        server.clock.0.store(BEGUN + DAY, Ordering::SeqCst);
+        assert_eq!(server.say("k", "hello"), (201, 6, false), "all of it is over");
     }
 
     fn read(field: &str) -> Option<String> {

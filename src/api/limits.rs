@@ -1,6 +1,6 @@
-//! How often something may be done, by whom: what the operator set, and how far everybody is.
+//! Rate limits: the operator's settings, and the state of each client.
 //!
-//! What has to be held in mind of everybody is bounded (see [`ledger`]), and ends with the process.
+//! The state is bounded in size (see [`ledger`]), and is lost when the process ends.
 
 mod attempts;
 mod ledger;
@@ -12,8 +12,8 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub(super) use self::attempts::Attempt;
-use self::attempts::Attempts;
+pub(super) use self::attempts::LoginAttempt;
+use self::attempts::LoginThrottle;
 pub use self::quota::Limit;
 use self::quota::Quota;
 use self::throttle::{Level, Taken, Throttle};
@@ -23,10 +23,11 @@ use crate::model::UserId;
 use crate::problem::Problem;
 use crate::sys::Clock;
 
-/// What the operator limits.
+/// The operator's limits.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
-    /// Failed logins to an account from a network; what else follows from it is in [`Attempts`].
+    /// Failed logins to an account from a network; [`LoginThrottle`] derives further limits from
+    /// it.
     pub login: Limit,
     /// Registrations from a network.
     pub registration: Limit,
@@ -34,10 +35,10 @@ pub struct Limits {
     pub message: Limit,
 }
 
-/// How far everybody is.
+/// The state of all limits.
 #[derive(Debug)]
 pub(super) struct Limiters {
-    attempts: Option<Attempts>,
+    attempts: Option<LoginThrottle>,
     pub(super) registrations: Meter<Network>,
     pub(super) messages: Meter<UserId>,
 }
@@ -45,47 +46,47 @@ pub(super) struct Limiters {
 impl Limiters {
     pub(super) fn new(limits: Limits) -> Limiters {
         Limiters {
-            attempts: limits.login.0.map(Attempts::new),
+            attempts: limits.login.0.map(LoginThrottle::new),
             registrations: Meter::new("registrations", limits.registration),
             messages: Meter::new("messages", limits.message),
         }
     }
 
-    /// Counts an attempt to log in, or refuses it: 429, which says nothing of whether there is
-    /// such a user.
+    /// Counts a login attempt, or refuses it with a 429 that does not reveal if there is such a
+    /// user.
     pub(super) fn begin_login(
         &mut self,
         name: &str,
         client: IpAddr,
         clock: &dyn Clock,
-    ) -> Result<Option<Attempt>, Problem> {
+    ) -> Result<Option<LoginAttempt>, Problem> {
         let Some(attempts) = &mut self.attempts else { return Ok(None) };
         let attempt = attempts.begin(name, client, clock.elapsed());
         attempt.map(Some).map_err(|wait| {
-            let why = "too many logins to this account or from this address have failed";
+            let why = "too many logins to this account or from this address failed";
             Problem::too_many_requests(why, seconds(wait))
         })
     }
 
-    /// The attempt does not count any more, and others from there are easier.
-    pub(super) fn login_succeeded(&mut self, attempt: Option<Attempt>, clock: &dyn Clock) {
+    /// Takes back a counted attempt that succeeded, and exempts its network from one of the limits.
+    pub(super) fn login_succeeded(&mut self, attempt: Option<LoginAttempt>, clock: &dyn Clock) {
         if let Some((attempts, attempt)) = self.attempts.as_mut().zip(attempt) {
             attempts.succeed(attempt, clock.elapsed());
         }
     }
 
-    /// The attempt does not count any more: it was not made.
-    pub(super) fn login_declined(&mut self, attempt: Option<Attempt>, clock: &dyn Clock) {
+    /// Takes back a counted attempt that was not made.
+    pub(super) fn login_declined(&mut self, attempt: Option<LoginAttempt>, clock: &dyn Clock) {
         if let Some((attempts, attempt)) = self.attempts.as_mut().zip(attempt) {
             attempts.withdraw(attempt, clock.elapsed());
         }
     }
 }
 
-/// A limit whose clients are told how they stand with it.
+/// A limit whose state is sent to clients.
 #[derive(Debug)]
 pub(super) struct Meter<K> {
-    /// What it is of, in the plural.
+    /// The name of what it counts, in the plural.
     name: &'static str,
     throttle: Option<Throttle<K>>,
 }
@@ -95,7 +96,7 @@ impl<K: Copy + Ord + Hash> Meter<K> {
         Meter { name, throttle: limit.0.map(Throttle::new) }
     }
 
-    /// One more of the key's: how it stands then, or 429. Nothing if there is no limit.
+    /// Counts one more for a key. Returns the key's quota, `None` without a limit, or a 429.
     pub(super) fn count(
         &mut self,
         key: K,
@@ -106,7 +107,7 @@ impl<K: Copy + Ord + Hash> Meter<K> {
         match throttle.take(key, clock.elapsed()) {
             Ok((taken, level)) => Ok(Some(QuotaState { name, quota, level, taken })),
             Err(wait) => {
-                let why = format!("no more {name} are left for now");
+                let why = format!("the limit on {name} is reached for now");
                 let mut problem = Problem::too_many_requests(why, seconds(wait));
                 let level = Level { remaining: 0, more_in: wait };
                 problem.headers.extend(fields(name, quota, level));
@@ -115,15 +116,15 @@ impl<K: Copy + Ord + Hash> Meter<K> {
         }
     }
 
-    /// What was counted did not come about.
-    pub(super) fn uncount(&mut self, key: K, standing: Option<QuotaState>, clock: &dyn Clock) {
-        if let Some((throttle, QuotaState { taken, .. })) = self.throttle.as_mut().zip(standing) {
+    /// Takes back what was counted.
+    pub(super) fn uncount(&mut self, key: K, state: Option<QuotaState>, clock: &dyn Clock) {
+        if let Some((throttle, QuotaState { taken, .. })) = self.throttle.as_mut().zip(state) {
             throttle.give_back(key, taken, clock.elapsed());
         }
     }
 }
 
-/// How a client stands with a limit.
+/// The state of a client's quota.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QuotaState {
     name: &'static str,
@@ -133,16 +134,17 @@ pub(super) struct QuotaState {
 }
 
 impl Reply {
-    /// Tells the client how it stands, if there is a limit.
-    pub(super) fn with_standing(mut self, standing: Option<QuotaState>) -> Reply {
-        if let Some(QuotaState { name, quota, level, .. }) = standing {
+    /// Adds the fields that tell the client's quota, if there is a limit.
+    pub(super) fn with_quota(mut self, state: Option<QuotaState>) -> Reply {
+        if let Some(QuotaState { name, quota, level, .. }) = state {
             self.headers.extend(fields(name, quota, level));
         }
         self
     }
 }
 
-/// The fields of draft-ietf-httpapi-ratelimit-headers-10. `t` is when there will be more.
+/// The fields of draft-ietf-httpapi-ratelimit-headers-10. `t` is the time until one more is
+/// available.
 fn fields(name: &str, quota: Quota, level: Level) -> [(&'static str, Cow<'static, str>); 2] {
     let (count, window) = (quota.count, quota.window.as_secs());
     let (remaining, more_in) = (level.remaining, seconds(level.more_in));
@@ -152,7 +154,7 @@ fn fields(name: &str, quota: Quota, level: Level) -> [(&'static str, Cow<'static
     ]
 }
 
-/// Whole seconds, after which it is certainly over.
+/// A time in whole seconds, rounded up.
 fn seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

@@ -17,18 +17,18 @@ use crate::problem::Problem;
 /// The longest that a request can ask to be held, in seconds.
 pub(super) const MAX_WAIT_SECONDS: u64 = 60;
 
-/// How long a request for a page may be held.
+/// The time for which a request for a page may be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct WaitOptions {
     pub(super) time: Duration,
-    /// Whether it was the `Prefer` field that said so: then the reply says that it was heeded.
+    /// `true` if the `Prefer` field gave the time. The reply says then that it was applied.
     pub(super) was_preferred: bool,
 }
 
 impl WaitOptions {
-    /// What the request asks for: by `wait` in its query or, if that is not there, by `wait` in its
-    /// `Prefer` field. 400 for one in the query that is out of range or without `after`. A
-    /// preference that makes no sense is ignored (RFC 7240, section 2), and a `HEAD` never waits.
+    /// The options of a request: `wait` in its query or else `wait` in its `Prefer` field. 400 for
+    /// one in the query that is out of range or without `after`. An invalid preference is ignored
+    /// (RFC 7240, section 2), and a `HEAD` never waits.
     pub(super) fn of(
         call: &Call<'_>,
         query: &Query<'_>,
@@ -36,13 +36,13 @@ impl WaitOptions {
     ) -> Result<Option<WaitOptions>, Problem> {
         let is_head = call.request.method == "HEAD";
         let is_after = matches!(window.cursor, Cursor::From(_));
-        let patience = |seconds, was_preferred| {
+        let options = |seconds, was_preferred| {
             let time = Duration::from_secs(seconds);
             (!is_head).then_some(WaitOptions { time, was_preferred })
         };
         let Some(wait) = query.get(Parameter::Wait) else {
             let preferred = call.request.prefer.as_deref().filter(|_| is_after);
-            return Ok(preferred.and_then(preferred_wait).and_then(|time| patience(time, true)));
+            return Ok(preferred.and_then(preferred_wait).and_then(|time| options(time, true)));
         };
         let seconds = number(wait).filter(|seconds| *seconds <= MAX_WAIT_SECONDS);
         let seconds = seconds.ok_or_else(|| {
@@ -52,42 +52,42 @@ impl WaitOptions {
             let why = "must be given together with after";
             return Err(Problem::parameter(Parameter::Wait.name(), why));
         }
-        Ok(patience(seconds, false))
+        Ok(options(seconds, false))
     }
 }
 
 impl App {
-    /// The page that `read` finds, unless it is empty and the client has patience: then it is held
-    /// until one of `topics` brings something.
+    /// The page that `read` finds. If it is empty and the client waits, the request is held until
+    /// an event of `topics`.
     pub(super) fn page_or_wait(
         &mut self,
         call: &Call<'_>,
-        patience: Option<WaitOptions>,
+        options: Option<WaitOptions>,
         topics: Vec<Topic>,
         window: Window,
         mut read: impl FnMut(&mut App) -> Result<PollResult, Failure> + 'static,
     ) -> Result<Outcome, Failure> {
-        let waits = patience.filter(|patience| !patience.time.is_zero());
+        let waits = options.filter(|options| !options.time.is_zero());
         match (read(self)?, waits) {
             (PollResult::Nothing(_), Some(WaitOptions { time, .. })) => {
-                // A request that has come this far has a token that is good.
+                // The token was verified when the request came.
                 let (expires, left) = self.expiry(call)?;
                 let time = time.min(left);
                 let look =
-                    move |app: &mut App| Ok(read(app)?.map(|page| page.with_applied(patience)));
+                    move |app: &mut App| Ok(read(app)?.map(|page| page.with_applied(options)));
                 Ok(Outcome::Park(Wait::new(call.bearer(), expires, time, topics, window, look)))
             }
             (PollResult::News(page) | PollResult::Nothing(page), _) => {
-                Ok(Outcome::Reply(page.with_applied(patience)))
+                Ok(Outcome::Reply(page.with_applied(options)))
             }
         }
     }
 }
 
 impl Reply {
-    /// Says that a preference was heeded (RFC 7240, section 3), if it was.
-    pub(super) fn with_applied(self, patience: Option<WaitOptions>) -> Reply {
-        match patience {
+    /// Says that a preference was applied (RFC 7240, section 3), if it was.
+    pub(super) fn with_applied(self, options: Option<WaitOptions>) -> Reply {
+        match options {
             Some(WaitOptions { time, was_preferred: true }) => {
                 self.with("Preference-Applied", format!("wait={}", time.as_secs()))
             }
@@ -101,7 +101,7 @@ impl Reply {
 fn preferred_wait(list: &str) -> Option<u64> {
     let mut preferences = unquoted_split(list, ',');
     let value = preferences.find_map(|preference| {
-        // Behind the first semicolon there are parameters, and `wait` knows none.
+        // Parameters follow the first semicolon, and `wait` has none.
         let preference = unquoted_split(preference, ';').next()?;
         let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
         name.trim_matches(BLANK).eq_ignore_ascii_case("wait").then(|| value.trim_matches(BLANK))
@@ -176,7 +176,7 @@ mod tests {
             "await=10",
             "foo=\"wait=10\"",
             "foo;wait=10",
-            // The first of them counts, also if it makes no sense.
+            // The first one counts, even if it is invalid.
             "wait=61, wait=10",
             "wait, wait=10",
         ] {

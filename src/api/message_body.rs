@@ -17,15 +17,15 @@ pub(super) struct MessageBody<'a> {
     /// The receiver; 0 is the general chat.
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991u64)]
     to_user: u64,
-    /// Empty once the message is deleted.
+    /// The text; empty if the message is deleted.
     #[schema(max_length = 4096)]
     text: &'a str,
     sent_at: Timestamp,
-    /// When the text was last changed, if it was.
+    /// The time of the last edit, if the message was edited.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     edited_at: Option<Timestamp>,
-    /// `true` of what is left of a message that was deleted.
+    /// `true` if the message is deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     deleted: Option<bool>,

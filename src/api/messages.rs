@@ -30,20 +30,20 @@ use crate::model::{Mailbox, Message, MessageId, MessageText, Page, UserId};
 use crate::problem::{self, Problem};
 use crate::store::{IdKind, NewMessage, PostOutcome};
 
-/// A message for everybody.
+/// A message to the general chat.
 #[derive(Deserialize, ToSchema)]
 struct GeneralDraft<'a> {
     /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
     #[serde(default, borrow)]
     #[schema(value_type = String, required, min_length = 1, max_length = 4096, example = "hello")]
     text: JsonField<Cow<'a, str>>,
-    /// 0 or `null` if given: a text that is meant for one user would become public.
+    /// 0 or `null` if given, so that a text for one user does not become public.
     #[serde(default)]
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 0)]
     to_user: JsonField<u64>,
 }
 
-/// A message for one user.
+/// A message to one user.
 #[derive(Deserialize, ToSchema)]
 struct PrivateDraft<'a> {
     /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
@@ -56,7 +56,7 @@ struct PrivateDraft<'a> {
     to_user: JsonField<u64>,
 }
 
-/// What became of a message.
+/// A message that was posted.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Posted {
@@ -125,7 +125,7 @@ pub(super) const LIST_PRIVATE: Operation = Operation {
         problem::CURSOR_LOST,
         problem::TOO_MANY_REQUESTS,
     ],
-    ..Operation::new("listPrivateMessages", Tag::PrivateMessages, "Read one's private messages")
+    ..Operation::new("listPrivateMessages", Tag::PrivateMessages, "Read your private messages")
 };
 
 pub(super) const POST_PRIVATE: Operation = Operation {
@@ -164,7 +164,7 @@ pub(super) const SHOW: Operation = Operation {
         problem::FORBIDDEN,
         problem::NOT_FOUND,
     ],
-    ..Operation::new("showMessage", Tag::Messages, "Read one message, of either kind")
+    ..Operation::new("showMessage", Tag::Messages, "Read a message")
 };
 
 const PAGE: ResponseSpec = ResponseSpec::list(
@@ -175,7 +175,7 @@ const PAGE: ResponseSpec = ResponseSpec::list(
 .perhaps_with(&[Field::PreferenceApplied]);
 
 const POSTED: ResponseSpec =
-    ResponseSpec::json(201, "The message is sent, and durable", SchemaRef::of::<Posted>())
+    ResponseSpec::json(201, "The message is posted and durable", SchemaRef::of::<Posted>())
         .with(&[Field::Location])
         .perhaps_with(&[Field::IdempotencyReplayed, Field::RateLimit, Field::RateLimitPolicy]);
 
@@ -184,7 +184,7 @@ pub(super) fn list_general(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
     list(app, call, |_| Ok((Mailbox::General, None)))
 }
 
-/// Anyone else's mailbox is forbidden, whether it exists or not.
+/// Another user's mailbox is forbidden, even if there is no such user.
 ///
 /// `GET /api/users/{id}/messages`
 pub(super) fn list_private(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -193,7 +193,7 @@ pub(super) fn list_private(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
         if !call.segment.bytes().all(|b| b.is_ascii_digit()) {
             return Err(no_such_user().into());
         }
-        let why = "private messages are for their two parties only";
+        let why = "private messages can be read by their two parties only";
         return Err(Problem::new(problem::FORBIDDEN, why).into());
     }
     list(app, call, |query| {
@@ -212,14 +212,14 @@ fn list(
     let (mailbox, with) = choose(&query)?;
     let window = query.window(app, IdKind::Events)?;
     let expand = query.expand()?;
-    let patience = WaitOptions::of(call, &query, window)?;
+    let options = WaitOptions::of(call, &query, window)?;
     let path: Box<str> = call.request.path.into();
     let mode = call.request.render_mode();
     let read = move |app: &mut App| {
         let links = Links { path: &path, with, expand, window, epoch: app.store.store_id() };
         read(app, &links, mailbox, mode)
     };
-    app.page_or_wait(call, patience, vec![Topic::Posted(mailbox)], window, read)
+    app.page_or_wait(call, options, vec![Topic::Posted(mailbox)], window, read)
 }
 
 /// A page of a mailbox, and its links.
@@ -234,7 +234,7 @@ fn read(
     let json = match links.expand {
         Expand::Nothing => writer::page(items.iter().map(|item| &**item), None, mode),
         Expand::Authors => {
-            // The store is asked again, so that nothing of it can be held meanwhile.
+            // The messages are copied, because the store is read again for the names.
             let items: Vec<Message> = items.into_iter().map(Cow::into_owned).collect();
             let names = Names::of_authors(&mut *app.store, items.iter())?;
             writer::page(items.iter(), Some(&names), mode)
@@ -263,7 +263,7 @@ pub(super) fn post_private(app: &mut App, call: &Call<'_>) -> Result<Outcome, Fa
     post(app, call, Some(to), draft.text)
 }
 
-/// 422 if the body names another receiver than the one whom the text reaches: who wrote it means
+/// 422 if the body names another receiver than the one that the message reaches: its author means
 /// it for somebody else.
 pub(super) fn expect_receiver(
     named: JsonField<u64>,
@@ -277,7 +277,8 @@ pub(super) fn expect_receiver(
     }
 }
 
-/// A message that was sent before is answered before the limit is asked: it is none more.
+/// A message that was posted before gets its first answer before the rate limit is checked: it is
+/// not counted again.
 fn post(
     app: &mut App,
     call: &Call<'_>,
@@ -296,8 +297,8 @@ fn post(
         return Ok(Outcome::Reply(reply));
     }
     let key = keyed.map(|keyed| keyed.key);
-    app.expect_welcome(from, to)?;
-    let standing = app.limiters.messages.count(from, &*app.clock)?;
+    app.expect_not_blocked(from, to)?;
+    let quota = app.limiters.messages.count(from, &*app.clock)?;
     let new = NewMessage { from, to, text, sent_at: at.now };
     if key.is_some() {
         app.retry_clock.record_post(at);
@@ -309,13 +310,11 @@ fn post(
     if let Ok(Some(PostOutcome::Posted(id))) = sent {
         app.note(Topic::Posted, Mailbox::of(from, to), id.into());
     } else {
-        app.limiters.messages.uncount(from, standing, &*app.clock);
+        app.limiters.messages.uncount(from, quota, &*app.clock);
     }
     match (sent?, key) {
-        (Some(PostOutcome::Posted(id)), _) => {
-            Ok(Outcome::Reply(posted(id).with_standing(standing)))
-        }
-        // Another server on the same store was quicker.
+        (Some(PostOutcome::Posted(id)), _) => Ok(Outcome::Reply(posted(id).with_quota(quota))),
+        // Another server on the same store posted it first.
         (Some(PostOutcome::Replayed(first)), Some(key)) => {
             Ok(Outcome::Reply(replayed(key.fingerprint, first, posted)?))
         }
@@ -330,42 +329,45 @@ fn posted(id: MessageId) -> Reply {
 
 /// `GET /api/messages/{id}`
 pub(super) fn show(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let Shown { body, tag, .. } = Shown::of(app, call)?;
+    let MessageView { body, tag, .. } = MessageView::for_caller(app, call)?;
     let is_known = is_known(call.request, &tag);
     let reply = if is_known { Reply::empty(304) } else { Reply::json(200, body) };
     Ok(Outcome::Reply(reply.revalidated_by(tag)))
 }
 
-/// The message in a path, as who asks may see it.
-pub(super) struct Shown<'a> {
+/// The message in a path.
+pub(super) struct MessageView<'a> {
     pub(super) message: Cow<'a, Message>,
     pub(super) body: Vec<u8>,
     /// The entity tag of `body`.
     pub(super) tag: String,
 }
 
-impl Shown<'_> {
-    /// 404 if there is none, 403 if it is not the caller's to see.
-    pub(super) fn of<'a>(app: &'a mut App, call: &Call<'_>) -> Result<Shown<'a>, Failure> {
-        let shown = Shown::whoever_asks(app, call)?;
+impl MessageView<'_> {
+    /// 404 if there is no such message, 403 if the caller may not read it.
+    pub(super) fn for_caller<'a>(
+        app: &'a mut App,
+        call: &Call<'_>,
+    ) -> Result<MessageView<'a>, Failure> {
+        let shown = MessageView::unchecked(app, call)?;
         if !shown.message.is_visible_to(call.caller) {
-            let why = "private messages are for their two parties only";
+            let why = "private messages can be read by their two parties only";
             return Err(Problem::new(problem::FORBIDDEN, why).into());
         }
         Ok(shown)
     }
 
-    /// The same for who may see any.
-    pub(super) fn whoever_asks<'a>(
+    /// The same without a check that the caller may read it.
+    pub(super) fn unchecked<'a>(
         app: &'a mut App,
         call: &Call<'_>,
-    ) -> Result<Shown<'a>, Failure> {
+    ) -> Result<MessageView<'a>, Failure> {
         let not_found = || Problem::not_found("there is no message with this id");
         let id = number(call.segment).and_then(MessageId::new).ok_or_else(not_found)?;
         let message = app.store.message(id)?.ok_or_else(not_found)?;
         let body = to_json(&MessageBody::from(&*message));
         let tag = tag_of(&body, "");
-        Ok(Shown { message, body, tag })
+        Ok(MessageView { message, body, tag })
     }
 }
 

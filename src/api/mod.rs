@@ -71,7 +71,7 @@ mod users;
 pub mod wait;
 
 pub use self::app::{App, Settings};
-pub use self::dispatch::Trace;
+pub use self::dispatch::RequestInfo;
 pub use self::failure::Failure;
 pub use self::outcome::{Job, Outcome, Resume};
 pub use self::reply::Reply;

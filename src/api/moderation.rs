@@ -23,7 +23,7 @@ impl App {
         if self.is_operator(user)? {
             return Ok(());
         }
-        Err(Problem::new(problem::NOT_AN_OPERATOR, "you are no operator of this server").into())
+        Err(Problem::new(problem::NOT_AN_OPERATOR, "you are not an operator of this server").into())
     }
 
     /// Performs an operator's action. `false` if it changes nothing.

@@ -1,16 +1,16 @@
-//! The names of the users that a page refers to, for who asks for them with it.
+//! The names of the users that a page refers to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Message, UserId};
 use crate::store::{Backend, StoreError};
 
-/// The names by which users are shown, each looked up once.
+/// The names that users are shown with, each read once.
 #[derive(Debug, Default)]
 pub(super) struct Names(BTreeMap<UserId, Box<str>>);
 
 impl Names {
-    /// Those of some users; at most as many as a page has items.
+    /// The names of some users, at most as many as a page has items.
     pub(super) fn of_users(
         store: &mut dyn Backend,
         users: impl Iterator<Item = UserId>,
@@ -19,7 +19,7 @@ impl Names {
         store.usernames(&users).map(Names)
     }
 
-    /// Those of the authors of a page of messages.
+    /// The names of the authors of some messages.
     pub(super) fn of_authors<'a>(
         store: &mut dyn Backend,
         messages: impl Iterator<Item = &'a Message>,

@@ -1,4 +1,4 @@
-//! What a turn's requests changed, for those who wait for it or have a stream.
+//! Changes by a turn's requests, for the requests that wait for them and for streams.
 
 use crate::model::{Mailbox, MessageId, UserId};
 

@@ -1,7 +1,7 @@
-//! The `OpenAPI` document, made from [`ROUTES`]: what is in one is in the other.
+//! The `OpenAPI` document, made from [`ROUTES`], so that both list the same endpoints.
 //!
-//! The document that is served is the committed `docs/openapi.json`; `tests/docs` makes it anew,
-//! with the pinned responses as examples, and refuses one that differs.
+//! The server sends the committed `docs/openapi.json`. `tests/docs` makes the document anew, with
+//! the pinned responses as examples, and compares.
 
 mod schemas;
 mod terms;
@@ -17,28 +17,29 @@ use super::routes::{self, Match, ROUTES, Route};
 use super::stream;
 use crate::problem::{self, ANYWHERE, ProblemBody, ProblemType};
 
-/// Responses that no operation has: to a path, or to a method, that is not there.
+/// Names of the responses that no operation has: to an unknown path or method.
 const NO_SUCH_PATH: &str = "NoSuchPath";
 const METHOD_NOT_ALLOWED: &str = "MethodNotAllowed";
 
 const ABOUT: &str = "\
-A chat server: accounts, a general chat that everybody reads and writes, and private messages that \
-only their two parties read.
+A chat server with accounts, a general chat that all users read and write, and private messages \
+that only their two parties can read.
 
 * Every `GET` answers `HEAD` too. A path that is not listed is a 404, a method that is not listed \
 for its path a 405 with `Allow`.
-* Ids ascend and are never given out twice. Times are RFC 3339 in UTC.
-* Errors are problem details (RFC 9457). Programs go by `type`, which leads to an explanation.
-* New fields and parameters may come. A client ignores what it does not know, and so does the server.
-* Any request can also be answered 400 for its framing, 500 and 503.
-* Every answer has an `X-Request-Id`: the request's own, or a new one.
-* Answers are not for caches, unless they have an `ETag`.";
+* Ids ascend and are never assigned twice. Times are RFC 3339 in UTC.
+* Errors are problem details (RFC 9457). Programs decide by `type`, which links to an explanation.
+* New fields and parameters may be added. Clients ignore unknown fields, and the server ignores \
+unknown parameters and fields.
+* Any request can also get a 400 for its framing, a 500 or a 503.
+* Every response has an `X-Request-Id`: that of the request, or a new one.
+* Responses are not for caches, unless they have an `ETag`.";
 
-/// A response that was once given, to be shown as one that can be.
+/// A response to be shown as an example.
 pub struct Example<'a> {
     /// Unique.
     pub name: &'a str,
-    /// What it is an example of, in words.
+    /// A title.
     pub title: &'a str,
     /// The method of the request.
     pub method: &'a str,
@@ -73,7 +74,7 @@ pub fn document(examples: &[Example<'_>]) -> Value {
             "license": { "name": "MIT OR Apache-2.0" },
         },
         // Relative to the document, so that a prefix before all paths is kept.
-        "servers": [{ "url": ".", "description": "The server that this document is from" }],
+        "servers": [{ "url": ".", "description": "The server of this document" }],
         "tags": tags,
         "paths": paths,
         "components": {
@@ -86,7 +87,7 @@ pub fn document(examples: &[Example<'_>]) -> Value {
                 "type": "http",
                 "scheme": "bearer",
                 "bearerFormat": "JWT",
-                "description": "The token that `POST /login` gives",
+                "description": "The token from `POST /login`",
             } },
         },
     })

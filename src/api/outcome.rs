@@ -1,4 +1,4 @@
-//! What a handler returns: a reply, or how the request goes on.
+//! Outcomes of handlers: a reply, or how the request goes on.
 
 use super::app::App;
 use super::failure::Failure;

@@ -1,4 +1,4 @@
-//! Pages of lists: the parameters that ask for one, and the links to its neighbours.
+//! Pages of lists: their parameters, and the links to neighbouring pages.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -10,7 +10,7 @@ use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, MAX_ID, StoreId, UserId, Window};
 use crate::problem::{self, Problem};
 use crate::store::{IdKind, LostRange};
 
-/// The query parameters of a request, undecided whether they make sense.
+/// The query parameters of a request, not yet checked.
 #[derive(Debug, Default)]
 pub(super) struct Query<'a> {
     values: [Option<Cow<'a, str>>; Parameter::COUNT],
@@ -18,8 +18,8 @@ pub(super) struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Those of `query` that an operation knows; others are ignored. 400 for one that is given
-    /// twice.
+    /// Reads the parameters of `query` that an operation knows; others are ignored. 400 for one
+    /// that is given twice.
     pub(super) fn parse(query: &'a str, operation: &Operation) -> Result<Query<'a>, Problem> {
         let known = operation.query;
         let mut parsed = Query { max_limit: operation.max_limit, ..Query::default() };
@@ -39,16 +39,15 @@ impl<'a> Query<'a> {
         self.values[parameter as usize].as_deref()
     }
 
-    /// The page that is asked for of a list whose items are numbered by `sequence`. 400 for what is
-    /// out of range, 410 for a cursor that leads nowhere.
+    /// The requested page of a list whose items are numbered by `sequence`. 400 for a parameter out
+    /// of range, 410 for a cursor that is lost.
     pub(super) fn window(&self, app: &App, sequence: IdKind) -> Result<Window, Problem> {
         let (window, epoch) = self.page()?;
         app.expect_known(sequence, window.cursor, epoch)?;
         Ok(window)
     }
 
-    /// The page that is asked for, and the epoch that its cursor says it is of: for who judges it
-    /// by itself.
+    /// The requested page, and the epoch of its cursor, which the caller has to check.
     pub(super) fn page(&self) -> Result<(Window, Option<StoreId>), Problem> {
         let limit = match self.get(Parameter::Limit) {
             None => DEFAULT_PAGE_LIMIT,
@@ -82,7 +81,8 @@ impl<'a> Query<'a> {
         Ok((Window { cursor, limit }, epoch.transpose()?))
     }
 
-    /// What the items are to be expanded with. 400 for an unknown value: the client would miss it.
+    /// The expansion of the items. 400 for an unknown value, so that the client does not miss it
+    /// silently.
     pub(super) fn expand(&self) -> Result<Expand, Problem> {
         match self.get(Parameter::Expand) {
             None => Ok(Expand::Nothing),
@@ -91,7 +91,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The other user of a conversation, if one is asked for.
+    /// The other user of the requested conversation, if there is one.
     pub(super) fn with(&self) -> Result<Option<UserId>, Problem> {
         let Some(with) = self.get(Parameter::With) else { return Ok(None) };
         let user = number(with).and_then(UserId::new);
@@ -107,7 +107,7 @@ impl<'a, Caller, Session> Call<'a, Caller, Session> {
 }
 
 impl App {
-    /// Refuses a cursor that leads nowhere: 410.
+    /// 410 for a cursor that is lost.
     pub(super) fn expect_known(
         &self,
         sequence: IdKind,
@@ -120,19 +120,19 @@ impl App {
     }
 }
 
-/// Why a cursor leads nowhere, in words for the client.
+/// The reason for which a cursor is lost, in words for the client.
 fn reason(lost: LostRange) -> &'static str {
     match lost {
-        LostRange::OtherStore => "the cursor is of another store: this one was begun anew",
+        LostRange::OtherStore => "the cursor is from another store: this store is new",
         LostRange::Undone => {
-            "the cursor is of a time that was lost: this store was restored from an earlier backup"
+            "the cursor is from a time that was lost when this store was restored from a backup"
         }
-        LostRange::Ahead => "the cursor is above every id that was ever given out",
+        LostRange::Ahead => "the cursor is above all ids that were ever assigned",
     }
 }
 
-/// An id as it is written in paths and queries: digits, without a sign or leading zeros, so that
-/// no two ways of writing mean the same resource.
+/// Reads an id in a path or a query: digits without a sign or leading zeros, so that each resource
+/// has one address.
 pub(super) fn number(text: &str) -> Option<u64> {
     let canonical =
         text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
@@ -142,31 +142,31 @@ pub(super) fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number| *number <= MAX_ID)
 }
 
-/// What the links of a page have in common.
+/// The parts that all links of a page share.
 pub(super) struct Links<'a> {
     /// The list's own path.
     pub(super) path: &'a str,
     /// The other user, where the list is a conversation.
     pub(super) with: Option<UserId>,
-    /// Whether its items have the names of their authors.
+    /// The expansion of its items.
     pub(super) expand: Expand,
     pub(super) window: Window,
     pub(super) epoch: StoreId,
 }
 
 impl<'a> Links<'a> {
-    /// Those of a list that is what its path says.
+    /// The links of a list without further parameters.
     pub(super) fn new(path: &'a str, window: Window, epoch: StoreId) -> Links<'a> {
         Links { path, with: None, expand: Expand::Nothing, window, epoch }
     }
 
-    /// The `Link` field (RFC 8288) of a page that holds the `ids` from first to last: `prev` if
-    /// there is something older, `next` always, so that a client can come back for what is new.
+    /// The `Link` field (RFC 8288) of a page with the `ids` from first to last. It has `prev` if
+    /// there are older items, and always `next`, so that a client can come back for new items.
     pub(super) fn field(&self, ids: Option<(u64, u64)>, older: bool) -> String {
         let mut field = String::with_capacity(192);
         let start = self.window.start(ids.map(|(first, _)| first));
         if older {
-            // Behind the highest id there is no other to end below: the newest page is all of it.
+            // There is no id above the highest to end below. The newest page holds the same.
             if start > MAX_ID {
                 self.push(&mut field, format_args!(""), "prev");
             } else {
@@ -176,7 +176,7 @@ impl<'a> Links<'a> {
         }
         let last = match (ids, self.window.cursor) {
             (Some((_, last)), _) => Some(last),
-            // Where nothing lies below an id, what is next is what comes first.
+            // If there is nothing below an id, the next page is the first.
             (None, Cursor::Newest | Cursor::Before(_)) => None,
             (None, Cursor::From(id)) => id.checked_sub(1),
         };
@@ -187,8 +187,8 @@ impl<'a> Links<'a> {
         field
     }
 
-    /// The `Link` field of a page that runs the other way and ends with `last`, from the newest to
-    /// the oldest: there `next` leads to what is older.
+    /// The `Link` field of a list that runs from the newest to the oldest item, of which `last` is
+    /// the last on the page: `next` leads to older items.
     pub(super) fn to_older(&self, last: u64) -> String {
         let mut field = String::new();
         self.push(&mut field, format_args!("before={last}&"), "next");

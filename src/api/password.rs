@@ -1,4 +1,4 @@
-//! What one does with one's own password: put another in its place, or end the account.
+//! Changes of one's password, and deletion of one's account.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use super::app::App;
 use super::body::{self, JsonField};
 use super::contract::{Operation, ResponseSpec, SchemaRef, Tag};
 use super::failure::Failure;
-use super::limits::Attempt;
+use super::limits::LoginAttempt;
 use super::outcome::{Job, Outcome, Resume};
 use super::reply::Reply;
 use super::request::Call;
@@ -20,13 +20,13 @@ use crate::auth::passwords;
 use crate::problem::{self, Problem};
 use crate::sys::random;
 
-/// Another password.
+/// A change of password.
 #[derive(Deserialize, ToSchema)]
 struct NewPassword<'a> {
     #[serde(default, borrow)]
     #[schema(value_type = String, required, format = Password, example = "correct horse")]
     old_password: JsonField<Cow<'a, str>>,
-    /// As a password at registration.
+    /// The new password, with the limits of registration.
     #[serde(default, borrow)]
     #[schema(
         value_type = String, required, format = Password, min_length = 1, max_length = 1024,
@@ -35,10 +35,11 @@ struct NewPassword<'a> {
     new_password: JsonField<Cow<'a, str>>,
 }
 
-/// A farewell.
+/// The confirmation that an account is to be deleted.
 #[derive(Deserialize, ToSchema)]
-struct Farewell<'a> {
-    /// One's own, so that nobody ends an account with a token that was left lying about.
+#[schema(as = Farewell)]
+struct AccountDeletion<'a> {
+    /// The user's password, so that a stolen token does not suffice to delete an account.
     #[serde(default, borrow)]
     #[schema(value_type = String, required, format = Password, example = "correct horse")]
     password: JsonField<Cow<'a, str>>,
@@ -58,31 +59,32 @@ const PROBLEMS: &[&problem::ProblemType] = &[
 
 pub(super) const CHANGE: Operation = Operation {
     body: Some(SchemaRef::of::<NewPassword<'static>>()),
-    answers: &[ResponseSpec::json(200, "A fresh token", SchemaRef::of::<LoggedIn<'static>>())],
+    answers: &[ResponseSpec::json(200, "A new token", SchemaRef::of::<LoggedIn<'static>>())],
     problems: PROBLEMS,
-    ..Operation::new("changePassword", Tag::Accounts, "Change one's password")
+    ..Operation::new("changePassword", Tag::Accounts, "Change your password")
 };
 
 pub(super) const DELETE: Operation = Operation {
-    body: Some(SchemaRef::of::<Farewell<'static>>()),
+    body: Some(SchemaRef::of::<AccountDeletion<'static>>()),
     answers: &[ResponseSpec::NO_CONTENT],
     problems: PROBLEMS,
-    ..Operation::new("deleteAccount", Tag::Accounts, "End one's account, for good")
+    ..Operation::new("deleteAccount", Tag::Accounts, "Delete your account permanently")
 };
 
-/// What is known of who gives a password.
-struct Claimant {
+/// A password check that was counted.
+struct PasswordCheck {
     hash: Box<str>,
-    attempt: Option<Attempt>,
+    attempt: Option<LoginAttempt>,
 }
 
-/// Begins to look whether a password is the caller's: a guess is a guess, with a token or without.
-fn claim(app: &mut App, call: &Call<'_>) -> Result<Claimant, Failure> {
+/// Begins a check of the caller's password. It counts as a login attempt: a guess is a guess, with
+/// a token or without.
+fn begin_check(app: &mut App, call: &Call<'_>) -> Result<PasswordCheck, Failure> {
     let user = app.store.user(call.caller)?.ok_or_else(no_such_user)?;
     let (name, hash) = (user.name.clone(), user.password_hash.clone());
     report_costly_hash(call.caller, &hash);
     let attempt = app.limiters.begin_login(name.as_str(), call.request.client, &*app.clock)?;
-    Ok(Claimant { hash, attempt })
+    Ok(PasswordCheck { hash, attempt })
 }
 
 fn wrong() -> Problem {
@@ -95,7 +97,7 @@ pub(super) fn change(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure>
     let old = body.old_password.required("old_password")?.into_owned();
     let new = body.new_password.required("new_password")?.into_owned();
     check_password("new_password", &new, app.settings.min_password_length)?;
-    let Claimant { hash: seen, attempt } = claim(app, call)?;
+    let PasswordCheck { hash: seen, attempt } = begin_check(app, call)?;
     let (bearer, user_agent) = (call.bearer(), call.user_agent());
     let salt = random(&mut *app.entropy);
     let work = move || -> Resume {
@@ -124,9 +126,9 @@ pub(super) fn change(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure>
 
 /// `POST /api/users/me/deletion`
 pub(super) fn delete(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
-    let body: Farewell<'_> = body::parse(call.request)?;
+    let body: AccountDeletion<'_> = body::parse(call.request)?;
     let password = body.password.required("password")?.into_owned();
-    let Claimant { hash: seen, attempt } = claim(app, call)?;
+    let PasswordCheck { hash: seen, attempt } = begin_check(app, call)?;
     let bearer = call.bearer();
     let work = move || -> Resume {
         let right = passwords::verify(Some(&seen), &password);

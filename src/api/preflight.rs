@@ -7,7 +7,7 @@ use super::reply::Reply;
 use super::request::Request;
 use super::routes::{self, Match};
 
-/// How long a browser may remember what a preflight allowed, in seconds.
+/// Lifetime of a preflight response in a browser, in seconds.
 const PREFLIGHT_MAX_AGE: &str = "600";
 
 /// The answer to a preflight request of an origin that is allowed; `None` for any other request.

@@ -1,4 +1,4 @@
-//! The pages that problem types lead to, made from the table of problems.
+//! The pages that explain problem types, made from the table of problems.
 
 use super::app::App;
 use super::contract::{Operation, PathSegment, ResponseSpec, Tag};
@@ -8,21 +8,21 @@ use super::reply::Reply;
 use super::request::OpenCall;
 use crate::problem::{self, KINDS, Problem, ProblemType};
 
-/// They hold nothing but text and its style.
+/// The pages hold only text and its style.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 const HTML: &str = "text/html; charset=utf-8";
 
 pub(super) const LIST: Operation = Operation {
-    answers: &[ResponseSpec::file("A page with all kinds", &[HTML])],
-    ..Operation::new("listProblems", Tag::Reference, "Every kind of problem")
+    answers: &[ResponseSpec::file("A page that lists all problem types", &[HTML])],
+    ..Operation::new("listProblems", Tag::Reference, "List all problem types")
 };
 
 pub(super) const SHOW: Operation = Operation {
     segment: Some(PathSegment::ProblemKind),
-    answers: &[ResponseSpec::file("A page about the kind", &[HTML])],
+    answers: &[ResponseSpec::file("A page about the problem type", &[HTML])],
     problems: &[problem::NOT_FOUND],
-    ..Operation::new("showProblem", Tag::Reference, "What a kind of problem means")
+    ..Operation::new("showProblem", Tag::Reference, "Explain a problem type")
 };
 
 /// `GET /problems`
@@ -39,7 +39,7 @@ pub(super) fn list(_: &mut App, _: &OpenCall<'_>) -> Result<Outcome, Failure> {
 /// `GET /problems/{kind}`
 pub(super) fn show(_: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failure> {
     let kind = KINDS.iter().find(|kind| kind.slug == call.segment);
-    let kind = kind.ok_or_else(|| Problem::not_found("there is no problem of this kind"))?;
+    let kind = kind.ok_or_else(|| Problem::not_found("there is no such problem type"))?;
     let ProblemType { slug, status, title, meaning, advice } = kind;
     let content = format!(
         "<p>Status {status}, type <code>/problems/{slug}</code></p>\n\
@@ -65,7 +65,7 @@ fn page(title: &str, content: &str) -> Outcome {
     Outcome::Reply(reply.with("Content-Security-Policy", POLICY))
 }
 
-/// Text as HTML, with what stands between backticks as code.
+/// Converts text to HTML, with the parts between backticks as code.
 fn html(text: &str) -> String {
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let pieces = escaped.split('`').enumerate();

@@ -1,7 +1,7 @@
-//! The reference: the `OpenAPI` document, and a page that shows it and lets one try it out.
+//! The reference: the `OpenAPI` document, and a page that shows it and can send requests.
 //!
-//! The page is Swagger UI, out of the binary. Its files are kept compressed; who does not take
-//! them so gets them decompressed, which is done once.
+//! The page is Swagger UI, whose files are part of the program. They are kept compressed, and are
+//! decompressed once for clients that do not accept gzip.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ use super::reply::Reply;
 use super::request::OpenCall;
 use crate::problem::{self, Problem};
 
-/// Everything comes from this server. Swagger UI sets styles in its markup, and has images in its
+/// The policy allows this server only. Swagger UI sets styles in its markup, and has images in its
 /// style sheet.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                       img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
@@ -35,7 +35,7 @@ pub(super) const OPENAPI: Operation = Operation {
         ResponseSpec::file("The document", &["application/json"]).with(&[Field::ETag]),
         ResponseSpec::NOT_MODIFIED,
     ],
-    ..Operation::new("openapi", Tag::Reference, "This document")
+    ..Operation::new("openapi", Tag::Reference, "Get this document")
 };
 
 pub(super) const PAGE: Operation = Operation {
@@ -44,7 +44,7 @@ pub(super) const PAGE: Operation = Operation {
         ResponseSpec::file("The page", &[HTML]).with(&[Field::ETag]),
         ResponseSpec::NOT_MODIFIED,
     ],
-    ..Operation::new("reference", Tag::Reference, "The reference page, for a browser")
+    ..Operation::new("reference", Tag::Reference, "Show the reference page in a browser")
 };
 
 pub(super) const FILE: Operation = Operation {
@@ -57,7 +57,7 @@ pub(super) const FILE: Operation = Operation {
         ResponseSpec::NOT_MODIFIED,
     ],
     problems: &[problem::NOT_FOUND],
-    ..Operation::new("referenceFile", Tag::Reference, "A file of the reference page")
+    ..Operation::new("referenceFile", Tag::Reference, "Get a file of the reference page")
 };
 
 /// A file that is part of the program.
@@ -95,7 +95,7 @@ pub(super) fn file_names() -> impl Iterator<Item = &'static str> {
 
 /// `GET /openapi.json`
 ///
-/// The document is as it is committed. `tests/docs` holds it to what [`super::openapi`] makes.
+/// The committed document. `tests/docs` compares it with what [`super::openapi`] makes.
 pub(super) fn openapi(_: &mut App, call: &OpenCall<'_>) -> Result<Outcome, Failure> {
     DOCUMENT.show(call)
 }
@@ -158,8 +158,7 @@ impl File {
         self.gzip.get_or_init(make).as_ref()
     }
 
-    /// The first time, a file of the renderer is decompressed: the loop does so, as the largest
-    /// takes it 7 ms, once.
+    /// Decompresses a file of the renderer once, on the loop: the largest takes 7 ms.
     fn plain(&self) -> Option<&Representation> {
         let make = || {
             let content = match self.own {
@@ -171,7 +170,7 @@ impl File {
         self.plain.get_or_init(make).as_ref()
     }
 
-    /// Its content as Swagger UI has it.
+    /// The compressed content, from Swagger UI.
     fn compressed(&self) -> Option<&'static [u8]> {
         let found = serve(self.name, Arc::new(Config::default()));
         let Ok(Some(SwaggerFile { bytes: Cow::Borrowed(bytes), gzpipped: true, .. })) = found

@@ -1,4 +1,4 @@
-//! Whether new accounts can be made.
+//! Registration: open or closed.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,7 +14,7 @@ use super::request::{Call, OpenCall};
 use crate::model::ModerationAction;
 use crate::problem::{self, Problem};
 
-/// Whether new accounts can be made.
+/// Registration: `open` is `true` if new accounts can be made.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Registration)]
@@ -22,7 +22,7 @@ struct RegistrationBody {
     open: bool,
 }
 
-/// Whether new accounts are to be made.
+/// A change of registration.
 #[derive(Deserialize, ToSchema)]
 struct RegistrationDraft {
     #[serde(default)]
@@ -32,7 +32,7 @@ struct RegistrationDraft {
 
 pub(super) const SHOW: Operation = Operation {
     answers: &[ANSWER],
-    ..Operation::new("showRegistration", Tag::Moderation, "Ask whether one can register")
+    ..Operation::new("showRegistration", Tag::Moderation, "Show if registration is open")
 };
 
 pub(super) const CHANGE: Operation = Operation {
@@ -53,15 +53,15 @@ pub(super) const CHANGE: Operation = Operation {
 };
 
 const ANSWER: ResponseSpec =
-    ResponseSpec::json(200, "Whether one can", SchemaRef::of::<RegistrationBody>());
+    ResponseSpec::json(200, "The state of registration", SchemaRef::of::<RegistrationBody>());
 
 impl App {
-    /// 403 where nobody can register, because of the command line or of an operator.
+    /// 403 if registration is closed, by the command line or by an operator.
     pub(super) fn expect_registration_open(&mut self) -> Result<(), Failure> {
         if self.registration_is_open()? {
             return Ok(());
         }
-        let why = "no new accounts are made on this server";
+        let why = "registration is closed on this server";
         Err(Problem::new(problem::REGISTRATION_CLOSED, why).into())
     }
 
@@ -80,7 +80,7 @@ pub(super) fn show(app: &mut App, _: &OpenCall<'_>) -> Result<Outcome, Failure> 
     app.registration()
 }
 
-/// What the command line has closed, nobody opens.
+/// Registration that the command line closed cannot be opened.
 ///
 /// `PUT /api/registration`
 pub(super) fn change(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {

@@ -4,7 +4,7 @@ use std::io;
 
 use serde::Serialize;
 
-/// Whether a content is made or only measured.
+/// The way to render a content: make it or only measure it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RenderMode {
     /// All bytes are made.

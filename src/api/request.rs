@@ -14,7 +14,7 @@ pub const MAX_BODY_BYTES: usize = 32 * 1024;
 /// The parts of an HTTP request that handlers see.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
-    /// As in the request line; case matters (RFC 9110, section 9.1).
+    /// The method, as in the request line; case matters (RFC 9110, section 9.1).
     pub method: &'a str,
     /// The target's path, undecoded.
     pub path: &'a str,
@@ -88,7 +88,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether the reply's content is made or only measured.
+    /// The way to render the reply's content.
     pub(super) fn render_mode(&self) -> RenderMode {
         if self.method == "HEAD" { RenderMode::Length } else { RenderMode::Full }
     }

@@ -19,8 +19,8 @@ const PERIOD: Duration = Duration::from_hours(1);
 /// [`RETRY_LIFETIME`] in milliseconds.
 const LIFETIME: u64 = RETRY_LIFETIME.as_secs() * 1000;
 
-/// How far the clock may be ahead at a start without a key expiring early, in milliseconds. It is
-/// more than any time zone's offset, by which a machine's clock may be wrong.
+/// The most that the clock may be ahead at a start without a key expiring early, in milliseconds.
+/// It is more than any time zone's offset, by which a machine's clock may be wrong.
 const MAX_CLOCK_ERROR: u64 = LIFETIME;
 
 /// The times of the posts under a key of the last 24 h, by period.

@@ -1,4 +1,4 @@
-//! Changing what was said.
+//! Edits and deletions of messages.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::conditional::expect_match;
 use super::contract::{Field, Operation, PathSegment, ResponseSpec, SchemaRef, Tag};
 use super::failure::Failure;
 use super::message_body::MessageBody;
-use super::messages::{Shown, expect_receiver};
+use super::messages::{MessageView, expect_receiver};
 use super::notices::Topic;
 use super::outcome::Outcome;
 use super::reply::Reply;
@@ -21,7 +21,7 @@ use crate::model::{Mailbox, Message, MessageText, UserId};
 use crate::problem::{self, Problem};
 use crate::store::NewRevision;
 
-/// Another text for a message.
+/// A new text for a message.
 #[derive(Deserialize, ToSchema)]
 struct EditDraft<'a> {
     /// 1 to 4,096 bytes of UTF-8, not blank, without U+0000.
@@ -40,7 +40,7 @@ pub(super) const EDIT: Operation = Operation {
     guarded: true,
     answers: &[ResponseSpec::json(
         200,
-        "The message as it is now",
+        "The message after the edit",
         SchemaRef::of::<MessageBody<'static>>(),
     )
     .with(&[Field::ETag])
@@ -61,7 +61,7 @@ pub(super) const EDIT: Operation = Operation {
         problem::TOO_MANY_REQUESTS,
         problem::INSUFFICIENT_STORAGE,
     ],
-    ..Operation::new("editMessage", Tag::Messages, "Edit a message, of either kind")
+    ..Operation::new("editMessage", Tag::Messages, "Edit a message")
 };
 
 pub(super) const DELETE: Operation = Operation {
@@ -77,10 +77,10 @@ pub(super) const DELETE: Operation = Operation {
         problem::PRECONDITION_FAILED,
         problem::INSUFFICIENT_STORAGE,
     ],
-    ..Operation::new("deleteMessage", Tag::Messages, "Delete a message, of either kind")
+    ..Operation::new("deleteMessage", Tag::Messages, "Delete a message")
 };
 
-/// Saying the same once more changes nothing, so that an edit can be sent again.
+/// An edit to the same text changes nothing, so that an edit can be sent again.
 ///
 /// `PATCH /api/messages/{id}`
 pub(super) fn edit(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -90,28 +90,33 @@ pub(super) fn edit(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let seen = authored(app, call)?;
     expect_receiver(draft.to_user, seen.to, "must be the receiver that the message has")?;
     if seen.is_deleted() {
-        return Err(Problem::new(problem::MESSAGE_DELETED, "there is no text to edit").into());
+        return Err(Problem::new(
+            problem::MESSAGE_DELETED,
+            "a deleted message has no text to edit",
+        )
+        .into());
     }
-    let mut standing = None;
+    let mut quota = None;
     if seen.text() != text.as_str() {
-        app.expect_welcome(call.caller, seen.to)?;
+        app.expect_not_blocked(call.caller, seen.to)?;
         let taken = app.limiters.messages.count(call.caller, &*app.clock)?;
         revise(app, call.caller, &seen, Some(text)).inspect_err(|_| {
             app.limiters.messages.uncount(call.caller, taken, &*app.clock);
         })?;
-        standing = taken;
+        quota = taken;
     }
-    let Shown { body, tag, .. } = Shown::of(app, call)?;
+    let MessageView { body, tag, .. } = MessageView::for_caller(app, call)?;
     let reply = Reply::json(200, body).with("ETag", tag);
-    Ok(Outcome::Reply(reply.with_standing(standing)))
+    Ok(Outcome::Reply(reply.with_quota(quota)))
 }
 
-/// What is deleted stays so, whoever says it again. An operator may delete what they may not see.
+/// Deleting a deleted message changes nothing. An operator may delete messages that they may not
+/// read.
 ///
 /// `DELETE /api/messages/{id}`
 pub(super) fn delete(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let seen = if app.is_operator(call.caller)? {
-        let Shown { message, tag, .. } = Shown::whoever_asks(app, call)?;
+        let MessageView { message, tag, .. } = MessageView::unchecked(app, call)?;
         expect_match(call.request, &tag)?;
         message.into_owned()
     } else {
@@ -123,11 +128,12 @@ pub(super) fn delete(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure>
     Ok(Outcome::Reply(Reply::empty(204)))
 }
 
-/// The message in the path, if the caller may change it, and wants to as it is.
+/// The message in the path. 403 unless the caller wrote it, 412 if `If-Match` names another
+/// version.
 fn authored(app: &mut App, call: &Call<'_>) -> Result<Message, Failure> {
-    let Shown { message, tag, .. } = Shown::of(app, call)?;
+    let MessageView { message, tag, .. } = MessageView::for_caller(app, call)?;
     if message.from != call.caller {
-        let why = "somebody else wrote the message";
+        let why = "another user wrote the message";
         return Err(Problem::new(problem::NOT_THE_AUTHOR, why).into());
     }
     expect_match(call.request, &tag)?;
@@ -142,7 +148,8 @@ fn revise(
 ) -> Result<(), Failure> {
     let new = NewRevision { by, at: app.clock.now(), text };
     let revised = app.store.revise(seen.id, seen.event(), new)?;
-    let outrun = || Problem::new(problem::PRECONDITION_FAILED, "somebody was faster");
+    let outrun =
+        || Problem::new(problem::PRECONDITION_FAILED, "the message was changed at the same time");
     app.note(Topic::Done, Mailbox::feeds(seen.from, seen.to), revised.ok_or_else(outrun)?);
     Ok(())
 }

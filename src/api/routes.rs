@@ -1,5 +1,5 @@
-//! The one list of endpoints. What is not in it cannot be reached, and what is in it must be
-//! documented: `tests/docs` asks for an example of every status of every route.
+//! The list of all endpoints. A path that is not in it cannot be reached, and one that is in it
+//! must be documented: `tests/docs` needs an example of every status of every route.
 
 use super::app::App;
 use super::contract::Operation;
@@ -13,26 +13,26 @@ use super::{
 
 /// An endpoint.
 pub struct Route {
-    /// `GET` answers `HEAD` too.
+    /// The method. `GET` answers `HEAD` too.
     pub method: &'static str,
-    /// With a name in braces for the one segment that varies.
+    /// The path, with a name in braces in the place of the segment that varies.
     pub path: &'static str,
-    /// What it takes and answers.
+    /// Its parameters and responses.
     pub operation: &'static Operation,
     pub(super) handler: Handler,
 }
 
-/// Who may call, and what is called.
+/// The function that handles requests.
 #[derive(Clone, Copy)]
 pub(super) enum Handler {
-    /// Anyone.
+    /// A handler for any request.
     Open(fn(&mut App, &OpenCall<'_>) -> Result<Outcome, Failure>),
-    /// Who brings a token.
+    /// A handler for requests with a valid token.
     Authenticated(fn(&mut App, &Call<'_>) -> Result<Outcome, Failure>),
 }
 
 impl Route {
-    /// Whether it wants an access token.
+    /// `true` if it needs an access token.
     #[must_use]
     pub fn needs_token(&self) -> bool {
         matches!(self.handler, Handler::Authenticated(_))
@@ -61,7 +61,7 @@ const fn authenticated(
     Route { method, path, operation, handler: Handler::Authenticated(handler) }
 }
 
-/// Every endpoint there is.
+/// All endpoints.
 #[rustfmt::skip] // a table is read by its columns
 pub static ROUTES: &[Route] = &[
     open("POST", "/register", &accounts::REGISTER, accounts::register),
@@ -103,9 +103,9 @@ pub static ROUTES: &[Route] = &[
     open("GET", "/readyz", &health::READY, health::ready),
 ];
 
-/// What the table has for a method and a path.
+/// The entry of the table for a method and a path.
 pub enum Match<'a> {
-    /// A route, and the segment for which its path has a name in braces, or nothing.
+    /// A route, and the segment in the place of its path's braces, or an empty string.
     Route(&'static Route, &'a str),
     /// The path exists, with these methods, as the `Allow` field lists them.
     OtherMethods(String),
@@ -130,10 +130,10 @@ pub fn find<'a>(method: &str, path: &'a str) -> Match<'a> {
     if allow.is_empty() { Match::Nothing } else { Match::OtherMethods(allow.join(", ")) }
 }
 
-/// What the braces of `pattern` stand for in `path`: one segment, and not an empty one.
+/// The segment of `path` in the place of the braces of `pattern`. It is not empty.
 fn captured<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
-    // Most patterns differ early, so that nothing is searched for before that is known. They are
-    // ASCII, so that no character is cut in two.
+    // Most patterns differ early, so the braces are searched for only after the equal part.
+    // Patterns are ASCII, so that no character is split.
     let alike = |&(it, other): &(u8, u8)| it == other && it != b'{';
     let len = pattern.bytes().zip(path.bytes()).take_while(alike).count();
     let (pattern, path) = (&pattern[len..], &path[len..]);
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(found("GET", "/api/messages"), "GET /api/messages ");
         assert_eq!(found("HEAD", "/api/messages/7"), "GET /api/messages/{id} 7");
         assert_eq!(found("POST", "/api/users/me/messages"), "POST /api/users/{id}/messages me");
-        // What a client puts in braces is nothing special.
+        // Braces in a client's path have no meaning.
         assert_eq!(found("GET", "/api/messages/{id}"), "GET /api/messages/{id} {id}");
         assert_eq!(found("GET", "/api/messages/{"), "GET /api/messages/{id} {");
         assert_eq!(found("GET", "/api/users/é/messages"), "GET /api/users/{id}/messages é");

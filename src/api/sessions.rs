@@ -1,4 +1,4 @@
-//! Sessions: what a login begins, and how each is seen and ended.
+//! Sessions: their list, and how they end.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -25,27 +25,27 @@ pub(super) struct LoggedIn<'a> {
     token: &'a str,
     #[schema(pattern = "^Bearer$")]
     token_type: &'a str,
-    /// For how many seconds it is good, unless its session is ended.
+    /// The lifetime of the token in seconds, unless its session ends before.
     #[schema(minimum = 1, maximum = 31_536_000)]
     expires_in: u64,
 }
 
-/// A login whose token is good.
+/// A login with a valid token.
 #[derive(Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Session)]
 struct SessionBody<'a> {
-    /// Its id, which is the claim `sid` of its token.
+    /// The session's id, which is the claim `sid` of its token.
     sid: SessionId,
     created_at: Timestamp,
-    /// To the minute. After a restart of the server it is the time of the login, until the token is
-    /// used again.
+    /// Rounded down to the minute. After a restart of the server it is the time of the login, until
+    /// the token is used again.
     last_used_at: Timestamp,
     expires_at: Timestamp,
-    /// What the client that logged in called itself, shortened; empty if it did not.
+    /// The shortened `User-Agent` of the client that logged in; empty if it sent none.
     #[schema(max_length = 80, pattern = "^[ -~]*$")]
     user_agent: &'a str,
-    /// Whether it is the one that asks.
+    /// `true` for the session of this request.
     current: bool,
 }
 
@@ -55,19 +55,16 @@ pub(super) const LOGOUT: Operation = Operation {
     ..Operation::new("logout", Tag::Accounts, "Log out: end this session")
 };
 
-pub(super) const LOGOUT_ALL: Operation = Operation {
-    id: "logoutAll",
-    summary: "Log out everywhere: end all of one's sessions",
-    ..LOGOUT
-};
+pub(super) const LOGOUT_ALL: Operation =
+    Operation { id: "logoutAll", summary: "Log out everywhere: end all your sessions", ..LOGOUT };
 
 pub(super) const LIST: Operation = Operation {
     answers: &[ResponseSpec::list(
-        "The sessions, the oldest first",
+        "The sessions, oldest first",
         SchemaRef::of::<SessionBody<'static>>(),
     )],
     problems: &[problem::TOKEN_MISSING, problem::TOKEN_INVALID],
-    ..Operation::new("listSessions", Tag::Accounts, "List one's sessions")
+    ..Operation::new("listSessions", Tag::Accounts, "List your sessions")
 };
 
 pub(super) const END: Operation = Operation {
@@ -79,14 +76,14 @@ pub(super) const END: Operation = Operation {
         problem::NOT_FOUND,
         problem::INSUFFICIENT_STORAGE,
     ],
-    ..Operation::new("endSession", Tag::Accounts, "End one of one's sessions")
+    ..Operation::new("endSession", Tag::Accounts, "End one of your sessions")
 };
 
 const ENDING: &[&problem::ProblemType] =
     &[problem::TOKEN_MISSING, problem::TOKEN_INVALID, problem::INSUFFICIENT_STORAGE];
 
 impl App {
-    /// A session of a user that is to begin now.
+    /// A new session of a user, which has not begun yet.
     pub(super) fn new_session(&mut self, user: UserId, user_agent: Box<str>) -> Session {
         let created_at = self.clock.now();
         let expiry = created_at.seconds().saturating_add(self.tokens.ttl_seconds());
@@ -95,7 +92,7 @@ impl App {
         Session { user, id, created_at, expires_at, user_agent }
     }
 
-    /// The token of a session that has begun.
+    /// The reply with the token of a session that has begun.
     pub(super) fn token_of(&mut self, session: &Session) -> Result<Reply, Failure> {
         let Session { user, id, created_at, .. } = *session;
         let token = self.tokens.issue(user, created_at, id).map_err(|error| {

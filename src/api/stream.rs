@@ -1,8 +1,8 @@
-//! Events as they happen: a stream of server-sent events (WHATWG HTML, section 9.2).
+//! Streams of events as they happen: server-sent events (WHATWG HTML, section 9.2).
 //!
-//! Here is what a stream says, and to whom: nothing of sockets, and nothing of who listens. A
-//! handler gives a [`Subscription`]; whoever has the connection asks for [pages](App::stream_page)
-//! of what happened before, and then for the [news](App::news).
+//! This module makes the content of streams and decides who may see what. It knows neither sockets
+//! nor subscribers. A handler returns a [`Subscription`]. The server then asks for
+//! [pages](App::stream_page) of past events, and after that for the [news](App::news).
 
 use std::time::Duration;
 
@@ -23,56 +23,56 @@ use crate::store::{IdKind, StoreError};
 
 /// The media type of a stream (WHATWG HTML, section 9.2.6).
 pub const MEDIA_TYPE: &str = "text/event-stream";
-/// A comment, which clients pass over (WHATWG HTML, section 9.2.5): what is sent to who has not
-/// been sent anything for long.
+/// A comment, which clients ignore (WHATWG HTML, section 9.2.5). It is sent after a long time
+/// without an event.
 pub const HEARTBEAT: &[u8] = b":\n\n";
-/// After how many milliseconds a client should connect again.
+/// Delay before a client reconnects, in milliseconds.
 const RETRY_MILLIS: u64 = 2000;
-/// Events that are looked for at once, at most.
+/// Most events that are read at once.
 pub(crate) const MAX_EVENTS: usize = 200;
-/// In bytes: when a page or the news are as long as this, the rest waits for the next ones. The
-/// last event may go beyond it, but is shorter than it.
+/// Length in bytes at which a page or the news end. The last event may exceed it, but is shorter
+/// than it.
 pub(crate) const MAX_PAGE_BYTES: usize = 64 * 1024;
 
 /// A request that is answered with a stream.
 pub struct Subscription {
-    /// The head, and with what the stream begins.
+    /// The head, and the beginning of the stream.
     pub reply: Reply,
-    /// Who listens.
+    /// The subscriber.
     pub user: UserId,
-    /// Of which session the token is.
+    /// The session of the token.
     pub session: SessionId,
-    /// When the token expires, by the time of day.
+    /// The time of day at which the token expires.
     pub expires: Timestamp,
-    /// For how long the token is good at most.
+    /// The most time that the token is still valid.
     pub time_left: Duration,
-    /// The number of the first event of interest.
+    /// The number of the first event to be sent.
     pub from: u64,
 }
 
-/// Events of the past, as they are sent.
+/// Past events, as they are sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct StreamPage {
-    /// None, or whole events.
+    /// Whole events, or nothing.
     pub bytes: Vec<u8>,
-    /// The number from which on there may be more.
+    /// The lowest number of the events that follow.
     pub next: u64,
-    /// Whether it has all that there is by now.
+    /// `true` if no event follows yet.
     pub is_last: bool,
 }
 
-/// Events that were just made durable, as they are sent.
+/// Events that have just become durable, as they are sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EventBatch {
-    /// The two that may see them; `None` if everybody may.
+    /// The two users who may see them; `None` if everybody may.
     pub to: Option<[UserId; 2]>,
     /// Whole events.
     pub bytes: Vec<u8>,
 }
 
 impl App {
-    /// What is answered to who wants a stream. `Last-Event-ID` goes before `after`: a browser that
-    /// connects again sends it to the address that it was first given.
+    /// The subscription of a request for a stream. `Last-Event-ID` overrides `after`: a browser
+    /// that reconnects sends it to the address that it was first given.
     pub(super) fn subscribe(
         &mut self,
         call: &Call<'_>,
@@ -84,7 +84,7 @@ impl App {
             Cursor::Newest => end,
             Cursor::From(from) => from,
             Cursor::Before(_) => {
-                let why = "has no meaning for a stream";
+                let why = "cannot be used for a stream";
                 return Err(Problem::parameter(Parameter::Before.name(), why).into());
             }
         };
@@ -97,7 +97,7 @@ impl App {
                 Problem::parameter("Last-Event-ID", why)
             })?,
         };
-        // What was seen last may be of a later epoch than the address, which stays what it was.
+        // The last event seen may be of a later epoch than the address, which does not change.
         let (at, cursor_epoch) = match last_seen {
             None => (window.cursor, epoch),
             Some(_) => (Cursor::From(from), None),
@@ -106,14 +106,14 @@ impl App {
         self.expect_known(IdKind::Events, at, cursor_epoch)?;
         let (expires, time_left) = self.expiry(call)?;
         let last = from.checked_sub(1).map_or_else(|| "-1".to_owned(), |last| last.to_string());
-        // The comment is for who waits for the first byte. An id without data is no event, but is
-        // remembered: who is cut off before the first event can go on all the same.
+        // The comment is for clients that wait for the first byte. An id without data is no event,
+        // but clients remember it, so one that is cut off before the first event can resume.
         let hello = format!(":\nretry: {RETRY_MILLIS}\nid: {last}\n\n");
         let window = Window { cursor: Cursor::From(from), ..window };
         let links = Links::new(call.request.path, window, self.store.store_id());
         let reply = Reply::new(200, MEDIA_TYPE, hello.into_bytes())
             .with("Link", links.field(None, false))
-            // nginx would hold events back until it has a buffer full of them.
+            // nginx would buffer events without it.
             .with("X-Accel-Buffering", "no");
         let (user, session) = (call.caller, call.session);
         Ok(Subscription { reply, user, session, expires, time_left, from })
@@ -125,8 +125,8 @@ impl App {
         self.store.next_ids().next_event
     }
 
-    /// What `reader` may see of what happened from `from` on, as far as it fits on a page. `None`
-    /// if the store cannot say: then the next sync fails, too.
+    /// A page of the events from `from` on that `reader` may see. `None` if the store fails: then
+    /// the next sync fails too.
     pub fn stream_page(&mut self, reader: UserId, from: u64) -> Option<StreamPage> {
         let end = self.next_event();
         if from >= end {
@@ -149,8 +149,8 @@ impl App {
         Some(StreamPage { bytes, next: if is_last { end } else { next }, is_last })
     }
 
-    /// What happened from `from` on, in order, for those who `listen`, and the number from which on
-    /// there may be more. Neighbours that go to everybody are one piece.
+    /// The events from `from` on, in order, for the users that `listens` accepts, and the lowest
+    /// number of those that follow. Neighbouring events for everybody are one batch.
     pub fn news(
         &mut self,
         from: u64,
@@ -185,13 +185,13 @@ impl App {
     }
 
     fn failed<T>(&mut self, error: StoreError) -> Option<T> {
-        // What it answers is nobody's; that it is logged and ends the server is what counts.
+        // There is no request to answer. The error is logged and stops the server.
         let _ = self.reply_to(error.into());
         None
     }
 }
 
-/// An event as it is sent: its object is one line, because a string in JSON has no line breaks.
+/// Writes an event. Its object is one line, because a string in JSON has no line breaks.
 fn write(event: &Event<'_>, out: &mut Vec<u8>) {
     let body = EventBody::from(event);
     out.extend(format!("id: {}\nevent: {}\ndata: ", event.id.get(), body.kind()).as_bytes());
@@ -200,8 +200,8 @@ fn write(event: &Event<'_>, out: &mut Vec<u8>) {
     out.extend(b"\n\n");
 }
 
-/// What a device has read, for the user's others: no `id`, so that where they go on from stays
-/// where it is.
+/// A read mark, for the user's other devices. It is sent without an `id`, so that the position of
+/// the stream does not change.
 #[derive(Serialize)]
 struct ReadBody {
     /// 0 is the general chat.
@@ -209,9 +209,9 @@ struct ReadBody {
     up_to: MessageId,
 }
 
-/// A mark as it is sent.
+/// A read mark, as it is sent.
 #[must_use]
-pub fn told(mark: ReadMark) -> Vec<u8> {
+pub fn read_mark_event(mark: ReadMark) -> Vec<u8> {
     let body = ReadBody { with_user: mark.with.map_or(0, UserId::get), up_to: mark.up_to };
     [b"event: conversation.read\ndata: ", &*to_json(&body), b"\n\n"].concat()
 }
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
     use crate::model::{Message, MessageContent, MessageText, Timestamp};
 
-    /// Whatever is in a text, an event is one line of data.
+    /// An event is one line of data, whatever its text.
     #[test]
     fn an_event_has_one_line_of_data() {
         for text in ["a\nid: 9\n\ndata: b", "\r", "\r\n\r\n", "\u{85}\u{2028}\u{2029}", "\u{feff}"]

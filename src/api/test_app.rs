@@ -7,19 +7,20 @@ use crate::store::Backend;
 use crate::sys::{Clock, FixedClock, SeededEntropy};
 
 impl App {
-    /// One with nothing set, in which no time passes.
+    /// A server with default settings and a clock that stands still.
     pub(crate) fn for_tests(store: Box<dyn Backend>) -> App {
         let clock = FixedClock(Timestamp::from_millis(1));
         App::timed_for_tests(store, Box::new(clock))
     }
 
-    /// The same with a clock, and tokens that are good for an hour.
+    /// The same with a clock. Tokens last an hour.
     pub(crate) fn timed_for_tests(store: Box<dyn Backend>, clock: Box<dyn Clock>) -> App {
         let tokens = Tokens::new(&[7; 32], 3600, store.store_id());
         App::new(store, tokens, clock, Box::new(SeededEntropy(1)), Settings::default())
     }
 
-    /// What a user sends as `Authorization` whose session begins now, and lasts as it should.
+    /// The `Authorization` field of a user whose session begins now and lasts as long as
+    /// configured.
     pub(crate) fn token_for_tests(&mut self, user: UserId) -> String {
         let session = self.new_session(user, "".into());
         self.sessions.begin(&session, self.clock.read());
@@ -27,7 +28,7 @@ impl App {
         format!("Bearer {}", token.expect("a token"))
     }
 
-    /// What a user sends as `Authorization` who has logged in at some time.
+    /// The `Authorization` field of a user who logged in at a given time.
     pub(crate) fn logged_in_for_tests(&mut self, user: UserId, at: Timestamp) -> String {
         let session = Session {
             user,

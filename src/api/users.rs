@@ -1,4 +1,4 @@
-//! Accounts, as other users see them.
+//! Users, as others see them.
 
 use std::borrow::Cow;
 
@@ -23,11 +23,10 @@ use crate::store::IdKind;
 #[schema(as = User)]
 struct UserBody<'a> {
     id: UserId,
-    /// As its owner writes it.
-    /// Once the account has ended, one that nobody can have.
+    /// The name as its owner wrote it. For a deleted account it is a name that nobody can register.
     #[schema(min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$|^deleted~[1-9][0-9]*$")]
     username: Cow<'a, str>,
-    /// There, and true, once the account has ended.
+    /// `true` if the account is deleted, and absent otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     deleted: bool,
@@ -77,7 +76,7 @@ pub(super) enum PathUser {
 }
 
 impl PathUser {
-    /// `None` for what can be no user.
+    /// `None` for a segment that cannot be a user.
     pub(super) fn parse(segment: &str) -> Option<PathUser> {
         match segment {
             "me" => Some(PathUser::Caller),
@@ -85,7 +84,7 @@ impl PathUser {
         }
     }
 
-    /// The user meant, when `caller` says it.
+    /// The user that the segment means in a request of `caller`.
     pub(super) fn id(&self, caller: UserId) -> UserId {
         match *self {
             PathUser::Caller => caller,
@@ -106,7 +105,8 @@ pub(super) fn show(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     Ok(Outcome::Reply(Reply::json(200, to_json(&UserBody::from(&*user)))))
 }
 
-/// With `username` an array of one or none, whatever the page asked for; else a page of all.
+/// With `username`, an array of one user or none, whatever page was requested; otherwise a page of
+/// all users.
 ///
 /// `GET /api/users`
 pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
@@ -114,9 +114,9 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
     let window = query.window(app, IdKind::Users)?;
     if let Some(username) = query.get(Parameter::Username) {
         let found = match Username::parse(username) {
-            // Whose account has ended is not found by what they were called.
+            // A deleted account is not found by its former name.
             Ok(name) => app.store.user_named(&name)?.filter(|user| user.ended_at.is_none()),
-            // What can be nobody's name is not a mistake: a client may be searching as one types.
+            // An invalid name is no error: a client may be searching while the user types.
             Err(_) => None,
         };
         let bodies: Vec<UserBody<'_>> = found.iter().map(|user| (&**user).into()).collect();

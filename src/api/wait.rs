@@ -1,7 +1,7 @@
-//! Requests that are held until something has come: long polls (RFC 6202, section 2).
+//! Requests that are held until an event happens.
 //!
-//! A handler that finds nothing says for what it would wait, and how to look again. It neither
-//! waits itself nor knows who does.
+//! A handler that finds nothing returns the topics to wait for and a closure that checks again. It
+//! neither waits itself nor knows what does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -15,31 +15,31 @@ use crate::auth::tokens::Bearer;
 use crate::model::{SessionId, Timestamp, UserId, Window};
 use crate::problem::Problem;
 
-/// A request that is answered when something has come, or when its time is over.
+/// A request that is answered when an event happens, or at its time limit.
 pub struct Wait {
-    /// Whose it is, for who counts them.
+    /// The user whose request it is. Waiting requests are counted by user.
     pub user: UserId,
-    /// Of which session its token is.
+    /// The session of its token.
     pub session: SessionId,
-    /// How long it waits at most.
+    /// The time limit.
     pub time: Duration,
-    /// What it waits for: an event of one of these.
+    /// The topics: an event of any of them ends the wait.
     pub topics: Vec<Topic>,
-    /// Only events with this number or a higher one are of interest.
+    /// The lowest event number that ends the wait.
     pub from: u64,
-    /// When its token expires, by the time of day; nothing is shown to it then.
+    /// The time of day at which its token expires. After it, nothing is shown.
     pub expires: Timestamp,
     look: PollCheck,
 }
 
-/// What is there now, for a reply either way.
+/// A check for something new, which makes a reply in either case.
 type PollCheck = Box<dyn FnMut(&mut App) -> Result<PollResult, Failure>>;
 
-/// What came of looking.
+/// The result of a check.
 pub(super) enum PollResult {
-    /// What was waited for.
+    /// Something new.
     News(Reply),
-    /// Nothing, which is what is answered when the time is over.
+    /// Nothing new. The reply is sent at the time limit.
     Nothing(Reply),
 }
 
@@ -53,8 +53,8 @@ impl PollResult {
 }
 
 impl Wait {
-    /// One for an event of these topics on the page that `window` asks for, which `look` reads, by
-    /// a token that is good until it `expires`.
+    /// A wait for an event of these topics on the page that `window` describes, which `look` reads,
+    /// with a token that is valid until `expires`.
     pub(super) fn new(
         bearer: Bearer,
         expires: Timestamp,
@@ -68,7 +68,7 @@ impl Wait {
         Wait { user, session, time, topics, from, expires, look: Box::new(look) }
     }
 
-    /// One that never sees anything.
+    /// A wait that never finds anything.
     #[cfg(test)]
     pub(crate) fn for_tests(user: UserId, time: Duration, topics: Vec<Topic>, from: u64) -> Wait {
         let look = |_: &mut App| Ok(PollResult::Nothing(Reply::empty(204)));
@@ -78,7 +78,7 @@ impl Wait {
 }
 
 impl App {
-    /// Looks again for a request that waits. `None` if there is nothing yet.
+    /// Checks again for a waiting request. `None` if there is nothing new.
     pub fn look(&mut self, wait: &mut Wait) -> Option<Reply> {
         match self.see(wait) {
             Ok(PollResult::News(reply)) | Err(reply) => Some(reply),
@@ -86,7 +86,7 @@ impl App {
         }
     }
 
-    /// The reply to a request that waits no longer: with what there is now, which may be nothing.
+    /// The reply to a request at its time limit: what there is now, perhaps nothing.
     pub fn give_up(&mut self, wait: &mut Wait) -> Reply {
         match self.see(wait) {
             Ok(PollResult::News(reply) | PollResult::Nothing(reply)) | Err(reply) => reply,

@@ -1,5 +1,6 @@
-//! Who is asking: [tokens], the [secret] they are signed with, the [key](request_key) that is made of it, and [passwords]. Hashing blocks,
-//! for tens of milliseconds, so the loop never calls it.
+//! Authentication: [tokens], the [secret] that signs them, the [key](request_key) that is derived
+//! from it, and [passwords]. Hashing a password blocks for tens of milliseconds, so the loop never
+//! does it.
 
 pub mod passwords;
 pub mod request_key;

@@ -7,12 +7,12 @@ use crate::model::{HASH_LANES, HASH_MEMORY_KIB, HASH_PASSES, asks_too_much};
 /// Bytes of salt in a hash (RFC 9106, section 3.1, recommends 16).
 pub const SALT_BYTES: usize = 16;
 
-/// What is verified in place of an unknown user's hash, so that the answer takes as long. Made
-/// with [`config`]; no password leads to it.
+/// A hash that is verified for an unknown user, so that the answer takes as long. It was made with
+/// [`config`], and no password matches it.
 const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1\
     $AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// 19 MiB, two passes, one lane. No hash that asks for more is ever verified.
+/// The parameters: 19 MiB, two passes, one lane. No hash that requires more is ever verified.
 fn config() -> Config<'static> {
     Config {
         variant: Variant::Argon2id,
@@ -30,9 +30,9 @@ pub fn hash(password: &str, salt: [u8; SALT_BYTES]) -> Result<Box<str>, argon2::
     argon2::hash_encoded(password.as_bytes(), &salt, &config()).map(Into::into)
 }
 
-/// Whether the password is the one that was hashed. `None` stands for an unknown user: `false`,
-/// and as long in coming. So is a hash that asks for more memory or time than this server's own: its
-/// parameters would be taken at their word, and could take all the memory there is.
+/// `true` if the password matches the hash. For an unknown user, whose hash is `None`, the result
+/// is `false` after the same time. It is the same for a hash that requires more memory or time than
+/// this server's own, which could take all memory there is.
 #[must_use]
 pub fn verify(hash: Option<&str>, password: &str) -> bool {
     let hash = hash.filter(|hash| !asks_too_much(hash));

@@ -1,14 +1,14 @@
-//! The key with which requests are hashed that may be sent again.
+//! The key that hashes idempotency keys and the messages sent under them.
 //!
-//! What is kept of such a request must not tell what was in it. A short text, or a short key of the
-//! client's, could be found by trying them all, if a hash needed nothing that is not kept beside it. So
-//! it is a keyed one (HMAC, RFC 2104), and its key is made of the secret that signs tokens: that is in
-//! no log, index, backup or export.
+//! The stored hash must not reveal the request. A short text, or a short key of the client's, could
+//! be found by trying all, if the hash needed nothing that is not stored beside it. So the hash is
+//! keyed (HMAC, RFC 2104), and its key is derived from the secret that signs tokens, which is in no
+//! log, index, backup or export.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-/// What tells this use of the secret from all others.
+/// The purpose, which separates this use of the secret from all others.
 const PURPOSE: &[u8] = b"veche: requests that may be sent again, 1";
 
 /// Hashes requests.
@@ -16,14 +16,15 @@ const PURPOSE: &[u8] = b"veche: requests that may be sent again, 1";
 pub struct RequestKey(Hmac<Sha256>);
 
 impl RequestKey {
-    /// Of the secret that signs tokens.
+    /// Derives the key from the secret that signs tokens.
     #[must_use]
     pub fn of(secret: &[u8]) -> RequestKey {
         let key = keyed(secret).chain_update(PURPOSE).finalize().into_bytes();
         RequestKey(keyed(&key))
     }
 
-    /// The first half of the HMAC-SHA-256 of some parts, which cannot be cut otherwise.
+    /// The first half of the HMAC-SHA-256 of some parts. Their lengths are hashed too, so that they
+    /// cannot be divided otherwise.
     #[must_use]
     pub fn hash(&self, parts: &[&[u8]]) -> [u8; 16] {
         let mut hmac = self.0.clone();
@@ -36,7 +37,7 @@ impl RequestKey {
         half
     }
 
-    /// A name of the key, which tells it from others and nothing else about it.
+    /// A name of the key, which distinguishes it from others and reveals nothing else.
     #[must_use]
     pub fn name(&self) -> [u8; 16] {
         self.hash(&[])

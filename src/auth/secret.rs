@@ -1,4 +1,4 @@
-//! The secret that tokens are signed with, in a file.
+//! The secret that signs tokens, in a file.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use super::tokens::SECRET_BYTES;
 use crate::sys::{Entropy, random};
 
-/// Longest secret that is read. Beyond the hash's block length nothing is gained by more.
+/// Longest secret that is read, in bytes. More than the hash's block length adds nothing.
 const MAX_SECRET_BYTES: u64 = 4096;
 
-/// Why a secret cannot be used.
+/// An error of a secret's file.
 #[derive(Debug)]
 pub enum SecretError {
     /// The file could not be read or written.
     Io(PathBuf, io::Error),
-    /// It does not hold as many bytes as it should.
+    /// It is too short or too long.
     Length(PathBuf, usize),
 }
 
@@ -59,14 +59,14 @@ pub fn read(path: &Path) -> Result<Vec<u8>, SecretError> {
     Ok(secret)
 }
 
-/// Reads the secret, or makes one that only its owner can read. It appears whole or not at all,
-/// and is durable before any token is signed with it.
+/// Reads the secret, or creates one that only its owner can read. The file appears whole or not at
+/// all, and is durable before the secret signs a token.
 pub fn read_or_create(path: &Path, entropy: &mut dyn Entropy) -> Result<Vec<u8>, SecretError> {
     let sync_dir = || File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all();
     match read(path) {
         Err(SecretError::Io(_, error)) if error.kind() == io::ErrorKind::NotFound => {}
         Ok(secret) => {
-            // Who made it may have been killed before its name was durable.
+            // The process that created it may have been killed before its name was durable.
             sync_dir().map_err(|error| SecretError::Io(path.to_owned(), error))?;
             return Ok(secret);
         }

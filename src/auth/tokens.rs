@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::request_key::RequestKey;
 use crate::model::{SessionId, StoreId, Timestamp, UserId};
 
-/// Length of a random secret, and the least a given one must have, in bytes: as long as the hash
-/// (RFC 7518, section 3.2).
+/// Length of a random secret, and the least of a given one, in bytes: as long as the hash (RFC
+/// 7518, section 3.2).
 pub const SECRET_BYTES: usize = 32;
-/// Longest token that is looked at. Ours have about 250 bytes.
+/// Longest token that is read, in bytes. This server's have about 250.
 const MAX_TOKEN_BYTES: usize = 1024;
-/// Tokens remembered as good: about 6 MB of them. With more the memory is begun anew.
+/// Most verified tokens in memory. They take about 6 MB. With more, all are forgotten.
 const MAX_VERIFIED: usize = 16 * 1024;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,49 +25,49 @@ struct Claims<'a> {
     iat: u64,
     exp: u64,
     sid: SessionId,
-    /// User ids mean something in one store only, but a secret may serve several.
+    /// User ids are valid in one store only, but a secret may serve several.
     epoch: &'a str,
 }
 
-/// What is read back of [`Claims`]: all of them, each once. Times that are issued are whole numbers
-/// of seconds, and others are refused, although they might have a fraction (RFC 7519, section 2).
+/// The [`Claims`] of a token to be verified: all of them, each once. Times are whole numbers of
+/// seconds, as issued. Fractions are refused, although RFC 7519, section 2, allows them.
 #[derive(Debug, Deserialize)]
 struct VerifiedClaims {
     #[serde(rename = "UserID")]
     user_id: u64,
-    /// It decides nothing: the clock may have been set back since.
+    /// It decides nothing, because the clock may have been set back since.
     #[serde(rename = "iat")]
     _iat: u64,
     exp: u64,
-    /// None of ours has one. Who adds it, and has the secret, means it.
+    /// This server issues none. Anyone who adds it has the secret, and it is respected.
     #[serde(default, deserialize_with = "number")]
     nbf: Option<f64>,
     epoch: String,
     sid: SessionId,
 }
 
-/// A number, and not `null` either, which says as little as any other type would.
+/// Reads a number. `null` is refused, as is any other type.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     f64::deserialize(deserializer).map(Some)
 }
 
-/// Why a token does not admit anybody.
+/// A reason to refuse a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenError {
-    /// It was good until its `exp`.
+    /// Its `exp` has passed.
     Expired,
-    /// It will be good from its `nbf` on.
+    /// Its `nbf` is to come.
     Early,
-    /// Not ours, not for this store, or not a token at all.
+    /// It is forged, of another store, or no token.
     Invalid,
 }
 
-/// Whose a token is, and of which session.
+/// The user and the session of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bearer {
     /// The user.
     pub user: UserId,
-    /// What has to be there for the token to be good.
+    /// The session. The token is valid while it is live.
     pub session: SessionId,
 }
 
@@ -79,8 +79,7 @@ pub struct Tokens {
     ttl_seconds: u64,
     epoch: StoreId,
     requests: RequestKey,
-    /// Tokens whose signature was good, so that it need not be checked with every request of a
-    /// client: that would take longer than most requests do.
+    /// Tokens whose signature was verified. Verifying one takes longer than most requests do.
     verified: HashMap<Box<str>, Admitted>,
 }
 
@@ -97,7 +96,7 @@ impl Tokens {
     #[must_use]
     pub fn new(secret: &[u8], ttl_seconds: u64, epoch: StoreId) -> Tokens {
         let mut validation = Validation::new(Algorithm::HS256);
-        // The library compares with the wall clock and allows a leeway; `verify` does neither.
+        // The library uses the wall clock and allows a leeway. `verify` uses neither.
         validation.validate_exp = false;
         validation.leeway = 0;
         Tokens {
@@ -111,7 +110,7 @@ impl Tokens {
         }
     }
 
-    /// Hashes requests with a key made of the secret.
+    /// The key for idempotency keys, derived from the secret.
     #[must_use]
     pub fn requests(&self) -> &RequestKey {
         &self.requests
@@ -123,8 +122,8 @@ impl Tokens {
         self.ttl_seconds
     }
 
-    /// A token for `user`, of a session that begins now. Its id must be random, so that no two
-    /// tokens are the same.
+    /// A token for `user`, of a session that begins now. The session's id must be random, so that
+    /// no two tokens are equal.
     pub fn issue(
         &self,
         user: UserId,
@@ -141,9 +140,9 @@ impl Tokens {
         encode(&Header::new(Algorithm::HS256), &claims, &self.encoding)
     }
 
-    /// Whose token it is. At the second of its `exp` it has expired, and before that of its `nbf` it
-    /// is not good yet (RFC 7519, sections 4.1.4 and 4.1.5); both are asked anew each time. Whether
-    /// its session is still there is not known here.
+    /// Verifies a token. It has expired from the second of its `exp` on, and is not valid before
+    /// its `nbf` (RFC 7519, sections 4.1.4 and 4.1.5); both are compared on each call. The caller
+    /// checks that its session is live.
     pub fn verify(&mut self, token: &str, now: Timestamp) -> Result<Bearer, TokenError> {
         let admitted = match self.verified.get(token) {
             Some(admitted) => *admitted,
@@ -160,14 +159,14 @@ impl Tokens {
         Ok(bearer)
     }
 
-    /// From when on a token is not good any more that was [verified](Tokens::verify) just now.
+    /// The time at which a token expires that was [verified](Tokens::verify) just now.
     #[must_use]
     pub fn expiry(&self, token: &str) -> Option<Timestamp> {
         let Admitted { exp, .. } = *self.verified.get(token)?;
         Some(Timestamp::from_millis(exp.saturating_mul(1000)))
     }
 
-    /// Checks all but the time, and remembers what was good.
+    /// Verifies all but the times, and remembers a token that is valid.
     fn check(&mut self, token: &str) -> Result<Admitted, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
@@ -175,7 +174,7 @@ impl Tokens {
         let TokenData { header, claims, .. } =
             decode::<VerifiedClaims>(token, &self.decoding, &self.validation)
                 .map_err(|_| TokenError::Invalid)?;
-        // What must be understood for the token to be read is not (RFC 7515, section 4.1.11).
+        // Extensions that must be understood are not supported (RFC 7515, section 4.1.11).
         if header.crit.is_some() {
             return Err(TokenError::Invalid);
         }

@@ -1,4 +1,4 @@
-//! Where to listen, as operators write it.
+//! Addresses to listen on, as operators write them.
 
 use std::fmt;
 use std::io;
@@ -7,19 +7,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 /// Longest name of a host (RFC 1035, section 2.3.4).
 const MAX_NAME_LEN: usize = 253;
 
-/// An address and a port, or what stands for an address.
+/// An address and a port, or what stands for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// The address itself: `127.0.0.1:5000`, `[::1]:5000`.
     At(SocketAddr),
-    /// A host's, which the system knows: `localhost:5000`.
+    /// A host name, which the system resolves: `localhost:5000`.
     Named(String, u16),
     /// Every address of the machine: `:5000`.
     Everywhere(u16),
 }
 
 impl Listen {
-    /// Reads one. The error says what is expected.
+    /// Reads an address. The error says what is expected.
     pub fn parse(text: &str) -> Result<Listen, String> {
         if let Ok(addr) = text.parse() {
             return Ok(Listen::At(addr));
@@ -34,7 +34,8 @@ impl Listen {
         if host.is_empty() {
             return Ok(Listen::Everywhere(port));
         }
-        // What ends in a number is an address (WHATWG URL, section 3.5), and was none.
+        // A host that ends in a number is an IP address (WHATWG URL, section 3.5), and this is
+        // none.
         let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
         let is_name = host.len() <= MAX_NAME_LEN
             && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
@@ -46,8 +47,8 @@ impl Listen {
         Ok(Listen::Named(host.to_owned(), port))
     }
 
-    /// The addresses that it can be, the best one first: what a name stands for, IPv4 before IPv6.
-    /// That of all is the one of IPv6, which takes IPv4 as well, where there is any.
+    /// The socket addresses, the best one first. For a name, IPv4 comes before IPv6. For all
+    /// addresses, IPv6 comes first: it accepts IPv4 as well.
     pub fn candidates(&self) -> io::Result<Vec<SocketAddr>> {
         Ok(match self {
             Listen::At(addr) => vec![*addr],
@@ -74,7 +75,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Whether an address can be reached from other machines.
+/// `true` if other machines can reach the address.
 #[must_use]
 pub fn is_exposed(addr: SocketAddr) -> bool {
     !addr.ip().to_canonical().is_loopback()

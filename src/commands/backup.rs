@@ -10,7 +10,7 @@ use veche::progress::Display;
 use super::CommandResult;
 
 pub(crate) fn backup(url: &str, file: &Path) -> CommandResult<()> {
-    let address = Address::parse(url).map_err(|why| format!("{url:?} is no address: {why}"))?;
+    let address = Address::parse(url).map_err(|why| format!("{url:?} is not an address: {why}"))?;
     let progress = &mut Display::default();
     let summary = veche::backup::fetch(address.as_str(), file, PATIENCE, progress)?;
     printable::say(format_args!("backed up {summary}"));

@@ -11,9 +11,10 @@ use veche::sys::SystemEntropy;
 
 use super::CommandResult;
 
-/// 0 if nothing differs, 1 if something does or nobody answers, 2 if it was not told to go on.
+/// The exit code is 0 if nothing differs, 1 if something differs or nobody answers, and 2 without
+/// `--yes` or for a wrong address.
 pub(crate) fn docs_check(url: &str, yes: bool) -> ExitCode {
-    let done = Address::parse(url).map_err(|why| (2, format!("{url:?} is no address: {why}")));
+    let done = Address::parse(url).map_err(|why| (2, format!("{url:?} is not an address: {why}")));
     match done.and_then(|address| check_docs(address, yes).map_err(|e| (1, e.to_string()))) {
         Ok(code) => code,
         Err((code, why)) => {

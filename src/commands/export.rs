@@ -16,7 +16,7 @@ use super::CommandResult;
 
 pub(crate) fn export(args: &StoreArgs, file: &Path, as_backup: bool) -> CommandResult<()> {
     if args.store == StoreKind::Memory {
-        return Err("a memory store lives in its server only: there is nothing to export".into());
+        return Err("a memory store exists only in its server: there is nothing to export".into());
     }
     if !LogStore::exists(&args.data_dir)? {
         return Err(format!("there is no store in {}", args.data_dir.display()).into());

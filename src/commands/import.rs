@@ -33,18 +33,20 @@ pub(crate) fn import(args: &StoreArgs, file: &Path, restore: bool) -> CommandRes
     Ok(())
 }
 
-/// What a file was taken for.
+/// The purpose for which a file was imported.
 fn purpose(imported: &Imported) -> Purpose {
     if imported.renewal.is_some() { Purpose::Backup } else { Purpose::Move }
 }
 
-/// What is said of an import, the digest last.
+/// The report on an import. The digest is last.
 pub(crate) fn report(imported: &Imported) -> String {
     let Imported { summary, origin, renewal } = imported;
     let what = purpose(imported).name();
     match renewal {
         Some(renewal) => format!("{renewal}\nrestored {what}: {summary}"),
-        None => format!("epoch {} and its ids go on\nimported {what}: {summary}", origin.store_id),
+        None => {
+            format!("continues epoch {} and its ids\nimported {what}: {summary}", origin.store_id)
+        }
     }
 }
 
@@ -58,7 +60,7 @@ pub(crate) fn build(
     LogStore::build(data_dir, epoch, |store| read_file(file, store, taken_for, entropy))
 }
 
-/// Reads an export, a backup, or the copy of a data directory.
+/// Imports an export, a backup, or the copy of a data directory.
 pub(crate) fn read_file(
     file: &Path,
     store: &mut dyn Backend,
@@ -85,8 +87,8 @@ pub(crate) fn read_file(
     })
 }
 
-/// The backup that a server of the store in `dir` would send. Opened as by a start: what a crash
-/// has left half-written is put right.
+/// The backup of the store in `dir`. It is opened as at a start: what a crash left half-written is
+/// repaired.
 fn snapshot(dir: &Path) -> CommandResult<(impl Read + 'static, u64)> {
     let nothing = || format!("there is no store in {}", dir.display());
     if !LogStore::exists(dir)? {

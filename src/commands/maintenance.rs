@@ -10,7 +10,7 @@ use super::CommandResult;
 
 pub(crate) fn check(args: &StoreArgs) -> CommandResult<()> {
     if args.store == StoreKind::Memory {
-        return Err("a memory store lives in its server only: there is nothing to check".into());
+        return Err("a memory store exists only in its server: there is nothing to check".into());
     }
     let check = store::check(&args.data_dir, &mut Display::default())?;
     printable::print(&check)?;
@@ -19,7 +19,7 @@ pub(crate) fn check(args: &StoreArgs) -> CommandResult<()> {
 
 pub(crate) fn compact(args: &StoreArgs) -> CommandResult<()> {
     if args.store == StoreKind::Memory {
-        return Err("a memory store lives in its server only: there is nothing to compact".into());
+        return Err("a memory store exists only in its server: there is nothing to compact".into());
     }
     let Compaction { before, after } =
         store::compact(&args.data_dir, SystemClock.now(), &mut Display::default())?;

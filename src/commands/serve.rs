@@ -27,13 +27,13 @@ use super::import::{build, read_file, report};
 /// The shortest password that is good enough for a network, in characters.
 const ADVISED_PASSWORD_LENGTH: u16 = 8;
 
-/// How often the service manager is told that the server is alive. Its limit should be at least ten
-/// times as long: an idle server checks itself every six seconds.
+/// Interval of the messages to the service manager that the server is alive. Its limit should be at
+/// least ten times as long: an idle server checks itself every six seconds.
 const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn serve(args: &StoreArgs, serve: &ServeArgs) -> CommandResult<()> {
     if serve.restore && serve.import.is_none() {
-        return Err("--restore says how --import is meant, which is not given".into());
+        return Err("--restore needs --import".into());
     }
     let mut entropy = SystemEntropy::probe()?;
     raise_descriptor_limit();
@@ -57,8 +57,8 @@ pub(crate) fn serve(args: &StoreArgs, serve: &ServeArgs) -> CommandResult<()> {
     };
     if server.admin_addr().is_some_and(is_exposed) {
         log::warn!(
-            "listening for the operator beyond this machine: whoever reaches --admin-listen can \
-             fetch all there is"
+            "listening for the operator beyond this machine: anyone who reaches --admin-listen can \
+             fetch all data"
         );
     }
     if is_exposed(server.local_addr()) && serve.min_password_length < ADVISED_PASSWORD_LENGTH {
@@ -74,7 +74,7 @@ pub(crate) fn serve(args: &StoreArgs, serve: &ServeArgs) -> CommandResult<()> {
     let tokens = Tokens::new(&secret, serve.token_ttl, store.store_id());
     let app = App::new(store, tokens, Box::new(SystemClock), Box::new(entropy), serve.settings());
 
-    // Until here a signal ends the process at once, which a store survives.
+    // Up to here a signal ends the process at once. A store survives that.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let stopper = server.stopper();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -93,22 +93,24 @@ pub(crate) fn serve(args: &StoreArgs, serve: &ServeArgs) -> CommandResult<()> {
     Ok(())
 }
 
-/// Says what makes a name that was given useless so far, or dangerous.
+/// Warns about an operator's name that is useless so far, or dangerous.
 fn advise_operator(store: &mut dyn Backend, name: &Username) -> CommandResult<()> {
     let found = store.user_named(name)?.map(|user| (user.id, user.ended_at.is_some()));
     let name = name.as_str();
     match found {
-        None => log::warn!("nobody is called {name} yet: who registers the name is an operator"),
-        Some((_, true)) => log::warn!("the account of {name} has ended: nobody is this operator"),
+        None => log::warn!(
+            "there is no user {name} yet: whoever registers the name becomes an operator"
+        ),
+        Some((_, true)) => log::warn!("the account of {name} is deleted: nobody is this operator"),
         Some((id, false)) if store.account_block(id)?.is_some() => {
-            log::warn!("{name} is blocked, until another operator lets them in");
+            log::warn!("{name} is blocked until another operator unblocks them");
         }
         Some(_) => {}
     }
     Ok(())
 }
 
-/// The process, as the server's keeper: it tells systemd, where that has started it, and ends.
+/// The process, as the server's keeper: notifies systemd, if that has started it, and exits.
 #[derive(Default)]
 struct Process {
     told: Option<Instant>,
@@ -123,19 +125,19 @@ impl Supervisor for Process {
     }
 
     fn abort(&mut self) {
-        printable::say("veche: the server hangs, and does not stop by itself: ending it");
+        printable::say("veche: the server hangs and does not stop by itself; exiting");
         exit(1);
     }
 }
 
-/// Tells the service manager, if there is one.
+/// Notifies the service manager, if there is one.
 fn tell_manager(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        log::debug!("the service manager cannot be told: {error}");
+        log::debug!("cannot notify the service manager: {error}");
     }
 }
 
-/// Opens the store that is to be served.
+/// Opens the store, and imports a file into it if one is given.
 fn open(
     args: &StoreArgs,
     serve: &ServeArgs,
@@ -147,12 +149,12 @@ fn open(
         StoreKind::Memory => {
             let mut store = MemoryStore::new(epoch);
             if let Some(file) = to_import {
-                // What it gave out in an earlier run is lost, and may be behind this file.
+                // The ids of an earlier run are lost, and may be above those of this file.
                 let as_backup = Some(Purpose::Backup);
                 let imported = read_file(file, &mut store, as_backup, entropy)?;
                 report(&imported).lines().for_each(|line| log::info!("{line}"));
             }
-            log::info!("store: memory; everything is forgotten when the server ends");
+            log::info!("store: memory; all data is lost when the server ends");
             Ok(Box::new(store))
         }
         StoreKind::Sled => {
@@ -175,6 +177,6 @@ fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        log::warn!("the limit on open files stays as it is: {error}");
+        log::warn!("cannot raise the limit on open files: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! The address of a deployment. It goes into shell scripts, so it is made of few characters.
+//! The address of a deployment. It becomes part of shell scripts, so its characters are restricted.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// In words, why `url` is none.
+    /// Reads an address. The error says what is wrong.
     pub fn parse(url: &str) -> Result<Address, &'static str> {
         let whole = url.strip_suffix('/').unwrap_or(url);
         if whole.len() > MAX_BYTES {
@@ -40,13 +40,14 @@ impl Address {
         Ok(Address { path: whole.len() - path.len(), whole: whole.to_owned() })
     }
 
-    /// What it is without a slash at its end.
+    /// The address, without a slash at its end.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.whole
     }
 
-    /// A path or an address of this deployment as the API has it: without what stands before.
+    /// A path or an address of this deployment, as a path of the API: without the deployment's
+    /// prefix.
     #[must_use]
     pub fn relative<'a>(&self, target: &'a str) -> &'a str {
         let path = &self.whole[self.path..];
@@ -55,7 +56,7 @@ impl Address {
     }
 }
 
-/// Whether a link that a server gave, put behind an address, is of the same deployment.
+/// `true` if a server's link, appended to an address, leads to the same deployment.
 #[must_use]
 pub fn leads_on(link: &str) -> bool {
     let (path, query) = link.split_once('?').unwrap_or((link, ""));

@@ -1,4 +1,5 @@
-//! The pages against a deployment: runs them, compares, and says case by case what differs.
+//! Runs the pages against a deployment, compares the responses, and reports the differences of each
+//! case.
 
 use std::fmt::Write as _;
 use std::{fmt, io};
@@ -13,26 +14,26 @@ use super::shell::{CurlRequest, ShellFailure};
 use super::translate::Translation;
 use crate::sys::{Entropy, random};
 
-/// How many cases in a row may go without any answer before nobody is thought to be there.
+/// Most cases in a row without any answer. With more, the deployment is unreachable.
 const MAX_UNANSWERED: usize = 3;
 
-/// Is told of a run as it goes.
+/// A receiver of a run's results.
 pub trait Report {
-    /// A line of the result. An error ends the run.
+    /// Receives a line of the result. An error ends the run.
     fn line(&mut self, line: &str) -> io::Result<()>;
 
-    /// How many cases are done.
+    /// Receives the number of cases that are done.
     fn advance(&mut self, done: usize);
 }
 
-/// How many cases came out how.
+/// The number of cases by result.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct DocsCheckSummary {
-    /// As documented.
+    /// Cases with the documented response.
     pub same: usize,
-    /// Not as documented, or not run because of what was before.
+    /// Cases with another response, and cases that an earlier failure prevented.
     pub differing: usize,
-    /// Need another server.
+    /// Cases that need another server.
     pub skipped: usize,
 }
 
@@ -44,10 +45,10 @@ impl fmt::Display for DocsCheckSummary {
     }
 }
 
-/// Why a run ended before its end.
+/// A reason to end a run early.
 #[derive(Debug)]
 pub enum CheckError {
-    /// Nobody answers, or this machine cannot ask.
+    /// The deployment does not answer, or this machine cannot send requests.
     Unreachable(ShellFailure),
     /// A page cannot be run.
     Page(String),
@@ -69,8 +70,8 @@ impl fmt::Display for CheckError {
 
 impl std::error::Error for CheckError {}
 
-/// What the names of a run have in common: it stands between what a page calls the user and the
-/// number of the page.
+/// The mark of a run, which all its names have between the name in the page and the number of the
+/// page.
 pub fn mark(entropy: &mut dyn Entropy) -> String {
     let digits = u32::from_le_bytes(random(entropy));
     format!("-{digits:0MARK_DIGITS$x}")
@@ -81,28 +82,28 @@ pub struct DocsCheck<'a> {
     address: Address,
     mark: String,
     summary: DocsCheckSummary,
-    /// Whether the deployment has answered anything.
+    /// `true` once the deployment has answered.
     answered: bool,
-    /// Why there was no answer: of the last cases in a row.
+    /// The failures of the last cases in a row without an answer.
     unanswered: Vec<ShellFailure>,
     report: &'a mut dyn Report,
 }
 
-/// Why the rest of a page cannot be run.
+/// A failure that prevents the rest of a page.
 struct Broken {
     why: String,
-    /// Whether the step that failed has been counted.
+    /// `true` if the step that failed was counted.
     counted: bool,
 }
 
 impl<'a> DocsCheck<'a> {
-    /// With a [`mark`] that no run has had.
+    /// A run with a [`mark`] of its own.
     pub fn new(address: Address, mark: String, report: &'a mut dyn Report) -> DocsCheck<'a> {
         let summary = DocsCheckSummary::default();
         DocsCheck { address, mark, summary, answered: false, unanswered: Vec::new(), report }
     }
 
-    /// Runs every page, and says of every case what came of it.
+    /// Runs every page, and reports the result of every case.
     pub fn run(mut self, plan: &Plan) -> Result<DocsCheckSummary, CheckError> {
         let ended = self.run_pages(plan);
         let compared = self.summary.same + self.summary.differing > 0;
@@ -125,7 +126,7 @@ impl<'a> DocsCheck<'a> {
         Ok(())
     }
 
-    /// Up to a step without which the rest cannot be run; the inner error is the reason.
+    /// Runs a page up to a step that the rest needs. The inner error is that step's failure.
     fn run_page<'p>(
         &mut self,
         source: &Source,
@@ -175,7 +176,7 @@ impl<'a> DocsCheck<'a> {
         Ok(Ok(()))
     }
 
-    /// Takes note of whether a step was answered. Without any answer yet, it ends the run.
+    /// Records if a step was answered. The run ends if there was no answer yet.
     fn listen(
         &mut self,
         done: &Result<Done, ShellFailure>,
@@ -194,7 +195,7 @@ impl<'a> DocsCheck<'a> {
         }
     }
 
-    /// Unless too many cases in a row went without an answer.
+    /// Fails if too many cases in a row had no answer.
     fn still_there(&self) -> Result<(), CheckError> {
         match self.unanswered.get(MAX_UNANSWERED - 1) {
             Some(failure) => Err(CheckError::Unreachable(failure.clone())),
@@ -234,7 +235,7 @@ impl<'a> DocsCheck<'a> {
         self.line(&lines)
     }
 
-    /// Says once that the rest of a page differs.
+    /// Reports the rest of a page as one difference.
     fn give_up<'p>(
         &mut self,
         source: &Source,
@@ -251,7 +252,7 @@ impl<'a> DocsCheck<'a> {
         if left.is_empty() && broken.counted {
             return Ok(());
         }
-        // What prepares for nothing is no case, but it is a difference.
+        // Steps that only prepare are no cases, but their failure is a difference.
         self.summary.differing += left.len().max(1);
         if left.is_empty() {
             left.push("the end of the page");
@@ -280,7 +281,7 @@ fn name(source: &Source, step: &DocStep) -> String {
     format!("{}: {}", page_name(source), step.title)
 }
 
-/// What came of an example that was run.
+/// The verdict on an example that was run.
 fn case(
     page: &DocPage,
     response: &PinnedResponse,
@@ -294,7 +295,7 @@ fn case(
         Ok(Done { requests, exchange: Some(exchange) }) => (requests, exchange),
         Ok(Done { exchange: None, .. }) => return Verdict::failed(expected, "nothing"),
         Err(failure) => {
-            // A fresh store would have given the id to somebody all the same.
+            // A fresh store would have assigned the id all the same.
             let lost = CurlRequest {
                 method: String::new(),
                 target: String::new(),

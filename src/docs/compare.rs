@@ -1,8 +1,8 @@
-//! What differs between the response that a page shows and the one that came.
+//! Compares a response with the one that a page shows.
 //!
-//! A list that is everybody's, the general chat or the users, may hold what others have written.
-//! There it is not the page shown that counts, but what of it is ours: that is what the request
-//! asks for, each as the documentation shows it, unless others took its place on the page.
+//! A shared list, that is, the general chat or the list of users, may hold items of other users.
+//! There the items of this run are compared that the request asks for: each must be as documented,
+//! unless items of others took its place on the page.
 
 mod catalogue;
 mod response;
@@ -17,22 +17,22 @@ pub use self::verdict::{Difference, Verdict};
 use super::session::RecordedExchange;
 use super::translate::Translation;
 
-/// The `Location` that a page shows of what was made, if it was.
+/// The `Location` of a documented 201; the outer `None` stands for any other status.
 #[must_use]
 pub fn made(documented: &str) -> Option<Option<&str>> {
     let documented = ParsedResponse::parse(documented);
     documented.status.starts_with("201").then(|| documented.field("Location"))
 }
 
-/// Whether a page shows that something was made, and not only answered again.
+/// `true` if the documented response says that something was created, and not replayed.
 #[must_use]
 pub fn makes(documented: &str) -> bool {
     let documented = ParsedResponse::parse(documented);
     documented.status.starts_with("201") && documented.field("Idempotency-Replayed").is_none()
 }
 
-/// Compares a response with that which the page shows. `target` is what was asked for, without
-/// what the deployment has before the paths of the API.
+/// Compares a response with the documented one. `target` is the request's target, without the
+/// deployment's prefix.
 pub fn compare(
     documented: &str,
     exchange: &RecordedExchange,
@@ -68,7 +68,7 @@ pub fn compare(
     verdict
 }
 
-/// Whether the answers of a path speak of users and messages, rather than of the API.
+/// `true` if the responses of a path hold users and messages.
 fn speaks_of_us(path: &str) -> bool {
     path.starts_with("/api/") || path.ends_with("/register") || path.ends_with("/login")
 }

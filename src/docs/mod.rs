@@ -1,8 +1,8 @@
-//! The documentation as sessions: its pages, and what runs them.
+//! The documentation's pages, and how their examples are run.
 //!
-//! Knows no server: only pages, bash and curl. `tests/docs` runs the pages against servers on
-//! fresh stores and pins their responses; `veche docs-check` runs them against somebody's
-//! deployment and says what differs.
+//! The module knows pages, bash and curl, and no server. `tests/docs` runs the pages against
+//! servers with empty stores and pins their responses. `veche docs-check` runs them against a
+//! deployment and reports differences.
 
 pub mod address;
 pub mod check;
@@ -17,13 +17,13 @@ pub mod volatile;
 /// A page that is run.
 #[derive(Debug, Clone, Copy)]
 pub struct Source {
-    /// Goes before the names of its snapshots.
+    /// The prefix of its snapshots' names.
     pub name: &'static str,
-    /// In the repository.
+    /// Its path in the repository.
     pub path: &'static str,
-    /// What it says.
+    /// Its text.
     pub text: &'static str,
-    /// What a server must be started with, beyond what every test gives it.
+    /// Command-line arguments that its server needs, besides those of every test.
     pub arguments: &'static [&'static str],
 }
 

@@ -1,4 +1,4 @@
-//! A page of documentation: what of it is run, and what of it is shown.
+//! A page of documentation: its commands, and the responses that it shows.
 //!
 //! * ```` ```sh ```` is run. With ` no_run` behind it, it is not; with ` staged=…`, only on a
 //!   server that was brought into that state (see [`Stage`]).
@@ -6,34 +6,34 @@
 //!   gives the snapshot its name.
 //! * ```` ```json ```` parses as JSON.
 //!
-//! A fence of any other kind is refused, so that none goes unchecked for a typing error.
+//! Any other kind of fence is refused, so that none is left unchecked because of a typing error.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// What a server goes through while an example runs.
+/// The state of the server in which an example runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Nothing: a reader sees the same.
+    /// Any state: a reader sees the same.
     Plain,
-    /// Nothing has happened but what the page has done, so that its events have these numbers.
+    /// A store with nothing but what the page did, so that its events have these numbers.
     FreshStore,
-    /// A token's life is over.
+    /// A token that has expired.
     HourLater,
-    /// The store cannot post.
+    /// A store that fails to post.
     FailingStore,
-    /// The disk is as good as full.
+    /// A disk that is nearly full.
     FullDisk,
-    /// As many bodies are on their way as the server reads at once and lets wait.
+    /// A full queue of bodies to be read.
     FullQueue,
-    /// As many requests of the first user wait for a message as may.
+    /// The most waiting requests of the first user.
     ManyWaiting,
-    /// Who asks has blocked as many others as can be.
+    /// A user who has blocked the most users.
     ManyBlocked,
 }
 
 impl Stage {
-    /// As it is called in a page.
+    /// The state of this name in a page.
     fn named(name: &str) -> Option<Stage> {
         match name {
             "fresh-store" => Some(Stage::FreshStore),
@@ -47,7 +47,7 @@ impl Stage {
         }
     }
 
-    /// What a server would have to be for it, where a reader cannot see the same.
+    /// The server that it needs, if a reader cannot see the same.
     #[must_use]
     pub fn wants(self) -> Option<&'static str> {
         match self {
@@ -63,11 +63,11 @@ impl Stage {
     }
 }
 
-/// A page and what is in it.
+/// A page and its parts.
 #[derive(Debug)]
 pub struct DocPage {
     source: String,
-    /// What is run, from top to bottom.
+    /// The commands, from top to bottom.
     pub steps: Vec<DocStep>,
     json: Vec<Range<usize>>,
 }
@@ -77,27 +77,27 @@ pub struct DocPage {
 pub struct DocStep {
     /// Exactly as in the page.
     pub script: String,
-    /// What the server goes through meanwhile.
+    /// The state of the server.
     pub stage: Stage,
-    /// `None` for what only prepares the reader's shell.
+    /// The response; `None` for commands that only prepare the shell.
     pub response: Option<PinnedResponse>,
-    /// What it stands under, as in the page.
+    /// The heading, as in the page.
     pub title: String,
     heading: String,
 }
 
-/// Where a page shows what came back.
+/// A response in a page.
 #[derive(Debug)]
 pub struct PinnedResponse {
-    /// Of the snapshot: `page__heading`.
+    /// The name of its snapshot: `page__heading`.
     pub name: String,
     /// The content of the block, in bytes of the source.
     span: Range<usize>,
 }
 
 impl DocPage {
-    /// Takes a page apart. `name` goes before the names of its snapshots. The error says why and
-    /// in which line a page cannot be what it seems to be.
+    /// Parses a page. `name` is the prefix of its snapshots' names. The error has the line and the
+    /// reason.
     pub fn parse(name: &str, source: String) -> Result<DocPage, String> {
         let mut page = DocPage { source: String::new(), steps: Vec::new(), json: Vec::new() };
         let mut headings = HashSet::new();
@@ -171,7 +171,7 @@ impl DocPage {
         Ok(())
     }
 
-    /// The whole page, as it is.
+    /// The text of the page.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
@@ -182,7 +182,7 @@ impl DocPage {
         self.steps.iter().filter_map(|step| step.response.as_ref())
     }
 
-    /// What the page shows as the response.
+    /// The text of a response.
     #[must_use]
     pub fn shown(&self, response: &PinnedResponse) -> &str {
         self.source[response.span.clone()].trim_end()
@@ -214,7 +214,7 @@ impl DocPage {
     }
 }
 
-/// What a link calls a heading, the way GitHub makes it.
+/// The anchor of a heading, as GitHub makes it.
 #[must_use]
 pub fn anchor(heading: &str) -> String {
     let words = heading.trim_start_matches('#').trim().to_lowercase();

@@ -1,23 +1,23 @@
-//! What a run over all pages would do to a deployment, told before it does it.
+//! The plan of a run over all pages, to be shown before it writes anything.
 
 use super::address::Address;
 use super::page::{DocPage, DocStep};
 use super::translate::{ORIGIN, Translation};
 use super::{PAGES, Source, compare};
 
-/// Hexadecimal digits that tell a run's names from those of all others.
+/// Number of hexadecimal digits that distinguish the names of a run.
 pub const MARK_DIGITS: usize = 8;
 
 /// Every page, and what it makes.
 #[derive(Debug)]
 pub struct Plan {
-    /// In order; those that need another server are not run.
+    /// The pages in order. Those that need another server are not run.
     pub pages: Vec<(&'static Source, DocPage)>,
-    /// What is made in all.
+    /// The accounts and messages that are created.
     pub creations: Creations,
 }
 
-/// How many of each are made.
+/// Numbers of accounts and messages.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Creations {
     /// Accounts.
@@ -29,7 +29,7 @@ pub struct Creations {
 }
 
 impl Plan {
-    /// The error names a page that cannot be run against a deployment.
+    /// Makes the plan. The error names a page that cannot be run against a deployment.
     pub fn make() -> Result<Plan, String> {
         let mut plan = Plan { pages: Vec::new(), creations: Creations::default() };
         for source in PAGES {
@@ -43,7 +43,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What a run with this mark will write.
+    /// The announcement of a run with this mark.
     #[must_use]
     pub fn announcement(&self, address: &Address, mark: &str) -> String {
         let Creations { accounts, general, private } = self.creations;
@@ -59,20 +59,20 @@ impl Plan {
         )
     }
 
-    /// How many examples there are.
+    /// The number of examples.
     #[must_use]
     pub fn cases(&self) -> usize {
         self.pages.iter().map(|(_, page)| page.responses().count()).sum()
     }
 }
 
-/// What stands behind every name of a page, which begins with nobody as a fresh store does.
+/// The suffix of all names of a page. Each page begins without users, as on an empty store.
 #[must_use]
 pub fn page_mark(mark: &str, number: usize) -> String {
     format!("{mark}-{number}")
 }
 
-/// Why a step is not run, if it is not.
+/// The reason to skip a step, if there is one.
 #[must_use]
 pub fn skipped(source: &Source, step: &DocStep) -> Option<String> {
     if !source.arguments.is_empty() {
@@ -81,7 +81,7 @@ pub fn skipped(source: &Source, step: &DocStep) -> Option<String> {
     step.stage.wants().map(str::to_owned)
 }
 
-/// What a request makes when it succeeds.
+/// The thing that a request creates if it succeeds.
 enum Creation {
     Account,
     General,
@@ -102,7 +102,8 @@ impl Creation {
 }
 
 impl Creations {
-    /// An example makes something if its response says so, what prepares one always.
+    /// Adds what a step creates. An example creates something if its response says so, and a step
+    /// that prepares one always does.
     fn add(&mut self, page: &DocPage, step: &DocStep) -> Result<(), String> {
         if let Some(response) = &step.response
             && !compare::makes(page.shown(response))
@@ -143,7 +144,7 @@ impl Creations {
     }
 }
 
-/// How many words a loop runs over: `for x in a b c`.
+/// The number of words of a loop: `for x in a b c`.
 fn repetitions(line: &str) -> Result<usize, String> {
     let words = line.split_once(" in ").map(|(_, words)| words);
     let plain = words.filter(|words| !words.contains(['$', '`', '{', '*', '?', '[', '"', '\'']));
@@ -151,8 +152,8 @@ fn repetitions(line: &str) -> Result<usize, String> {
     Ok(words.split_whitespace().count())
 }
 
-/// The error names a block that cannot be put in terms of a deployment: an example might address
-/// somebody whom it did not register.
+/// Translates a step's script for a deployment. The error names a block that might address users
+/// other than its own.
 pub fn translate(translation: &mut Translation, step: &DocStep) -> Result<String, String> {
     translation.script(&step.script).map_err(|why| format!("{}: {why}", step.title))
 }

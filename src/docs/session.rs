@@ -10,34 +10,34 @@ pub struct DocSession {
     shell: Shell,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug)]
 pub struct Done {
-    /// What curl sent for it, in order.
+    /// The requests that curl sent, in order.
     pub requests: Vec<CurlRequest>,
-    /// `None` for what only prepares the reader's shell.
+    /// The exchange; `None` for commands that only prepare the shell.
     pub exchange: Option<RecordedExchange>,
 }
 
-/// What came of an example.
+/// A request and its response.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RecordedExchange {
-    /// Of the snapshot.
+    /// The name of its snapshot.
     pub name: String,
-    /// What it is an example of: the heading, as in the page.
+    /// The heading, as in the page.
     pub title: String,
-    /// As it was run.
+    /// The command.
     pub command: String,
-    /// What curl really sent.
+    /// The method that curl sent.
     pub method: String,
-    /// The same, without the query.
+    /// The path that curl sent, without the query.
     pub path: String,
     /// Status line, fields, an empty line and the body, if there is one.
     pub response: String,
 }
 
 impl RecordedExchange {
-    /// From the status line; 0 where it has none.
+    /// The status code of the status line; 0 if there is none.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.response.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
@@ -45,18 +45,19 @@ impl RecordedExchange {
 }
 
 impl DocSession {
-    /// With a server at this port of 127.0.0.1, which the commands know as `localhost:5000`.
+    /// A session with the server at this port of 127.0.0.1, which the commands call
+    /// `localhost:5000`.
     pub fn local(port: u16) -> Result<DocSession, ShellFailure> {
         Shell::start(ServerAddress::Local(port)).map(|shell| DocSession { shell })
     }
 
-    /// With the server that the commands name.
+    /// A session with the server that the commands name.
     pub fn direct() -> Result<DocSession, ShellFailure> {
         Shell::start(ServerAddress::Direct).map(|shell| DocSession { shell })
     }
 
-    /// Makes sure of the links that the script of `step` follows, as a server may have given others
-    /// than a page shows: none may lead to somebody else. To be asked before it runs.
+    /// Checks the links that the script of `step` follows: a server may send others than the page
+    /// shows, and none may lead elsewhere. To be called before the script runs.
     pub fn check_links(&mut self, step: &DocStep) -> Result<(), ShellFailure> {
         for name in translate::followed(&step.script) {
             let link = self.shell.run(&format!("printf %s \"${name}\""))?.output;
@@ -67,7 +68,7 @@ impl DocSession {
         Ok(())
     }
 
-    /// Whether a request of the last script was answered, whatever became of the script.
+    /// `true` if a request of the last script was answered, even if the script failed.
     #[must_use]
     pub fn was_answered(&self) -> bool {
         self.shell.was_answered()

@@ -1,7 +1,7 @@
-//! The reader's shell: one bash a page, which is given the page's blocks one after the other.
+//! The reader's shell: one bash per page, which runs the page's blocks one after the other.
 //!
-//! curl finds a `.curlrc` that has it tell what it sends and receives, and that may lead
-//! `localhost:5000` to another port, so that commands can run exactly as they are printed.
+//! A `.curlrc` makes curl report what it sends and receives, and may redirect `localhost:5000` to
+//! another port, so that commands run exactly as they are printed.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -18,21 +18,19 @@ use std::{env, fmt, process, thread};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// How long a block may take before the shell is killed.
+/// Time limit of a block. After it, the shell is killed.
 const DEADLINE: Duration = Duration::from_mins(1);
-/// How long a connection may take to come about, in seconds.
+/// Time limit of a connection's opening, in seconds.
 const CONNECT_SECONDS: u32 = 10;
-/// How long a request may take with all there is to it, in seconds.
+/// Time limit of a whole request, in seconds.
 const REQUEST_SECONDS: u32 = 30;
-/// How much a block may print, in KiB: a server could go on forever.
+/// Most output of a block, in KiB: a server could send without end.
 const MAX_OUTPUT_KIB: u32 = 16 * 1024;
-/// How much memory each process of a block may take, in KiB: what a server answers goes into
-/// variables as well.
+/// Most memory of each process of a block, in KiB: responses are kept in variables too.
 const MAX_MEMORY_KIB: u32 = 512 * 1024;
-/// How many names are tried for a directory: processes that had this one's id and were killed may
-/// have left some.
+/// Most names that are tried for a directory: killed processes of the same id may have left some.
 const MAX_TRIES: u32 = 1000;
-/// What curl goes by on its way to other machines.
+/// Environment variables that curl uses to reach other machines.
 const NETWORK_VARIABLES: &[&str] = &[
     "http_proxy",
     "https_proxy",
@@ -45,15 +43,15 @@ const NETWORK_VARIABLES: &[&str] = &[
     "CURL_CA_BUNDLE",
 ];
 
-/// What curl exits with when the time is over that it was given.
+/// curl's exit status after its time limit.
 const TIMED_OUT: u32 = 28;
 
-/// How curl gets to the server.
+/// The way from curl to the server.
 #[derive(Debug, Clone, Copy)]
 pub enum ServerAddress {
     /// `localhost:5000` is this port of 127.0.0.1, and nothing of the caller's environment counts.
     Local(u16),
-    /// As the address says, through the caller's proxies and with the caller's certificates.
+    /// The address itself, through the caller's proxies and with the caller's certificates.
     Direct,
 }
 
@@ -68,56 +66,56 @@ pub struct Shell {
     home: Home,
 }
 
-/// What a block did.
+/// The result of a block.
 #[derive(Debug)]
 pub struct Run {
-    /// What it printed.
+    /// Its output.
     pub output: String,
-    /// What curl sent for it, in order.
+    /// The requests that curl sent, in order.
     pub requests: Vec<CurlRequest>,
 }
 
-/// A request, as curl tells of it.
+/// A request, as curl reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurlRequest {
     /// In capitals.
     pub method: String,
     /// The path and the query.
     pub target: String,
-    /// Of the final answer, if there was one.
+    /// The status of the final response, if there was one.
     pub status: Option<u16>,
     /// The answer's `Location`.
     pub location: Option<String>,
 }
 
-/// Why a block, or a shell, came to nothing.
+/// A failure of a block or of the shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShellFailure {
     /// The machine lacks something.
     Machine(String),
-    /// curl says so.
+    /// curl failed.
     Curl {
         /// Its exit status.
         code: u32,
         /// Its message.
         message: String,
     },
-    /// A command failed, of which curl says nothing.
+    /// Another command failed.
     Command {
-        /// What the shell says to it.
+        /// The messages of the shell.
         said: String,
     },
-    /// It did not end in time.
+    /// The block did not end in time.
     NoEnd,
     /// bash itself ended.
     NoShell,
-    /// It is not what a page should hold, or its answers are not what it needs.
+    /// The block is not allowed in a page, or the responses are not what it needs.
     Unfit(String),
 }
 
 impl ShellFailure {
-    /// Whether nobody is there to answer, now or at the next request. What curl says of somebody
-    /// who was there and did not answer well has one of the codes named here.
+    /// `true` if the server is not reachable. The codes named here are curl's for a server that was
+    /// reached and did not answer well.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         const REACHED: [u32; 11] = [1, 8, 18, 22, 23, 52, 55, 56, 61, 63, 92];
@@ -128,7 +126,7 @@ impl ShellFailure {
         }
     }
 
-    /// Whether the shell, and with it what the page has kept, is of no more use.
+    /// `true` if the shell is lost, and with it the page's variables.
     #[must_use]
     pub fn is_of_shell(&self) -> bool {
         matches!(self, ShellFailure::NoEnd | ShellFailure::NoShell)
@@ -151,7 +149,7 @@ impl fmt::Display for ShellFailure {
 }
 
 impl Shell {
-    /// A bash with a directory of its own.
+    /// Starts a bash with a directory of its own.
     pub fn start(way: ServerAddress) -> Result<Shell, ShellFailure> {
         let home =
             Home::new().map_err(|e| ShellFailure::Machine(format!("a directory for it: {e}")))?;
@@ -161,7 +159,7 @@ impl Shell {
              connect-timeout = {CONNECT_SECONDS}\nmax-filesize = {}\n",
             u64::from(MAX_OUTPUT_KIB) * 1024,
         );
-        // What a server answers may be part of an address, which is to be one and not many.
+        // A response may become part of an address, which must stay one address.
         curlrc.push_str("globoff\n");
         let mut network = Vec::new();
         match way {
@@ -169,7 +167,7 @@ impl Shell {
                 let _ = writeln!(curlrc, "connect-to = \"localhost:5000:127.0.0.1:{port}\"");
             }
             ServerAddress::Direct => {
-                // The answer of a proxy is not the server's.
+                // The response of a proxy is not the server's.
                 curlrc.push_str("suppress-connect-headers\n");
                 let variable = |name: &&'static str| Some((*name, env::var_os(name)?));
                 network.extend(NETWORK_VARIABLES.iter().filter_map(variable));
@@ -193,7 +191,7 @@ impl Shell {
             }
         });
         let mut shell = Shell { bash, input, statuses, answered: false, home };
-        // The directory goes as well when this process is killed and bash finds its input ended.
+        // The directory is removed also when this process is killed and bash finds its input ended.
         shell.say(&format!(
             "trap 'rm -rf -- \"$HOME\"' EXIT; ulimit -f {MAX_OUTPUT_KIB}; ulimit -v {MAX_MEMORY_KIB}"
         ))?;
@@ -217,7 +215,7 @@ impl Shell {
         let requests = requests(&trace);
         self.answered = requests.iter().any(|request| request.status.is_some());
         let status = status?;
-        // A stream has no end, so that an example of one says for how long it is looked at.
+        // A stream has no end, so its example has a time limit.
         let may_be_cut = self.answered && script.contains("--max-time");
         let is_cut = |(code, _): &(u32, &str)| may_be_cut && *code == TIMED_OUT;
         let complaints = trace.lines().filter_map(complaint);
@@ -231,7 +229,7 @@ impl Shell {
         Ok(Run { output: self.read("output"), requests })
     }
 
-    /// Whether a request of the last block was answered, whatever became of the block.
+    /// `true` if a request of the last block was answered, even if the block failed.
     #[must_use]
     pub fn was_answered(&self) -> bool {
         self.answered
@@ -259,7 +257,7 @@ impl Drop for Shell {
 fn bash(home: &Home, network: Vec<(&str, OsString)>) -> io::Result<Child> {
     Command::new("bash")
         .args(["--noprofile", "--norc"])
-        // Nothing of the caller's own environment: aliases, locales, a `.curlrc`.
+        // Nothing is taken from the caller's environment: no aliases, locales or `.curlrc`.
         .env_clear()
         .env("PATH", env::var_os("PATH").unwrap_or_default())
         .env("LC_ALL", "C.UTF-8")
@@ -274,14 +272,14 @@ fn bash(home: &Home, network: Vec<(&str, OsString)>) -> io::Result<Child> {
         .spawn()
 }
 
-/// A directory that nobody else may read, as it comes to hold tokens. It goes on drop.
+/// A private directory, because it will hold tokens. It is removed on drop.
 #[derive(Debug)]
 struct Home(PathBuf);
 
 impl Home {
     fn new() -> io::Result<Home> {
-        // No number is used twice: a shell that ended by itself has taken its directory away, and
-        // its drop would take the directory of another shell away that has come to the same name.
+        // No number is used twice. A shell that ends by itself removes its directory, and its drop
+        // would remove the directory of another shell with the same name.
         static NUMBERS: AtomicU32 = AtomicU32::new(0);
         let base = env::temp_dir();
         for _ in 0..MAX_TRIES {
@@ -314,7 +312,7 @@ fn complaint(line: &str) -> Option<(u32, &str)> {
     Some((code.parse().ok()?, message))
 }
 
-/// The requests that `curl --verbose` tells of, but for those that ask a proxy for a tunnel.
+/// The requests in the output of `curl --verbose`, without those that ask a proxy for a tunnel.
 fn requests(trace: &str) -> Vec<CurlRequest> {
     let mut requests: Vec<CurlRequest> = Vec::new();
     for line in trace.lines() {

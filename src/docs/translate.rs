@@ -1,9 +1,8 @@
-//! What a page says of a fresh store, put in terms of a deployment that has other users and other
-//! messages: names get a mark, ids become those that the deployment gave out.
+//! Translates a page, which is written for an empty store, for a deployment that has other users
+//! and messages: names get a mark, and ids become those that the deployment assigned.
 //!
-//! Scripts are only given what they may be given: addresses, marked names, and numbers. A place
-//! where a script would name a user or an id in a way that is not understood is an error, because
-//! it might name a stranger.
+//! Scripts contain only addresses, marked names and numbers of the deployment. A user name or an id
+//! in a place that is not understood is an error, because it might be another user's.
 
 mod ids;
 
@@ -17,10 +16,10 @@ use super::shell::CurlRequest;
 use crate::model::{MAX_ID, StoreId, Username};
 use ids::Ids;
 
-/// The deployment that the pages are written for.
+/// The origin of the deployment in the pages.
 pub const ORIGIN: &str = "http://localhost:5000";
 
-/// What ids are of.
+/// The kinds of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Accounts, which count from 1.
@@ -29,7 +28,7 @@ pub enum Kind {
     Message,
 }
 
-/// Names, ids and the epoch, as a page has them and as the deployment does.
+/// The names, ids and epoch of a page, and those of the deployment.
 #[derive(Debug)]
 pub struct Translation {
     address: Address,
@@ -45,7 +44,7 @@ pub struct Translation {
 }
 
 impl Translation {
-    /// For one page. `mark` goes behind every name.
+    /// The translation of one page. `mark` is appended to every name.
     #[must_use]
     pub fn new(address: Address, mark: String) -> Translation {
         Translation {
@@ -59,11 +58,11 @@ impl Translation {
         }
     }
 
-    /// A block of commands for the deployment. The error says what it might do to strangers.
+    /// Translates a block of commands. The error says how it might affect other users.
     pub fn script(&mut self, script: &str) -> Result<String, String> {
         let assignments = script.lines().filter_map(|line| line.split_once("=$("));
         let captured: Vec<&str> = assignments.map(|(name, _)| name.trim()).collect();
-        // What this very script captures is seen by nobody before it is used.
+        // A variable that this script sets is not checked before it is used.
         self.captured.retain(|name| !captured.contains(&name.as_str()));
         let mut translated = String::with_capacity(script.len() * 2);
         let mut rest = script;
@@ -79,7 +78,7 @@ impl Translation {
         Ok(translated)
     }
 
-    /// The part of an address behind the host.
+    /// Translates the part of an address after the host.
     fn target(&self, target: &str) -> Result<String, String> {
         if let Some(name) = target.strip_prefix('$').filter(|name| self.captured.contains(*name)) {
             return Ok(format!("${name}"));
@@ -112,7 +111,7 @@ impl Translation {
         Ok(translated)
     }
 
-    /// A path of the API, as in a request or in a `Location`.
+    /// Translates a path of the API, in a request or in a `Location`.
     #[must_use]
     pub fn path(&self, path: &str) -> String {
         for (kind, before) in [
@@ -134,13 +133,13 @@ impl Translation {
         path.to_owned()
     }
 
-    /// A path or an address of the deployment as the API has it.
+    /// A path or an address of the deployment, as a path of the API.
     #[must_use]
     pub fn relative<'a>(&self, target: &'a str) -> &'a str {
         self.address.relative(target)
     }
 
-    /// Commands beside addresses: the bodies that they send.
+    /// Translates the commands around addresses: the bodies that they send.
     fn text(&self, text: &str) -> Result<String, String> {
         let mut translated = String::with_capacity(text.len() * 2);
         let mut rest = text;
@@ -152,7 +151,8 @@ impl Translation {
             let (Some(value), true) = (member_value(rest), quoted) else {
                 return Err(format!("'{key}' stands where it is not understood"));
             };
-            // A value that the shell puts in. Of a body that ends here, the quote is the last of it.
+            // A value that the shell inserts. If the body ends here, the quote is its last
+            // character.
             let quote = value.strip_prefix('\'');
             if value.starts_with('$') || quote.is_some_and(|it| it.starts_with(['$', '"', '\''])) {
                 return Err(format!("'{key}' is not written out"));
@@ -180,7 +180,7 @@ impl Translation {
         Ok(translated)
     }
 
-    /// A user's name. What cannot be one stays as it is, as nobody has it.
+    /// Translates a user's name. A string that cannot be a name stays, because nobody has it.
     fn name(&self, name: &str) -> Result<String, String> {
         if name.contains(['$', '\\', '%', '+', '`', '\'']) {
             return Err(format!("the user name {name} is not written out"));
@@ -230,14 +230,14 @@ impl Translation {
         }
     }
 
-    /// Whether a name bears the mark of this page.
+    /// `true` if a name has the mark of this page.
     #[must_use]
     pub fn is_marked(&self, name: &str) -> bool {
         name.ends_with(&self.mark)
     }
 
-    /// Takes note of what a request made, which the page says it makes if it says `documented`.
-    /// The id that a fresh store gives out is taken even if this deployment made nothing.
+    /// Records the id that a request created, which the page shows as `documented`. The id that an
+    /// empty store assigns is used up even if this deployment created nothing.
     pub fn learn(&mut self, request: &CurlRequest, documented: Option<&str>) -> Result<(), String> {
         let made = request.location.as_deref().filter(|_| request.status == Some(201));
         let made = made.map(|location| self.address.relative(location));
@@ -262,7 +262,7 @@ impl Translation {
             Kind::Message => &mut self.messages,
         };
         let id = documented.map_or(ids.next, |(_, id)| id);
-        // What was made before is answered again, to a message that is sent again under its key.
+        // A message that is sent again under its key gets the first answer again.
         if documented.is_some() && actual.is_some_and(|(_, it)| ids.known.get(&id) == Some(&it)) {
             return Ok(());
         }
@@ -270,7 +270,7 @@ impl Translation {
         let Some((_, actual)) = actual.filter(|(its_kind, _)| *its_kind == kind) else {
             return Ok(());
         };
-        // Ids ascend: what does not is somebody else's.
+        // Ids ascend: one that does not is another user's.
         if ids.known.last_key_value().is_some_and(|(_, last)| *last >= actual) {
             return Err(format!("the id {actual} was given out before"));
         }
@@ -281,7 +281,7 @@ impl Translation {
         Ok(())
     }
 
-    /// Takes note of the deployment's epoch from the `Link` that the page and that it answers.
+    /// Records the deployment's epoch from the `Link` of the page and of the response.
     pub fn learn_epoch(&mut self, documented: &str, actual: &str) {
         let epoch = |links: &str| {
             let digits = links.split_once("epoch=")?.1.get(..16)?;
@@ -292,7 +292,7 @@ impl Translation {
         }
     }
 
-    /// A `Link` as the deployment should answer.
+    /// Translates a `Link`.
     #[must_use]
     pub fn links(&self, links: &str) -> String {
         let link = |link: &str| {
@@ -304,7 +304,7 @@ impl Translation {
         links.split(", ").map(link).collect::<Vec<_>>().join(", ")
     }
 
-    /// A body as the deployment should answer.
+    /// Translates a body.
     #[must_use]
     pub fn json(&self, value: &Value) -> Value {
         match value {
@@ -320,7 +320,7 @@ impl Translation {
                             Some(id),
                             _,
                         ) => self.users.get_or_general(id).into(),
-                        // Whose account has ended is called by their id.
+                        // A deleted account is named by its id.
                         ("username" | "from_username", _, Some(name))
                             if tombstone(name).is_some() =>
                         {
@@ -341,25 +341,26 @@ impl Translation {
     }
 }
 
-/// The variables that stand for what is behind the host of an address: links that are followed.
+/// The shell variables that stand for the part of an address after the host: links that are
+/// followed.
 pub fn followed(script: &str) -> impl Iterator<Item = &str> {
     script.split(ORIGIN).skip(1).filter_map(|behind| split_target(behind).0.strip_prefix('$'))
 }
 
-/// What of a script is still an address, and what comes then.
+/// Splits a script after an address.
 fn split_target(behind: &str) -> (&str, &str) {
     let end = behind.find(|c: char| c.is_whitespace() || "'\"|;()<>`".contains(c));
     behind.split_at(end.unwrap_or(behind.len()))
 }
 
-/// What is before the id in the name of whose account has ended.
+/// The beginning of a deleted account's name, before the id.
 const TOMBSTONE: &str = "deleted~";
 
 fn tombstone(name: &str) -> Option<u64> {
     name.strip_prefix(TOMBSTONE).and_then(number)
 }
 
-/// What the `id` of an object is of.
+/// The kind of an object's `id`.
 #[must_use]
 pub fn kind(object: &Value) -> Kind {
     let message = object.get("from_user").or(object.get("status")).is_some();
@@ -373,12 +374,12 @@ fn number(text: &str) -> Option<u64> {
     canonical.then(|| text.parse().ok()).flatten()
 }
 
-/// The first of the words in `text`, and where.
+/// The first of the words in `text`, and its position.
 fn first_of<'a>(text: &str, words: &[&'a str]) -> Option<(usize, &'a str)> {
     words.iter().filter_map(|word| Some((text.find(word)?, *word))).min()
 }
 
-/// What stands behind the name of a member, its closing quote and its colon.
+/// The value of a member, after its name, the closing quote and the colon.
 fn member_value(behind: &str) -> Option<&str> {
     Some(behind.strip_prefix('"')?.trim_start().strip_prefix(':')?.trim_start())
 }

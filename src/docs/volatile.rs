@@ -1,9 +1,8 @@
-//! What differs from one run of the real server to the next, and from one deployment to another:
-//! all of it.
+//! All that differs from one run of the server to the next, and from one deployment to another.
 
 use std::fmt::Write as _;
 
-/// What goes before the value, which bytes end it, and what it is called where it is masked.
+/// The text before each value, the bytes that end it, and the name that masks it.
 const VOLATILE: &[(&str, &[char], &str)] = &[
     ("\nDate: ", &['\n'], "date"),
     ("\"token\":\"", &['"'], "token"),
@@ -25,13 +24,13 @@ const VOLATILE: &[(&str, &[char], &str)] = &[
 #[derive(Debug)]
 pub struct Member {
     name: &'static str,
-    /// What it is.
+    /// The kind of value.
     pub what: &'static str,
-    /// Whether a value has the form.
+    /// `true` for a value of the right form.
     pub fits: fn(&str) -> bool,
 }
 
-/// All there are.
+/// All such members.
 const MEMBERS: &[Member] = &[
     Member { name: "token", what: "a token", fits: is_token },
     Member { name: "sent_at", what: "a time", fits: is_time },
@@ -43,7 +42,7 @@ const MEMBERS: &[Member] = &[
     Member { name: "expires_at", what: "a time", fits: is_time },
 ];
 
-/// Fields of a response that say something of the way it came, or of its volatile parts.
+/// Response fields that depend on the connection, or on volatile parts of the response.
 const FIELDS: &[&str] = &[
     "date",
     "content-length",
@@ -55,11 +54,11 @@ const FIELDS: &[&str] = &[
     "x-request-id",
 ];
 
-/// The field with what the server calls the request, up to the number in it.
+/// The field with the request's id, up to its number.
 const OWN_ID: &str = "\nX-Request-Id: ";
 
-/// The response as that to a server's first request: how many there were before is different every
-/// time, once others are among them.
+/// The response with the number of a server's first request: the number of earlier requests differs
+/// from run to run.
 #[must_use]
 pub fn settle(response: &str) -> String {
     let Some((before, rest)) = response.split_once(OWN_ID) else { return response.to_owned() };
@@ -90,7 +89,7 @@ pub fn member(name: &str) -> Option<&'static Member> {
     MEMBERS.iter().find(|member| member.name == name)
 }
 
-/// Whether a field of this name has another value in another deployment.
+/// `true` if a field of this name differs between deployments.
 #[must_use]
 pub fn is_volatile_field(name: &str) -> bool {
     FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name))

@@ -1,4 +1,4 @@
-//! What happens, in one sequence: to messages, and in the house.
+//! Events: all that happens, in one sequence.
 
 use std::borrow::Cow;
 
@@ -8,50 +8,50 @@ use super::id::{EventId, UserId};
 use super::message::Message;
 use super::timestamp::Timestamp;
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event<'a> {
     /// Its number.
     pub id: EventId,
-    /// Who did it.
+    /// The user who caused it.
     pub by: UserId,
-    /// When.
+    /// The time at which it happened.
     pub at: Timestamp,
-    /// What was done.
+    /// The kind of event.
     pub what: EventKind<'a>,
 }
 
-/// What can happen.
+/// The kinds of events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventKind<'a> {
-    /// To a message, which is as it is now, whatever has happened to it since.
+    /// A change of a message. The message is as it is now, after all later changes.
     Message(MessageChange, Cow<'a, Message>),
-    /// In the house.
+    /// An operator's action.
     Act(ModerationAction),
 }
 
-/// What can happen to a message.
+/// The changes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MessageChange {
     /// It was posted.
     Created,
-    /// Its text is another one.
+    /// It was edited.
     Edited,
-    /// It is a tombstone from now on.
+    /// It was deleted.
     Deleted,
 }
 
-/// What operators do to keep order. Everybody may see it.
+/// An operator's action. Everybody may see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModerationAction {
-    /// Nobody can log in to a user's account any more, and no token of it is good.
+    /// Blocks a user: nobody can log in to the account, and its tokens are not valid any more.
     Block(UserId),
-    /// The user can log in again.
+    /// Unblocks a user: they can log in again.
     Unblock(UserId),
-    /// Nobody can register any more.
+    /// Closes registration.
     CloseRegistration,
-    /// Everybody can register again.
+    /// Opens registration.
     OpenRegistration,
 }
 
@@ -87,14 +87,14 @@ impl From<ModerationEvent> for Event<'_> {
 }
 
 impl<'a> Event<'a> {
-    /// That a message was posted.
+    /// The event of a message's creation.
     #[must_use]
     pub fn created(message: Cow<'a, Message>) -> Event<'a> {
         let (id, by, at) = (message.id.into(), message.from, message.sent_at);
         Event { id, by, at, what: EventKind::Message(MessageChange::Created, message) }
     }
 
-    /// The event that made a message what it is.
+    /// The event that gave a message its present content.
     #[must_use]
     pub fn latest(message: Cow<'a, Message>) -> Event<'a> {
         let Some(revision) = message.revision() else { return Event::created(message) };
@@ -104,7 +104,7 @@ impl<'a> Event<'a> {
         Event { id, by, at, what: EventKind::Message(change, message) }
     }
 
-    /// The message that it happened to, if it was one.
+    /// The message that was changed, if it is such an event.
     #[must_use]
     pub fn message(&self) -> Option<&Message> {
         match &self.what {
@@ -113,7 +113,7 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// The two who may see it; `None` if everybody may.
+    /// The two users who may see it; `None` if everybody may.
     #[must_use]
     pub fn parties(&self) -> Option<[UserId; 2]> {
         let message = self.message()?;

@@ -99,8 +99,8 @@ impl fmt::Display for EventId {
     }
 }
 
-/// Which store an id or a cursor belongs to: random at the store's creation, and kept until a backup
-/// of it is restored, which is another one.
+/// The identity of a store, which the wire calls its epoch. It is random, and drawn when the store
+/// is created or restored from a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoreId(pub u64);
 

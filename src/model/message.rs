@@ -13,7 +13,7 @@ pub const MAX_TEXT_BYTES: usize = 4096;
 pub struct MessageText(Box<str>);
 
 impl MessageText {
-    /// The reason, in words for the client, when `text` cannot be a message.
+    /// Checks a text. The error says what is wrong, in words for the client.
     pub fn parse(text: Cow<'_, str>) -> Result<MessageText, &'static str> {
         if text.len() > MAX_TEXT_BYTES {
             return Err("must be at most 4096 bytes of UTF-8");
@@ -27,7 +27,7 @@ impl MessageText {
         Ok(MessageText(text.into()))
     }
 
-    /// A text that was parsed before it was stored; the limits may have been others then.
+    /// A text from the store. It was parsed when it was stored, perhaps under other limits.
     pub(crate) fn from_store(text: &str) -> MessageText {
         MessageText(text.into())
     }
@@ -48,36 +48,37 @@ pub struct Message {
     pub from: UserId,
     /// The receiver of a private message; `None` is the general chat.
     pub to: Option<UserId>,
-    /// What it says.
+    /// The text, and how it came about.
     pub content: MessageContent,
-    /// When the server took it.
+    /// The time at which the server accepted it.
     pub sent_at: Timestamp,
 }
 
-/// What a message says. As large as the text alone: nearly all are never revised.
+/// The content of a message. It is as large as the text alone, because nearly all messages are
+/// never revised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageContent {
-    /// What was sent.
+    /// The text as it was sent.
     Original(MessageText),
-    /// What the last revision left of it.
+    /// The last revision.
     Revised(Box<Revision>),
 }
 
-/// A message was edited or deleted.
+/// An edit or a deletion of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
-    /// Its own number.
+    /// The number of the event.
     pub event: EventId,
-    /// Who did it.
+    /// The user who did it.
     pub by: UserId,
-    /// When.
+    /// The time at which it was done.
     pub at: Timestamp,
     /// The new text; `None` if the message was deleted.
     pub text: Option<MessageText>,
 }
 
 impl Message {
-    /// What it says; nothing once it is deleted.
+    /// The text; empty if the message is deleted.
     #[must_use]
     pub fn text(&self) -> &str {
         match &self.content {
@@ -88,7 +89,7 @@ impl Message {
         }
     }
 
-    /// The last time that it was edited or deleted.
+    /// The last edit, or the deletion.
     #[must_use]
     pub fn revision(&self) -> Option<&Revision> {
         match &self.content {
@@ -97,25 +98,25 @@ impl Message {
         }
     }
 
-    /// Whether it is a tombstone.
+    /// `true` if it is deleted.
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.revision().is_some_and(|revision| revision.text.is_none())
     }
 
-    /// When its text was last changed, if it was and still is there.
+    /// The time of the last edit; `None` if it was never edited or is deleted.
     #[must_use]
     pub fn edited_at(&self) -> Option<Timestamp> {
         self.revision().filter(|revision| revision.text.is_some()).map(|revision| revision.at)
     }
 
-    /// The event that made it what it is.
+    /// The number of the event that gave it its present content.
     #[must_use]
     pub fn event(&self) -> EventId {
         self.revision().map_or(self.id.into(), |revision| revision.event)
     }
 
-    /// Leaves an empty text in the place of one that a later revision has taken the place of.
+    /// Erases a text that a later revision has replaced.
     pub(crate) fn erase_text(&mut self) {
         let text = match &mut self.content {
             MessageContent::Original(text) => text,
@@ -127,7 +128,8 @@ impl Message {
         *text = MessageText::from_store("");
     }
 
-    /// Whether `user` may read it: everybody the general chat, its two parties a private message.
+    /// `true` if `user` may read it: everybody reads the general chat, and its two parties a
+    /// private message.
     #[must_use]
     pub fn is_visible_to(&self, user: UserId) -> bool {
         match self.to {
@@ -137,5 +139,5 @@ impl Message {
     }
 }
 
-// A message that was never revised costs no more than its text.
+// A message that was never revised takes no more memory than its text.
 const _: () = assert!(size_of::<MessageContent>() == size_of::<MessageText>());

@@ -5,7 +5,7 @@ pub const DEFAULT_PAGE_LIMIT: usize = 100;
 /// Most items on a page.
 pub const MAX_PAGE_LIMIT: usize = 1000;
 
-/// Where on a list a page lies.
+/// The position of a page in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cursor {
     /// The newest page.
@@ -16,18 +16,18 @@ pub enum Cursor {
     From(u64),
 }
 
-/// A page as asked for.
+/// A request for a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// Where it lies.
+    /// The position.
     pub cursor: Cursor,
-    /// How many items at most, 1 to [`MAX_PAGE_LIMIT`].
+    /// The most items, 1 to [`MAX_PAGE_LIMIT`].
     pub limit: usize,
 }
 
 impl Window {
-    /// The lowest id on the page, or, of an empty page, the lowest id it could have held: what
-    /// lies below it is older.
+    /// The lowest id on the page or, for an empty page, the lowest id it could have held. Items
+    /// below it are older.
     #[must_use]
     pub fn start(self, first: Option<u64>) -> u64 {
         first.unwrap_or(match self.cursor {
@@ -37,17 +37,17 @@ impl Window {
     }
 }
 
-/// A page as found: items in ascending order of id.
+/// A page of a list: items in ascending order of id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// At most as many as the window's limit.
+    /// The items, at most as many as the window's limit.
     pub items: Vec<T>,
-    /// Whether the list holds anything below the page.
+    /// `true` if the list has items below the page.
     pub older: bool,
 }
 
 impl<T> Page<T> {
-    /// One of a list that has nothing.
+    /// The page of an empty list.
     #[must_use]
     pub const fn empty() -> Page<T> {
         Page { items: Vec::new(), older: false }

@@ -1,9 +1,9 @@
-//! Limits on password hashes: what may be kept, and how much work one may ask for.
+//! Limits on password hashes: their length, and the work that they may require.
 //!
-//! A hash in the PHC string format has its own parameters, and whoever verifies it does the work
-//! that they ask for. So they are looked at before that, and before one is taken from a file.
+//! A hash in the PHC string format has its own parameters, and verifying it costs the work that
+//! they require. So they are checked before a hash is verified, and before one is read from a file.
 
-/// Longest hash that is kept, in bytes. One of this server's own has 97.
+/// Longest hash that is kept, in bytes. This server's own have 97.
 pub const MAX_PASSWORD_HASH_LEN: usize = 256;
 /// Memory of a hash, in KiB: the least that OWASP's password storage cheat sheet recommends.
 pub const HASH_MEMORY_KIB: u32 = 19 * 1024;
@@ -12,8 +12,8 @@ pub const HASH_PASSES: u32 = 2;
 /// Lanes of the memory.
 pub const HASH_LANES: u32 = 1;
 
-/// Whether verifying a hash would take more than one of this server's own. Any string can be asked
-/// about: what is no hash asks for nothing, as nothing is computed for it.
+/// `true` if verifying a hash would cost more than one of this server's own. Any string can be
+/// tested: one that is no hash costs nothing, because nothing is computed for it.
 #[must_use]
 pub fn asks_too_much(hash: &str) -> bool {
     let options = hash.split('$').flat_map(|field| field.split(','));
@@ -25,14 +25,14 @@ pub fn asks_too_much(hash: &str) -> bool {
             "p" => HASH_LANES,
             _ => return false,
         };
-        // A number that cannot be read is not believed to be a small one.
+        // A number that cannot be parsed may be a large one.
         value.parse::<u32>().map_or(true, |value| value > most)
     };
     hash.len() > MAX_PASSWORD_HASH_LEN || options.into_iter().any(more)
 }
 
-/// Why a hash cannot be kept, whoever brings it. Shorter, weaker and unreadable ones can: nobody is
-/// worse off for them but their owner, who cannot log in with what is no hash.
+/// Checks that a hash can be kept. Shorter, weaker and unreadable ones can: only their owner is
+/// affected, who cannot log in with a string that is no hash.
 pub fn check_password_hash(hash: &str) -> Result<(), &'static str> {
     if hash.len() > MAX_PASSWORD_HASH_LEN {
         return Err("the password hash is longer than 256 bytes");

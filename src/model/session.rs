@@ -1,4 +1,4 @@
-//! Sessions: what a login begins and a logout ends.
+//! Sessions: from a login to a logout.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use super::digits;
 use super::id::UserId;
 use super::timestamp::Timestamp;
 
-/// Sessions of a user at once; with one more the oldest ends. A change of them all is one group in
+/// Most sessions of a user; with one more, the oldest ends. A change of all of them is one group in
 /// the log, whose length is limited.
 pub const MAX_SESSIONS: usize = 50;
-/// What is kept of a `User-Agent`, in characters.
+/// Longest `User-Agent` that is kept, in characters.
 pub const MAX_USER_AGENT_LEN: usize = 80;
 
-/// A session's id: random, and in its token as the claim `sid` (`OpenID` Connect Front-Channel
-/// Logout 1.0, section 3). In JSON and in words 32 lower-case hexadecimal digits. Who knows it can
-/// tell the session, but not make its token.
+/// A session's id: random, and the claim `sid` of its token (`OpenID` Connect Front-Channel Logout
+/// 1.0, section 3). In JSON and in text it has 32 lower-case hexadecimal digits. It identifies the
+/// session, but does not suffice to make its token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub [u8; 16]);
 
@@ -52,20 +52,20 @@ impl<'de> Deserialize<'de> for SessionId {
 /// One login, until its token expires or it is ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// Whose it is.
+    /// The user.
     pub user: UserId,
-    /// Which one.
+    /// The id of the session.
     pub id: SessionId,
-    /// When it began.
+    /// The time of the login.
     pub created_at: Timestamp,
-    /// When its token expires.
+    /// The time at which its token expires.
     pub expires_at: Timestamp,
-    /// What the client called itself: see [`shortened`]. Empty if it did not.
+    /// The client's `User-Agent`, [`shortened`]; empty if it sent none.
     pub user_agent: Box<str>,
 }
 
-/// What is kept of a `User-Agent`: the first [`MAX_USER_AGENT_LEN`] characters, of which those that
-/// are not printable ASCII are `?`.
+/// A `User-Agent` as it is kept: the first [`MAX_USER_AGENT_LEN`] characters, with `?` in place of
+/// those that are not printable ASCII.
 #[must_use]
 pub fn shortened(user_agent: &str) -> Box<str> {
     let printable = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };

@@ -1,4 +1,4 @@
-//! Users, and who has blocked whom.
+//! Users, and blocks of users.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::timestamp::Timestamp;
 pub const MAX_USERNAME_LEN: usize = 32;
 /// Longest password, in bytes of UTF-8.
 pub const MAX_PASSWORD_BYTES: usize = 1024;
-/// What the name begins with under which an account is shown that has ended.
+/// The beginning of the name that is shown for a deleted account.
 pub const TOMBSTONE_PREFIX: &str = "deleted~";
 
 /// 1 to [`MAX_USERNAME_LEN`] of ASCII letters, digits, `_`, `.` and `-`; two names that differ
@@ -18,7 +18,7 @@ pub const TOMBSTONE_PREFIX: &str = "deleted~";
 pub struct Username(Box<str>);
 
 impl Username {
-    /// The reason, in words for the client, when `name` is not a user name.
+    /// Checks a name. The error says what is wrong, in words for the client.
     pub fn parse(name: &str) -> Result<Username, &'static str> {
         if name.is_empty() || name.len() > MAX_USERNAME_LEN {
             return Err("must be 1 to 32 characters long");
@@ -29,18 +29,18 @@ impl Username {
         Ok(Username(name.into()))
     }
 
-    /// A name that was parsed before it was stored; the limits may have been others then.
+    /// A name from the store. It was parsed when it was stored, perhaps under other limits.
     pub(crate) fn from_store(name: &str) -> Username {
         Username(name.into())
     }
 
-    /// As its owner wrote it.
+    /// The name as its owner wrote it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What uniqueness is decided by: the name in lower case.
+    /// The name in lower case. Two names that are equal in lower case are the same name.
     #[must_use]
     pub fn folded(&self) -> String {
         self.0.to_ascii_lowercase()
@@ -50,22 +50,22 @@ impl Username {
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Given out by the store.
+    /// The id, assigned by the store.
     pub id: UserId,
     /// Unique whatever the case.
     pub name: Username,
-    /// In the PHC string format, with its own parameters and salt. Empty once the account has
-    /// ended.
+    /// The password hash, in the PHC string format with its own parameters and salt. Empty once the
+    /// account is deleted.
     pub password_hash: Box<str>,
     /// When the account was registered.
     pub created_at: Timestamp,
-    /// When it ended, if it did: then nobody can log in to it or write to it any more, and its name
-    /// is given to nobody else.
+    /// The time of its deletion, if it is deleted. Then nobody can log in to it or write to it, and
+    /// nobody else gets its name.
     pub ended_at: Option<Timestamp>,
 }
 
 impl User {
-    /// What others are shown: the name, or of an account that has ended one that nobody can have.
+    /// The name that others see. For a deleted account it is a name that nobody can register.
     #[must_use]
     pub fn shown_name(&self) -> Cow<'_, str> {
         match self.ended_at {
@@ -75,13 +75,13 @@ impl User {
     }
 }
 
-/// That a user is blocked: from the whole house, or from writing to another user.
+/// A block of a user: from the server, or from writing to another user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
-    /// Who is blocked.
+    /// The user who is blocked.
     pub user: UserId,
-    /// Who did it: an operator, or the other user.
+    /// The operator, or the other user.
     pub by: UserId,
-    /// When.
+    /// The time at which it began.
     pub at: Timestamp,
 }

@@ -151,7 +151,7 @@ fn an_ended_account_blocks_nobody() {
 fn operators_are_named_by_the_command_line() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start_with("sled", dir.path(), &OPERATOR);
-    assert!(server.log().contains("nobody is called Olga yet"), "{}", server.log());
+    assert!(server.log().contains("there is no user Olga yet"), "{}", server.log());
     let (ann, olga) = (Client::signed_up(&server, "ann"), Client::signed_up(&server, "oLGa"));
     for (method, path, body) in [
         ("GET", "/api/blocks", None),

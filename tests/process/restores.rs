@@ -246,7 +246,7 @@ fn a_file_says_whether_it_moves_a_store() {
     }
     let restored =
         ["begins where", "ids go on from", "sessions that ended: ", "restored a backup: "];
-    let imported = ["and its ids go on", "imported a move: 3 users, 9 messages, sha256 "];
+    let imported = ["continues epoch ", "imported a move: 3 users, 9 messages, sha256 "];
     let flag = Some("--restore");
     // A copy of the data directory cannot be told from the one that went on.
     let cases: [(&Path, Option<&str>, &[&str]); 5] = [

@@ -1,17 +1,17 @@
-//! Attempts at logging in: who guesses passwords is slowed down, and nobody else.
+//! Limits on login attempts, which slow down guesses of passwords and nothing else.
 //!
-//! An attempt is counted when it begins, so that many at once are no way around the limit, and no
-//! longer once it has succeeded. So what adds up is what failed.
+//! An attempt is counted when it begins, so that many at once do not exceed the limit, and is taken
+//! back when it succeeds. So only failures add up.
 //!
 //! * **To an account from a network**, as often as the operator says.
-//! * **From a network**, to whatever accounts, [`ACCOUNTS_PER_NETWORK`] times as often: for who
-//!   tries a few passwords with many names.
-//! * **To an account**, from wherever, [`NETWORKS_PER_ACCOUNT`] times as often: for who has many
-//!   networks. Networks from which somebody logged in to the account are exempt. Otherwise whoever
-//!   has many could keep its owner out for as long as they like.
+//! * **From a network**, to any accounts, [`ACCOUNTS_PER_NETWORK`] times as often. It slows down a
+//!   client that tries a few passwords with many names.
+//! * **To an account**, from any network, [`NETWORKS_PER_ACCOUNT`] times as often. It slows down an
+//!   attacker with many networks. Networks with a successful login to the account are exempt.
+//!   Otherwise the attacker could keep the owner out.
 //!
-//! Nothing of it asks whether there is such an account: names that nobody has are limited like all
-//! others, and a refusal says nothing of them.
+//! The limits do not depend on whether an account exists: unknown names are limited like all
+//! others, and a refusal reveals nothing of them.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
@@ -22,41 +22,43 @@ use super::quota::Quota;
 use super::throttle::{Taken, Throttle};
 use crate::api::client::Network;
 
-/// How many accounts may be attacked from one network as if it were the only one. Also how many
-/// people who share an address can mistype at once. With the default limit it is more than can
-/// wait for their passwords to be checked, so that who is in a hurry and right is never refused.
+/// The factor of the limit on a network: so many accounts may be attacked from it as if each were
+/// the only one, and so many people who share an address can mistype at once. With the default
+/// limit it is more than can wait for their passwords to be verified, so that a client that is
+/// right is not refused.
 const ACCOUNTS_PER_NETWORK: u32 = 10;
-/// From how many networks one account may be attacked as if each were the only one.
+/// The factor of the limit on an account: it may be attacked from so many networks as if each were
+/// the only one.
 const NETWORKS_PER_ACCOUNT: u32 = 5;
 
-/// Who has tried what.
+/// The state of the limits on login attempts.
 #[derive(Debug)]
-pub(super) struct Attempts {
-    /// Keyed at random, so that nobody can choose names that share a number. No answer depends on
-    /// the key.
+pub(super) struct LoginThrottle {
+    /// A hasher with a random key, so that nobody can choose names with equal hashes. No answer
+    /// depends on the key.
     numbers: RandomState,
     from_network_to_account: Throttle<u64>,
     from_network: Throttle<Network>,
     to_account: Throttle<u64>,
-    /// From where each account was logged in to, and when that was last.
+    /// The pairs of account and network of successful logins, with the time of the last one.
     familiar: Ledger<u64>,
 }
 
-/// One that is under way.
+/// An attempt that was counted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Attempt {
+pub(crate) struct LoginAttempt {
     network: Network,
     account: u64,
-    /// The account from the network.
+    /// The hash of account and network.
     pair: u64,
     from_network_to_account: Taken,
     from_network: Taken,
     to_account: Option<Taken>,
 }
 
-impl Attempts {
-    pub(super) fn new(quota: Quota) -> Attempts {
-        Attempts {
+impl LoginThrottle {
+    pub(super) fn new(quota: Quota) -> LoginThrottle {
+        LoginThrottle {
             numbers: RandomState::new(),
             from_network_to_account: Throttle::new(quota),
             from_network: Throttle::new(quota.times(ACCOUNTS_PER_NETWORK)),
@@ -65,19 +67,19 @@ impl Attempts {
         }
     }
 
-    /// Counts an attempt to log in with a name, whether anybody has it or not. The error is how
-    /// long to wait before the next.
+    /// Counts a login attempt with a name, which need not exist. The error is the time until the
+    /// next attempt.
     ///
-    /// What is refused by a later limit stays counted by those before it: of all who try to get
-    /// at the same account, each gets their turn at it, however often they ask.
+    /// An attempt that a later limit refuses stays counted by the earlier ones. So each of those
+    /// who attack the same account gets a share of it, however often they try.
     pub(super) fn begin(
         &mut self,
         name: &str,
         client: IpAddr,
         now: Duration,
-    ) -> Result<Attempt, Duration> {
+    ) -> Result<LoginAttempt, Duration> {
         let network = Network::of_client(client);
-        // A number takes the same room for any name.
+        // A hash has the same size for any name.
         let account = self.numbers.hash_one(name.to_ascii_lowercase());
         let pair = self.numbers.hash_one((account, network));
         let (from_network_to_account, _) = self.from_network_to_account.take(pair, now)?;
@@ -85,18 +87,25 @@ impl Attempts {
         let is_familiar = self.familiar.get(pair).is_some();
         let to_account =
             if is_familiar { None } else { Some(self.to_account.take(account, now)?.0) };
-        Ok(Attempt { network, account, pair, from_network_to_account, from_network, to_account })
+        Ok(LoginAttempt {
+            network,
+            account,
+            pair,
+            from_network_to_account,
+            from_network,
+            to_account,
+        })
     }
 
-    /// The attempt has succeeded.
-    pub(super) fn succeed(&mut self, attempt: Attempt, now: Duration) {
+    /// Takes back an attempt that succeeded.
+    pub(super) fn succeed(&mut self, attempt: LoginAttempt, now: Duration) {
         self.familiar.set(attempt.pair, now);
         self.withdraw(attempt, now);
     }
 
-    /// The attempt was not made, or it succeeded.
-    pub(super) fn withdraw(&mut self, attempt: Attempt, now: Duration) {
-        let Attempt { network, account, pair, .. } = attempt;
+    /// Takes back an attempt that was not made, or that succeeded.
+    pub(super) fn withdraw(&mut self, attempt: LoginAttempt, now: Duration) {
+        let LoginAttempt { network, account, pair, .. } = attempt;
         self.from_network_to_account.give_back(pair, attempt.from_network_to_account, now);
         self.from_network.give_back(network, attempt.from_network, now);
         if let Some(taken) = attempt.to_account {
@@ -116,16 +125,16 @@ mod tests {
     const MINUTE: Duration = Duration::from_mins(1);
     const LIMIT: u32 = 10;
 
-    fn attempts() -> Attempts {
-        Attempts::new(Quota::new(LIMIT, MINUTE).unwrap())
+    fn attempts() -> LoginThrottle {
+        LoginThrottle::new(Quota::new(LIMIT, MINUTE).unwrap())
     }
 
     fn address(number: u32) -> IpAddr {
         Ipv4Addr::from(0x0a00_0000 + number).into()
     }
 
-    /// Tries until it is refused: how often that was possible, and how long to wait then.
-    fn fail(attempts: &mut Attempts, name: &str, from: u32, now: Duration) -> (u32, Duration) {
+    /// Tries until it is refused: the number of attempts, and the time to wait then.
+    fn fail(attempts: &mut LoginThrottle, name: &str, from: u32, now: Duration) -> (u32, Duration) {
         let mut failed = 0;
         loop {
             match attempts.begin(name, address(from), now) {
@@ -135,7 +144,7 @@ mod tests {
         }
     }
 
-    fn succeed(attempts: &mut Attempts, name: &str, from: u32, now: Duration) {
+    fn succeed(attempts: &mut LoginThrottle, name: &str, from: u32, now: Duration) {
         let attempt = attempts.begin(name, address(from), now).unwrap();
         attempts.succeed(attempt, now);
     }

@@ -1,14 +1,14 @@
-//! Keys with a time each, and never more than so many of them.
+//! A map from keys to times, with a limited number of keys.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
-/// Keys that a ledger holds at most: about 5 MB of them. Whoever makes up keys pushes out those
-/// with the earliest times.
+/// Most keys of a ledger. They take about 5 MB. A client that makes up keys displaces those with
+/// the earliest times.
 pub(super) const MAX_KEYS: usize = 50_000;
-/// How many keys whose time has come are forgotten when one is written: more than one, so that
-/// they become fewer, and not all, so that none who writes has to wait for it.
+/// Most keys that are dropped with each write, once their time has passed. With more than one they
+/// become fewer, and with few no write is slow.
 const FORGOTTEN_AT_ONCE: usize = 2;
 
 /// The time of each key. Times are since the moment that [`Clock::elapsed`] counts from.
@@ -17,13 +17,13 @@ const FORGOTTEN_AT_ONCE: usize = 2;
 #[derive(Debug)]
 pub(super) struct Ledger<K> {
     times: HashMap<K, Duration>,
-    /// The same in order of time.
+    /// The keys in order of time.
     order: BTreeSet<(Duration, K)>,
     capacity: usize,
 }
 
 impl<K: Copy + Ord + Hash> Ledger<K> {
-    /// One of [`MAX_KEYS`].
+    /// A ledger of [`MAX_KEYS`].
     pub(super) fn new() -> Ledger<K> {
         Ledger::with_capacity(MAX_KEYS)
     }
@@ -36,7 +36,7 @@ impl<K: Copy + Ord + Hash> Ledger<K> {
         self.times.get(&key).copied()
     }
 
-    /// Writes a time down. If there is no room, the key with the earliest time makes some.
+    /// Sets the time of a key. If the ledger is full, the key with the earliest time is dropped.
     pub(super) fn set(&mut self, key: K, time: Duration) {
         match self.times.insert(key, time) {
             Some(before) => {
@@ -58,7 +58,7 @@ impl<K: Copy + Ord + Hash> Ledger<K> {
         }
     }
 
-    /// Forgets a few of the keys whose time is not after `now`.
+    /// Drops a few of the keys whose time is not after `now`.
     pub(super) fn forget_some_until(&mut self, now: Duration) {
         for _ in 0..FORGOTTEN_AT_ONCE {
             match self.order.first() {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     proptest! {
-        /// The model is a map that is searched from end to end.
+        /// The model is a map that is searched as a whole.
         #[test]
         fn it_holds_the_latest(steps in prop::collection::vec(step(), 0..200)) {
             const CAPACITY: usize = 8;

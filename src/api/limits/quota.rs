@@ -6,24 +6,23 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limit(pub(super) Option<Quota>);
 
-/// So many at once, and as many again in each window, evenly: a token bucket.
+/// A token bucket: `count` at once, and as many again in each window, evenly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Quota {
     pub(super) count: u32,
     pub(super) window: Duration,
 }
 
-/// The most that a quota can be, and the longest window. An interval is never less than a
-/// nanosecond, and no multiple of it that is asked for is more than a duration can hold.
+/// The highest count and the longest window. An interval is at least a nanosecond, and all
+/// multiples that are computed fit into a duration.
 const MAX_COUNT: u32 = 1_000_000;
 const MAX_WINDOW: Duration = Duration::from_hours(31 * 24);
 
-/// What comes before and behind the number in a window.
+/// The units of a window, in seconds.
 const UNITS: [(char, u64); 4] = [('s', 1), ('m', 60), ('h', 60 * 60), ('d', 24 * 60 * 60)];
 
 impl Limit {
-    /// Reads `off`, or a number and a window: `10/m`, `100/24h`. The reason in words, if it is
-    /// neither.
+    /// Reads `off`, or a number and a window: `10/m`, `100/24h`. The error says what is wrong.
     pub fn parse(text: &str) -> Result<Limit, &'static str> {
         if text == "off" {
             return Ok(Limit(None));
@@ -57,7 +56,7 @@ impl Quota {
         (count_fits && window_fits).then_some(Quota { count, window })
     }
 
-    /// As many times as much in the same window.
+    /// The same window with `factor` times the count.
     pub(super) fn times(self, factor: u32) -> Quota {
         Quota { count: self.count.saturating_mul(factor).min(MAX_COUNT), ..self }
     }
@@ -66,7 +65,7 @@ impl Quota {
         self.count
     }
 
-    /// From one to the next, at the pace at which they come back.
+    /// The time in which one more becomes available.
     pub(super) fn interval(self) -> Duration {
         self.window / self.count
     }

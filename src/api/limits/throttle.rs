@@ -1,9 +1,9 @@
-//! How often: a token bucket for each key.
+//! Token buckets, one for each key.
 //!
-//! By the generic cell rate algorithm (ITU-T I.371), which needs one time a key: until when what
-//! was taken would keep a server busy that serves at the limit's pace. The bucket is empty once
-//! that is a whole window ahead. So it is exact when the next may come, nothing has to be filled
-//! up as time goes by, and a key whose time has come is as good as one never seen.
+//! The generic cell rate algorithm (ITU-T I.371) needs one time for each key: the time until which
+//! what was taken would keep a server busy that serves at the limit's pace. The bucket is empty
+//! once that is a whole window ahead. So the time of the next token is exact, no bucket has to be
+//! filled as time passes, and a key whose time has passed is the same as a new one.
 
 use std::hash::Hash;
 use std::time::Duration;
@@ -15,22 +15,22 @@ use super::quota::Quota;
 #[derive(Debug)]
 pub(super) struct Throttle<K> {
     quota: Quota,
-    /// Until when each key has kept busy what serves it.
+    /// The time until which each key keeps its server busy.
     busy: Ledger<K>,
 }
 
-/// What was taken: its end, if nothing before it is given back.
+/// A token that was taken, which can be given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Taken {
     until: Duration,
 }
 
-/// What a bucket holds.
+/// The level of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Level {
-    /// How often it can be taken from at once.
+    /// The number of tokens.
     pub(super) remaining: u32,
-    /// How long until it is once more.
+    /// The time until there is one more.
     pub(super) more_in: Duration,
 }
 
@@ -43,7 +43,7 @@ impl<K: Copy + Ord + Hash> Throttle<K> {
         self.quota
     }
 
-    /// Takes one out of the key's bucket. The error is how long it will be empty.
+    /// Takes a token out of the key's bucket. The error is the time until there is one.
     pub(super) fn take(&mut self, key: K, now: Duration) -> Result<(Taken, Level), Duration> {
         let interval = self.quota.interval();
         let ahead = self.ahead(key, now);
@@ -57,7 +57,7 @@ impl<K: Copy + Ord + Hash> Throttle<K> {
         Ok((Taken { until }, self.level(ahead + interval)))
     }
 
-    /// Puts back what was taken, but for the part of it that has come back by itself.
+    /// Gives a token back, less the part that has come back by itself.
     pub(super) fn give_back(&mut self, key: K, taken: Taken, now: Duration) {
         let left = taken.until.saturating_sub(now).min(self.quota.interval());
         let ahead = self.ahead(key, now).saturating_sub(left);
@@ -68,12 +68,13 @@ impl<K: Copy + Ord + Hash> Throttle<K> {
         }
     }
 
-    /// How much was taken and has not come back.
+    /// The time that corresponds to the tokens taken and not come back.
     fn ahead(&self, key: K, now: Duration) -> Duration {
         self.busy.get(key).unwrap_or_default().saturating_sub(now)
     }
 
-    /// What a full bucket holds. A window may not be a multiple of the interval.
+    /// The time that corresponds to a full bucket. It may be less than a window, which need not be
+    /// a multiple of the interval.
     fn size(&self) -> Duration {
         self.quota.interval() * self.quota.count()
     }
@@ -81,7 +82,7 @@ impl<K: Copy + Ord + Hash> Throttle<K> {
     fn level(&self, ahead: Duration) -> Level {
         let interval = self.quota.interval().as_nanos();
         let remaining = (self.size().saturating_sub(ahead)).as_nanos() / interval;
-        // Of what will come back, all but the first are whole.
+        // All tokens that will come back are whole but the first.
         let more_in = (ahead.as_nanos() + interval - 1) % interval + 1;
         Level {
             remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
@@ -112,7 +113,7 @@ mod tests {
         Throttle::new(Quota::new(3, MINUTE).unwrap())
     }
 
-    /// How long it is empty.
+    /// The time for which the bucket is empty.
     fn refused(throttle: &mut Throttle<u64>, key: u64, now: Duration) -> Duration {
         throttle.take(key, now).unwrap_err()
     }

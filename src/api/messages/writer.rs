@@ -1,4 +1,4 @@
-//! Pages of messages, as JSON.
+//! Writes pages of messages as JSON.
 
 use std::hint::black_box;
 
@@ -6,24 +6,24 @@ use crate::api::names::Names;
 use crate::api::rendering::{ByteCounter, RenderMode, Renderer, Rendering};
 use crate::model::{Message, Timestamp, UserId};
 
-/// Writes messages as [`MessageBody`](super::MessageBody) serializes them, but faster: pages of
-/// them are most of what the loop does.
+/// Writes messages as [`MessageBody`](crate::api::message_body::MessageBody) serializes them, but
+/// faster: pages of messages are most of the loop's work.
 ///
-/// Nearly all texts are written in JSON as they are, and nearly all of a page's messages share
-/// their day with the one before, so that the calendar is asked once for many.
+/// Nearly all texts need no escapes in JSON, and nearly all messages of a page have the same date
+/// as the one before, so the date is computed once for many.
 pub(super) struct MessageWriter<'a, S> {
-    /// Of the authors, if they are wanted.
+    /// The authors' names, if they were requested.
     names: Option<&'a Names>,
     json: S,
-    /// The last day since the Unix epoch, and its date with the `T` behind it.
+    /// The day of the last message, counted from the Unix epoch.
     day: Option<u64>,
     date: String,
 }
 
-/// About what a short message takes as JSON.
+/// Typical length of a short message in JSON, in bytes.
 const TYPICAL_JSON_BYTES: usize = 160;
 const DAY_MILLIS: u64 = 24 * 60 * 60 * 1000;
-/// Of a date as RFC 3339 has it, with the `T` behind it.
+/// Length of a date in RFC 3339 with the `T` after it, in bytes.
 const DATE_BYTES: usize = "2026-11-22T".len();
 
 /// A page of messages, or its length.
@@ -73,7 +73,7 @@ impl<'a, S: Renderer> MessageWriter<'a, S> {
         self.json.put(b"}");
     }
 
-    /// Few messages have one, so that the way there is not to be in the others'.
+    /// Few messages are revised, so this code is kept out of the way of the others.
     #[cold]
     fn revision(&mut self, message: &Message) {
         match message.edited_at() {
@@ -87,7 +87,7 @@ impl<'a, S: Renderer> MessageWriter<'a, S> {
 
     fn number(&mut self, before: &[u8], number: u64) {
         self.json.put(before);
-        // Writing to a sheet does not fail.
+        // Writing to a renderer does not fail.
         let _ = serde_json::to_writer(&mut self.json, &number);
     }
 
@@ -102,7 +102,7 @@ impl<'a, S: Renderer> MessageWriter<'a, S> {
         }
     }
 
-    /// With the quotation mark behind it.
+    /// Writes a time and the quotation mark after it.
     fn timestamp(&mut self, at: Timestamp) {
         let (day, time) = (at.millis() / DAY_MILLIS, at.millis() % DAY_MILLIS);
         if self.day != Some(day) {
@@ -116,8 +116,8 @@ impl<'a, S: Renderer> MessageWriter<'a, S> {
     }
 }
 
-/// Reads a little of all texts, which lie anywhere in memory: asked for at once, they are waited
-/// for together, and not one behind the writing of the other.
+/// Touches all texts, which lie anywhere in memory. The loads overlap, instead of each waiting for
+/// the text before it to be written.
 fn fetch<'m>(messages: impl Iterator<Item = &'m Message>) {
     let ends = messages.map(|message| {
         let text = message.text().as_bytes();
@@ -126,16 +126,16 @@ fn fetch<'m>(messages: impl Iterator<Item = &'m Message>) {
     black_box(ends.fold(0, |so_far, end| so_far ^ end));
 }
 
-/// Whether JSON has a text in another form than its own (RFC 8259, section 7).
+/// `true` if JSON needs escapes for a text (RFC 8259, section 7).
 fn needs_escapes(text: &str) -> bool {
-    // Without a way out, so that many bytes are looked at in one step.
+    // The loop has no early exit, so that many bytes are compared in one step.
     let found = |so_far, b| so_far | u8::from(b < b' ' || b == b'"' || b == b'\\');
     text.bytes().fold(0, found) != 0
 }
 
-/// The time of a day, of which so many milliseconds have passed: `23:59:59.999`.
+/// A time of day in milliseconds as text: `23:59:59.999`.
 fn clock_time(millis: u64) -> [u8; 12] {
-    /// Where each digit stands, what it counts, and how many of it there can be.
+    /// The position of each digit, its unit, and its base.
     const DIGITS: [(usize, u64, u64); 9] = [
         (0, 36_000_000, 10),
         (1, 3_600_000, 10),
@@ -181,7 +181,7 @@ mod tests {
         message
     }
 
-    /// A page, whose length is measured as it is.
+    /// A page, whose measured length is compared with its length.
     fn array<'m>(
         messages: impl ExactSizeIterator<Item = &'m Message> + Clone,
         names: Option<&Names>,
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn times_are_as_timestamps_show_them() {
-        // A step that meets every digit.
+        // The step is such that every digit occurs.
         for millis in (0..DAY_MILLIS).step_by(7_919).chain([DAY_MILLIS - 1]) {
             let shown = Timestamp::from_millis(millis).to_string();
             assert_eq!(&shown.as_bytes()[DATE_BYTES..shown.len() - 1], clock_time(millis));

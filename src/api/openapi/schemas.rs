@@ -29,12 +29,12 @@ impl Schemas {
     }
 }
 
-/// Gives types of the model, which knows nothing of the wire, their schemas.
+/// Implements schemas for types of the model, which knows nothing of the wire.
 macro_rules! schemas {
     ($($type:ty: $schema:tt;)*) => {
         $(impl PartialSchema for $type {
             fn schema() -> RefOr<Schema> {
-                // It is written right here: one that is no schema does not get past the first test.
+                // The JSON is a literal: an invalid schema fails the first test.
                 serde_json::from_value(json!($schema)).unwrap_or_default()
             }
         }
@@ -49,26 +49,26 @@ schemas! {
         "format": "int64",
         "minimum": UserId::FIRST.get(),
         "maximum": MAX_ID,
-        "description": "A user. The first is 1.",
+        "description": "A user's id. The first is 1.",
     };
     MessageId: {
         "type": "integer",
         "format": "int64",
         "minimum": MessageId::FIRST.get(),
         "maximum": MAX_ID,
-        "description": "A message, of either kind. The first is 0.",
+        "description": "A message's id. The first is 0.",
     };
     SessionId: {
         "type": "string",
         "pattern": "^[0-9a-f]{32}$",
-        "description": "A session.",
+        "description": "A session's id.",
     };
     EventId: {
         "type": "integer",
         "format": "int64",
         "minimum": MessageId::FIRST.get(),
         "maximum": MAX_ID,
-        "description": "Something that happened. A message's id is the number of its creation.",
+        "description": "The number of an event. A message's id is the number of its creation.",
     };
     Timestamp: {
         "type": "string",

@@ -1,5 +1,5 @@
-//! What the terms of the contract are: path segments, query parameters, response fields, and the
-//! types of the model that are on the wire.
+//! Descriptions of the contract's terms: path segments, query parameters, request fields and
+//! response fields.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub(super) fn segment(segment: PathSegment, schemas: &mut Schemas) -> Value {
         PathSegment::User => {
             let id = schemas.reference(SchemaRef::of::<UserId>());
             let schema = json!({ "anyOf": [{ "type": "string", "const": "me" }, id] });
-            ("id", "The user's id, or `me` for whom the token is of", schema)
+            ("id", "The user's id, or `me` for the token's user", schema)
         }
         PathSegment::Conversation => {
             let schema = json!({ "type": "integer", "minimum": 0, "maximum": MAX_ID });
@@ -34,7 +34,7 @@ pub(super) fn segment(segment: PathSegment, schemas: &mut Schemas) -> Value {
             let slugs: Vec<_> = KINDS.iter().map(|kind| kind.slug).collect();
             (
                 "kind",
-                "The last part of the problem's type",
+                "The last segment of the problem's `type`",
                 json!({ "type": "string", "enum": slugs }),
             )
         }
@@ -56,7 +56,7 @@ pub(super) fn parameter(
         |minimum: i64| json!({ "type": "integer", "minimum": minimum, "maximum": MAX_ID });
     let (about, schema) = match parameter {
         Parameter::Limit => (
-            "How many items the page holds at most",
+            "The most items on the page",
             json!({
                 "type": "integer",
                 "minimum": 1,
@@ -64,16 +64,14 @@ pub(super) fn parameter(
                 "default": DEFAULT_PAGE_LIMIT,
             }),
         ),
-        Parameter::Before => {
-            ("The page that ends below this id; not together with `after`", integer(0))
-        }
+        Parameter::Before => ("The page that ends below this id; excludes `after`", integer(0)),
         Parameter::After => (
-            "The page that begins above this id, or with the first for -1; not together with \
-                 `before`; 410 above every id that was ever given out",
+            "The page that begins above this id, or with the first item for -1; excludes `before`; \
+                 410 for an id above all that were ever assigned",
             integer(-1),
         ),
         Parameter::Epoch => (
-            "The epoch that the ids are of, from a link: 410 if they lead nowhere by now",
+            "The epoch of the ids, from a link; 410 if the ids are lost",
             json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
         ),
         Parameter::With => {
@@ -83,8 +81,8 @@ pub(super) fn parameter(
             ("Only the user of this name, in any case", json!({ "type": "string" }))
         }
         Parameter::Wait => (
-            "For how many seconds an empty page is held, until there is something to be on it; \
-                 only together with `after`",
+            "The seconds for which an empty page is held until it has an item; only together with \
+                 `after`",
             json!({ "type": "integer", "minimum": 0, "maximum": MAX_WAIT_SECONDS }),
         ),
         Parameter::Expand => (
@@ -95,7 +93,7 @@ pub(super) fn parameter(
     json!({ "name": parameter.name(), "in": "query", "description": about, "schema": schema })
 }
 
-/// The fields that go with every problem of a status, and those that may.
+/// The response fields that every problem of a status has, and those that it may have.
 pub(super) fn problem_fields(status: u16) -> (&'static [Field], &'static [Field]) {
     match status {
         401 => (&[Field::WwwAuthenticate], &[]),
@@ -106,43 +104,46 @@ pub(super) fn problem_fields(status: u16) -> (&'static [Field], &'static [Field]
     }
 }
 
-/// A field's name, and what it is.
+/// A response field's name and description.
 pub(super) fn described(field: Field, required: bool) -> (String, Value) {
     let string = json!({ "type": "string" });
     let (about, schema) = match field {
-        Field::Allow => ("The methods that the path knows", string),
+        Field::Allow => ("The methods of the path", string),
         Field::ContentEncoding => {
-            ("For who takes it", json!({ "type": "string", "const": "gzip" }))
+            ("Sent to clients that accept it", json!({ "type": "string", "const": "gzip" }))
         }
         Field::ETag => {
             let schema = json!({ "type": "string", "pattern": "^\"[^\"]+\"$" });
-            ("The version of what is shown", schema)
+            ("The version of the content", schema)
         }
         Field::IdempotencyReplayed => {
             let schema = json!({ "type": "string", "const": "true" });
-            ("That this answer was given before, and nothing is posted now", schema)
+            ("Marks an answer that was given before: nothing is posted now", schema)
         }
         Field::Link => (
-            "The page of what is older (`rel=\"prev\"`), if there is any, and of what is newer \
-             (`rel=\"next\"`), always",
+            "The page of older items (`rel=\"prev\"`), if there are any, and always the page of newer \
+             items (`rel=\"next\"`)",
             string,
         ),
-        Field::Location => ("Where it is", json!({ "type": "string", "format": "uri-reference" })),
+        Field::Location => (
+            "The address of the created resource",
+            json!({ "type": "string", "format": "uri-reference" }),
+        ),
         Field::PreferenceApplied => {
             let schema = json!({ "type": "string", "pattern": "^wait=[0-9]+$" });
-            ("The preference that was heeded (RFC 7240)", schema)
+            ("The preference that was applied (RFC 7240)", schema)
         }
         Field::RateLimit => {
             let schema = json!({ "type": "string", "pattern": "^\"[a-z]+\";r=[0-9]+;t=[0-9]+$" });
-            ("How often it can be done again at once, and in how many seconds once more", schema)
+            ("The requests left now, and the seconds until there is one more", schema)
         }
         Field::RateLimitPolicy => {
             let schema = json!({ "type": "string", "pattern": "^\"[a-z]+\";q=[0-9]+;w=[0-9]+$" });
-            ("How often it can be done, in how many seconds", schema)
+            ("The limit, and its window in seconds", schema)
         }
         Field::RetryAfter => {
             let schema = json!({ "type": "integer", "minimum": 1 });
-            ("After how many seconds to try again", schema)
+            ("The seconds until the next attempt", schema)
         }
         Field::WwwAuthenticate => {
             let schema = json!({ "type": "string", "pattern": "^Bearer realm=\"veche\"" });
@@ -153,35 +154,34 @@ pub(super) fn described(field: Field, required: bool) -> (String, Value) {
     (field.name().to_owned(), described)
 }
 
-/// A request field that an operation heeds.
+/// A request field that an operation reads.
 pub(super) fn request_field(field: RequestHeader) -> Value {
     let (about, schema) = match field {
-        RequestHeader::IfNoneMatch => (
-            "The `ETag` of what the client has: 304 if that is still good",
-            json!({ "type": "string" }),
-        ),
+        RequestHeader::IfNoneMatch => {
+            ("The `ETag` of the client's copy: 304 if it is current", json!({ "type": "string" }))
+        }
         RequestHeader::IfMatch => (
-            "The `ETag` of what is to be changed: 412 if it is not that any more",
+            "The `ETag` of the version to be changed: 412 if it is not current",
             json!({ "type": "string" }),
         ),
         // Without an example: the reference page would send it with every message.
         RequestHeader::IdempotencyKey => (
-            "A new one for each message, and the same one when it is sent again because no answer \
-             came: it is posted once, and the first answer given again. A string of RFC 9651 of 1 \
-             to 255 visible ASCII characters; the quotes may be left out",
+            "A new key for each message, and the same key when the message is sent again because no \
+             answer came: it is posted once, and the first answer is repeated. A string of RFC 9651 \
+             of 1 to 255 visible ASCII characters; the quotes may be omitted",
             json!({
                 "type": "string",
                 "pattern": "^(\"([!#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\"|[!#-+\\--:<-\\[\\]-~]{1,255})$",
             }),
         ),
         RequestHeader::LastEventId => (
-            "Of a stream: the id of the last event that was seen, or -1 for the beginning. It goes \
-             before the parameter `after`",
+            "For a stream: the id of the last event that was seen, or -1 for the beginning. It \
+             overrides the parameter `after`",
             json!({ "type": "string", "pattern": "^(-1|0|[1-9][0-9]*)$" }),
         ),
         RequestHeader::Prefer => (
-            "`wait=N` (RFC 7240) is the same as the parameter `wait`, which goes before it; out of \
-             range or without `after` it is ignored",
+            "`wait=N` (RFC 7240) is the same as the parameter `wait`, which overrides it; ignored if it \
+             is out of range or without `after`",
             json!({ "type": "string" }),
         ),
     };

@@ -1,4 +1,4 @@
-//! Pages of the lists that are everybody's: what of them is ours.
+//! Pages of shared lists, which hold items of other users.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::verdict::Verdict;
 use crate::docs::translate::{Kind, Translation};
 use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, Window};
 
-/// A request for a page of a list that is everybody's.
+/// A request for a page of a shared list.
 pub(super) struct SharedClaims<'a> {
     kind: Kind,
     path: &'a str,
@@ -35,7 +35,7 @@ impl<'a> SharedClaims<'a> {
         let mut window = Window { cursor: Cursor::Newest, limit: DEFAULT_PAGE_LIMIT };
         for (name, value) in query.split('&').filter_map(|parameter| parameter.split_once('=')) {
             match name {
-                // One account or none: nobody else's can be among them.
+                // One account or none, so that no other user's can be on the page.
                 "username" => return None,
                 "limit" => window.limit = value.parse().ok()?,
                 "before" => window.cursor = Cursor::Before(value.parse().ok()?),
@@ -56,7 +56,7 @@ impl<'a> SharedClaims<'a> {
     }
 }
 
-/// What is to be said of such a page.
+/// The comparison of such a page.
 pub(super) struct Comparison<'a> {
     pub(super) shared: SharedClaims<'a>,
     pub(super) translation: &'a Translation,
@@ -95,7 +95,7 @@ impl Comparison<'_> {
         self.compare_links(&ours, &ids, links, verdict);
     }
 
-    /// Whether it is the page that was asked for, whoever's the items are.
+    /// Checks that the items are of the page that was requested, those of other users too.
     fn compare_window(&self, ids: &[u64], verdict: &mut Verdict) {
         let limit = self.shared.window.limit;
         if ids.len() > limit {
@@ -133,7 +133,8 @@ impl Comparison<'_> {
         }
     }
 
-    /// What of ours should be there: all that was asked for, unless the page is full before.
+    /// Checks that the items of this run are present: all that were requested, unless the page is
+    /// full before them.
     fn compare_presence(&self, ours: &BTreeSet<u64>, ids: &[u64], verdict: &mut Verdict) {
         let Window { cursor, limit } = self.shared.window;
         let full = ids.len() >= limit;
@@ -169,7 +170,7 @@ impl Comparison<'_> {
             Cursor::Before(id) | Cursor::From(id) => id.checked_sub(1),
         });
         let (with, without) = (self.links(Some(start), last), self.links(None, last));
-        // Only other people know whether there is something of theirs on the page before.
+        // There may be items of others on the page before.
         let must = ours.iter().any(|id| *id < start);
         let may = start > 0 && !(self.shared.window.cursor == Cursor::From(0));
         if !(actual == with && may || actual == without && !must) {
@@ -179,7 +180,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// The links of a page that is not seen itself: they lead somewhere that fits.
+    /// Checks the links of a page whose items are not shown.
     fn compare_links_alone(&self, ours: &BTreeSet<u64>, actual: &str, verdict: &mut Verdict) {
         let cursor = |name: &str| {
             let digits = actual.split_once(&format!("?{name}="))?.1;
@@ -197,7 +198,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// The `Link` of a page, with the epoch as the page that is documented would have it.
+    /// The expected `Link` of a page, with the deployment's epoch.
     fn links(&self, before: Option<u64>, after: Option<u64>) -> String {
         let documented = self.documented.field("Link").unwrap_or_default();
         let translated = self.translation.links(documented);

@@ -6,33 +6,33 @@ use super::response::{ParsedResponse, essence, is_tag};
 use crate::docs::translate::Translation;
 use crate::docs::volatile;
 
-/// Longest piece of a value that is shown, in characters.
+/// Longest excerpt of a value, in characters.
 const MAX_SHOWN: usize = 120;
-/// How much of what is equal is shown before a difference, in characters.
+/// Length of the equal part that is shown before a difference, in characters.
 pub(super) const CONTEXT: usize = 30;
 
-/// Something that is not as the page has it.
+/// A difference from the documented response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Which part of the response.
+    /// The part of the response.
     pub what: String,
-    /// What the page has, in terms of the deployment.
+    /// The documented value, translated for the deployment.
     pub expected: String,
-    /// What came.
+    /// The value received.
     pub actual: String,
 }
 
-/// What came of an example.
+/// The result of an example.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Nothing, if it is the same.
+    /// The differences; none if the response is as documented.
     pub differences: Vec<Difference>,
-    /// How many items on the list are other people's.
+    /// The number of items of other users on the list.
     pub others: usize,
 }
 
 impl Verdict {
-    /// What to show of a case that could not be compared.
+    /// The verdict on a case that could not be compared.
     #[must_use]
     pub fn failed(expected: &str, actual: &str) -> Verdict {
         let mut verdict = Verdict::default();
@@ -108,7 +108,7 @@ impl Verdict {
         }
     }
 
-    /// `name` is that of the member that holds the value.
+    /// Compares two values. `name` is the member that holds them.
     pub(super) fn compare_values(
         &mut self,
         at: &str,
@@ -153,7 +153,8 @@ impl Verdict {
     }
 }
 
-/// What of a text to show, behind what is skipped: nobody's control characters reach the terminal.
+/// An excerpt of a text, after `skipped` characters. Control characters are escaped, because it is
+/// shown on a terminal.
 pub(in crate::docs) fn excerpt(text: &str, skipped: usize) -> String {
     let mut shown = if skipped > 0 { "…".to_owned() } else { String::new() };
     let mut characters = text.chars().skip(skipped);

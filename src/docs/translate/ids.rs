@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::model::MAX_ID;
 
-/// Of one kind, by the page's.
+/// The ids of one kind, by those of the page.
 #[derive(Debug)]
 pub(super) struct Ids {
     pub(super) known: BTreeMap<u64, u64>,
-    /// What a fresh store would give out next.
+    /// The next id of an empty store.
     pub(super) next: u64,
 }
 
@@ -17,12 +17,14 @@ impl Ids {
         Ids { known: BTreeMap::new(), next }
     }
 
-    /// The deployment's id; of what it does not have, one that nothing has. What is no id stays.
+    /// The deployment's id; for an object that it lacks, an id that nothing has. A number above all
+    /// ids stays.
     pub(super) fn get(&self, id: u64) -> u64 {
         self.known.get(&id).copied().unwrap_or(id.max(MAX_ID))
     }
 
-    /// Likewise for a cursor, which need not be anybody's id: behind the last one it stays so.
+    /// The same for a cursor, which need not be an object's id: one after the last id stays after
+    /// it.
     pub(super) fn cursor(&self, id: u64) -> u64 {
         match self.known.last_key_value() {
             Some((last, actual)) if last + 1 == id && *actual < MAX_ID => actual + 1,
@@ -30,7 +32,7 @@ impl Ids {
         }
     }
 
-    /// 0, for a receiver, is the general chat, in every deployment.
+    /// The same for a receiver: 0 is the general chat in every deployment.
     pub(super) fn get_or_general(&self, id: u64) -> u64 {
         if id == 0 { 0 } else { self.get(id) }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tiny_http::{Header, Method};
 
 use crate::api::client::Proxies;
-use crate::api::{Body, Request, Trace};
+use crate::api::{Body, Request, RequestInfo};
 
 /// A request that has been received and not been answered.
 pub(in crate::http) struct Exchange {
@@ -25,7 +25,7 @@ pub(in crate::http) struct Exchange {
     pub(in crate::http) begun: Instant,
     /// Part of that time for which it waited for a message.
     pub(in crate::http) parked: Duration,
-    pub(in crate::http) trace: Trace,
+    pub(in crate::http) trace: RequestInfo,
     /// Index of the last `Origin` field.
     origin: Option<usize>,
     /// Index of the `X-Request-Id` field.
@@ -111,7 +111,7 @@ impl Exchange {
             unread: 0,
             begun: Instant::now(),
             parked: Duration::ZERO,
-            trace: Trace::default(),
+            trace: RequestInfo::default(),
             origin,
             request_id,
             pipeline,

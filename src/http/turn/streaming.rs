@@ -168,7 +168,7 @@ impl Loop {
         for mark in self.app.read_marks() {
             let ids = self.streams.of_user(mark.user);
             if !ids.is_empty() {
-                let chunk = self.broadcaster.chunk(&stream::told(mark));
+                let chunk = self.broadcaster.chunk(&stream::read_mark_event(mark));
                 self.broadcaster.send(StreamCommand::Notify { ids: ids.to_vec(), chunk });
             }
         }
