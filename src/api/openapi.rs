@@ -54,7 +54,7 @@ pub struct Example<'a> {
 /// The whole document.
 #[must_use]
 pub fn document(examples: &[Example<'_>]) -> Value {
-    let mut writer = Writer { examples, schemas: Schemas::default() };
+    let mut writer = DocumentWriter { examples, schemas: Schemas::default() };
     let mut paths = Map::new();
     for route in ROUTES {
         let methods = paths.entry(route.path).or_insert_with(|| json!({}));
@@ -94,12 +94,12 @@ pub fn document(examples: &[Example<'_>]) -> Value {
 }
 
 /// Writes operations, and collects the schemas that they refer to.
-struct Writer<'a> {
+struct DocumentWriter<'a> {
     examples: &'a [Example<'a>],
     schemas: Schemas,
 }
 
-impl Writer<'_> {
+impl DocumentWriter<'_> {
     fn operation(&mut self, route: &'static Route) -> Value {
         let Operation { id, tag, summary, segment, query, body, .. } = *route.operation;
         let mut parameters = Vec::new();

@@ -46,7 +46,8 @@ pub(crate) fn serve(args: &StoreArgs, serve: &ServeArgs) -> CommandResult<()> {
         admin: serve.admin_listen.as_ref().map(resolve).transpose()?,
         access_log: serve.access_log.clone().map(Destination::from),
     };
-    let server = Server::bind(resolve(&serve.listen)?, settings)?.supervised_by(Process::default());
+    let server = Server::bind(resolve(&serve.listen)?, settings)?
+        .supervised_by(SystemdSupervisor::default());
     let mut store = open(args, serve, &mut entropy)?;
     let secret = match (&serve.jwt_secret_file, args.store) {
         (Some(file), _) => secret::read(file)?,
@@ -112,11 +113,11 @@ fn advise_operator(store: &mut dyn Backend, name: &Username) -> CommandResult<()
 
 /// The process, as the server's keeper: notifies systemd, if that has started it, and exits.
 #[derive(Default)]
-struct Process {
+struct SystemdSupervisor {
     told: Option<Instant>,
 }
 
-impl Supervisor for Process {
+impl Supervisor for SystemdSupervisor {
     fn report_alive(&mut self) {
         if self.told.is_none_or(|told| told.elapsed() >= WATCHDOG_INTERVAL) {
             self.told = Some(Instant::now());

@@ -6,7 +6,7 @@ use std::{fmt, io};
 
 use super::Source;
 use super::address::Address;
-use super::compare::{self, Catalogue, Verdict};
+use super::compare::{self, Catalogue, ExampleVerdict};
 use super::page::{DocPage, DocStep, PinnedResponse};
 use super::plan::{self, MARK_DIGITS, Plan};
 use super::session::{DocSession, Done};
@@ -215,7 +215,7 @@ impl<'a> DocsCheck<'a> {
         &mut self,
         source: &Source,
         step: &DocStep,
-        verdict: &Verdict,
+        verdict: &ExampleVerdict,
     ) -> Result<(), CheckError> {
         let name = name(source, step);
         if verdict.differences.is_empty() {
@@ -288,12 +288,12 @@ fn case(
     done: Result<Done, ShellFailure>,
     translation: &mut Translation,
     catalogue: &Catalogue,
-) -> Verdict {
+) -> ExampleVerdict {
     let documented = page.shown(response);
     let expected = documented.lines().next().unwrap_or_default();
     let (requests, exchange) = match done {
         Ok(Done { requests, exchange: Some(exchange) }) => (requests, exchange),
-        Ok(Done { exchange: None, .. }) => return Verdict::failed(expected, "nothing"),
+        Ok(Done { exchange: None, .. }) => return ExampleVerdict::failed(expected, "nothing"),
         Err(failure) => {
             // A fresh store would have assigned the id all the same.
             let lost = CurlRequest {
@@ -305,14 +305,16 @@ fn case(
             if let Some(made) = compare::made(documented) {
                 let _ = translation.learn(&lost, made);
             }
-            return Verdict::failed(expected, &failure.to_string());
+            return ExampleVerdict::failed(expected, &failure.to_string());
         }
     };
-    let Some(request) = requests.first() else { return Verdict::failed(expected, "nothing") };
+    let Some(request) = requests.first() else {
+        return ExampleVerdict::failed(expected, "nothing");
+    };
     if let Some(made) = compare::made(documented)
         && let Err(why) = translation.learn(request, made)
     {
-        return Verdict::failed(expected, &why);
+        return ExampleVerdict::failed(expected, &why);
     }
     let target = translation.relative(&request.target).to_owned();
     compare::compare(documented, &exchange, &target, translation, catalogue)

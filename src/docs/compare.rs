@@ -13,7 +13,7 @@ pub use self::catalogue::Catalogue;
 use self::response::ParsedResponse;
 use self::shared::{Comparison, SharedClaims};
 pub(super) use self::verdict::excerpt;
-pub use self::verdict::{Difference, Verdict};
+pub use self::verdict::{Difference, ExampleVerdict};
 use super::session::RecordedExchange;
 use super::translate::Translation;
 
@@ -39,10 +39,10 @@ pub fn compare(
     target: &str,
     translation: &mut Translation,
     catalogue: &Catalogue,
-) -> Verdict {
+) -> ExampleVerdict {
     let (documented, actual) =
         (ParsedResponse::parse(documented), ParsedResponse::parse(&exchange.response));
-    let mut verdict = Verdict::default();
+    let mut verdict = ExampleVerdict::default();
     if documented.code() != actual.code() {
         verdict.add("status", documented.status, actual.status);
         verdict.add("body", documented.body, actual.body);

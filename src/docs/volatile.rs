@@ -22,7 +22,7 @@ const VOLATILE: &[(&str, &[char], &str)] = &[
 
 /// A member of a JSON object of which only the form is always the same.
 #[derive(Debug)]
-pub struct Member {
+pub struct JsonMember {
     name: &'static str,
     /// The kind of value.
     pub what: &'static str,
@@ -31,15 +31,15 @@ pub struct Member {
 }
 
 /// All such members.
-const MEMBERS: &[Member] = &[
-    Member { name: "token", what: "a token", fits: is_token },
-    Member { name: "sent_at", what: "a time", fits: is_time },
-    Member { name: "edited_at", what: "a time", fits: is_time },
-    Member { name: "at", what: "a time", fits: is_time },
-    Member { name: "sid", what: "a session", fits: is_session },
-    Member { name: "created_at", what: "a time", fits: is_time },
-    Member { name: "last_used_at", what: "a time", fits: is_time },
-    Member { name: "expires_at", what: "a time", fits: is_time },
+const MEMBERS: &[JsonMember] = &[
+    JsonMember { name: "token", what: "a token", fits: is_token },
+    JsonMember { name: "sent_at", what: "a time", fits: is_time },
+    JsonMember { name: "edited_at", what: "a time", fits: is_time },
+    JsonMember { name: "at", what: "a time", fits: is_time },
+    JsonMember { name: "sid", what: "a session", fits: is_session },
+    JsonMember { name: "created_at", what: "a time", fits: is_time },
+    JsonMember { name: "last_used_at", what: "a time", fits: is_time },
+    JsonMember { name: "expires_at", what: "a time", fits: is_time },
 ];
 
 /// Response fields that depend on the connection, or on volatile parts of the response.
@@ -85,7 +85,7 @@ pub fn mask(response: &str) -> String {
 
 /// The volatile member of this name, if it is one.
 #[must_use]
-pub fn member(name: &str) -> Option<&'static Member> {
+pub fn member(name: &str) -> Option<&'static JsonMember> {
     MEMBERS.iter().find(|member| member.name == name)
 }
 

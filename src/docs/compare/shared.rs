@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::catalogue::Catalogue;
 use super::response::ParsedResponse;
-use super::verdict::Verdict;
+use super::verdict::ExampleVerdict;
 use crate::docs::translate::{Kind, Translation};
 use crate::model::{Cursor, DEFAULT_PAGE_LIMIT, Window};
 
@@ -69,7 +69,7 @@ impl Comparison<'_> {
         &self,
         has_body: bool,
         actual: &ParsedResponse<'_>,
-        verdict: &mut Verdict,
+        verdict: &mut ExampleVerdict,
     ) {
         let ours = self.translation.shared(self.shared.kind);
         let links = actual.field("Link").unwrap_or_default();
@@ -96,7 +96,7 @@ impl Comparison<'_> {
     }
 
     /// Checks that the items are of the page that was requested, those of other users too.
-    fn compare_window(&self, ids: &[u64], verdict: &mut Verdict) {
+    fn compare_window(&self, ids: &[u64], verdict: &mut ExampleVerdict) {
         let limit = self.shared.window.limit;
         if ids.len() > limit {
             verdict.add("body", &format!("at most {limit} items"), &format!("{}", ids.len()));
@@ -110,7 +110,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn compare_item(&self, item: &Value, id: u64, is_ours: bool, verdict: &mut Verdict) {
+    fn compare_item(&self, item: &Value, id: u64, is_ours: bool, verdict: &mut ExampleVerdict) {
         let at = format!("body, id {id}");
         let kind = self.shared.kind;
         if is_ours {
@@ -135,7 +135,7 @@ impl Comparison<'_> {
 
     /// Checks that the items of this run are present: all that were requested, unless the page is
     /// full before them.
-    fn compare_presence(&self, ours: &BTreeSet<u64>, ids: &[u64], verdict: &mut Verdict) {
+    fn compare_presence(&self, ours: &BTreeSet<u64>, ids: &[u64], verdict: &mut ExampleVerdict) {
         let Window { cursor, limit } = self.shared.window;
         let full = ids.len() >= limit;
         let reached = |id: u64| match (cursor, ids.first(), ids.last()) {
@@ -161,7 +161,7 @@ impl Comparison<'_> {
         ours: &BTreeSet<u64>,
         ids: &[u64],
         actual: &str,
-        verdict: &mut Verdict,
+        verdict: &mut ExampleVerdict,
     ) {
         let first = ids.first().copied();
         let start = self.shared.window.start(first);
@@ -181,7 +181,12 @@ impl Comparison<'_> {
     }
 
     /// Checks the links of a page whose items are not shown.
-    fn compare_links_alone(&self, ours: &BTreeSet<u64>, actual: &str, verdict: &mut Verdict) {
+    fn compare_links_alone(
+        &self,
+        ours: &BTreeSet<u64>,
+        actual: &str,
+        verdict: &mut ExampleVerdict,
+    ) {
         let cursor = |name: &str| {
             let digits = actual.split_once(&format!("?{name}="))?.1;
             digits.split('&').next()?.parse::<u64>().ok()

@@ -26,7 +26,7 @@ fn translation() -> Translation {
     translation
 }
 
-fn verdict(target: &str, documented: &str, actual: &str) -> Verdict {
+fn verdict(target: &str, documented: &str, actual: &str) -> ExampleVerdict {
     let exchange = RecordedExchange {
         name: String::new(),
         title: String::new(),
@@ -39,7 +39,7 @@ fn verdict(target: &str, documented: &str, actual: &str) -> Verdict {
     compare(documented, &exchange, target, &mut translation(), &catalogue)
 }
 
-fn whats(verdict: &Verdict) -> Vec<&str> {
+fn whats(verdict: &ExampleVerdict) -> Vec<&str> {
     verdict.differences.iter().map(|it| it.what.as_str()).collect()
 }
 
@@ -49,7 +49,7 @@ fn what_a_front_may_change_is_no_difference() {
                       Content-Length: 2\nAllow: GET\nETag: \"a\"\n\n{\"id\":1,\"token\":\"a.b.c\"}";
     let actual = "HTTP/1.1 200 Fine\ncontent-type: application/json; charset=utf-8\nVia: x\n\
                   allow: GET\netag: W/\"b\"\n\n{\"token\":\"x.y.z\",\"id\":40}";
-    assert_eq!(verdict("/api/users/me", documented, actual), Verdict::default());
+    assert_eq!(verdict("/api/users/me", documented, actual), ExampleVerdict::default());
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn what_is_long_is_shown_from_the_difference_on() {
 }
 
 /// A page of the general chat: `shown` are ids, of which 70 and 75 are ours.
-fn chat(query: &str, shown: &[u64], link: &str) -> Verdict {
+fn chat(query: &str, shown: &[u64], link: &str) -> ExampleVerdict {
     let documented = format!(
         "HTTP/1.1 200 OK\nLink: </api/messages?after=1&limit=2&epoch=5eed0000c4a70001>; rel=\"next\"\n\n{MESSAGES}"
     );

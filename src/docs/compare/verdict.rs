@@ -24,18 +24,18 @@ pub struct Difference {
 
 /// The result of an example.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ExampleVerdict {
     /// The differences; none if the response is as documented.
     pub differences: Vec<Difference>,
     /// The number of items of other users on the list.
     pub others: usize,
 }
 
-impl Verdict {
+impl ExampleVerdict {
     /// The verdict on a case that could not be compared.
     #[must_use]
-    pub fn failed(expected: &str, actual: &str) -> Verdict {
-        let mut verdict = Verdict::default();
+    pub fn failed(expected: &str, actual: &str) -> ExampleVerdict {
+        let mut verdict = ExampleVerdict::default();
         verdict.add("response", expected, actual);
         verdict
     }

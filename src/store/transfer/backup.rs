@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 
 use super::export;
-use super::export::Writer;
+use super::export::ExportWriter;
 use super::outcome::{ExportOrigin, Purpose, Summary, TransferError};
 use super::snapshot::{TRAILER_BYTES, TRAILER_MAGIC, Trailer};
 use crate::model::{Event, EventId, MessageId, StoreId, Timestamp};
@@ -40,7 +40,7 @@ pub fn verify<R: Read>(
 ) -> Result<Summary, TransferError> {
     let mut reader = BackupReader::begin(source)?;
     let origin = ExportOrigin { store_id: reader.store_id, purpose: Purpose::Move };
-    let mut lines = Writer::begin(io::sink(), origin, NO_TIME)?;
+    let mut lines = ExportWriter::begin(io::sink(), origin, NO_TIME)?;
     let (mut audit, mut entries) = (Audit::default(), EntryMap::default());
     let mut revised: HashMap<MessageId, EventId> = HashMap::new();
     progress.begin("verifying", len.unwrap_or(0));

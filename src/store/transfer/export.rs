@@ -48,7 +48,7 @@ pub fn export_as(
     progress: &mut dyn Progress,
 ) -> Result<Summary, TransferError> {
     let (next_ids, lineage) = (store.next_ids(), Lineage::of(store)?);
-    let mut writer = Writer::begin(out, origin, cut)?;
+    let mut writer = ExportWriter::begin(out, origin, cut)?;
     let users = lineage.dense(IdKind::Users, next_ids.next_user);
     let events = lineage.dense(IdKind::Events, next_ids.next_event);
     progress.begin("exporting", users + events);
@@ -61,7 +61,7 @@ pub fn export_as(
 
 fn export_users(
     store: &mut dyn Backend,
-    writer: &mut Writer<impl Write>,
+    writer: &mut ExportWriter<impl Write>,
     lineage: &Lineage,
     progress: &mut dyn Progress,
 ) -> Result<(), TransferError> {
@@ -79,7 +79,7 @@ fn export_users(
 
 fn export_events(
     store: &mut dyn Backend,
-    writer: &mut Writer<impl Write>,
+    writer: &mut ExportWriter<impl Write>,
     lineage: &Lineage,
     progress: &mut dyn Progress,
     done_before: u64,
@@ -99,7 +99,7 @@ fn export_events(
 
 fn export_entries(
     store: &mut dyn Backend,
-    writer: &mut Writer<impl Write>,
+    writer: &mut ExportWriter<impl Write>,
     cut: Timestamp,
 ) -> Result<(), TransferError> {
     let filter = RetentionFilter::new(cut);
@@ -122,21 +122,21 @@ fn export_entries(
 }
 
 /// Writes an export, accounts before messages.
-pub(in crate::store) struct Writer<W> {
+pub(in crate::store) struct ExportWriter<W> {
     out: W,
     hashers: LineHashers,
     line: Vec<u8>,
     counts: LineCounts,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> ExportWriter<W> {
     pub(in crate::store) fn begin(
         out: W,
         origin: ExportOrigin,
         cut: Timestamp,
-    ) -> Result<Writer<W>, TransferError> {
+    ) -> Result<ExportWriter<W>, TransferError> {
         let (hashers, counts) = (LineHashers::default(), LineCounts::default());
-        let mut writer = Writer { out, hashers, line: Vec::new(), counts };
+        let mut writer = ExportWriter { out, hashers, line: Vec::new(), counts };
         let (store_id, purpose) = (origin.store_id.to_string().into(), Some(origin.purpose));
         let version = FORMAT_VERSION;
         writer.write(&Line::VecheExport { version, store_id, purpose, cut: Some(cut) })?;
