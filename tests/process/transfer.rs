@@ -258,7 +258,7 @@ fn a_hash_with_excessive_parameters_is_never_verified() {
     let unknown = nobody.post("/login", &credentials("unknown", PASSWORD));
     assert_eq!(refused.json()["detail"], unknown.json()["detail"], "a client is told no more");
     let told = server.log();
-    assert!(told.contains("the password hash of user 1 asks for more"), "{told}");
+    assert!(told.contains("the password hash of user 1 requires more"), "{told}");
     let ann = Client::signed_up(&server, "ann");
     assert_eq!(ann.say("others go on"), 0);
     server.stop();
