@@ -261,6 +261,7 @@ fn without_empty(mut object: Value) -> Value {
 mod tests {
     use super::*;
     use crate::api::contract::Parameter;
+    use crate::model::MAX_SESSIONS;
 
     #[test]
     fn every_schema_that_is_referred_to_is_there() {
@@ -298,6 +299,9 @@ mod tests {
             count += 1;
         }
         assert!(count > 5, "{count}");
+        // A list that comes whole has the items that there can be.
+        let sessions = &document["paths"]["/api/users/me/sessions"]["get"]["responses"]["200"];
+        assert_eq!(sessions["content"]["application/json"]["schema"]["maxItems"], MAX_SESSIONS);
     }
 
     /// The macros that make schemas take literals only.

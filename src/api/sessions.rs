@@ -10,7 +10,7 @@ use super::outcome::Outcome;
 use super::rendering::to_json;
 use super::reply::Reply;
 use super::request::Call;
-use crate::model::{Session, SessionId, Timestamp, UserId};
+use crate::model::{MAX_SESSIONS, Session, SessionId, Timestamp, UserId};
 use crate::problem::{self, Problem};
 use crate::store::StoreError;
 use crate::sys::random;
@@ -59,6 +59,7 @@ pub(super) const LOGOUT_ALL: Operation =
     Operation { id: "logoutAll", summary: "Log out everywhere: end all your sessions", ..LOGOUT };
 
 pub(super) const LIST: Operation = Operation {
+    max_limit: MAX_SESSIONS,
     answers: &[ResponseSpec::list(
         "The sessions, oldest first",
         SchemaRef::of::<SessionBody<'static>>(),
