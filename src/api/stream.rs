@@ -185,7 +185,7 @@ impl App {
     }
 
     fn failed<T>(&mut self, error: StoreError) -> Option<T> {
-        // There is no request to answer. The error is logged and stops the server.
+        // There is no request to answer. The error is logged, and if it is fatal the next sync fails.
         let _ = self.reply_to(error.into());
         None
     }

@@ -49,7 +49,7 @@ const KNOWLEDGE: &[(&str, &[&str])] = &[
     ("std::fs", &["store", "auth", "http", "docs", "backup", "commands"]),
     ("std::process", &["docs", "main", "commands"]),
     ("::sled::", &["store"]),
-    ("tempfile::", &["store", "backup"]),
+    ("tempfile::", &["store", "backup", "http"]),
     ("ureq::", &["backup"]),
     ("jsonwebtoken::", &["auth"]),
     ("argon2::", &["auth"]),

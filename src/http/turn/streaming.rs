@@ -148,7 +148,13 @@ impl Loop {
             }
             let streams = &self.streams;
             let batch = self.app.news(streams.published, |user| streams.has_user(user));
-            let Some((events, next)) = batch else { break };
+            let Some((events, next)) = batch else {
+                // Events that cannot be read are not tried again in each turn. The clients connect
+                // again, and each gets what can be read.
+                self.end_all_streams();
+                self.streams.published = end;
+                break;
+            };
             self.streams.published = next;
             let segments = events.into_iter().map(|batch| StreamSegment {
                 to: batch.to,

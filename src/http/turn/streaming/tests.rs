@@ -1,3 +1,4 @@
+use std::fs;
 use std::net::SocketAddr;
 
 use crate::api::stream::{MAX_EVENTS, Subscription};
@@ -7,13 +8,16 @@ use crate::http::turn::Loop;
 use crate::http::{Server, ServerSettings};
 use crate::model::{MessageText, SessionId, StoreId, Timestamp, UserId, Username};
 use crate::problem::Problem;
-use crate::store::{Backend, MemoryStore, NewMessage, NewUser};
+use crate::store::{Backend, LogStore, MemoryStore, NewMessage, NewUser};
 
 use super::*;
 
 /// A loop whose store has `notes` messages of one user to themselves.
 fn server_loop(notes: usize) -> Loop {
-    let mut store = MemoryStore::new(StoreId(1));
+    loop_over(MemoryStore::new(StoreId(1)), notes)
+}
+
+fn loop_over(mut store: impl Backend + 'static, notes: usize) -> Loop {
     let (name, at) = (Username::parse("ann").unwrap(), Timestamp::from_millis(1));
     store.create_user(NewUser { name, password_hash: "-".into(), created_at: at }).unwrap();
     for _ in 0..notes {
@@ -21,6 +25,7 @@ fn server_loop(notes: usize) -> Loop {
         let (from, to) = (UserId::FIRST, Some(UserId::FIRST));
         store.post(NewMessage { from, to, text, sent_at: at }).unwrap();
     }
+    store.sync().unwrap();
     let server = Server::bind(([127, 0, 0, 1], 0).into(), ServerSettings::default());
     Loop::new(server.unwrap(), App::for_tests(Box::new(store))).unwrap()
 }
@@ -57,6 +62,30 @@ fn a_turn_reads_a_limited_number_of_events() {
         (server_loop.streams.published, server_loop.streams.is_behind),
         (2 * most as u64, false)
     );
+}
+
+/// A damaged event of the log ends the streams that it is for, and does not keep the loop busy.
+#[test]
+fn events_that_cannot_be_read_end_the_streams() {
+    // More than the store has in memory.
+    const NOTES: usize = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = LogStore::open(dir.path(), StoreId(1), &mut ()).unwrap();
+    let mut server_loop = loop_over(store, NOTES);
+    let log = dir.path().join("log/00000000000000000000.log");
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[1000] ^= 0xff;
+    fs::write(&log, bytes).unwrap();
+
+    let id = server_loop.stream_of(1, UserId::FIRST);
+    server_loop.streams.go_live(id);
+    server_loop.publish();
+    assert_eq!(
+        (server_loop.streams.published, server_loop.streams.is_behind),
+        (NOTES as u64, false)
+    );
+    assert!(server_loop.streams.get_mut(id).unwrap().ends_at_once);
+    assert!(!server_loop.has_to_stream());
 }
 
 /// Streams that catch up take turns, over several turns of the loop. Requests go first.
