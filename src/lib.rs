@@ -10,7 +10,7 @@
 //! Imports run one way: `http → api → {store, auth, problem} → {model, sys}`. Sockets are used in
 //! `http` only. Files are used in `store`, `auth`, `http` (for its access log and `/proc`), `docs`,
 //! `backup` and the program's commands. The time of day and random bytes come from [`sys`] only.
-//! `tests/house.rs` checks all of this.
+//! `tests/house` checks all of this.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!(

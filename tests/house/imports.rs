@@ -8,7 +8,7 @@ use syn::{Item, UseTree, Visibility};
 
 use crate::source::{Source, attributes, is_for_tests};
 
-/// What a name in a module stands for.
+/// The meaning of a name in a module.
 enum Binding {
     /// Something that the module's own file defines.
     Defined,
@@ -72,7 +72,7 @@ fn bindings(source: &Source) -> BTreeMap<String, Binding> {
     names
 }
 
-/// What a `use` names: each name with its path. A glob has none.
+/// The names that a `use` brings in, each with its path. A glob has none.
 fn leaves(tree: &UseTree, mut before: Vec<String>) -> Vec<(String, Vec<String>)> {
     match tree {
         UseTree::Path(path) => {
@@ -160,7 +160,7 @@ impl<'ast> Visit<'ast> for Mentioned {
         visit::visit_path(self, path);
     }
 
-    /// What a macro is given is not parsed: its paths are found among its tokens.
+    /// Finds paths among a macro's tokens, which are not parsed.
     fn visit_macro(&mut self, given: &'ast syn::Macro) {
         self.paths_of(given.tokens.clone());
     }

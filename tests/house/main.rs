@@ -15,7 +15,7 @@ use syn::Item;
 use imports::{cycles, imports};
 use source::{attributes, is_for_tests, root, sources};
 
-/// What each module may import of the crate. A module imports itself freely; what is not listed
+/// The imports that each module may have from the crate. A module imports itself freely; what is not listed
 /// is forbidden. This is the picture in `docs/architecture.md`, as a table.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &[]),
@@ -32,10 +32,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cli", &["api", "store"]),
 ];
 
-/// What the tests within `src/` share with those beside it: how much of what takes long they do.
+/// The module that the tests within `src/` share with those beside it. It says how much they do of
+/// what takes long.
 const TEST_SUPPORT: &str = "extent";
 
-/// What only these modules may know, whether by import or by name.
+/// The things that only these modules may know, by import or by name.
 const KNOWLEDGE: &[(&str, &[&str])] = &[
     ("tiny_http::", &["http"]),
     ("socket2::", &["http"]),
@@ -139,6 +140,46 @@ fn type_names_are_unique() {
     assert!(places.is_empty(), "{places:#?}");
 }
 
+/// Doc comments begin with a noun or a verb.
+#[test]
+fn doc_comments_do_not_begin_with_a_relative_word() {
+    const WORDS: [&str; 9] = ["What", "Who", "Whose", "Whom", "Whether", "Of", "As", "How", "That"];
+    let mut dirs = ["src", "tests", "benches", "fuzz"].map(|dir| root().join(dir)).to_vec();
+    let mut found = Vec::new();
+    let mut count = 0;
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                for first in first_lines(&text) {
+                    count += 1;
+                    let word = first.split([' ', ',', ':']).next().unwrap_or_default();
+                    if WORDS.contains(&word) {
+                        found.push(format!("{}: {first}", path.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(count > 1000, "{count}");
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// The first line of each doc comment.
+fn first_lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_inside = false;
+    text.lines().filter_map(move |line| {
+        let line = line.trim_start();
+        let content = line.strip_prefix("///").or_else(|| line.strip_prefix("//!"));
+        let is_first = !is_inside;
+        is_inside = content.is_some();
+        content.filter(|_| is_first).map(str::trim_start)
+    })
+}
+
 #[test]
 fn each_thing_is_known_to_its_module_only() {
     for source in sources() {
@@ -184,12 +225,12 @@ fn dependencies_are_listed_with_their_reasons() {
     assert_eq!(listed, declared);
 }
 
-/// Whether a line of CI's script is one of the checks.
+/// Returns whether a line of CI's script is one of the checks.
 fn is_check(line: &str) -> bool {
     line.strip_prefix("VECHE_TESTS=long ").unwrap_or(line).starts_with("cargo ")
 }
 
-/// What CI runs and what a contributor is told to run are the same commands, in the same order.
+/// CI and the contributing page run the same commands, in the same order.
 #[test]
 fn ci_runs_what_the_contributing_page_names() {
     let page = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
@@ -223,7 +264,7 @@ fn every_mutation_still_applies() {
     }
 }
 
-/// What a build says of itself is the commit that it is of, or nothing; never that of a working tree
+/// A build reports the commit that it is of, or nothing; never that of a working tree
 /// that the sources happen to lie in.
 #[test]
 fn a_build_says_which_commit_it_is_of() {

@@ -99,7 +99,7 @@ fn test_modules(source: &Source) -> Vec<Vec<String>> {
     declared.collect()
 }
 
-/// Whether one of these attributes is `#[cfg(test)]`, or `#[cfg(all(test, …))]`.
+/// Returns whether one of these attributes is `#[cfg(test)]`, or `#[cfg(all(test, …))]`.
 pub(crate) fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => {
@@ -132,7 +132,7 @@ pub(crate) fn attributes(item: &Item) -> &[Attribute] {
 struct TestLines(Vec<RangeInclusive<usize>>);
 
 impl TestLines {
-    /// Whether something is for tests only; if so, its lines are noted.
+    /// Returns whether something is for tests only; if so, its lines are noted.
     fn note(&mut self, attributes: &[Attribute], whole: &impl Spanned) -> bool {
         let is_noted = is_for_tests(attributes);
         if is_noted {
