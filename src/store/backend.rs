@@ -337,15 +337,6 @@ pub struct Conversation<'a> {
     pub read_up_to: Option<MessageId>,
 }
 
-impl Conversation<'_> {
-    /// The same, without borrows from the store.
-    #[must_use]
-    pub fn into_owned(self) -> Conversation<'static> {
-        let Conversation { with, last, unread, read_up_to } = self;
-        Conversation { with, last: Cow::Owned(last.into_owned()), unread, read_up_to }
-    }
-}
-
 /// The number of unread messages.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Unread {

@@ -89,7 +89,7 @@ impl Activity {
         let Activity { event: id, by, at, what } = self;
         let what = match what {
             What::Revised { change, message, .. } => EventKind::Message(change, present(message)?),
-            What::Moderated(action) => EventKind::Act(action),
+            What::Moderated(action) => EventKind::Moderation(action),
         };
         Ok(Event { id, by, at, what })
     }

@@ -193,7 +193,7 @@ pub(crate) fn a_revision_is_an_event_of_its_own<S: Subject>() {
     let Page { items, .. } = store.events(user_id(1), NEWEST).unwrap();
     let changes = items.iter().map(|event| match event.what {
         EventKind::Message(change, _) => Some(change),
-        EventKind::Act(_) => None,
+        EventKind::Moderation(_) => None,
     });
     assert_eq!(
         changes.collect::<Vec<_>>(),

@@ -156,7 +156,7 @@ impl<W: Write> ExportWriter<W> {
     pub(in crate::store) fn event(&mut self, event: &Event<'_>) -> Result<(), TransferError> {
         let (change, message) = match &event.what {
             EventKind::Message(change, message) => (*change, message),
-            &EventKind::Act(what) => {
+            &EventKind::Moderation(what) => {
                 self.counts.moderations += 1;
                 let &Event { id: event, by: by_user, at, .. } = event;
                 return self.write(&Line::Moderation { event, by_user, at, what });
