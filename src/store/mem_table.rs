@@ -55,6 +55,16 @@ enum What {
     Moderated(ModerationAction),
 }
 
+impl HistoryItem<'_> {
+    /// The message that was edited or deleted, if that is the event.
+    pub(super) fn revised(self) -> Option<MessageId> {
+        match self {
+            HistoryItem::Posted(_) => None,
+            HistoryItem::Done(activity) => activity.message(),
+        }
+    }
+}
+
 impl Activity {
     /// The edit or deletion of a message; `None` if it is as it was posted.
     pub(super) fn revision(message: &Message) -> Option<Activity> {
@@ -70,6 +80,14 @@ impl Activity {
     pub(super) fn moderation(moderation: &ModerationEvent) -> Activity {
         let &ModerationEvent { event, by, at, action } = moderation;
         Activity { event, by, at, what: What::Moderated(action) }
+    }
+
+    /// The message that was edited or deleted, if that is the event.
+    pub(super) fn message(&self) -> Option<MessageId> {
+        match self.what {
+            What::Revised { message, .. } => Some(message),
+            What::Moderated(_) => None,
+        }
     }
 
     /// The feeds that it is in: that of everybody, or those of the two parties.
@@ -277,8 +295,8 @@ impl MemTable {
         })
     }
 
-    /// What happened in all mailboxes from `from` on, in order, as far as it is held here.
-    pub(super) fn history(&self, from: u64) -> impl Iterator<Item = HistoryItem<'_>> {
+    /// The events from `from` on that are held here, in order.
+    pub(super) fn history(&self, from: u64) -> impl Iterator<Item = HistoryItem<'_>> + Clone {
         let start = self.messages.partition_point(|message| message.id.get() < from);
         let mut posted = self.messages.range(start..).peekable();
         let start = self.activities.partition_point(|activity| activity.event.get() < from);

@@ -15,7 +15,7 @@ use crate::store::engine::{Engine, SpaceClass};
 use crate::store::error::StoreError;
 use crate::store::id_allocator::IdAllocator;
 use crate::store::index::layout::{List, Posting};
-use crate::store::mem_table::{HistoryItem, UnreadScan};
+use crate::store::mem_table::{Activity, HistoryItem, UnreadScan};
 use crate::store::record::{LogRecord, Record};
 use crate::store::transfer::snapshot::Snapshot;
 
@@ -154,27 +154,29 @@ impl Engine for LogStore {
         let mut activities = self.read_activities(&postings)?;
         let rest = Window { limit: window.limit - activities.len(), ..window };
         activities.extend(table.activities(feed, rest).items);
-        let events: Result<_, _> = activities.into_iter().map(|it| self.event_of(it)).collect();
-        Ok(Page { items: events?, older })
+        let revised = self.older_revised(activities.iter().filter_map(Activity::message))?;
+        let events = activities.into_iter().map(|it| self.event_of(it, &revised));
+        Ok(Page { items: events.collect::<Result<_, _>>()?, older })
     }
 
     fn events_from(&self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
         let view = &self.view;
-        let mut found = Vec::new();
+        let mut logged = Vec::new();
         if from.get() < view.table_start().max(view.activities_start()) {
-            for event in self.scan(from, limit)? {
-                found.push(self.present(event)?);
-            }
+            logged = self.scan(from, limit)?;
         }
-        // Behind what the log has synced, the table goes on.
-        let behind = found.last().map_or(from.get(), |last| last.id.get() + 1);
-        for entry in view.table.history(behind).take(limit - found.len()) {
-            found.push(match entry {
-                HistoryItem::Posted(message) => Event::created(Cow::Borrowed(message)),
-                HistoryItem::Done(activity) => self.event_of(activity)?,
-            });
-        }
-        Ok(found)
+        // The table has the events that the log has not synced yet.
+        let next = logged.last().map_or(from.get(), |last| last.id.get() + 1);
+        let held = view.table.history(next).take(limit - logged.len());
+        let revised = logged.iter().filter_map(|event| Some(event.message()?.id));
+        let revised = revised.chain(held.clone().filter_map(HistoryItem::revised));
+        let revised = self.older_revised(revised)?;
+        let logged = logged.into_iter().map(|event| self.present(event, &revised));
+        let held = held.map(|item| match item {
+            HistoryItem::Posted(message) => Ok(Event::created(Cow::Borrowed(message))),
+            HistoryItem::Done(activity) => self.event_of(activity, &revised),
+        });
+        logged.chain(held).collect()
     }
 
     /// What the index does not know yet is newer than all that it knows, and replaces what it knows

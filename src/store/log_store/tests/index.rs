@@ -307,6 +307,44 @@ fn any_event_is_found_by_its_number_with_little_reading() {
     }
 }
 
+/// Each message was edited and then edited again or deleted, so that the events of the first edits
+/// and the present messages are different records.
+#[test]
+fn the_messages_of_a_page_of_events_are_read_together() {
+    let sample = Sample { root: tempfile::tempdir().unwrap() };
+    let mut store = sample.open().unwrap();
+    fill(&mut store, 400);
+    let general: Vec<_> = (0..400).filter(|number| number % (USERS + 1) == 0).take(50).collect();
+    let mut revise = |id: MessageId, text: Option<u64>| {
+        let seen = store.message(id).unwrap().unwrap().event();
+        let text = text.map(|number| new_message(number).text);
+        let revision = NewRevision { by: user_id(1), at: Timestamp::from_millis(1), text };
+        store.revise(id, seen, revision).unwrap().unwrap()
+    };
+    let ids = general.iter().map(|number| MessageId::new(*number).unwrap());
+    let edits: Vec<_> = ids.clone().map(|id| revise(id, Some(1000))).collect();
+    let last: Vec<_> = ids.map(|id| revise(id, (id.get() % 3 > 0).then_some(2000))).collect();
+    store.sync().unwrap();
+    forget(&mut store);
+    while store.view.table.activity_count() > 0 {
+        store.view.table.evict_oldest_activity();
+    }
+    for events in [edits, last] {
+        let cursor = Cursor::From(events[0].get());
+        let window = Window { cursor, limit: events.len() };
+        let (page, calls, _) = reading(|| store.events(user_id(1), window).unwrap().items);
+        assert!(calls <= 4, "{calls} reads of a page");
+        let (history, calls, _) = reading(|| store.history(events[0], events.len()).unwrap());
+        assert!(calls <= 4, "{calls} reads of the history");
+        assert_eq!(page, history);
+        assert_eq!(page.iter().map(|event| event.id).collect::<Vec<_>>(), events);
+        for message in page.iter().map(|event| event.message().unwrap()) {
+            let expected = if message.id.get() % 3 > 0 { "message 2000" } else { "" };
+            assert_eq!(message.text(), expected, "{}", message.id);
+        }
+    }
+}
+
 /// The mark that it begins at may be of any kind of event.
 #[test]
 fn a_start_begins_at_an_act_or_a_revision() {
