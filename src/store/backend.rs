@@ -187,11 +187,11 @@ pub trait Backend: Send {
         at: Timestamp,
     ) -> Result<Option<MarkOutcome>, StoreError>;
 
-    /// Up to `limit` events of all mailboxes, in order, from `from` on.
+    /// At most `limit` events of all mailboxes, in order, from `from` on.
     fn history(&self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
 
-    /// Up to `limit` entries after the key of `after`, in order of key, expired ones included: to read
-    /// all of a keyspace or of the store, as an export and a start do.
+    /// At most `limit` entries after the key of `after`, in order of key, expired ones included: to
+    /// read all of a keyspace or of the store, as an export and a start do.
     fn entries(&self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// The ids that will be given out next.

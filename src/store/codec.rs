@@ -25,7 +25,9 @@ impl DecodeError {
     pub(super) fn newer(&self) -> Option<String> {
         match self {
             DecodeError::UnknownKind(kind) => Some(format!("a record of kind {kind}")),
-            DecodeError::UnknownKeyspace(keyspace) => Some(format!("a fact of family {keyspace}")),
+            DecodeError::UnknownKeyspace(keyspace) => {
+                Some(format!("an entry of keyspace {keyspace}"))
+            }
             DecodeError::Malformed => None,
         }
     }

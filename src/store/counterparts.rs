@@ -10,7 +10,7 @@ use crate::model::{MAX_ID, Message, MessageId, UserId};
 pub(super) struct Counterparts {
     /// The last message, by user and counterpart.
     last: HashMap<(UserId, UserId), MessageId>,
-    /// The same by user and message.
+    /// The counterparts, by user and last message.
     order: BTreeMap<(UserId, MessageId), UserId>,
 }
 

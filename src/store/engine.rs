@@ -88,7 +88,7 @@ pub(super) trait Engine: Send {
     /// messages. Their messages are as their last revisions left them.
     fn activity(&self, feed: Mailbox, window: Window) -> Result<Page<Event<'_>>, StoreError>;
 
-    /// Up to `limit` events of all mailboxes from `from` on, in order.
+    /// At most `limit` events of all mailboxes from `from` on, in order.
     fn events_from(&self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
 
     /// The users that a user has private messages with, and the id of the last message of each: the

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::error::StoreError;
 
-/// How long what the file system said of its free space is taken for true.
+/// The time for which the file system's last answer about its free space is used.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How much may be written meanwhile. The index takes about as much as the log, so that a floor
-/// of some times that is never fallen through by this store alone.
+/// Bytes that may be written until the file system is asked again. The index takes about as much as
+/// the log, so a floor of several times this value is never crossed by this store alone.
 const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
-/// Of so many parts of the floor all but one are there for logging in and out, and for keeping
-/// order.
+/// Fraction of the floor that is kept from the reserve. The other parts are for logging in and out,
+/// and for moderation.
 const RESERVE: u64 = 8;
 
 /// The free space of a directory, and the space that is to stay free.
@@ -64,8 +64,8 @@ impl FreeSpace {
         Ok(())
     }
 
-    /// The same for what should still be possible when writes are refused, as logging in and out
-    /// is: down to a part of the floor.
+    /// Like [`FreeSpace::admit`], for writes that stay possible when others are refused, such as
+    /// logging in and out: down to a part of the floor.
     pub(super) fn admit_to_reserve(
         &mut self,
         bytes: usize,
@@ -95,7 +95,7 @@ impl FreeSpace {
     }
 }
 
-/// The bytes that are free to who is not root.
+/// The bytes that are free to users other than root.
 pub(super) fn free(dir: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_free_is_asked_again_after_a_while_and_after_so_much() {
+    fn free_space_is_read_again_after_a_time_and_after_some_bytes() {
         let (now, much) = (Instant::now(), usize::try_from(LOOK_EVERY_BYTES).unwrap());
         let mut room = room(|_| Ok(FLOOR));
         room.admit(much, now).unwrap();

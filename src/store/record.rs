@@ -136,8 +136,8 @@ fn decode_user(mut fields: Fields<'_>) -> Result<User, DecodeError> {
     })
 }
 
-/// kind · what does not change · text. A text that a revision has taken the place of may have been
-/// erased, and is empty then.
+/// Layout: kind · what does not change · text. A text that a revision replaced may have been erased,
+/// and is empty then.
 fn encode_message(message: &Message, out: &mut Vec<u8>) {
     out.push(MESSAGE);
     encode_fixed(message, out);
@@ -150,7 +150,8 @@ fn decode_message(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
     Ok(fixed.with(MessageContent::Original(text)))
 }
 
-/// kind · what does not change · the event's number · who · when · whether it was deleted · text
+/// Layout: kind · what does not change · the event's number · user · time · whether it was deleted
+/// · text
 fn encode_revision(message: &Message, out: &mut Vec<u8>) {
     // Only a revised message is ever put into this record.
     let Some(revision) = message.revision() else { return };
@@ -184,7 +185,7 @@ const UNBLOCK: u8 = 2;
 const CLOSE_REGISTRATION: u8 = 3;
 const OPEN_REGISTRATION: u8 = 4;
 
-/// kind · number · who · when · what · to whom (0: nobody)
+/// Layout: kind · number · user · time · action · the user it was done to (0: nobody)
 fn encode_moderation(moderation: &ModerationEvent, out: &mut Vec<u8>) {
     let (what, whom) = match moderation.action {
         ModerationAction::Block(user) => (BLOCK, user.get()),

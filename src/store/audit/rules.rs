@@ -1,4 +1,4 @@
-//! What a record must be in itself.
+//! Rules for a single record, whatever the others are.
 
 use crate::model::{
     MAX_TEXT_BYTES, MAX_USER_AGENT_LEN, TOMBSTONE_PREFIX, User, check_password_hash,
@@ -35,7 +35,7 @@ pub(super) fn entry(entry: &Entry) -> Result<(), Why> {
     match entry {
         Entry::Account { value: None, .. }
         | Entry::StrayTokens { value: None, .. }
-        | Entry::ReadMark { value: None, .. } => Err("the fact takes back what stays so for ever"),
+        | Entry::ReadMark { value: None, .. } => Err("the entry removes a value that is final"),
         Entry::Account { value: Some(AccountValue::Password { hash, .. }), .. } => {
             check_password_hash(hash)
         }

@@ -21,7 +21,7 @@ pub struct AccountKey {
 pub enum AccountValue {
     /// It has another password.
     Password {
-        /// Its hash, in the PHC string format.
+        /// The hash, in the PHC string format.
         hash: Box<str>,
         /// The time of the change.
         at: Timestamp,

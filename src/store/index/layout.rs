@@ -19,26 +19,26 @@ pub(in crate::store) enum List {
     Received { by: UserId, from: UserId },
 }
 
-/// An entry of a list and where it lies.
+/// An item of a list, and the position of its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Posting {
     pub(in crate::store) id: u64,
     pub(in crate::store) position: u64,
 }
 
-/// Up to where the log is indexed.
+/// The point up to which the log is indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Applied {
     pub(in crate::store) store_id: StoreId,
-    /// The last frame that is.
+    /// The last frame that is indexed.
     pub(in crate::store) stamp: Stamp,
-    /// The store's next ids behind it.
+    /// The store's next ids after it.
     pub(in crate::store) next_ids: IdAllocator,
 }
 
 /// The version of this layout. Another one is rebuilt, not converted.
 pub(in crate::store) const FORMAT_VERSION: u32 = 4;
-/// The key of up to where the log is indexed.
+/// The key of the point up to which the log is indexed.
 pub(super) const META: &[u8] = b"m";
 /// The first byte of the key of a conversation.
 pub(super) const CONVERSATION: u8 = b'l';
@@ -170,7 +170,7 @@ pub(super) fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
 /// Why bytes do not say how far an index goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AppliedError {
-    /// Of a layout that another version writes.
+    /// The layout is that of another version.
     OtherVersion,
     /// Not what [`encode_applied`] writes.
     Unreadable,

@@ -96,7 +96,7 @@ impl Index {
         Ok(found)
     }
 
-    /// Whether a list has a posting below `end`.
+    /// Returns whether a list has a posting below `end`.
     pub(in crate::store) fn any_below(&self, list: List, end: u64) -> Result<bool, StoreError> {
         Ok(self.chunks_below(list, end).next()?.is_some())
     }

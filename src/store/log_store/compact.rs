@@ -35,7 +35,7 @@ use crate::store::record::Record;
 use crate::store::rules::account;
 use crate::store::rules::retry::RetentionFilter;
 
-/// Where the new store is made, and where the old one ends.
+/// The directory in which the new store is made and the old one is removed.
 pub(super) const UNFINISHED: &str = "unfinished-compaction";
 /// Bytes of the new log that are synced at once.
 const GROUP_BYTES: usize = 1024 * 1024;
@@ -53,15 +53,15 @@ pub struct Compaction {
     pub after: u64,
 }
 
-/// What of a record of `store` stays in its log. This is the one place that decides it: all that a
-/// record says is gone from the disk when nothing is returned for it.
+/// The part of a record of `store` that stays in its log. This is the one place that decides it:
+/// where it returns nothing, all of the record is gone from the disk.
 ///
-/// What happened stays, but of texts only the newest of each message: one that was edited or
-/// deleted since is gone, and so is a password hash that another took the place of, or whose account
-/// has ended. The ids that were reached need no record while there are any records that
-/// say so; where there are none, [`rewrite`] adds one. Of the entries only what is so at last stays,
-/// which no record by itself tells: [`rewrite`] writes it behind all others, but for keys that are
-/// over and such ([`RetentionFilter`]).
+/// Events stay, but only the newest text of each message. The text of a message that was edited or
+/// deleted later is gone, and so is a password hash that was replaced, or whose account has ended.
+/// The ids that were reached need no record of their own while other records show them; otherwise
+/// [`rewrite`] adds one. Only the latest values of entries stay. No record by itself shows which
+/// those are, so [`rewrite`] writes them after all other records, without keys that have expired
+/// and others that a [`RetentionFilter`] holds back.
 fn kept(store: &LogStore, mut record: Record) -> Result<Option<Record>, StoreError> {
     match &mut record {
         Record::Message(message) | Record::Revision(message) => {
@@ -176,12 +176,12 @@ pub(super) fn rewrite(
     })?;
     progress.end();
     if end.position != new.log.end() || read != written {
-        return Err(new.log.damage_at(end.position, "it is not what was written just now"));
+        return Err(new.log.damage_at(end.position, "it differs from what was just written"));
     }
     Ok(())
 }
 
-/// Puts what is so in `old` into `new`.
+/// Copies the latest values of entries from `old` to `new`.
 fn write_entries(
     old: &LogStore,
     new: &mut LogStore,
@@ -286,7 +286,7 @@ struct Trace {
 }
 
 impl Trace {
-    /// How many bytes it has.
+    /// Adds a record; returns the number of its bytes.
     fn add(&mut self, record: &Record) -> usize {
         let mut bytes = Vec::new();
         record.encode(false, &mut bytes);

@@ -1,5 +1,5 @@
-//! The store as an [`Engine`]: writes go to the log and to memory, reads ask memory first and the
-//! index, which leads back to the log, for what is older.
+//! The store as an [`Engine`]: writes go to the log and to memory. Reads ask memory first, and
+//! then, for older data, the index, which has positions in the log.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ impl Engine for LogStore {
         }
     }
 
-    /// Each record but the last says that its batch goes on.
+    /// Each record but the last is marked: its batch continues.
     fn append(&mut self, batch: impl IntoIterator<Item = Record>) -> Result<(), StoreError> {
         let mut batch = batch.into_iter().peekable();
         while let Some(record) = batch.next() {
@@ -82,7 +82,7 @@ impl Engine for LogStore {
         Ok(self.read_users(&[position])?.pop())
     }
 
-    /// What is not in memory is read from the log in one go.
+    /// Accounts that are not in memory are read from the log in one go.
     fn accounts(&self, ids: &BTreeSet<UserId>) -> Result<Vec<Cow<'_, User>>, StoreError> {
         let (mut newer, mut positions) = (Vec::new(), Vec::new());
         for &id in ids {
@@ -179,8 +179,8 @@ impl Engine for LogStore {
         logged.chain(held).collect()
     }
 
-    /// What the index does not know yet is newer than all that it knows, and replaces what it knows
-    /// of the same conversations.
+    /// Messages that are not in the index yet are newer than all in it. Their conversations replace
+    /// those in the index.
     fn counterparts(
         &self,
         user: UserId,
@@ -219,7 +219,7 @@ impl Engine for LogStore {
                 let list = List::Received { by: user, from: if a == user { b } else { a } };
                 index.last_postings(list, (first.id, boundary), rest)?.len()
             }
-            // Only the messages themselves say who wrote to everybody.
+            // The authors of the general chat are only in the messages themselves.
             _ => {
                 self.read_messages(postings)?.iter().filter(|message| message.from != user).count()
             }

@@ -1,4 +1,4 @@
-//! Opens or makes a store: reads the log, and tells the index what it does not know.
+//! Opens or creates a store: reads the log, and adds to the index what it lacks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,8 +31,8 @@ use crate::store::record::Record;
 const BEGINNING: Posting = Posting { id: 0, position: Log::START };
 
 impl LogStore {
-    /// Opens the store in `dir`, or begins one there; `new_epoch` is for the latter. A sled that
-    /// is behind the log catches up, one that is broken or gone is made again.
+    /// Opens the store in `dir`, or creates one with the id `new_epoch`. An index that lacks
+    /// records of the log catches up; one that is broken or missing is made again.
     pub fn open(
         dir: &Path,
         new_store_id: StoreId,
@@ -81,14 +81,15 @@ impl LogStore {
         Ok(result)
     }
 
-    /// Refuses messages and accounts with [`StoreError::Full`] while fewer bytes than these are
-    /// free on the disk. Until it is told so, a store goes on to the last byte.
+    /// Refuses messages and accounts with [`StoreError::Full`] while fewer than `bytes` bytes are
+    /// free on the disk. Without this call a store writes to the last byte.
     pub fn keep_free(&mut self, bytes: u64) {
         self.free_space.keep(bytes);
     }
 
-    /// Whether `dir` holds a store. Only looks: it may be a running server's, of which an opening
-    /// would take the segment that it is just beginning for one that a crash has left.
+    /// Returns whether `dir` holds a store. It changes nothing: the store may be a running
+    /// server's, and an opening would take a segment that the server has just begun for the remains
+    /// of a crash.
     pub fn exists(dir: &Path) -> Result<bool, StoreError> {
         Log::exists(&dir.join("log"))
     }
@@ -149,7 +150,7 @@ impl LogStore {
         if durable > log.end() {
             return Err(log.damage_at(
                 log.end(),
-                "records that the index has seen synced are missing behind it; put the whole log \
+                "records that the index has seen synced are missing after it; put the whole log \
                  back, or remove the index to go on with what is left",
             ));
         }
@@ -224,8 +225,8 @@ impl LogStore {
     }
 }
 
-/// Where to begin reading a log that is indexed up to `applied`, so that the newest messages come
-/// back into memory. `None` if the index does not fit the log.
+/// The place at which to begin reading a log that is indexed up to `applied`, so that the newest
+/// messages come back into memory. `None` if the index does not fit the log.
 fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<Posting>, StoreError> {
     let mut fits = false;
     let last = log.read(&[applied.stamp.position], |frame| {

@@ -1,5 +1,5 @@
-//! Reads of what is older than memory: looked up in the index, read from the log, and shown as it is
-//! now.
+//! Reads of data that is older than memory: found in the index, read from the log, and brought up
+//! to date.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +70,7 @@ impl LogStore {
         Ok(messages)
     }
 
-    /// Those of some messages that are not in memory and were revised, read from the log in one go.
+    /// Those of some messages that were revised and are not in memory, read from the log in one go.
     pub(super) fn older_revised(
         &self,
         ids: impl Iterator<Item = MessageId>,
@@ -99,7 +99,7 @@ impl LogStore {
         id: MessageId,
         older: &OlderMessages<'a>,
     ) -> Result<Cow<'a, Message>, StoreError> {
-        let missing = || self.view.index.mark_broken("what was revised is not there");
+        let missing = || self.view.index.mark_broken("a revised message is missing");
         match self.view.newest(id) {
             Some(newest) => Ok(Cow::Borrowed(newest)),
             None => older.get(&id).cloned().ok_or_else(missing),
@@ -171,7 +171,7 @@ impl LogStore {
         Ok(Event { what: EventKind::Message(change, message), ..event })
     }
 
-    /// Up to `limit` events from `from` on as the log has them, with their messages as they were
+    /// At most `limit` events from `from` on as the log has them, with their messages as they were
     /// then.
     pub(super) fn scan(
         &self,

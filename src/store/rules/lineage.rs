@@ -4,8 +4,8 @@
 //! store. It has a new store id, and its ids begin so far above those of the backup that none is
 //! given out again: neither one that was lost, nor one of another restore of the same file. An entry
 //! remembers the store id that ended, with the ids that it had reached in the backup and those at
-//! which the next one began. So its cursors can be told apart: those up to the backup are as good as
-//! ever, those above it point at what was lost.
+//! which the next one began. So its cursors can be told apart: those up to the backup are still
+//! valid, those above it point at lost records.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ pub enum LostRange {
 /// The store ids that a store has had before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lineage {
-    /// In the order in which they ended.
+    /// Ended store ids, in the order in which they ended.
     past: Vec<(StoreId, PastStoreIdValue)>,
 }
 
@@ -92,12 +92,12 @@ impl Lineage {
         if is_lost(place) {
             return Err(LostRange::Undone);
         }
-        // An empty store is asked for what is behind 0, too: that is how a client begins to which
+        // An empty store is asked for what comes after 0, too: that is how a client begins to which
         // nobody has said that messages are counted from there.
         if place > end.max(1) { Err(LostRange::Ahead) } else { Ok(()) }
     }
 
-    /// What an id would be if none below it had been passed over: for who counts.
+    /// The value that an id would have if none below it had been skipped, for metrics and counts.
     #[must_use]
     pub fn dense(&self, sequence: IdKind, id: u64) -> u64 {
         let gaps = self.past.iter().map(|(_, PastStoreIdValue { reached, resumed })| {
@@ -106,7 +106,7 @@ impl Lineage {
         gaps.fold(id, u64::saturating_sub)
     }
 
-    /// Refuses what no chain of restores leaves behind, in the store `current` that gives
+    /// Refuses past store ids that no chain of restores produces, in the store `current` that gives
     /// out `next` next.
     pub(in crate::store) fn expect_sense(
         &self,
@@ -122,17 +122,17 @@ impl Lineage {
         };
         let ends: Vec<PastStoreIdValue> = ends.chain([last]).collect();
         if !ends.windows(2).all(|pair| follows(pair[0], pair[1])) {
-            return Err("an epoch of the past ends where it cannot");
+            return Err("an earlier epoch ends at an impossible id");
         }
         if self.past.iter().any(|(store_id, _)| *store_id == current) {
-            return Err("the store's epoch is one of the past");
+            return Err("the store's epoch is one of its earlier epochs");
         }
         Ok(())
     }
 }
 
 /// Refuses a store that was filled from a file of the store `current`, if it remembers store ids that no
-/// chain of restores leaves behind.
+/// chain of restores produces.
 pub(in crate::store) fn expect_sense(
     store: &mut dyn Backend,
     current: StoreId,
@@ -169,9 +169,7 @@ pub(in crate::store) fn expect_room(
     {
         return Ok(());
     }
-    Err(RestoreError::Conflict(format!(
-        "there are more than {MAX_PAST_STORE_IDS} epochs of the past"
-    )))
+    Err(RestoreError::Conflict(format!("there are more than {MAX_PAST_STORE_IDS} earlier epochs")))
 }
 
 /// A new store id of a store that was restored from a backup.
@@ -181,9 +179,9 @@ pub struct StoreIdChange {
     pub store_id: StoreId,
     /// The one of the backup.
     pub past: StoreId,
-    /// Where that ended.
+    /// The ids at which it ended.
     pub ended: PastStoreIdValue,
-    /// How many sessions have ended with it.
+    /// The number of sessions that ended with it.
     pub sessions: u64,
 }
 

@@ -24,7 +24,7 @@ use crate::store::progress::Progress;
 use crate::store::record::{LogRecord, Record};
 use crate::store::rules::{account, lineage};
 
-/// How much is synced at once. The index takes so much the faster the more it is told at a time.
+/// Bytes that are synced at once. The index is faster the more records it gets at a time.
 const SYNC_BYTES: u64 = 1024 * 1024;
 /// When an export is made of which only the digest is wanted: that is the same at all times.
 const NO_TIME: Timestamp = Timestamp::MAX;
@@ -87,8 +87,9 @@ pub fn verify<R: Read>(
     lines.end(audit.next_ids())
 }
 
-/// Puts a backup into an empty store, and says what the store holds then, in the words of an export
-/// of the store that the backup is of. After an error it holds a part and must be thrown away.
+/// Reads a backup into an empty store; returns the contents of the store, as an export of the store
+/// that the backup is of describes them. After an error the store holds a part of the backup and
+/// must be thrown away.
 pub(in crate::store) fn restore(
     source: impl Read,
     len: Option<u64>,
@@ -162,7 +163,7 @@ impl<R: Read> BackupReader<R> {
             };
             self.sequence.take(&frame).map_err(|why| wrong(at, why))?;
             let logged = LogRecord::decode(frame.payload).map_err(|error| match error.newer() {
-                None => wrong(at, "a record makes no sense"),
+                None => wrong(at, "a record is malformed"),
                 Some(what) => {
                     TransferError::Offset(at, format!("{what}: a newer version of veche wrote it"))
                 }
@@ -190,11 +191,11 @@ impl<R: Read> BackupReader<R> {
             return Err(wrong(at, "the end mark does not fit what came before"));
         }
         self.stream.pass(TRAILER_BYTES);
-        let behind = self.stream.position();
+        let end = self.stream.position();
         if self.stream.peek(1)?.is_empty() {
             Ok(())
         } else {
-            Err(wrong(behind, "something follows the end"))
+            Err(wrong(end, "something follows the end"))
         }
     }
 }
@@ -219,7 +220,7 @@ fn header(stream: &mut LogStream<impl Read>) -> Result<Header, TransferError> {
     Ok(header)
 }
 
-/// Whether a record begins here that does not end any more.
+/// Returns whether a record begins here that is cut off.
 fn is_cut(rest: &[u8]) -> bool {
     let Some(len) = rest.get(4..8).map(|len| frame::u32_at(len, 0) as usize) else { return true };
     let frame = FRAME_HEADER_BYTES + len;

@@ -48,8 +48,8 @@ pub fn restore(
     Ok(Imported { summary, origin, renewal })
 }
 
-/// Reads an export or a backup as it is, whatever it was written for: for who looks at what is in
-/// it. A store that is to be served from a backup is [restored](restore).
+/// Reads an export or a backup without changes, whatever its purpose: for inspection. A store that
+/// is to be served from a backup is [restored](restore).
 pub fn import(
     source: impl BufRead,
     len: Option<u64>,
@@ -59,7 +59,7 @@ pub fn import(
     read(source, len, store, &|origin| origin.store_id, progress).map(|(summary, _)| summary)
 }
 
-/// What [`import`] does, in a store that is given the store id that `store_id_for` says.
+/// Does the work of [`import`], in a store that gets the store id that `store_id_for` returns.
 fn read(
     mut source: impl BufRead,
     len: Option<u64>,
@@ -75,7 +75,7 @@ fn read(
     }
 }
 
-/// What is refused of a file of which every part is good.
+/// The error for a file of which every part is valid.
 fn refused(error: RestoreError) -> TransferError {
     TransferError::Store(match error {
         RestoreError::Store(error) => error,

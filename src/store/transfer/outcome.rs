@@ -31,7 +31,7 @@ impl fmt::Display for Summary {
             write!(f, "{revisions} edits and deletions, ")?;
         }
         if *moderations > 0 {
-            write!(f, "{moderations} acts of operators, ")?;
+            write!(f, "{moderations} moderations, ")?;
         }
         write!(f, "sha256 {digest}")
     }
@@ -46,7 +46,7 @@ pub enum TransferError {
     Line(u64, String),
     /// The store refused a record.
     Restore(u64, RestoreError),
-    /// What is at an offset of the file is not what a backup holds there.
+    /// The bytes at an offset of the file are not those of a backup.
     Offset(u64, String),
     /// The store failed.
     Store(StoreError),
@@ -105,7 +105,7 @@ impl Purpose {
 pub struct ExportOrigin {
     /// The store id of the store that it is of.
     pub store_id: StoreId,
-    /// What it was written for. A backup says so by what it is; an export in its first line, and
-    /// those that do not say it are from when an export always was a move.
+    /// The purpose of the file. A backup's is implied; an export states it in its first line, and
+    /// one that does not is from a time when an export was always a move.
     pub purpose: Purpose,
 }
