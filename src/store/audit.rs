@@ -79,7 +79,7 @@ pub(super) struct Audit {
     /// Ascending.
     users: Vec<UserId>,
     messages: RevisionBase,
-    /// Messages whose text was erased, so that a later revision has to say what became of it.
+    /// Messages whose text was erased, so that a later revision must have the text.
     erased: HashSet<MessageId>,
     sessions: HashMap<UserId, HashSet<SessionId>>,
     past_store_ids: HashMap<StoreId, PastStoreIdValue>,
@@ -93,7 +93,7 @@ pub(super) struct Audit {
     has_gaps: bool,
 }
 
-/// A checksum of what no revision changes, by message.
+/// Checksums of the parts of messages that no revision changes.
 #[derive(Debug, Default)]
 struct RevisionBase {
     /// Ascending.
@@ -155,7 +155,7 @@ impl Audit {
         }
     }
 
-    /// Records are missing here: what depends on them cannot be judged from now on.
+    /// Notes that records are missing here: rules that depend on them are not checked from now on.
     pub(super) fn lose_track(&mut self) {
         self.has_gaps = true;
     }
@@ -223,7 +223,7 @@ impl Audit {
         let Some(Revision { by, text, .. }) = message.revision() else {
             return Err("the revision is empty");
         };
-        // Operators delete what others said, and change nothing of it.
+        // Operators delete the messages of others, but do not edit them.
         if text.is_some() && *by != message.from {
             return Err("the message was edited by another than its author");
         }

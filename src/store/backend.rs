@@ -28,7 +28,7 @@ use crate::store::transfer::snapshot::Snapshot;
 /// * **Read your turn.** Every later call sees what a call applied.
 /// * **No gaps to come.** Once a reader has seen an id, nothing below it will appear any more.
 /// * **`sync` is durability.** When it returns, everything applied before it survives a power
-///   cut. Nobody may be told of a write, or shown one, before that.
+///   cut. A write must not be acknowledged or shown before that.
 /// * **Failure is final.** After an [`StoreError::Failed`] the store must not be used again, and
 ///   what was applied since the last `sync` may or may not be there after a restart.
 pub trait Backend: Send {
@@ -223,8 +223,8 @@ pub trait Backend: Send {
     /// goes on.
     ///
     /// `None` from a store without a log of its own: one in memory has nothing that is durable,
-    /// and one over a database leaves it to that. `PostgreSQL` has `pg_dump`, which reads in one
-    /// transaction what it sees at its beginning; a server beside it could do it no better.
+    /// and one over a database leaves it to the database. `PostgreSQL` has `pg_dump`, which reads
+    /// in one transaction the state at its beginning; a server beside it could do it no better.
     fn snapshot(&self) -> Result<Option<Snapshot>, StoreError>;
 }
 
@@ -271,7 +271,7 @@ impl NewMessage {
 /// An edit or a deletion of a message.
 #[derive(Debug, Clone)]
 pub struct NewRevision {
-    /// The user who does it; must exist.
+    /// The user who revises the message; must exist.
     pub by: UserId,
     /// The time of it.
     pub at: Timestamp,
@@ -321,7 +321,7 @@ pub enum PostOutcome {
     Replayed(FirstAnswer),
 }
 
-/// Messages of a conversation that are looked at to count what is unread: the newest ones.
+/// Newest messages of a conversation that are searched for unread ones.
 pub const UNREAD_LOOK: usize = 1000;
 
 /// A conversation of a user.

@@ -15,7 +15,7 @@ pub(super) struct Counterparts {
 }
 
 impl Counterparts {
-    /// Takes in a message, which must be newer than any before it.
+    /// Adds a message, which must be newer than any before it.
     pub(super) fn note(&mut self, message: &Message) {
         let Some(to) = message.to else { return };
         self.note_of(message.from, to, message.id);

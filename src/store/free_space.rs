@@ -1,7 +1,7 @@
-//! Room on the disk: writes are refused before there is none left.
+//! Free space on the disk: writes are refused before the disk is full.
 //!
-//! A disk that is full to the last byte fails a write half-way, which ends the server. Refused
-//! early, a write changes nothing, and reading and logging in go on, down to a reserve.
+//! On a full disk a write fails half-way, which ends the server. A write that is refused early
+//! changes nothing, and reading and logging in stay possible, down to a reserve.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl FreeSpace {
         self.too_little = None;
     }
 
-    /// Refuses a write of about so many bytes if too little space is free.
+    /// Refuses a write of about `bytes` bytes if too little space is free.
     pub(super) fn admit(&mut self, bytes: usize, now: Instant) -> Result<(), StoreError> {
         if self.floor == 0 {
             return Ok(());
@@ -82,7 +82,7 @@ impl FreeSpace {
 
     fn look(&mut self) {
         let was_low = self.too_little.is_some();
-        // A file system that cannot say it may well be written to; the write will tell.
+        // A file system that does not know its free space may have some: the write shows it.
         self.too_little = (self.free)(&self.dir).ok().filter(|free| *free < self.floor);
         let (dir, floor) = (self.dir.display(), self.floor);
         match self.too_little {

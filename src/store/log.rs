@@ -62,7 +62,7 @@ pub(super) struct Log {
     /// The current group's frames, not yet written.
     group: Vec<u8>,
     group_len: u32,
-    /// Set by the first write or sync that fails: what the disk holds is unknown from then on.
+    /// Set by the first write or sync that fails: the state of the disk is unknown from then on.
     failed: bool,
     /// [`SEGMENT_BYTES`], or less in a test.
     pub(super) segment_bytes: u64,

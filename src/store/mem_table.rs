@@ -12,7 +12,7 @@ use crate::model::{
     ModerationAction, ModerationEvent, Page, Timestamp, User, UserId, Username, Window,
 };
 
-/// Ordered accounts and messages, with the mailboxes they lie in.
+/// Accounts and messages in order, with their mailboxes.
 #[derive(Debug, Default)]
 pub(super) struct MemTable {
     users: BTreeMap<UserId, User>,
@@ -31,9 +31,9 @@ pub(super) struct MemTable {
 /// An event in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum HistoryItem<'a> {
-    /// A message was posted; this is what it is now.
+    /// A message was posted; this is the message as it is now.
     Posted(&'a Message),
-    /// Something else was done, to a message that may not be held here.
+    /// Another event, about a message that may not be held here.
     Done(Activity),
 }
 
@@ -183,8 +183,8 @@ impl MemTable {
         }
     }
 
-    /// Takes in what a revision made of a message, whether it is held here or not. Its event must
-    /// be higher than any before it.
+    /// Applies a revision to a message, whether it is held here or not. Its event must be higher
+    /// than any before it.
     pub(super) fn revise(&mut self, message: &Message) {
         let Some(activity) = Activity::revision(message) else { return };
         self.note(activity);
@@ -195,7 +195,7 @@ impl MemTable {
         }
     }
 
-    /// Takes in what was done. Its event must be higher than any before it.
+    /// Adds an activity. Its event must be higher than any before it.
     pub(super) fn note(&mut self, activity: Activity) {
         debug_assert!(self.activities.back().is_none_or(|last| last.event < activity.event));
         for feed in activity.feeds() {
@@ -270,7 +270,7 @@ impl MemTable {
     fn place_from(&self, start: usize, id: MessageId) -> Option<usize> {
         let place_of = |place: usize| self.messages.get(place).map(|message| message.id);
         let distance = id.get().checked_sub(place_of(start)?.get())?;
-        // It lies there if all the numbers between are messages, and before if some are not.
+        // It is there if all the numbers between are messages, and before if some are not.
         let farthest = start.saturating_add(usize::try_from(distance).ok()?);
         if place_of(farthest) == Some(id) {
             return Some(farthest);

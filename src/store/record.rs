@@ -111,7 +111,7 @@ impl LogRecord {
     }
 }
 
-/// kind · id · time of creation · length of the name (1 byte) · name · password hash
+/// Layout: kind · id · time of creation · length of the name (1 byte) · name · password hash
 fn encode_user(user: &User, out: &mut Vec<u8>) {
     let name = user.name.as_str();
     out.push(USER);
@@ -216,7 +216,7 @@ fn decode_moderation(mut fields: Fields<'_>) -> Result<ModerationEvent, DecodeEr
     fields.end().map(|()| ModerationEvent { event, by, at, action })
 }
 
-/// id · from · to (0: the general chat) · time of sending
+/// Layout: id · from · to (0: the general chat) · time of sending
 fn encode_fixed(message: &Message, out: &mut Vec<u8>) {
     out.extend(message.id.get().to_le_bytes());
     out.extend(message.from.get().to_le_bytes());
@@ -249,7 +249,7 @@ impl MessageHead {
     }
 }
 
-/// kind · key · flags · value, if there is one
+/// Layout: kind · key · flags · value, if there is one
 fn encode_entry(entry: &Entry, continues: bool, out: &mut Vec<u8>) {
     let value = entry.value_bytes();
     out.push(ENTRY);

@@ -9,7 +9,7 @@ use crate::store::entries::keyspaces::Entry;
 /// The reason for which a record is refused.
 pub(super) type Why = &'static str;
 
-/// Longest name, in bytes: what the length of one in a record can say.
+/// Longest name, in bytes: the limit of the length field in a record.
 pub(super) const MAX_NAME_BYTES: usize = 255;
 
 pub(super) fn user(user: &User) -> Result<(), Why> {

@@ -1,7 +1,7 @@
-//! Holds an index to the log that it was made from, entry by entry and both ways.
+//! Compares an index with the log that it was made from, entry by entry in both directions.
 //!
-//! Keeps a checksum for each list, not what is in it, one for each key of entries, and of messages
-//! only those that were revised.
+//! The audit keeps a checksum for each list instead of its contents, one for each key of entries,
+//! and of messages only those that were revised.
 
 use std::collections::{BTreeMap, HashMap};
 

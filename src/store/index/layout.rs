@@ -1,4 +1,4 @@
-//! The bytes of the keys of the index, which sort as what they name, and of its values.
+//! The encodings of the keys of the index, which sort like the ids in them, and of its values.
 
 use super::digest::Digest;
 use crate::model::{Mailbox, StoreId, UserId, Username};
@@ -101,8 +101,8 @@ pub(super) fn posting_key(list: List, id: u64) -> [u8; 26] {
     key
 }
 
-/// The first id stands in the key; what follows are differences as LEB128: position, then for
-/// each further posting id and position.
+/// Encodes a chunk. Its first id is in the key. The value has differences as LEB128: the first
+/// position, then for each further posting its id and position.
 pub(super) fn encode_chunk(chunk: &[Posting]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(chunk.len() * 4);
     let mut last: Option<&Posting> = None;
@@ -172,7 +172,7 @@ pub(super) fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
 pub(super) enum AppliedError {
     /// The layout is that of another version.
     OtherVersion,
-    /// Not what [`encode_applied`] writes.
+    /// The bytes are not of the form that [`encode_applied`] writes.
     Unreadable,
 }
 

@@ -43,7 +43,7 @@ pub(in crate::store) struct Index {
     /// The digest of all entries but [`META`].
     digest: Digest,
     last_mark: Option<u64>,
-    /// The lowest and the highest message that was ever revised: what lies outside need not be
+    /// The lowest and the highest message that was ever revised: ids outside need not be
     /// looked up.
     pub(super) revised: Option<(u64, u64)>,
 }
@@ -164,7 +164,7 @@ impl Index {
         self.guarded(|| self.db.get(key))
     }
 
-    /// Asks sled, which panics over some of what it cannot read.
+    /// Calls sled, which panics on some data that it cannot read.
     pub(super) fn guarded<T>(
         &self,
         ask: impl FnOnce() -> ::sled::Result<T>,
@@ -291,7 +291,7 @@ impl Index {
         Ok(positions)
     }
 
-    /// The last marked event at or below a number: from its position on lies what is sought.
+    /// The last marked event at or below a number. The target is after its position.
     pub(in crate::store) fn mark_below(&self, id: u64) -> Result<Option<Posting>, StoreError> {
         let mark = self.scan(mark_key(0)..=mark_key(id)).next_back()?;
         let Some((key, value)) = mark else { return Ok(None) };

@@ -61,7 +61,7 @@ pub(in crate::store) fn parse(bytes: &[u8], position: u64) -> Option<Frame<'_>> 
         return None;
     }
     let lsn = u64_at(header, 12);
-    // More before it in its group than there were at all: nobody wrote that.
+    // A frame with more frames before it in its group than in the whole log is malformed.
     let group_start = lsn.checked_sub(u64::from(u32_at(header, 8)))?;
     let end = position + (FRAME_HEADER_BYTES + len) as u64;
     Some(Frame { stamp: Stamp { position, end, lsn, crc }, group_start, payload: &rest[..len] })

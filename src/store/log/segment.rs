@@ -1,4 +1,4 @@
-//! A segment: one file of the log, which says in its header whose it is and where it lies.
+//! A segment: one file of the log. Its header has its store's id and its position.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -30,7 +30,7 @@ pub(in crate::store) struct Header {
 pub(in crate::store) enum HeaderError {
     /// The layout is that of a newer version.
     Newer(u32),
-    /// Not what [`Header::encode`] writes.
+    /// The bytes are not of the form that [`Header::encode`] writes.
     Unreadable,
 }
 

@@ -12,7 +12,7 @@ pub(in crate::store) struct Sequence {
 }
 
 impl Sequence {
-    /// A segment begins, which says that this is its first record. No group goes on in it.
+    /// Begins a segment, whose header has this first record. No group extends into it.
     pub(in crate::store) fn begin_segment(&mut self, first_lsn: u64) -> Result<(), &'static str> {
         let fits = self.next_lsn.is_none_or(|next| next == first_lsn);
         self.next_lsn = Some(first_lsn);

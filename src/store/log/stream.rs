@@ -51,7 +51,7 @@ impl<R: Read> LogStream<R> {
         Ok(&self.buffer[self.passed..self.filled])
     }
 
-    /// Passes over what was looked at.
+    /// Consumes bytes that were peeked at.
     pub(in crate::store) fn pass(&mut self, len: usize) {
         let len = len.min(self.filled - self.passed);
         let passed = &self.buffer[self.passed..self.passed + len];

@@ -207,7 +207,7 @@ impl Engine for LogStore {
         if more || from >= boundary {
             return Ok((others, more));
         }
-        // One more than are looked at tells whether there are more.
+        // One more than the limit shows whether there are more.
         let rest = limit - looked;
         let list = List::Messages(mailbox);
         let mut postings = index.last_postings(list, (from, boundary), rest + 1)?;

@@ -76,7 +76,7 @@ fn was_made_with_store(dir: &Path) -> bool {
     lock_mode & OTHERS != 0 && dir_mode & !0o111 == lock_mode && at_once
 }
 
-/// The names of what sled makes.
+/// The names of sled's files and directories.
 fn is_sleds(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| matches!(name, "conf" | "db") || name.starts_with("snap."))
 }
@@ -85,7 +85,8 @@ fn is_blob(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Takes from others what they have of a directory or a file, if it is one, as `mode` says.
+/// Removes all permissions of other users from `path`, if it is a directory and `mode` is
+/// [`DIR_MODE`], or a file and `mode` is another one.
 fn restrict(path: &Path, mode: u32) {
     let Ok(there) = fs::symlink_metadata(path) else { return };
     let is_kind = if mode == DIR_MODE { there.is_dir() } else { there.is_file() };

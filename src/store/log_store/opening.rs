@@ -43,8 +43,8 @@ impl LogStore {
         LogStore::open_locked(dir, Arc::new(lock), new_store_id, progress)
     }
 
-    /// Makes the store in `dir`, which must not exist yet, with what `fill` puts in. It appears
-    /// there when it is complete; what an earlier attempt left unfinished is removed.
+    /// Creates the store in `dir`, which must not exist yet, with the contents that `fill` writes.
+    /// It appears there when it is complete; the remains of an earlier attempt are removed.
     pub fn build<T, E: From<StoreError>>(
         dir: &Path,
         new_store_id: StoreId,
@@ -63,19 +63,19 @@ impl LogStore {
         let filled = fill(&mut store).and_then(|result| Ok(store.sync().map(|()| result)?));
         drop(store);
         let result = filled.inspect_err(|_| {
-            // The reason is the error that there is already; what stays is removed the next time.
+            // The first error is returned. Remains are removed by the next import.
             let _ = fs::remove_dir_all(&unfinished);
             if is_new {
                 Lock::remove(dir);
             }
         })?;
-        // One that remains of a log that was lost says nothing about this one.
+        // An index that remains of a lost log does not fit this one.
         Index::discard(&dir.join("index"))?;
         let moved = dir.join("log");
         fs::rename(unfinished.join("log"), &moved)
             .map_err(|e| StoreError::failed("moving the log to", &moved, e))?;
         dirs::sync_dir(dir)?;
-        // Without its index the store is complete; what cannot be moved is made again.
+        // The store is complete without its index. One that cannot be moved is made again.
         let _ = Index::relocate(&unfinished.join("index"), &dir.join("index"));
         let _ = fs::remove_dir_all(&unfinished);
         Ok(result)
@@ -110,8 +110,8 @@ impl LogStore {
                 }
                 log
             }
-            // Durably, before there is an index: so one beside which there is no log tells of a log
-            // that is gone, and not of a first start that was interrupted, whatever is in it.
+            // Durable before there is an index. So an index without a log shows that the log is gone,
+            // not that a first start was interrupted, whatever is in the index.
             None if !index_dir.exists() => Log::create(&log_dir, new_store_id)?,
             None => {
                 return Err(StoreError::Refused(format!(

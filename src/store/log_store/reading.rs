@@ -145,7 +145,7 @@ impl LogStore {
         if held.older {
             return Ok((Vec::new(), true));
         }
-        // One more than wanted tells whether the page is the first.
+        // One more than the limit shows whether the page is the first.
         let missing = window.limit - held.len;
         let end = boundary.min(window.start(None));
         let mut postings = index.last_postings(list, (0, end), missing + 1)?;

@@ -13,9 +13,9 @@ use crate::store::record::LogRecord;
 
 /// Accounts and messages on disk, in one directory:
 ///
-/// * `log/`: the truth
+/// * `log/`: all data
 /// * `index/`: sled; can be deleted while the server is stopped
-/// * `index.seal`: after a clean stop, says what the index's files are
+/// * `index.seal`: after a clean stop, the checksums of the index's files
 /// * `LOCK`: held by the process that has the store open
 #[derive(Debug)]
 pub struct LogStore {

@@ -26,18 +26,18 @@ pub const MIN_JUMP: u64 = 1 << 20;
 /// The random part of that distance, at most, so that two restores of one file do not meet. Ids last
 /// for some 16,000 restores.
 const JUMP_SPREAD: u64 = 1 << 40;
-/// Store ids of the past that are remembered. With one more the oldest is forgotten, and its cursors
-/// are those of another store.
+/// Most earlier store ids that are remembered. With one more the oldest is forgotten, and its
+/// cursors are those of another store.
 pub const MAX_PAST_STORE_IDS: usize = 256;
 
 /// The reason for which a cursor leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LostRange {
-    /// It is of another store.
+    /// The cursor is of another store.
     OtherStore,
-    /// It is of what came after the backup from which the store was restored.
+    /// The cursor is from after the backup from which the store was restored.
     Undone,
-    /// It is above everything that was ever given out.
+    /// The cursor is above every id that was given out.
     Ahead,
 }
 
@@ -49,7 +49,7 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// Reads them from a store.
+    /// Reads the earlier store ids of a store.
     pub fn of(store: &mut dyn Backend) -> Result<Lineage, StoreError> {
         store.past_store_ids().map(Lineage::new)
     }
@@ -75,7 +75,7 @@ impl Lineage {
                 sequence.of(*reached) < place && place < sequence.of(*resumed)
             })
         };
-        // In the end it is between two ids that a cursor stands: at the one that follows it.
+        // A cursor is a place between two ids: the id that follows it.
         let end = match store_id.filter(|store_id| *store_id != current) {
             None => sequence.of(next),
             Some(store_id) => {
@@ -92,8 +92,8 @@ impl Lineage {
         if is_lost(place) {
             return Err(LostRange::Undone);
         }
-        // An empty store is asked for what comes after 0, too: that is how a client begins to which
-        // nobody has said that messages are counted from there.
+        // An empty store is also asked for messages after 0: a client may begin so that does not know
+        // that ids begin there.
         if place > end.max(1) { Err(LostRange::Ahead) } else { Ok(()) }
     }
 
@@ -177,7 +177,7 @@ pub(in crate::store) fn expect_room(
 pub struct StoreIdChange {
     /// The new store id.
     pub store_id: StoreId,
-    /// The one of the backup.
+    /// The store id of the backup.
     pub past: StoreId,
     /// The ids at which it ended.
     pub ended: PastStoreIdValue,
@@ -198,8 +198,8 @@ impl fmt::Display for StoreIdChange {
     }
 }
 
-/// Makes a store that was filled from a backup of the store `past`, and has a new id by now, go on in
-/// it. `draw` gives random numbers. All is synced but the last of it.
+/// Continues a store that was filled from a backup of the store `past`, and already has a new id.
+/// `draw` returns random numbers. Everything but the last records is synced.
 pub(in crate::store) fn renew(
     store: &mut dyn Backend,
     past: StoreId,
@@ -207,7 +207,7 @@ pub(in crate::store) fn renew(
 ) -> Result<StoreIdChange, RestoreError> {
     let reached = store.next_ids();
     let resumed = jump(reached, draw)?;
-    // Else one that has ended since the backup would be back.
+    // Otherwise a session that ended after the backup would be valid again.
     let sessions = session::end_every_session(store)?;
     let Lineage { past: there } = Lineage::of(store)?;
     let too_many = (there.len() + 1).saturating_sub(MAX_PAST_STORE_IDS);
@@ -222,11 +222,11 @@ pub(in crate::store) fn renew(
     Ok(StoreIdChange { store_id: store.store_id(), past, ended, sessions })
 }
 
-/// The ids at which those of a restored store begin. Each sequence jumps by itself: from what a
-/// user knows of one, nothing follows for the other.
+/// The ids at which those of a restored store begin. Each sequence jumps independently, so that the
+/// jump of one does not reveal that of the other.
 fn jump(reached: IdAllocator, draw: &mut dyn FnMut() -> u64) -> Result<IdAllocator, StoreError> {
     let mut above = |reached: u64| {
-        // Half of what is left stays to be given out.
+        // Half of the remaining ids stay for the store to give out.
         let room = MAX_ID.saturating_sub(reached).saturating_sub(MIN_JUMP) / 2;
         let spread = JUMP_SPREAD.min(room);
         if spread < MIN_JUMP {

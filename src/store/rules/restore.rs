@@ -21,7 +21,7 @@ pub(in crate::store) fn expect_users(
     Ok(())
 }
 
-/// Refuses what cannot be made of the message that is there.
+/// Refuses a revision that does not fit the message in the store.
 pub(in crate::store) fn expect_revision_of(
     there: Option<&Message>,
     revised: &Message,

@@ -136,7 +136,7 @@ pub fn settled_at_start(
     Ok(store.history(last, 1)?.first().map(|event| event.at.min(now)))
 }
 
-/// Holds back what need not be kept any longer when all of a store is written anew.
+/// A filter that leaves out entries that need not be kept when all of a store is written again.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct RetentionFilter {
     now: Timestamp,

@@ -101,7 +101,7 @@ pub(in crate::store) fn end_all(
     Ok(entries)
 }
 
-/// Ends every session there is, and says how many there were. Synced but for the last of them.
+/// Ends all sessions; returns their number. All but the last of them are synced.
 pub(in crate::store) fn end_every_session(store: &mut dyn Backend) -> Result<u64, RestoreError> {
     let Some(before) = before_all() else { return Ok(0) };
     let mut count = 0;

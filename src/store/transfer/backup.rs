@@ -1,5 +1,5 @@
-//! Reading a backup, whose layout is [`super::snapshot`]'s: nothing of it is believed before its
-//! checksum, its place and its sense are right.
+//! Reading of a backup, whose layout is described in [`super::snapshot`]: a record is used only
+//! after its checksum, its place and its meaning were checked.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -26,12 +26,12 @@ use crate::store::rules::{account, lineage};
 
 /// Bytes that are synced at once. The index is faster the more records it gets at a time.
 const SYNC_BYTES: u64 = 1024 * 1024;
-/// When an export is made of which only the digest is wanted: that is the same at all times.
+/// The time of an export of which only the digest is needed: the digest does not depend on it.
 const NO_TIME: Timestamp = Timestamp::MAX;
 
-/// Says what is in a backup, or what is wrong with it. `again` gives it once more, from its
-/// beginning: the digest is an export's, in which all accounts come first, each with what became of
-/// it since.
+/// Reads a backup; returns its contents, or the error in it. `again` returns the backup once more,
+/// from its beginning: the digest is that of an export, in which all accounts come first, each with
+/// its later changes.
 pub fn verify<R: Read>(
     source: impl Read,
     len: Option<u64>,

@@ -14,11 +14,11 @@ use crate::store::id_allocator::IdAllocator;
 use crate::store::record::Record;
 use crate::store::rules::retry::is_passing;
 
-/// The version of the lines below. A higher one is refused, at the first line. The first had no
-/// revisions and no entries, and its digest did not cover the next ids. The first two had one digest, of
-/// every byte, and did not say what they were for.
+/// The version of the lines below. A higher one is refused, at the first line. Version 1 had no
+/// revisions and no entries, and its digest did not cover the next ids. Versions 1 and 2 had one
+/// digest, of every byte, and did not state their purpose.
 pub(in crate::store) const FORMAT_VERSION: u32 = 3;
-/// The oldest that is still read.
+/// The oldest version that is still read.
 pub(in crate::store) const OLDEST_FORMAT_VERSION: u32 = 1;
 /// Records read from the store, or synced to it, at once.
 pub(in crate::store) const BATCH: usize = 1000;

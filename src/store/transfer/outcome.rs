@@ -1,4 +1,5 @@
-//! The outcome of an export, an import or a backup: what it moved, what for, and why one failed.
+//! The outcome of an export, an import or a backup: its contents, its purpose, and the reason of a
+//! failure.
 
 use std::fmt;
 use std::io;
@@ -42,7 +43,7 @@ impl fmt::Display for Summary {
 pub enum TransferError {
     /// The file could not be read or written.
     Io(io::Error),
-    /// A line is not what an export holds.
+    /// A line is not one of an export.
     Line(u64, String),
     /// The store refused a record.
     Restore(u64, RestoreError),
@@ -78,14 +79,15 @@ impl From<StoreError> for TransferError {
     }
 }
 
-/// The purpose of a file: whether the store that it is of goes on.
+/// The purpose of a file, which depends on whether its store stays in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// Nothing: it goes on where the file is imported, and nowhere else, with the same store id and
-    /// the next ids.
+    /// The store moves: it continues where the file is imported, and nowhere else, with the same
+    /// store id and the next ids.
     Move,
-    /// It went on. What it gave out since is lost with a restore, and must not be given out again.
+    /// The store stayed in use. Ids that it gave out later are lost with a restore, and must not be
+    /// given out again.
     Backup,
 }
 
@@ -100,7 +102,7 @@ impl Purpose {
     }
 }
 
-/// The origin of a file, as it says.
+/// The origin of a file, as the file states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExportOrigin {
     /// The store id of the store that it is of.

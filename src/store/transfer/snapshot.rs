@@ -57,10 +57,10 @@ impl Snapshot {
         let mut log_bytes = 0;
         let parts = files.map(|(path, left)| {
             log_bytes += left;
-            // A handle of our own, so that the advice concerns nobody else's reading.
+            // A separate handle, so that the advice does not affect other reads.
             let file = File::open(path).map_err(|e| StoreError::failed("opening", path, e))?;
-            // What is read once for a backup should not drive out what the chat reads again and
-            // again. Only advice: without it the backup is the same.
+            // Data that a backup reads once should not evict data that the chat reads often. It is only
+            // advice: without it the backup is the same.
             let _ = fadvise(&file, 0, None, Advice::Sequential);
             let _ = fadvise(&file, 0, None, Advice::NoReuse);
             Ok(SnapshotFile { file, path: path.to_owned(), left })
@@ -77,8 +77,8 @@ impl Snapshot {
 }
 
 impl Read for Snapshot {
-    /// Fails where a file cannot be read or is shorter than it was: what was read is then no
-    /// backup, and has no trailer.
+    /// Fails if a file cannot be read or is shorter than before. The bytes until then are no
+    /// backup, as they have no trailer.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);

@@ -192,7 +192,7 @@ fn a_message_and_its_key_are_one() {
 
 /// All sessions that there can be end as one with what ends them, and a start takes it.
 #[test]
-fn as_much_as_can_be_one_is_taken() {
+fn the_longest_batch_is_accepted() {
     for by_block in [false, true] {
         let sample = Sample::new(3);
         let mut store = sample.open().unwrap();

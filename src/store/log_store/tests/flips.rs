@@ -42,7 +42,7 @@ impl Spoilt {
         }
         store.sync().unwrap();
         let expected = read_all(&mut store).unwrap();
-        // As if it were killed: the index is not told.
+        // As if it were killed: the index is not updated.
         store.view.pending.clear();
         store.view.last = None;
         drop(store);
