@@ -187,7 +187,7 @@ fn listed(
     page: &Page<Block>,
 ) -> Result<Outcome, Failure> {
     let Page { items, older } = page;
-    let names = Names::of_users(&mut *app.store, items.iter().map(|block| block.user))?;
+    let names = Names::of_users(&*app.store, items.iter().map(|block| block.user))?;
     let bodies = items.iter().map(|&Block { user, by, at }| {
         let username = names.of(user).unwrap_or_default();
         BlockBody { user, username, by_user: by, at }

@@ -132,9 +132,7 @@ pub(super) fn list(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failure> {
         Cursor::Newest | Cursor::From(_) => None,
     };
     let Page { items, older } = app.store.conversations(call.caller, before, window.limit)?;
-    // The conversations are copied, because the store is read again for the names.
-    let items: Vec<_> = items.into_iter().map(Conversation::into_owned).collect();
-    let names = Names::of_users(&mut *app.store, items.iter().filter_map(|item| item.with))?;
+    let names = Names::of_users(&*app.store, items.iter().filter_map(|item| item.with))?;
     let bodies: Vec<_> = items.iter().map(|item| ConversationBody::new(item, &names)).collect();
     let reply = Reply::json(200, call.request.render_mode().json(&bodies));
     let links = Links::new(call.request.path, window, app.store.store_id());
@@ -163,8 +161,8 @@ pub(super) fn mark_read(app: &mut App, call: &Call<'_>) -> Result<Outcome, Failu
     if moved {
         app.read_marks.push(ReadMark { user, with, up_to });
     }
-    let conversation = app.store.conversation(user, with)?.ok_or_else(none)?.into_owned();
-    let names = Names::of_users(&mut *app.store, with.into_iter())?;
+    let conversation = app.store.conversation(user, with)?.ok_or_else(none)?;
+    let names = Names::of_users(&*app.store, with.into_iter())?;
     Ok(Outcome::Reply(Reply::json(200, to_json(&ConversationBody::new(&conversation, &names)))))
 }
 

@@ -44,10 +44,16 @@ impl<'a> From<&'a Event<'_>> for EventBody<'a> {
             EventKind::Message(MessageChange::Created, _) => ("message.created", None),
             EventKind::Message(MessageChange::Edited, _) => ("message.edited", None),
             EventKind::Message(MessageChange::Deleted, _) => ("message.deleted", None),
-            EventKind::Act(ModerationAction::Block(user)) => ("user.blocked", Some(user)),
-            EventKind::Act(ModerationAction::Unblock(user)) => ("user.unblocked", Some(user)),
-            EventKind::Act(ModerationAction::CloseRegistration) => ("registration.closed", None),
-            EventKind::Act(ModerationAction::OpenRegistration) => ("registration.opened", None),
+            EventKind::Moderation(ModerationAction::Block(user)) => ("user.blocked", Some(user)),
+            EventKind::Moderation(ModerationAction::Unblock(user)) => {
+                ("user.unblocked", Some(user))
+            }
+            EventKind::Moderation(ModerationAction::CloseRegistration) => {
+                ("registration.closed", None)
+            }
+            EventKind::Moderation(ModerationAction::OpenRegistration) => {
+                ("registration.opened", None)
+            }
         };
         let message = event.message().map(MessageBody::from);
         EventBody { id: event.id, r#type, by_user: event.by, at: event.at, message, user }

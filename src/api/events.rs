@@ -77,10 +77,7 @@ fn read(
     let json = match links.expand {
         Expand::Nothing => mode.json(&items.iter().map(EventBody::from).collect::<Vec<_>>()),
         Expand::Authors => {
-            // The events are copied, because the store is read again for the names.
-            let items: Vec<_> = items.into_iter().map(Event::into_owned).collect();
-            let messages = items.iter().filter_map(Event::message);
-            let names = Names::of_authors(&mut *app.store, messages)?;
+            let names = Names::of_authors(&*app.store, items.iter().filter_map(Event::message))?;
             let bodies = items.iter().map(|event| EventBody::named(event, &names));
             mode.json(&bodies.collect::<Vec<_>>())
         }

@@ -234,10 +234,8 @@ fn read(
     let json = match links.expand {
         Expand::Nothing => writer::page(items.iter().map(|item| &**item), None, mode),
         Expand::Authors => {
-            // The messages are copied, because the store is read again for the names.
-            let items: Vec<Message> = items.into_iter().map(Cow::into_owned).collect();
-            let names = Names::of_authors(&mut *app.store, items.iter())?;
-            writer::page(items.iter(), Some(&names), mode)
+            let names = Names::of_authors(&*app.store, items.iter().map(|item| &**item))?;
+            writer::page(items.iter().map(|item| &**item), Some(&names), mode)
         }
     };
     let reply = Reply::json(200, json).with("Link", links.field(ids, older));

@@ -12,7 +12,7 @@ pub(super) struct Names(BTreeMap<UserId, Box<str>>);
 impl Names {
     /// The names of some users, at most as many as a page has items.
     pub(super) fn of_users(
-        store: &mut dyn Backend,
+        store: &dyn Backend,
         users: impl Iterator<Item = UserId>,
     ) -> Result<Names, StoreError> {
         let users: BTreeSet<UserId> = users.collect();
@@ -21,7 +21,7 @@ impl Names {
 
     /// The names of the authors of some messages.
     pub(super) fn of_authors<'a>(
-        store: &mut dyn Backend,
+        store: &dyn Backend,
         messages: impl Iterator<Item = &'a Message>,
     ) -> Result<Names, StoreError> {
         Names::of_users(store, messages.map(|message| message.from))

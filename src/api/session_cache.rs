@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::auth::tokens::Bearer;
 use crate::model::{Session, SessionId, Timestamp, UserId};
-use crate::store::{Backend, StoreError, standing};
+use crate::store::{Backend, StoreError, for_each_session};
 use crate::sys::Reading;
 
 /// Most expired sessions that are dropped when one begins. With more than one, they become fewer.
@@ -72,7 +72,7 @@ impl SessionCache {
     /// Reads the sessions that have not expired from a store.
     pub(super) fn load(store: &mut dyn Backend, at: Reading) -> Result<SessionCache, StoreError> {
         let mut cache = SessionCache { started: at.elapsed, ..SessionCache::default() };
-        standing(store, |session| {
+        for_each_session(store, |session| {
             if session.expires_at > at.now {
                 cache.insert(&session, cache.started);
             }

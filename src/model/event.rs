@@ -27,7 +27,7 @@ pub enum EventKind<'a> {
     /// A change of a message. The message is as it is now, after all later changes.
     Message(MessageChange, Cow<'a, Message>),
     /// An operator's action.
-    Act(ModerationAction),
+    Moderation(ModerationAction),
 }
 
 /// The changes of a message.
@@ -82,7 +82,7 @@ impl ModerationEvent {
 impl From<ModerationEvent> for Event<'_> {
     fn from(moderation: ModerationEvent) -> Self {
         let ModerationEvent { event: id, by, at, action } = moderation;
-        Event { id, by, at, what: EventKind::Act(action) }
+        Event { id, by, at, what: EventKind::Moderation(action) }
     }
 }
 
@@ -109,7 +109,7 @@ impl<'a> Event<'a> {
     pub fn message(&self) -> Option<&Message> {
         match &self.what {
             EventKind::Message(_, message) => Some(message),
-            EventKind::Act(_) => None,
+            EventKind::Moderation(_) => None,
         }
     }
 
@@ -118,18 +118,5 @@ impl<'a> Event<'a> {
     pub fn parties(&self) -> Option<[UserId; 2]> {
         let message = self.message()?;
         message.to.map(|to| [message.from, to])
-    }
-
-    /// The same, with nothing of the store's.
-    #[must_use]
-    pub fn into_owned(self) -> Event<'static> {
-        let Event { id, by, at, what } = self;
-        let what = match what {
-            EventKind::Message(change, message) => {
-                EventKind::Message(change, Cow::Owned(message.into_owned()))
-            }
-            EventKind::Act(act) => EventKind::Act(act),
-        };
-        Event { id, by, at, what }
     }
 }

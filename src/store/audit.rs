@@ -1,26 +1,25 @@
-//! What records must be to each other and in themselves, whatever they are kept in: the one
-//! validation that a check of a store, an import and the verification of a backup have in common.
-//! What it refuses no server has written, and would break what its owner asks for later, or what
-//! others do.
+//! The validation of records, each by itself and by those before it. A check of a store, an import
+//! and the verification of a backup share it. It refuses records that no server has written, and that
+//! would break later requests of their users or of others.
 //!
-//! Holds all names, the ids of all sessions and of all messages in memory, and no text.
+//! It holds all names, the ids of all sessions and of all messages in memory, and no text.
 //!
 //! # What is tolerated
 //!
-//! Limits become stricter, and what was written before stays readable and importable:
+//! Limits become stricter, and records from before stay readable and importable:
 //!
 //! * names of up to [`rules::MAX_NAME_BYTES`] that cannot be registered any more, in any script, unless they
-//!   hold control characters or are those that ended accounts are shown under;
-//! * texts that cannot be posted any more: blank ones, and such with U+0000. Only the length is limited,
-//!   as a page's is by it;
+//!   hold control characters or are the names that ended accounts are shown with;
+//! * texts that cannot be posted any more: blank ones, and those with U+0000. Only the length is
+//!   limited, because it limits a page's length;
 //! * password hashes of fewer passes or less memory, of another variant, and strings that are no hash:
 //!   nobody can log in with them;
-//! * read marks of conversations in which nothing was said, and beyond the last message of one, up to
+//! * read marks of conversations without messages, and beyond the last message of one, up to
 //!   the highest id that was given out;
 //! * blocks, read marks and keys of accounts that have ended, and keys of messages that are deleted;
-//! * revisions behind a deletion, and deletions by others than the author: operators are not in the
-//!   store;
-//! * times in any order and in the future, as clocks are set: sessions that have expired or last for
+//! * revisions after a deletion, and deletions by others than the author: the store does not know
+//!   the operators;
+//! * times in any order and in the future, as clocks are changed: sessions that have expired or last for
 //!   years, messages from before their authors' registration or from after their end. In a log the end
 //!   of an account is judged by the order of records, which an export does not keep.
 
@@ -67,7 +66,7 @@ impl fmt::Display for Counts {
         let Counts { users, general, private, revisions, moderations } = self;
         let messages = general + private;
         write!(f, "{users} users, {messages} messages ({general} general, {private} private)")?;
-        write!(f, ", {revisions} edits and deletions, {moderations} acts of operators")
+        write!(f, ", {revisions} edits and deletions, {moderations} moderations")
     }
 }
 
@@ -80,7 +79,7 @@ pub(super) struct Audit {
     /// Ascending.
     users: Vec<UserId>,
     messages: RevisionBase,
-    /// Messages whose text was erased, so that a later revision has to say what became of it.
+    /// Messages whose text was erased, so that a later revision must have the text.
     erased: HashSet<MessageId>,
     sessions: HashMap<UserId, HashSet<SessionId>>,
     past_store_ids: HashMap<StoreId, PastStoreIdValue>,
@@ -94,7 +93,7 @@ pub(super) struct Audit {
     has_gaps: bool,
 }
 
-/// A checksum of what no revision changes, by message.
+/// Checksums of the parts of messages that no revision changes.
 #[derive(Debug, Default)]
 struct RevisionBase {
     /// Ascending.
@@ -139,15 +138,15 @@ impl Audit {
         judged
     }
 
-    /// Whether everything is there that what came before needs.
+    /// Refuses an end at which something is missing that earlier records need.
     pub(super) fn finish(&self) -> Result<(), Why> {
         if self.batch_entries > 0 {
-            return Err("the record is missing that the last ones are one with");
+            return Err("the last record of the last write batch is missing");
         }
         self.expect_texts()
     }
 
-    /// Whether every text that was erased had its place taken.
+    /// Refuses an end at which the text of an erased message was not replaced.
     pub(super) fn expect_texts(&self) -> Result<(), Why> {
         if self.erased.is_empty() || self.has_gaps {
             Ok(())
@@ -156,12 +155,12 @@ impl Audit {
         }
     }
 
-    /// Records are missing here: what depends on them cannot be judged from now on.
+    /// Notes that records are missing here: rules that depend on them are not checked from now on.
     pub(super) fn lose_track(&mut self) {
         self.has_gaps = true;
     }
 
-    /// Refuses what no chain of restores leaves behind in the store `current`.
+    /// Refuses past store ids that no chain of restores produces in the store `current`.
     pub(super) fn expect_lineage(&self, current: StoreId) -> Result<(), Why> {
         if self.has_gaps {
             return Ok(());
@@ -181,7 +180,7 @@ impl Audit {
 
     fn judge(&self, record: &Record) -> Result<(), Why> {
         if self.batch_entries > MAX_BATCH_ENTRIES {
-            return Err("too many records are one");
+            return Err("a write batch has too many records");
         }
         match record {
             Record::User(user) => {
@@ -195,12 +194,15 @@ impl Audit {
             }
             Record::Revision(message) => self.revision(message),
             Record::Moderation(ModerationEvent { by, .. }) => {
-                self.expect(record_users(record), "the act is of a user who does not exist")?;
-                self.expect_open(*by, "the act is of a user whose account has ended")
+                self.expect(
+                    record_users(record),
+                    "the moderation is by or of a user that does not exist",
+                )?;
+                self.expect_open(*by, "the moderation is by a user whose account has ended")
             }
             Record::Entry(entry) => {
                 rules::entry(entry)?;
-                self.expect(record_users(record), "the fact is of a user who does not exist")?;
+                self.expect(record_users(record), "the entry is of a user that does not exist")?;
                 if self.has_gaps { Ok(()) } else { self.entry(entry) }
             }
             Record::NextIds(_) => Ok(()),
@@ -219,9 +221,9 @@ impl Audit {
     fn revision(&self, message: &Message) -> Result<(), Why> {
         rules::text(message.text())?;
         let Some(Revision { by, text, .. }) = message.revision() else {
-            return Err("the revision says nothing");
+            return Err("the revision is empty");
         };
-        // Operators delete what others said, and change nothing of it.
+        // Operators delete the messages of others, but do not edit them.
         if text.is_some() && *by != message.from {
             return Err("the message was edited by another than its author");
         }
@@ -278,7 +280,7 @@ impl Audit {
             Entry::PastStoreId { key, value: Some(_) } => {
                 let there = &self.past_store_ids;
                 if there.len() >= MAX_PAST_STORE_IDS && !there.contains_key(&key.store_id) {
-                    return Err("there are more epochs of the past than are remembered");
+                    return Err("there are more earlier epochs than are remembered");
                 }
                 Ok(())
             }
@@ -286,8 +288,8 @@ impl Audit {
         }
     }
 
-    /// Places ascend, and only the last [`MAX_RETRIES`] are in use: what comes behind the highest
-    /// number there is could never be given out.
+    /// Refuses a place out of order, and more than the last [`MAX_RETRIES`] in use. After the
+    /// highest number no other could be given out.
     fn turn(&self, user: UserId, number: u64) -> Result<(), Why> {
         let far = "a user's keys are out of order, or more than there can be";
         let fits = match self.turns.get(&user) {

@@ -28,7 +28,7 @@ use crate::store::transfer::snapshot::Snapshot;
 /// * **Read your turn.** Every later call sees what a call applied.
 /// * **No gaps to come.** Once a reader has seen an id, nothing below it will appear any more.
 /// * **`sync` is durability.** When it returns, everything applied before it survives a power
-///   cut. Nobody may be told of a write, or shown one, before that.
+///   cut. A write must not be acknowledged or shown before that.
 /// * **Failure is final.** After an [`StoreError::Failed`] the store must not be used again, and
 ///   what was applied since the last `sync` may or may not be there after a restart.
 pub trait Backend: Send {
@@ -187,11 +187,11 @@ pub trait Backend: Send {
         at: Timestamp,
     ) -> Result<Option<MarkOutcome>, StoreError>;
 
-    /// Up to `limit` events of all mailboxes, in order, from `from` on.
+    /// At most `limit` events of all mailboxes, in order, from `from` on.
     fn history(&self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
 
-    /// Up to `limit` entries after the key of `after`, in order of key, expired ones included: to read
-    /// all of a keyspace or of the store, as an export and a start do.
+    /// At most `limit` entries after the key of `after`, in order of key, expired ones included: to
+    /// read all of a keyspace or of the store, as an export and a start do.
     fn entries(&self, after: Option<&Entry>, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// The ids that will be given out next.
@@ -223,8 +223,8 @@ pub trait Backend: Send {
     /// goes on.
     ///
     /// `None` from a store without a log of its own: one in memory has nothing that is durable,
-    /// and one over a database leaves it to that. `PostgreSQL` has `pg_dump`, which reads in one
-    /// transaction what it sees at its beginning; a server beside it could do it no better.
+    /// and one over a database leaves it to the database. `PostgreSQL` has `pg_dump`, which reads
+    /// in one transaction the state at its beginning; a server beside it could do it no better.
     fn snapshot(&self) -> Result<Option<Snapshot>, StoreError>;
 }
 
@@ -271,7 +271,7 @@ impl NewMessage {
 /// An edit or a deletion of a message.
 #[derive(Debug, Clone)]
 pub struct NewRevision {
-    /// The user who does it; must exist.
+    /// The user who revises the message; must exist.
     pub by: UserId,
     /// The time of it.
     pub at: Timestamp,
@@ -321,7 +321,7 @@ pub enum PostOutcome {
     Replayed(FirstAnswer),
 }
 
-/// Messages of a conversation that are looked at to count what is unread: the newest ones.
+/// Newest messages of a conversation that are searched for unread ones.
 pub const UNREAD_LOOK: usize = 1000;
 
 /// A conversation of a user.
@@ -335,15 +335,6 @@ pub struct Conversation<'a> {
     pub unread: Unread,
     /// The last message that the user has read, as far as is known.
     pub read_up_to: Option<MessageId>,
-}
-
-impl Conversation<'_> {
-    /// The same, without borrows from the store.
-    #[must_use]
-    pub fn into_owned(self) -> Conversation<'static> {
-        let Conversation { with, last, unread, read_up_to } = self;
-        Conversation { with, last: Cow::Owned(last.into_owned()), unread, read_up_to }
-    }
 }
 
 /// The number of unread messages.

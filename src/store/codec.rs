@@ -5,7 +5,7 @@ use crate::model::{Timestamp, UserId};
 /// Something with a fixed layout in bytes.
 pub(super) trait Layout: Sized {
     fn put(&self, out: &mut Vec<u8>);
-    /// Reads what `put` wrote, and nothing else.
+    /// Reads exactly the bytes that `put` wrote.
     fn take(fields: &mut Fields<'_>) -> Result<Self, DecodeError>;
 }
 
@@ -16,16 +16,18 @@ pub(super) enum DecodeError {
     UnknownKind(u8),
     /// A keyspace of a newer version.
     UnknownKeyspace(u8),
-    /// Not what [`Record::encode`] writes.
+    /// The bytes are not of the form that [`Record::encode`] writes.
     Malformed,
 }
 
 impl DecodeError {
-    /// Names what only a newer version can have written, if that is the reason.
+    /// Names the part that only a newer version can have written, if that is the reason.
     pub(super) fn newer(&self) -> Option<String> {
         match self {
             DecodeError::UnknownKind(kind) => Some(format!("a record of kind {kind}")),
-            DecodeError::UnknownKeyspace(keyspace) => Some(format!("a fact of family {keyspace}")),
+            DecodeError::UnknownKeyspace(keyspace) => {
+                Some(format!("an entry of keyspace {keyspace}"))
+            }
             DecodeError::Malformed => None,
         }
     }

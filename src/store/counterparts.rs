@@ -10,12 +10,12 @@ use crate::model::{MAX_ID, Message, MessageId, UserId};
 pub(super) struct Counterparts {
     /// The last message, by user and counterpart.
     last: HashMap<(UserId, UserId), MessageId>,
-    /// The same by user and message.
+    /// The counterparts, by user and last message.
     order: BTreeMap<(UserId, MessageId), UserId>,
 }
 
 impl Counterparts {
-    /// Takes in a message, which must be newer than any before it.
+    /// Adds a message, which must be newer than any before it.
     pub(super) fn note(&mut self, message: &Message) {
         let Some(to) = message.to else { return };
         self.note_of(message.from, to, message.id);

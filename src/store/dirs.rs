@@ -14,7 +14,7 @@ pub(super) const FILE_MODE: u32 = 0o600;
 /// The mode of directories.
 pub(super) const DIR_MODE: u32 = 0o700;
 
-/// Makes a directory, which may be there, and those it lies in.
+/// Creates a directory, which may exist, and its parents.
 pub(super) fn create_dir_all(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)
 }
@@ -26,7 +26,7 @@ pub(super) fn new_file() -> OpenOptions {
     options
 }
 
-/// Copies a directory with the files in it, whose modes say nothing of the copies.
+/// Copies a directory and its files, but not their modes.
 pub(super) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
@@ -41,7 +41,7 @@ pub(super) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory, and those it lies in, that are still there after a power cut.
+/// Creates a directory and its parents durably.
 pub(super) fn create_dir_synced(dir: &Path) -> Result<(), StoreError> {
     let parent = parent(dir);
     if !parent.exists() {
@@ -58,14 +58,14 @@ pub(super) fn parent(dir: &Path) -> &Path {
     }
 }
 
-/// Makes the entries of a directory survive a power cut.
+/// Makes the entries of a directory durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .map_err(|e| StoreError::failed("syncing", dir, e))
 }
 
-/// Removes a directory that need not be there.
+/// Removes a directory, if it exists.
 pub(super) fn remove_dir(dir: &Path) -> Result<(), StoreError> {
     match fs::remove_dir_all(dir) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {

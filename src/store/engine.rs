@@ -20,16 +20,16 @@ use crate::model::{
 /// The free space that a write may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SpaceClass {
-    /// Only what is free above the floor.
+    /// The free space above the floor.
     Ordinary,
-    /// The reserve below the floor as well: for what must not wait for space, as logging in and out,
-    /// and moderation.
+    /// The reserve below the floor as well: for writes that must not wait for space, such as
+    /// logging in and out, and moderation.
     Reserve,
 }
 
 /// The primitives of a store. Each implementation is a [`Backend`](super::Backend).
 ///
-/// Every later call sees what was appended, durable or not.
+/// Every later call sees the appended records, durable or not.
 pub(super) trait Engine: Send {
     /// All entries.
     type Entries: EntryReader;
@@ -88,7 +88,7 @@ pub(super) trait Engine: Send {
     /// messages. Their messages are as their last revisions left them.
     fn activity(&self, feed: Mailbox, window: Window) -> Result<Page<Event<'_>>, StoreError>;
 
-    /// Up to `limit` events of all mailboxes from `from` on, in order.
+    /// At most `limit` events of all mailboxes from `from` on, in order.
     fn events_from(&self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError>;
 
     /// The users that a user has private messages with, and the id of the last message of each: the

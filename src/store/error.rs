@@ -18,10 +18,10 @@ pub enum StoreError {
         /// The error of the system.
         source: io::Error,
     },
-    /// A record of the log is not what was written.
+    /// A record of the log differs from the one that was written.
     Damaged(LogDamage),
-    /// A part of the log could not be read. Nothing was changed, and what lies elsewhere is as good
-    /// as before.
+    /// A part of the log could not be read. Nothing was changed, and the other parts are still
+    /// readable.
     Unread {
         /// The segment file.
         file: PathBuf,
@@ -96,7 +96,7 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// A place in the log where it is not what was written.
+/// A place in the log at which it differs from what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogDamage {
     /// The segment file.

@@ -1,8 +1,8 @@
-//! What is on disks, read and written again: each function gives the bytes that would have been
-//! written for what `bytes` begin with, or nothing if they are refused.
+//! Round trips of the formats on disk: each function reads what `bytes` begin with and returns the
+//! bytes that would be written for it, or nothing if they are refused.
 //!
-//! For `fuzz/` and `tests/corpus`, which hold that the two are the same. What is read stays private,
-//! so this is all that they have to know; no part of the program calls it.
+//! For `fuzz/` and `tests/corpus`, which compare the two. No part of the program calls this module;
+//! the readers and writers themselves stay private.
 
 use super::log::frame;
 use super::record::LogRecord;

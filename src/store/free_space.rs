@@ -1,7 +1,7 @@
-//! Room on the disk: writes are refused before there is none left.
+//! Free space on the disk: writes are refused before the disk is full.
 //!
-//! A disk that is full to the last byte fails a write half-way, which ends the server. Refused
-//! early, a write changes nothing, and reading and logging in go on, down to a reserve.
+//! On a full disk a write fails half-way, which ends the server. A write that is refused early
+//! changes nothing, and reading and logging in stay possible, down to a reserve.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::error::StoreError;
 
-/// How long what the file system said of its free space is taken for true.
+/// The time for which the file system's last answer about its free space is used.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How much may be written meanwhile. The index takes about as much as the log, so that a floor
-/// of some times that is never fallen through by this store alone.
+/// Bytes that may be written until the file system is asked again. The index takes about as much as
+/// the log, so a floor of several times this value is never crossed by this store alone.
 const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
-/// Of so many parts of the floor all but one are there for logging in and out, and for keeping
-/// order.
+/// Fraction of the floor that is kept from the reserve. The other parts are for logging in and out,
+/// and for moderation.
 const RESERVE: u64 = 8;
 
 /// The free space of a directory, and the space that is to stay free.
@@ -46,7 +46,7 @@ impl FreeSpace {
         self.too_little = None;
     }
 
-    /// Refuses a write of about so many bytes if too little space is free.
+    /// Refuses a write of about `bytes` bytes if too little space is free.
     pub(super) fn admit(&mut self, bytes: usize, now: Instant) -> Result<(), StoreError> {
         if self.floor == 0 {
             return Ok(());
@@ -64,8 +64,8 @@ impl FreeSpace {
         Ok(())
     }
 
-    /// The same for what should still be possible when writes are refused, as logging in and out
-    /// is: down to a part of the floor.
+    /// Like [`FreeSpace::admit`], for writes that stay possible when others are refused, such as
+    /// logging in and out: down to a part of the floor.
     pub(super) fn admit_to_reserve(
         &mut self,
         bytes: usize,
@@ -82,7 +82,7 @@ impl FreeSpace {
 
     fn look(&mut self) {
         let was_low = self.too_little.is_some();
-        // A file system that cannot say it may well be written to; the write will tell.
+        // A file system that does not know its free space may have some: the write shows it.
         self.too_little = (self.free)(&self.dir).ok().filter(|free| *free < self.floor);
         let (dir, floor) = (self.dir.display(), self.floor);
         match self.too_little {
@@ -95,7 +95,7 @@ impl FreeSpace {
     }
 }
 
-/// The bytes that are free to who is not root.
+/// The bytes that are free to users other than root.
 pub(super) fn free(dir: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_free_is_asked_again_after_a_while_and_after_so_much() {
+    fn free_space_is_read_again_after_a_time_and_after_some_bytes() {
         let (now, much) = (Instant::now(), usize::try_from(LOOK_EVERY_BYTES).unwrap());
         let mut room = room(|_| Ok(FLOOR));
         room.admit(much, now).unwrap();

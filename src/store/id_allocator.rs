@@ -52,10 +52,10 @@ impl IdAllocator {
             IdAdvance::Event(id) => ("event", self.next_event, id.get()),
             IdAdvance::To(to) => {
                 if to.next_user < self.next_user || to.next_event < self.next_event {
-                    return Err(RestoreError::Conflict("the counters would go back".to_owned()));
+                    return Err(RestoreError::Conflict("the next ids would go back".to_owned()));
                 }
                 if to.next_user.max(to.next_event) > MAX_ID + 1 {
-                    return Err(RestoreError::Conflict("the counters are out of range".to_owned()));
+                    return Err(RestoreError::Conflict("the next ids are out of range".to_owned()));
                 }
                 self.advance(advance);
                 return Ok(());

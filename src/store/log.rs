@@ -6,11 +6,11 @@
 //! named after the position it starts at.
 //!
 //! A group is written and synced as a whole before the next one is begun. So only the newest
-//! group can be torn by a crash; a bad frame with anything of a later group behind it was
-//! acknowledged once, and opening such a log is refused rather than cutting it. A frame of the newest
-//! group that only a single bit is wrong with is put right ([`repair`]).
+//! group can be torn by a crash; a bad frame with anything of a later group after it was
+//! acknowledged once, and such a log is not opened, rather than cut. A frame of the newest group in
+//! which a single bit is wrong is corrected ([`repair`]).
 //!
-//! Knows bytes and files; what a payload means is `record`'s business.
+//! The log handles bytes and files; `record` gives payloads their meaning.
 
 pub(super) mod frame;
 pub(super) mod repair;
@@ -32,18 +32,19 @@ use crate::store::log::segment::{HEADER_BYTES, Segment};
 
 /// A segment that has reached this length is followed by a new one.
 const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-/// How much a scan reads at first, which is all that a lookup needs: it begins at most 16 KiB and a
-/// record in front of what it seeks. Then twice as much each time.
+/// Bytes that a scan reads first. They are enough for a lookup, which begins at most 16 KiB and a
+/// record before the target. Each further read is twice as long.
 const SCAN_BYTES_MIN: usize = 32 * 1024;
-/// How much a scan reads at once in the end.
+/// Most bytes that a scan reads at once.
 const SCAN_BYTES_MAX: usize = 1024 * 1024;
 /// Two records are read with one call when no more than this lies between them: reading 16 KiB
 /// that are cached costs less than a second call.
 const READ_GAP_BYTES: u64 = 16 * 1024;
-/// How much behind a run's last record is read along with it, its length being unknown.
+/// Bytes after the start of a run's last record that are read with the run, as the record's length
+/// is unknown.
 const READ_AHEAD_BYTES: u64 = 512;
 
-/// Where a scan ended. Unless its visitor stopped it, bytes behind `position` are no frame.
+/// The end of a scan. Unless the visitor stopped it, the bytes after `position` are no frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScanEnd {
     pub(super) position: u64,
@@ -61,7 +62,7 @@ pub(super) struct Log {
     /// The current group's frames, not yet written.
     group: Vec<u8>,
     group_len: u32,
-    /// Set by the first write or sync that fails: what the disk holds is unknown from then on.
+    /// Set by the first write or sync that fails: the state of the disk is unknown from then on.
     failed: bool,
     /// [`SEGMENT_BYTES`], or less in a test.
     pub(super) segment_bytes: u64,
@@ -78,9 +79,9 @@ impl Log {
         Ok(Log::over(dir, store_id, vec![first]))
     }
 
-    /// Opens the log in `dir`, if there is one: checks that its segments follow each other. The
-    /// frames are not looked at yet, and appending is only right after a [`Log::scan`] to the end
-    /// and [`Log::recover`].
+    /// Opens the log in `dir`, if there is one, and checks that its segments follow each other. It
+    /// does not read the frames: a caller that appends must first [`Log::scan`] to the end and
+    /// [`Log::recover`].
     pub(super) fn open(dir: &Path) -> Result<Option<Log>, StoreError> {
         let listing = match segment::files(dir) {
             Ok(listing) => listing,
@@ -111,8 +112,8 @@ impl Log {
         Ok(store_id.map(|store_id| Log::over(dir, store_id, segments)))
     }
 
-    /// Whether there is one in `dir`, without touching anything: a segment that is shorter than
-    /// its header is none yet, or none any more.
+    /// Returns whether there is a log in `dir`, without changing anything. A segment that is
+    /// shorter than its header does not count.
     pub(super) fn exists(dir: &Path) -> Result<bool, StoreError> {
         let failed = |e| StoreError::failed("listing", dir, e);
         let listing = match segment::files(dir) {
@@ -127,9 +128,9 @@ impl Log {
         Ok(false)
     }
 
-    /// Makes certain that the disk has what lies behind `durable`, before anything is built on it.
-    /// A killed process may have left it in the page cache only; after a failed sync the cache
-    /// takes it for written although it is not, so it is written once more.
+    /// Makes everything after `durable` durable, before anything is built on it. After a killed
+    /// process it may be in the page cache only. After a failed sync the cache may treat it as
+    /// written although it is not, so it is written once more.
     pub(super) fn settle(&self, durable: u64) -> Result<(), StoreError> {
         let tail = self.tail();
         let mut buffer = Vec::new();
@@ -160,7 +161,7 @@ impl Log {
         }
     }
 
-    /// Begins anew with another store id, and with nothing of what was appended.
+    /// Replaces the log with an empty one with another store id.
     pub(super) fn restart(&mut self, store_id: StoreId) -> Result<(), StoreError> {
         for segment in &self.segments {
             fs::remove_file(&segment.path)
@@ -171,7 +172,7 @@ impl Log {
         Ok(())
     }
 
-    /// Whether the disk has everything that was appended.
+    /// Returns whether everything that was appended is durable.
     pub(super) fn is_synced(&self) -> bool {
         self.group.is_empty() && !self.failed
     }
@@ -180,12 +181,12 @@ impl Log {
         self.store_id
     }
 
-    /// The position behind everything that is written.
+    /// The position after the last written byte.
     pub(super) fn end(&self) -> u64 {
         self.tail().end()
     }
 
-    /// The files in order, with how much of each the disk has.
+    /// The files in order, with the durable length of each.
     pub(super) fn synced_files(&self) -> impl Iterator<Item = (&Path, u64)> {
         self.segments.iter().map(|segment| (&*segment.path, segment.len))
     }
@@ -244,7 +245,7 @@ impl Log {
         Ok(())
     }
 
-    /// Shows every frame from `from`, which must be a frame's position, to the end.
+    /// Calls `visit` with every frame from `from`, which must be a frame's position, to the end.
     pub(super) fn scan(
         &self,
         from: u64,
@@ -284,9 +285,10 @@ impl Log {
         Ok(ScanEnd { position, next_lsn: next_lsn.unwrap_or(0) })
     }
 
-    /// The same, and wherever a single flipped bit is all that is wrong with a frame that would be
-    /// cut off as torn, the bit is put right and the scan goes on. Nothing is changed before
-    /// `durable`, a position up to which the log is known to have been synced.
+    /// Scans like [`Log::scan`] and mends flipped bits. Where a single flipped bit is all that is
+    /// wrong with a frame that would be cut off as torn, the bit is corrected and the scan goes on.
+    /// Nothing is changed before `durable`, a position up to which the log is known to have been
+    /// synced.
     pub(super) fn scan_and_mend(
         &self,
         from: u64,
@@ -300,8 +302,8 @@ impl Log {
         Ok(end)
     }
 
-    /// Puts a single flipped bit right in the frame where a scan to the end stopped, if that is
-    /// what is wrong there. Says whether it was.
+    /// Corrects a single flipped bit in the frame at which a scan to the end stopped, if that is
+    /// what is wrong there. Returns whether it was.
     fn mend(&self, end: ScanEnd) -> Result<bool, StoreError> {
         let ScanEnd { position, next_lsn } = end;
         let tail = self.tail();
@@ -318,7 +320,7 @@ impl Log {
         let offset = position - tail.base + (bit / 8) as u64;
         let right = bytes[bit / 8] ^ 1 << (bit % 8);
         ::log::warn!(
-            "{}: one bit was flipped at offset {offset}, in the record at {}; it is put right",
+            "{}: one bit was flipped at offset {offset}, in the record at {}; it is corrected",
             tail.path.display(),
             position - tail.base,
         );
@@ -339,9 +341,9 @@ impl Log {
         Ok(())
     }
 
-    /// Makes the log ready to append, given how a scan to its end went. A torn tail is cut off and
-    /// its length returned; anything else that is bad is refused, and so is a log that ends
-    /// before `durable`.
+    /// Makes the log ready to append, given the end of a scan to its end. A torn tail is cut off,
+    /// and its length is returned. Any other damage is refused, and so is a log that ends before
+    /// `durable`.
     pub(super) fn recover(&mut self, end: ScanEnd, durable: u64) -> Result<u64, StoreError> {
         self.expect_synced(end, durable)?;
         let ScanEnd { position, next_lsn } = end;
@@ -405,7 +407,7 @@ impl Log {
         Ok(())
     }
 
-    /// The error for a frame whose payload makes no sense.
+    /// The error for a frame whose payload is malformed.
     pub(super) fn damage_at(&self, position: u64, what: &'static str) -> StoreError {
         self.segments[self.segment_index(position)].damage(position, what)
     }
@@ -415,8 +417,8 @@ impl Log {
     }
 }
 
-/// Whether any frame from `position` on belongs to a group that was begun after the record `lsn`,
-/// which should be at `position`, was synced.
+/// Returns whether any frame from `position` on belongs to a group that was begun after the record
+/// `lsn`, which should be at `position`, was synced.
 fn later_group_follows(segment: &Segment, position: u64, lsn: u64) -> Result<bool, StoreError> {
     let mut rest = Vec::new();
     segment.read(position, &mut rest, usize::MAX)?;

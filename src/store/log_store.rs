@@ -1,9 +1,9 @@
-//! The store that lasts: a write-ahead log, and sled as the index over it.
+//! The durable store: a write-ahead log, and sled as the index over it.
 //!
-//! A write goes into the log's current group and into the table of newest messages; `sync` makes
-//! the group durable; every [`view::APPLY_EVERY`] records the index is told. So the table holds all
-//! that the index does not know yet, and readers ask the table first and the index, which leads
-//! back to the log, for what is older.
+//! A write goes to the log's current group and to the table of newest messages. `sync` makes the
+//! group durable. Every [`view::APPLY_EVERY`] records the index is updated. So the table has
+//! everything that the index lacks, and reads ask the table first, and then the index, which has
+//! positions in the log, for older data.
 
 pub(super) mod check;
 pub(super) mod compact;

@@ -1,7 +1,7 @@
 //! Accounts and messages in memory, in order: the whole of [`super::MemoryStore`] and the newest
 //! part of [`super::LogStore`].
 //!
-//! Knows nothing of durability. Ids only ever grow, so every list is kept sorted by appending.
+//! Durability is the caller's task. Ids only ever grow, so every list is kept sorted by appending.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque, hash_map};
@@ -12,7 +12,7 @@ use crate::model::{
     ModerationAction, ModerationEvent, Page, Timestamp, User, UserId, Username, Window,
 };
 
-/// Ordered accounts and messages, with the mailboxes they lie in.
+/// Accounts and messages in order, with their mailboxes.
 #[derive(Debug, Default)]
 pub(super) struct MemTable {
     users: BTreeMap<UserId, User>,
@@ -20,20 +20,20 @@ pub(super) struct MemTable {
     messages: VecDeque<Message>,
     mailboxes: HashMap<Mailbox, VecDeque<MessageId>>,
     text_bytes: usize,
-    /// In order of event.
+    /// All activities that are held here, in order of event.
     activities: VecDeque<Activity>,
-    /// Of these, by who may see them: everybody, or a user.
+    /// The ids of these activities, by the readers who may see them: everybody, or a user.
     feeds: HashMap<Mailbox, VecDeque<EventId>>,
     /// The event from which on every activity is held here.
     activities_start: u64,
 }
 
-/// Something that happened.
+/// An event in memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum HistoryItem<'a> {
-    /// A message was posted; this is what it is now.
+    /// A message was posted; this is the message as it is now.
     Posted(&'a Message),
-    /// Something else was done, to a message that may not be held here.
+    /// Another event, about a message that may not be held here.
     Done(Activity),
 }
 
@@ -46,13 +46,23 @@ pub(super) struct Activity {
     what: What,
 }
 
-/// To what it was done.
+/// The kind of an activity.
 #[derive(Debug, Clone, Copy)]
 enum What {
     /// A message was edited or deleted.
     Revised { change: MessageChange, message: MessageId, from: UserId, to: Option<UserId> },
     /// An operator acted.
     Moderated(ModerationAction),
+}
+
+impl HistoryItem<'_> {
+    /// The message that was edited or deleted, if that is the event.
+    pub(super) fn revised(self) -> Option<MessageId> {
+        match self {
+            HistoryItem::Posted(_) => None,
+            HistoryItem::Done(activity) => activity.message(),
+        }
+    }
 }
 
 impl Activity {
@@ -72,6 +82,14 @@ impl Activity {
         Activity { event, by, at, what: What::Moderated(action) }
     }
 
+    /// The message that was edited or deleted, if that is the event.
+    pub(super) fn message(&self) -> Option<MessageId> {
+        match self.what {
+            What::Revised { message, .. } => Some(message),
+            What::Moderated(_) => None,
+        }
+    }
+
     /// The feeds that it is in: that of everybody, or those of the two parties.
     fn feeds(&self) -> impl Iterator<Item = Mailbox> {
         let (private, general) = match self.what {
@@ -81,7 +99,7 @@ impl Activity {
         private.into_iter().flatten().chain(general)
     }
 
-    /// The event that it is, with its message as it is now, for which `present` looks.
+    /// The event of this activity. `present` finds its message as it is now.
     pub(super) fn event<'a, E>(
         self,
         present: impl FnOnce(MessageId) -> Result<Cow<'a, Message>, E>,
@@ -89,7 +107,7 @@ impl Activity {
         let Activity { event: id, by, at, what } = self;
         let what = match what {
             What::Revised { change, message, .. } => EventKind::Message(change, present(message)?),
-            What::Moderated(action) => EventKind::Act(action),
+            What::Moderated(action) => EventKind::Moderation(action),
         };
         Ok(Event { id, by, at, what })
     }
@@ -165,8 +183,8 @@ impl MemTable {
         }
     }
 
-    /// Takes in what a revision made of a message, whether it is held here or not. Its event must
-    /// be higher than any before it.
+    /// Applies a revision to a message, whether it is held here or not. Its event must be higher
+    /// than any before it.
     pub(super) fn revise(&mut self, message: &Message) {
         let Some(activity) = Activity::revision(message) else { return };
         self.note(activity);
@@ -177,7 +195,7 @@ impl MemTable {
         }
     }
 
-    /// Takes in what was done. Its event must be higher than any before it.
+    /// Adds an activity. Its event must be higher than any before it.
     pub(super) fn note(&mut self, activity: Activity) {
         debug_assert!(self.activities.back().is_none_or(|last| last.event < activity.event));
         for feed in activity.feeds() {
@@ -205,7 +223,7 @@ impl MemTable {
         self.activities_start
     }
 
-    /// Nothing before this event will be told of.
+    /// Sets the event from which on every activity is held here.
     pub(super) fn begin_at(&mut self, event: u64) {
         self.activities_start = event;
     }
@@ -223,7 +241,7 @@ impl MemTable {
         Page { items: events.range(range).filter_map(found).collect(), older }
     }
 
-    /// How much [`MemTable::activities`] would find.
+    /// The number of items that [`MemTable::activities`] would find.
     pub(super) fn activities_held(&self, feed: Mailbox, window: Window) -> MemPart {
         let events = self.feeds.get(&feed);
         events
@@ -248,11 +266,11 @@ impl MemTable {
         self.place_from(0, id)
     }
 
-    /// Where a message lies that is not before the one at `start`.
+    /// The place of a message that is not before the one at `start`.
     fn place_from(&self, start: usize, id: MessageId) -> Option<usize> {
         let place_of = |place: usize| self.messages.get(place).map(|message| message.id);
         let distance = id.get().checked_sub(place_of(start)?.get())?;
-        // It lies there if all the numbers between are messages, and before if some are not.
+        // It is there if all the numbers between are messages, and before if some are not.
         let farthest = start.saturating_add(usize::try_from(distance).ok()?);
         if place_of(farthest) == Some(id) {
             return Some(farthest);
@@ -265,7 +283,7 @@ impl MemTable {
         (place_of(low)? == id).then_some(low)
     }
 
-    /// These messages, which ascend, so that each is looked for behind the one before.
+    /// The messages with these ids, which ascend: each is searched for after the one before.
     fn messages_of<'a>(
         &'a self,
         ids: impl Iterator<Item = &'a MessageId>,
@@ -277,8 +295,8 @@ impl MemTable {
         })
     }
 
-    /// What happened in all mailboxes from `from` on, in order, as far as it is held here.
-    pub(super) fn history(&self, from: u64) -> impl Iterator<Item = HistoryItem<'_>> {
+    /// The events from `from` on that are held here, in order.
+    pub(super) fn history(&self, from: u64) -> impl Iterator<Item = HistoryItem<'_>> + Clone {
         let start = self.messages.partition_point(|message| message.id.get() < from);
         let mut posted = self.messages.range(start..).peekable();
         let start = self.activities.partition_point(|activity| activity.event.get() < from);
@@ -307,14 +325,14 @@ impl MemTable {
         Page { items, older }
     }
 
-    /// How much [`MemTable::mailbox`] would find.
+    /// The number of items that [`MemTable::mailbox`] would find.
     pub(super) fn mailbox_held(&self, mailbox: Mailbox, window: Window) -> MemPart {
         let ids = self.mailboxes.get(&mailbox);
         ids.map_or_else(MemPart::default, |ids| held(&window_of(ids, window, MessageId::get)))
     }
 
-    /// Looks at the newest messages of a mailbox from an id on, `limit` at most, for those that
-    /// somebody else than `by` wrote.
+    /// Searches the newest messages of a mailbox from an id on, `limit` at most, for those of
+    /// authors other than `by`.
     pub(super) fn look(&self, mailbox: Mailbox, by: UserId, from: u64, limit: usize) -> UnreadScan {
         let Some(ids) = self.mailboxes.get(&mailbox) else { return UnreadScan::default() };
         let first = ids.partition_point(|id| id.get() < from);
@@ -325,7 +343,7 @@ impl MemTable {
     }
 }
 
-/// What a table holds of a page.
+/// The part of a page that a table holds.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MemPart {
     /// The number of items.
@@ -334,7 +352,7 @@ pub(super) struct MemPart {
     pub(super) older: bool,
 }
 
-/// What was seen of a mailbox.
+/// The result of a search for unread messages in a mailbox.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UnreadScan {
     /// The number of messages that were looked at.
@@ -345,7 +363,7 @@ pub(super) struct UnreadScan {
     pub(super) more: bool,
 }
 
-/// Where in a list of ids a window lies.
+/// The range of a window in a list of ids.
 fn window_of<T: Copy>(ids: &VecDeque<T>, window: Window, number: fn(T) -> u64) -> Range<usize> {
     let below = |id: u64| ids.partition_point(|it| number(*it) < id);
     match window.cursor {
@@ -396,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_leaves_nothing_behind() {
+    fn evicted_messages_leave_nothing() {
         let mut table = table(100);
         for left in (0..100).rev() {
             table.evict_oldest();
@@ -412,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_found_between_gaps_and_behind_what_is_forgotten() {
+    fn messages_are_found_between_gaps_and_after_evicted_ones() {
         let mut table = table(100);
         for forgotten in 0..100 {
             for id in 0..310 {
@@ -426,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_a_mailbox_hold_what_lies_in_it() {
+    fn pages_of_a_mailbox_hold_its_messages() {
         let mut table = table(100);
         (0..9).for_each(|_| table.evict_oldest());
         for mailbox in [Mailbox::General, Mailbox::Private(UserId::FIRST)] {

@@ -59,7 +59,7 @@ pub use self::rules::lineage::{Lineage, LostRange, MAX_PAST_STORE_IDS, MIN_JUMP,
 pub use self::rules::retry::{
     MAX_RETRIES, RETRY_LIFETIME, sent_under_other_secrets, settled_at_start,
 };
-pub use self::rules::session::standing;
+pub use self::rules::session::for_each_session;
 pub use self::transfer::backup::verify;
 pub use self::transfer::export::{export, export_as};
 pub use self::transfer::import::{Imported, import, restore};

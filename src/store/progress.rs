@@ -6,7 +6,7 @@ pub trait Progress {
     fn begin(&mut self, task: &'static str, total: u64);
     /// It has counted to `done`.
     fn advance(&mut self, done: u64);
-    /// It is over.
+    /// Ends the task.
     fn end(&mut self);
 }
 

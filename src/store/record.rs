@@ -111,7 +111,7 @@ impl LogRecord {
     }
 }
 
-/// kind · id · time of creation · length of the name (1 byte) · name · password hash
+/// Layout: kind · id · time of creation · length of the name (1 byte) · name · password hash
 fn encode_user(user: &User, out: &mut Vec<u8>) {
     let name = user.name.as_str();
     out.push(USER);
@@ -136,8 +136,8 @@ fn decode_user(mut fields: Fields<'_>) -> Result<User, DecodeError> {
     })
 }
 
-/// kind · what does not change · text. A text that a revision has taken the place of may have been
-/// erased, and is empty then.
+/// Layout: kind · what does not change · text. A text that a revision replaced may have been erased,
+/// and is empty then.
 fn encode_message(message: &Message, out: &mut Vec<u8>) {
     out.push(MESSAGE);
     encode_fixed(message, out);
@@ -150,7 +150,8 @@ fn decode_message(mut fields: Fields<'_>) -> Result<Message, DecodeError> {
     Ok(fixed.with(MessageContent::Original(text)))
 }
 
-/// kind · what does not change · the event's number · who · when · whether it was deleted · text
+/// Layout: kind · what does not change · the event's number · user · time · whether it was deleted
+/// · text
 fn encode_revision(message: &Message, out: &mut Vec<u8>) {
     // Only a revised message is ever put into this record.
     let Some(revision) = message.revision() else { return };
@@ -184,7 +185,7 @@ const UNBLOCK: u8 = 2;
 const CLOSE_REGISTRATION: u8 = 3;
 const OPEN_REGISTRATION: u8 = 4;
 
-/// kind · number · who · when · what · to whom (0: nobody)
+/// Layout: kind · number · user · time · action · the user it was done to (0: nobody)
 fn encode_moderation(moderation: &ModerationEvent, out: &mut Vec<u8>) {
     let (what, whom) = match moderation.action {
         ModerationAction::Block(user) => (BLOCK, user.get()),
@@ -215,7 +216,7 @@ fn decode_moderation(mut fields: Fields<'_>) -> Result<ModerationEvent, DecodeEr
     fields.end().map(|()| ModerationEvent { event, by, at, action })
 }
 
-/// id · from · to (0: the general chat) · time of sending
+/// Layout: id · from · to (0: the general chat) · time of sending
 fn encode_fixed(message: &Message, out: &mut Vec<u8>) {
     out.extend(message.id.get().to_le_bytes());
     out.extend(message.from.get().to_le_bytes());
@@ -248,7 +249,7 @@ impl MessageHead {
     }
 }
 
-/// kind · key · flags · value, if there is one
+/// Layout: kind · key · flags · value, if there is one
 fn encode_entry(entry: &Entry, continues: bool, out: &mut Vec<u8>) {
     let value = entry.value_bytes();
     out.push(ENTRY);

@@ -537,7 +537,7 @@ impl Reference {
         let version = match story {
             Story::Version(version) => version,
             &Story::Act(ModerationEvent { event: id, by, at, action: act }) => {
-                return Event { id, by, at, what: EventKind::Act(act) };
+                return Event { id, by, at, what: EventKind::Moderation(act) };
             }
         };
         let message = Cow::Borrowed(self.message(version.id).unwrap());

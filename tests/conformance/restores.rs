@@ -121,9 +121,9 @@ pub(crate) fn every_session_ends<S: Subject>() {
     let (mut subject, renewal) = restored::<S>(&bytes, 1);
     assert_eq!(renewal.sessions, 1);
     assert_eq!(subject.store().sessions(UserId::FIRST).unwrap(), []);
-    let mut standing = 0;
-    store::standing(subject.store(), |_| standing += 1).unwrap();
-    assert_eq!(standing, 0);
+    let mut sessions = 0;
+    store::for_each_session(subject.store(), |_| sessions += 1).unwrap();
+    assert_eq!(sessions, 0);
     // A move loses nothing and keeps them.
     let mut moved = S::begin();
     assert_eq!(try_restore(&bytes, Some(Purpose::Move), 1, moved.store()).unwrap().renewal, None);

@@ -193,7 +193,7 @@ pub(crate) fn a_revision_is_an_event_of_its_own<S: Subject>() {
     let Page { items, .. } = store.events(user_id(1), NEWEST).unwrap();
     let changes = items.iter().map(|event| match event.what {
         EventKind::Message(change, _) => Some(change),
-        EventKind::Act(_) => None,
+        EventKind::Moderation(_) => None,
     });
     assert_eq!(
         changes.collect::<Vec<_>>(),
@@ -310,11 +310,11 @@ pub(crate) fn a_refused_record_changes_nothing<S: Subject>() {
         (restored_user(9, "five"), "the name of user 9 is taken"),
         (restored_message(4, 5, 0), "message 4 is out of order"),
         (restored_message(5, 5, 0), "message 5 is out of order"),
-        (counters(5, 6), "the counters would go back"),
-        (counters(6, 5), "the counters would go back"),
-        (counters(0, 100), "the counters would go back"),
-        (counters(MAX_ID + 2, 6), "the counters are out of range"),
-        (counters(6, u64::MAX), "the counters are out of range"),
+        (counters(5, 6), "the next ids would go back"),
+        (counters(6, 5), "the next ids would go back"),
+        (counters(0, 100), "the next ids would go back"),
+        (counters(MAX_ID + 2, 6), "the next ids are out of range"),
+        (counters(6, u64::MAX), "the next ids are out of range"),
     ] {
         let error = pair.store().restore(refused).unwrap_err();
         assert!(matches!(error, RestoreError::Conflict(_)), "{error:?}");

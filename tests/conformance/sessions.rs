@@ -1,7 +1,7 @@
 //! Sessions, changed passwords and ended accounts, through every kind of restart.
 
 use veche::model::{MAX_ID, MAX_SESSIONS, Session, SessionId, Timestamp};
-use veche::store::{Entry, standing};
+use veche::store::{Entry, for_each_session};
 
 use crate::pair::{Pair, name, new_message, user_id};
 use crate::seed::Random;
@@ -99,12 +99,12 @@ pub(crate) fn a_password_is_changed_with_all_sessions<S: Subject>() {
     assert!(pair.change_password(session(1, 101, 61), "new", "newer"));
     pair.sync();
     pair.expect_all();
-    let mut told = Vec::new();
-    standing(pair.store(), |session| told.push((session.user, session.id))).unwrap();
-    assert_eq!(told, [(user_id(1), session(1, 101, 61).id)]);
+    let mut found = Vec::new();
+    for_each_session(pair.store(), |session| found.push((session.user, session.id))).unwrap();
+    assert_eq!(found, [(user_id(1), session(1, 101, 61).id)]);
     // No new entry is about tokens without a session.
-    let facts = pair.store().entries(None, 10).unwrap();
-    assert!(!facts.iter().any(|fact| matches!(fact, Entry::StrayTokens { .. })), "{facts:?}");
+    let entries = pair.store().entries(None, 10).unwrap();
+    assert!(!entries.iter().any(|entry| matches!(entry, Entry::StrayTokens { .. })), "{entries:?}");
 }
 
 pub(crate) fn an_account_that_has_ended_is_a_tombstone<S: Subject>() {

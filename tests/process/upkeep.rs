@@ -43,7 +43,7 @@ fn a_store_is_checked_and_compacted() {
     let text = stdout(&checked);
     assert!(
         text.starts_with(
-            "3 users, 9 messages (4 general, 5 private), 0 edits and deletions, 0 acts of operators\nlog: "
+            "3 users, 9 messages (4 general, 5 private), 0 edits and deletions, 0 moderations\nlog: "
         ),
         "{text}"
     );

@@ -1,4 +1,4 @@
-//! What a record must be in itself.
+//! Rules for a single record, whatever the others are.
 
 use crate::model::{
     MAX_TEXT_BYTES, MAX_USER_AGENT_LEN, TOMBSTONE_PREFIX, User, check_password_hash,
@@ -9,7 +9,7 @@ use crate::store::entries::keyspaces::Entry;
 /// The reason for which a record is refused.
 pub(super) type Why = &'static str;
 
-/// Longest name, in bytes: what the length of one in a record can say.
+/// Longest name, in bytes: the limit of the length field in a record.
 pub(super) const MAX_NAME_BYTES: usize = 255;
 
 pub(super) fn user(user: &User) -> Result<(), Why> {
@@ -35,7 +35,7 @@ pub(super) fn entry(entry: &Entry) -> Result<(), Why> {
     match entry {
         Entry::Account { value: None, .. }
         | Entry::StrayTokens { value: None, .. }
-        | Entry::ReadMark { value: None, .. } => Err("the fact takes back what stays so for ever"),
+        | Entry::ReadMark { value: None, .. } => Err("the entry removes a value that is final"),
         Entry::Account { value: Some(AccountValue::Password { hash, .. }), .. } => {
             check_password_hash(hash)
         }

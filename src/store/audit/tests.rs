@@ -1,4 +1,4 @@
-//! What is refused, and what is tolerated.
+//! Records that the audit refuses, and those that it tolerates.
 
 use super::*;
 use crate::model::{
@@ -52,7 +52,7 @@ fn records_are_counted_and_held_to_the_rules() {
 }
 
 #[test]
-fn what_is_about_nobody_is_told_unless_records_are_missing() {
+fn records_about_unknown_users_are_refused_unless_records_are_missing() {
     let at = Timestamp::from_millis(1);
     let session = |user, number| {
         Record::Entry(Entry::Session {
@@ -77,8 +77,8 @@ fn what_is_about_nobody_is_told_unless_records_are_missing() {
     }
     for (refused, why) in [
         (session(1, most), "the user has more sessions than there can be"),
-        (session(2, 0), "the fact is of a user who does not exist"),
-        (action(0), "the act is of a user who does not exist"),
+        (session(2, 0), "the entry is of a user that does not exist"),
+        (action(0), "the moderation is by or of a user that does not exist"),
     ] {
         assert_eq!(audit.take(&refused), Err(why));
     }
@@ -89,7 +89,7 @@ fn what_is_about_nobody_is_told_unless_records_are_missing() {
 }
 
 #[test]
-fn who_writes_and_who_is_written_to_must_exist() {
+fn author_and_receiver_must_exist() {
     let mut audit = Audit::default();
     audit.take(&user(1, "ann")).unwrap();
     audit.take(&user(3, "bob")).unwrap();
@@ -102,7 +102,7 @@ fn who_writes_and_who_is_written_to_must_exist() {
     ] {
         assert_eq!(audit.take(&Record::Message(refused)), Err(why));
     }
-    audit.take(&of_fact(ended(3))).unwrap();
+    audit.take(&of_entry(ended(3))).unwrap();
     for (refused, why) in [
         (message(5, 3, 0), "the account of the message's author has ended"),
         (message(6, 1, 3), "the account of the message's receiver has ended"),
@@ -114,7 +114,7 @@ fn who_writes_and_who_is_written_to_must_exist() {
     audit.take(&Record::Message(message(7, 9, 3))).unwrap();
 }
 
-fn of_fact(entry: Entry) -> Record {
+fn of_entry(entry: Entry) -> Record {
     Record::Entry(entry)
 }
 
@@ -151,18 +151,18 @@ fn a_revision_is_of_a_message_that_is_there_and_takes_its_texts_place() {
 }
 
 #[test]
-fn facts_are_taken_back_by_families_that_do_so() {
+fn entries_are_removed_only_in_keyspaces_that_allow_it() {
     let mut audit = Audit::default();
     audit.take(&user(1, "ann")).unwrap();
-    audit.take(&of_fact(ended(1))).unwrap();
+    audit.take(&of_entry(ended(1))).unwrap();
     let key = AccountKey { user: UserId::FIRST };
-    assert!(audit.take(&of_fact(Entry::Account { key, value: None })).is_err());
+    assert!(audit.take(&of_entry(Entry::Account { key, value: None })).is_err());
     let (hash, at) = ("-".into(), Timestamp::from_millis(1));
     let again = Entry::Account { key, value: Some(AccountValue::Password { hash, at }) };
-    assert!(audit.take(&of_fact(again)).is_err(), "nobody comes back");
+    assert!(audit.take(&of_entry(again)).is_err(), "nobody comes back");
 }
 
-/// A start refuses more, and so what is one with a record is not endless.
+/// A start refuses longer batches, so a batch has a limit.
 #[test]
 fn so_many_facts_are_one_with_a_record_and_no_more() {
     let continued = |number| LogRecord {

@@ -1,4 +1,4 @@
-//! [`Backend`] over any [`Engine`]: the one place where the rules meet what a store has.
+//! [`Backend`] over any [`Engine`]: the rules, applied to the engine's data.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ use crate::store::rules::{
 };
 use crate::store::transfer::snapshot::Snapshot;
 
-/// Bytes of a record beside its texts, about.
+/// Approximate number of bytes of a record without its texts.
 const RECORD_BYTES: usize = 60;
 /// Bytes of the entries that remember a message under an idempotency key, about: two, and four that
 /// remove expired ones.
@@ -373,8 +373,8 @@ fn is_open(engine: &impl Engine, user: UserId) -> Result<bool, StoreError> {
     Ok(engine.has_account(user)? && !account::has_ended(engine.entry_reader(), user)?)
 }
 
-/// Appends entries as one batch. What ends something must not wait for space, and what begins with
-/// it is small: the reserve is used for both.
+/// Appends entries as one batch. It may use the reserve: writes that end something must not wait
+/// for space, and those that begin something are small.
 fn append_entries(engine: &mut impl Engine, entries: Vec<Entry>) -> Result<(), StoreError> {
     if entries.is_empty() {
         return Ok(());

@@ -21,7 +21,7 @@ pub struct AccountKey {
 pub enum AccountValue {
     /// It has another password.
     Password {
-        /// Its hash, in the PHC string format.
+        /// The hash, in the PHC string format.
         hash: Box<str>,
         /// The time of the change.
         at: Timestamp,
@@ -47,7 +47,7 @@ impl Layout for AccountKey {
 const PASSWORD: u8 = 1;
 const ENDED: u8 = 2;
 
-/// what · time · of a password its hash
+/// Layout: kind of change · time · the hash, for a password
 impl Layout for AccountValue {
     fn put(&self, out: &mut Vec<u8>) {
         match self {

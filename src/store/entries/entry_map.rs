@@ -76,6 +76,6 @@ impl EntryReader for EntryMap {
     }
 
     fn corrupt(&self, what: &'static str) -> StoreError {
-        StoreError::Refused(format!("what is in memory is not what was put there: {what}"))
+        StoreError::Refused(format!("entries in memory are malformed: {what}"))
     }
 }

@@ -70,8 +70,8 @@ pub(in crate::store) fn of_user<S: Key>(
 ) -> Result<Vec<(S, S::Value)>, StoreError> {
     let from = |user: u64| [&[S::KEYSPACE], &user.to_be_bytes()[..]].concat();
     // Ids end long before u64 does.
-    let (start, behind) = (from(user.get()), from(user.get() + 1));
-    let entries = state.entries(&start[..]..&behind[..], end, limit)?;
+    let (start, after) = (from(user.get()), from(user.get() + 1));
+    let entries = state.entries(&start[..]..&after[..], end, limit)?;
     let typed = entries.iter().map(|(key, value)| {
         let key = key.split_first().and_then(|(_, fields)| read(fields));
         key.zip(read(value)).ok_or_else(|| state.malformed())

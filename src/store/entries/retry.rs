@@ -47,7 +47,7 @@ pub struct RetryKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FirstAnswer {
-    /// The hash of the request, to tell whether another one asks for the same.
+    /// The hash of the request, for comparison with later ones.
     pub fingerprint: Hash,
     /// The message that was posted.
     pub message: MessageId,
@@ -71,7 +71,7 @@ pub struct KeyedRetryKey {
 pub struct KeyedRetryValue {
     /// The id of the secret that the hashes were made with.
     pub secret: Hash,
-    /// The hash of the request, to tell whether another one asks for the same.
+    /// The hash of the request, for comparison with later ones.
     pub fingerprint: Hash,
     /// The message that was posted.
     pub message: MessageId,

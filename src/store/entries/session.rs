@@ -15,7 +15,7 @@ pub struct SessionKey {
     pub id: SessionId,
 }
 
-/// The facts about a session.
+/// The value of a session's entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionValue {

@@ -76,7 +76,7 @@ fn golden_retries_and_read_marks() {
 }
 
 #[test]
-fn what_was_written_is_read_and_nothing_else() {
+fn written_entries_are_read_and_nothing_else() {
     for entry in entries() {
         let (key, value) = (entry.key_bytes(), entry.value_bytes().unwrap());
         assert_eq!(Entry::decode(&key, &value), Ok(entry.clone()));
@@ -102,9 +102,9 @@ fn what_was_written_is_read_and_nothing_else() {
 #[test]
 fn the_subjects_of_a_user_are_one_range_in_order() {
     let turn = |user_id, number| RetryOrderKey { user: user(user_id), number }.bytes();
-    let subjects =
+    let keys =
         [turn(1, u64::MAX), turn(2, 0), turn(2, 1), turn(2, 256), turn(2, 1 << 40), turn(3, 0)];
-    assert!(subjects.is_sorted_by(|a, b| a < b));
+    assert!(keys.is_sorted_by(|a, b| a < b));
 }
 
 #[test]

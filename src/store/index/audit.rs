@@ -1,7 +1,7 @@
-//! Holds an index to the log that it was made from, entry by entry and both ways.
+//! Compares an index with the log that it was made from, entry by entry in both directions.
 //!
-//! Keeps a checksum for each list, not what is in it, one for each key of entries, and of messages
-//! only those that were revised.
+//! The audit keeps a checksum for each list instead of its contents, one for each key of entries,
+//! and of messages only those that were revised.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +17,7 @@ use crate::store::error::StoreError;
 use crate::store::log::frame::Stamp;
 use crate::store::record::Record;
 
-/// What an index must hold, as far as the log has been read.
+/// The expected contents of an index, as far as the log has been read.
 pub(in crate::store) struct IndexAudit {
     index: Index,
     users: u64,
@@ -26,7 +26,7 @@ pub(in crate::store) struct IndexAudit {
     lists: HashMap<List, Postings>,
     /// The last message by user and counterpart.
     conversations: HashMap<(UserId, UserId), MessageId>,
-    /// Where the last revision of each lies.
+    /// The position of the last revision of each message that has one.
     revised: HashMap<MessageId, u64>,
     /// The checksum of the value of each key.
     entries: BTreeMap<Vec<u8>, u32>,
@@ -96,7 +96,7 @@ impl IndexAudit {
             self.last_mark = Some(position);
             self.marks += 1;
             if self.index.get(&mark_key(id))?.as_deref() != Some(&position.to_be_bytes()) {
-                return Err(wrong(format!("event {id} is not where it says")));
+                return Err(wrong(format!("the position of event {id} is wrong")));
             }
         }
         Ok(())
@@ -111,7 +111,7 @@ impl IndexAudit {
         self.mark(posting)
     }
 
-    /// What is so can only be held to the index when all has been said.
+    /// Notes the latest value of an entry. It is compared with the index after the last record.
     fn entry(&mut self, entry: &Entry) {
         match entry.value_bytes() {
             Some(value) => self.entries.insert(entry.key_bytes(), crc32c::crc32c(&value)),
@@ -123,7 +123,7 @@ impl IndexAudit {
         self.users += 1;
         let id = user.id;
         if self.index.get(&user_key(id.get()))?.as_deref() != Some(&position.to_be_bytes()) {
-            return Err(wrong(format!("user {id} is not where it says")));
+            return Err(wrong(format!("the position of user {id} is wrong")));
         }
         if self.index.user_named(&user.name)? != Some(id) {
             return Err(wrong(format!("the name of user {id} does not lead to it")));
@@ -183,7 +183,7 @@ impl IndexAudit {
                 }
                 Some(&ENTRY) => {
                     if self.entries.remove(untagged(&key)) != Some(crc32c::crc32c(&value)) {
-                        return Err(wrong("it holds a fact that the log does not".to_owned()));
+                        return Err(wrong("it holds an entry that the log does not".to_owned()));
                     }
                 }
                 _ if key == META => {}
@@ -198,14 +198,14 @@ impl IndexAudit {
         }
         for (list, postings) in found {
             if self.lists.remove(&list) != Some(postings) {
-                return Err(wrong(format!("{} is not what the log holds", name(list))));
+                return Err(wrong(format!("{} differs from the log", name(list))));
             }
         }
         if let Some((user, with)) = self.conversations.into_keys().next() {
             return Err(wrong(format!("user {user} has no conversation with user {with}")));
         }
         if !self.entries.is_empty() {
-            return Err(wrong("a fact is missing".to_owned()));
+            return Err(wrong("an entry is missing".to_owned()));
         }
         match self.lists.into_keys().next() {
             Some(list) => Err(wrong(format!("{} is missing", name(list)))),
@@ -221,9 +221,9 @@ fn wrong(what: String) -> StoreError {
 fn name(list: List) -> String {
     let (what, mailbox) = match list {
         List::Messages(mailbox) => ("", mailbox),
-        List::Activity(mailbox) => ("what was done in ", mailbox),
+        List::Activity(mailbox) => ("the activity of ", mailbox),
         List::Received { by, from } => {
-            return format!("what user {by} received from user {from}");
+            return format!("the list of messages from user {from} to user {by}");
         }
     };
     match mailbox {

@@ -1,5 +1,5 @@
-//! Conversations in the index: who has which, in order of their last messages, and what of each is
-//! above an id.
+//! Conversations in the index: those of each user in order of their last messages, and the messages
+//! of each above an id.
 
 use super::layout::{CONVERSATION, List, conversation_key, number};
 use super::tree::{Index, Writes};
@@ -7,7 +7,7 @@ use crate::model::{MessageId, UserId};
 use crate::store::error::StoreError;
 
 impl List {
-    /// The list of what its receiver did not write in which a message lies, if it is in one.
+    /// The list of received messages that a message is in, if it is in one.
     pub(super) fn received(from: UserId, to: Option<UserId>) -> Option<List> {
         to.filter(|to| *to != from).map(|by| List::Received { by, from })
     }
@@ -36,8 +36,8 @@ impl Writes {
 }
 
 impl Index {
-    /// With whom a user has talked, and the last message of each, those below `end`, descending:
-    /// `limit` at most, and only those that `wanted` wants.
+    /// A user's counterparts with the last message of each, those below `end`, descending: at most
+    /// `limit`, and only those for which `wanted` is true.
     pub(in crate::store) fn counterparts(
         &self,
         user: UserId,

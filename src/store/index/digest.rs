@@ -1,4 +1,4 @@
-//! What tells whether an index has all of its entries, and no others.
+//! The digest of an index, which shows whether it has all of its entries and no others.
 
 /// The digest of a set of entries, in no order: so that a change to one is a subtraction and an
 /// addition.

@@ -1,4 +1,5 @@
-//! sled's own handle: what it does when it goes, and how long its file stays taken behind it.
+//! The handle of the sled database: how it is closed, and how long its file stays locked after
+//! that.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,10 +15,10 @@ use rustix::event::{Timespec, poll};
 
 use crate::store::error::StoreError;
 
-/// How long sled's threads may hold its file beyond its handle's life.
+/// The longest time for which sled's threads may hold its file after its handle is dropped.
 const HANDLE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long sled may take to write what it has and to let go. After a write that failed it can wait for
-/// ever for one of its own threads.
+/// The longest time that sled may take to write what it has and to close. After a failed write it
+/// can wait forever for one of its own threads.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(20);
 const HANDLE_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
@@ -41,8 +42,8 @@ impl Handle {
         Handle(Some(db))
     }
 
-    /// Has sled write everything and let go, and says whether it did both in time. What it did not
-    /// costs the next start a catch-up, or a rebuild.
+    /// Makes sled write everything and close; returns whether both are done in time. What is not
+    /// written costs the next start a catch-up or a rebuild.
     pub(super) fn close(&mut self) -> ::sled::Result<bool> {
         let Some(db) = self.0.take() else { return Ok(false) };
         let closed = in_time(CLOSE_PATIENCE, move || {
@@ -75,7 +76,7 @@ fn in_time<T: Send + 'static>(
     let (done, is_done) = mpsc::channel();
     let task = move || {
         if let Ok(done_with) = catch_unwind(AssertUnwindSafe(task)) {
-            // It may be that nobody waits any more.
+            // The waiting thread may have given up.
             let _ = done.send(done_with);
         }
     };
@@ -85,15 +86,16 @@ fn in_time<T: Send + 'static>(
     is_done.recv_timeout(patience).ok()
 }
 
-/// sled's threads hold its file a little longer than its handle lives, and opening it meanwhile
-/// fails as if it were broken. Only a handle of this process can be meant: the store's lock is ours.
+/// Waits for an earlier handle of this process. sled's threads hold its file a little longer than
+/// its handle lives, and an opening in that time fails as if the file were broken. No other process
+/// can hold it, as the store's lock is ours.
 pub(super) fn await_earlier_handle(file: &Path) -> Result<(), StoreError> {
     let deadline = Instant::now() + HANDLE_PATIENCE;
     let awaited = File::open(file).and_then(|file| {
         while let Err(error) = file.try_lock() {
             match error {
                 TryLockError::Error(error) => return Err(error),
-                // For nothing but the time to pass.
+                // Only waits for time to pass.
                 TryLockError::WouldBlock if Instant::now() < deadline => {
                     let _ = poll(&mut [], Some(&HANDLE_INTERVAL));
                 }
@@ -115,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_takes_too_long_is_not_waited_for() {
+    fn a_task_that_takes_too_long_is_not_waited_for() {
         let (_never, nothing) = mpsc::channel::<()>();
         assert_eq!(in_time(Duration::from_millis(1), move || nothing.recv()), None);
         assert_eq!(in_time(Duration::from_mins(1), || 1), Some(1));

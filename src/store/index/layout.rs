@@ -1,4 +1,4 @@
-//! The bytes of the keys of the index, which sort as what they name, and of its values.
+//! The encodings of the keys of the index, which sort like the ids in them, and of its values.
 
 use super::digest::Digest;
 use crate::model::{Mailbox, StoreId, UserId, Username};
@@ -19,26 +19,26 @@ pub(in crate::store) enum List {
     Received { by: UserId, from: UserId },
 }
 
-/// An entry of a list and where it lies.
+/// An item of a list, and the position of its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Posting {
     pub(in crate::store) id: u64,
     pub(in crate::store) position: u64,
 }
 
-/// Up to where the log is indexed.
+/// The point up to which the log is indexed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Applied {
     pub(in crate::store) store_id: StoreId,
-    /// The last frame that is.
+    /// The last frame that is indexed.
     pub(in crate::store) stamp: Stamp,
-    /// The store's next ids behind it.
+    /// The store's next ids after it.
     pub(in crate::store) next_ids: IdAllocator,
 }
 
 /// The version of this layout. Another one is rebuilt, not converted.
 pub(in crate::store) const FORMAT_VERSION: u32 = 4;
-/// The key of up to where the log is indexed.
+/// The key of the point up to which the log is indexed.
 pub(super) const META: &[u8] = b"m";
 /// The first byte of the key of a conversation.
 pub(super) const CONVERSATION: u8 = b'l';
@@ -101,8 +101,8 @@ pub(super) fn posting_key(list: List, id: u64) -> [u8; 26] {
     key
 }
 
-/// The first id stands in the key; what follows are differences as LEB128: position, then for
-/// each further posting id and position.
+/// Encodes a chunk. Its first id is in the key. The value has differences as LEB128: the first
+/// position, then for each further posting its id and position.
 pub(super) fn encode_chunk(chunk: &[Posting]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(chunk.len() * 4);
     let mut last: Option<&Posting> = None;
@@ -170,9 +170,9 @@ pub(super) fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
 /// Why bytes do not say how far an index goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AppliedError {
-    /// Of a layout that another version writes.
+    /// The layout is that of another version.
     OtherVersion,
-    /// Not what [`encode_applied`] writes.
+    /// The bytes are not of the form that [`encode_applied`] writes.
     Unreadable,
 }
 

@@ -1,9 +1,9 @@
 //! Batches of changes to the index, and the pages that sled keeps until one is written.
 //!
-//! sled copies a page for every entry that is put there, and leaves the old one to be freed when
-//! nobody can be reading it. Of that it does a little at every 128th of its operations, and a batch
-//! is one operation, however many pages it leaves. So parts are small, and the pages are freed behind
-//! each: what was not freed was 7 KB for each account of a rebuild.
+//! sled copies a page for every entry that is put there, and frees the old one when no reader can
+//! use it any more. It does a little of that at every 128th of its operations, and a batch is one
+//! operation, however many pages it replaces. So batches are small, and replaced pages are freed
+//! after each of them. Without that, a rebuild kept 7 KB for each account.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ pub(in crate::store) enum IndexChange {
     Entry { key: Box<[u8]>, value: Option<Box<[u8]>> },
 }
 
-/// Entries that are written in one batch, about: until they are, sled keeps each of the pages that they
-/// took the place of, of some kilobytes.
+/// Approximate number of entries in one batch. Until the batch is written, sled keeps each of the
+/// pages that it replaces, of some kilobytes.
 const MAX_PART_ENTRIES: usize = 1024;
 /// Entries that change with the first addition to a list, on the average of the four lists that a
 /// private message is in: a chunk of each, and both users' entries that say with which message their
@@ -30,7 +30,7 @@ const ENTRIES_OF_LIST: usize = 2;
 /// Steps in which replaced pages are freed, some 500 at each: about as many as a part leaves.
 const FREEING_STEPS: usize = 16;
 
-/// The last word on each of some keys.
+/// The latest values of some keys; `None` removes the entry.
 pub(super) type EntryChanges = BTreeMap<Box<[u8]>, Option<Box<[u8]>>>;
 
 /// Changes that are written in one batch.
@@ -97,7 +97,7 @@ impl IndexBatch {
     }
 }
 
-/// Has the pages freed that a part took the place of.
+/// Frees the pages that a batch replaced.
 pub(super) fn free_replaced_pages() {
     for _ in 0..FREEING_STEPS {
         ::sled::pin().flush();

@@ -1,6 +1,6 @@
-//! Lists of postings: which entries a list has, in order, and where each lies in the log.
+//! Lists of postings: the items of each list in order, with the positions of their records.
 //!
-//! A list is cut into chunks, each an entry of the index under the id that it begins with.
+//! A list is divided into chunks, each an entry of the index under its first id.
 
 use ::sled::IVec;
 
@@ -96,7 +96,7 @@ impl Index {
         Ok(found)
     }
 
-    /// Whether a list has a posting below `end`.
+    /// Returns whether a list has a posting below `end`.
     pub(in crate::store) fn any_below(&self, list: List, end: u64) -> Result<bool, StoreError> {
         Ok(self.chunks_below(list, end).next()?.is_some())
     }
@@ -112,7 +112,7 @@ impl Index {
 }
 
 impl Writes {
-    /// A chunk, in the place of the one that it goes on from.
+    /// Writes a chunk, in the place of the one that it continues.
     fn insert_chunk(&mut self, list: List, chunk: &[Posting], replaced: Option<&(IVec, IVec)>) {
         let Some(first) = chunk.first() else { return };
         let before = replaced.map(|(_, value)| &**value);

@@ -1,4 +1,4 @@
-//! Where the last revision of each message lies, of those that have one.
+//! Positions of the last revisions of messages.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::model::MessageId;
 use crate::store::error::StoreError;
 
 impl Index {
-    /// Puts the last revisions, by message, in the place of those before.
+    /// Writes the positions of the last revisions, by message, over earlier ones.
     pub(super) fn put_revisions(
         &self,
         revised: &BTreeMap<u64, u64>,
@@ -22,7 +22,7 @@ impl Index {
         Ok(())
     }
 
-    /// Remembers between which messages revised ones lie.
+    /// Extends the range of ids within which revised messages lie.
     pub(super) fn widen_bounds(&mut self, revised: &BTreeMap<u64, u64>) {
         if let Some(((&first, _), (&last, _))) =
             revised.first_key_value().zip(revised.last_key_value())
@@ -40,7 +40,8 @@ impl Index {
         self.get(&revision_key(id.get()))?.map(|value| self.number(&value)).transpose()
     }
 
-    /// Has postings of messages lead to the last revision of those that have one.
+    /// Replaces the positions in postings of messages with those of their last revisions, where
+    /// there are any.
     pub(in crate::store) fn redirect(&self, postings: &mut [Posting]) -> Result<(), StoreError> {
         let Some((first, last)) = postings.first().zip(postings.last()) else { return Ok(()) };
         let (first, last) = (first.id, last.id);

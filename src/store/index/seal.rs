@@ -1,14 +1,15 @@
-//! What says that an index is byte for byte what a clean stop left, so that a start need not
-//! compare its digest.
+//! The seal of an index: proof that it is byte for byte what a clean stop left, so that a start
+//! need not compare its digest.
 //!
-//! It lies beside the index, from its closing to its next opening, and is true of the bytes that
-//! it lists wherever they are and whatever became of them meanwhile. So it is neither synced nor
-//! renamed into place: one that is torn, or of other bytes, does not match, and the digest is
-//! compared.
+//! The seal is a file beside the index, from the index's closing to its next opening. It describes
+//! the bytes of the files that it lists, whatever happens to them later. So it is neither synced
+//! nor renamed into place: a seal that is torn, or is of other bytes, does not match, and the
+//! digest is compared.
 //!
 //! A bit that flips on the disk while the index is open is sealed with the rest. sled notices it
-//! where it reads a page; where it cuts its log instead, `m` is not the one it was last given. So
-//! the seal has the digest that the index had in memory, and `m` must come back with the same.
+//! where it reads a page. Where sled cuts its log instead, `m` has an older value. So the seal
+//! contains the digest that the index had in memory, and `m` must have the same one at the next
+//! opening.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,13 +23,13 @@ use crate::store::dirs;
 
 /// The version of this layout. Another one does not match.
 const FORMAT_VERSION: u32 = 1;
-/// An index of more files has no seal. sled has four, and one for each value that is very long.
+/// Most files of an index with a seal. sled has four, and one for each very long value.
 const MAX_FILES: usize = 256;
-/// A longer index has no seal, in bytes: a stop is not to read for minutes.
+/// Most bytes of an index with a seal: a stop must not read for minutes.
 const MAX_INDEX_BYTES: u64 = 1024 * 1024 * 1024;
-/// What is read of a seal, in bytes: more than so many files with the longest names make.
+/// Most bytes that are read of a seal: more than [`MAX_FILES`] files with the longest names need.
 const MAX_BYTES: u64 = 128 * 1024;
-/// What is read of a file at once, in bytes.
+/// Bytes that are read of a file at once.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Each file of an index by its path in there.
@@ -41,22 +42,22 @@ struct SealedFiles {
     crc: u32,
 }
 
-/// Where the seal of the index in `dir` is.
+/// The path of the seal of the index in `dir`.
 pub(super) fn path(dir: &Path) -> PathBuf {
     dir.with_extension("seal")
 }
 
-/// Seals the index in `dir`, which nobody has open.
+/// Seals the index in `dir`, which must not be open.
 pub(super) fn write(dir: &Path, digest: Digest) -> io::Result<()> {
     let bytes = encode(digest, &files(dir)?);
     dirs::new_file().open(path(dir))?.write_all(&bytes)
 }
 
-/// Removes the seal of the index in `dir`, and says of what digest it was if it matches. One that
-/// cannot be removed is no harm: it will not match what the index becomes.
+/// Removes the seal of the index in `dir`; returns its digest if the seal matches. A seal that
+/// cannot be removed does no harm: it does not match the index after the next change.
 pub(super) fn take(dir: &Path) -> Option<Digest> {
     let path = path(dir);
-    // Opening a pipe would wait for who writes to it.
+    // Opening a pipe would wait for its writer.
     let is_file = fs::symlink_metadata(&path).ok()?.is_file();
     let mut bytes = Vec::new();
     let read = is_file.then(|| File::open(&path)?.take(MAX_BYTES).read_to_end(&mut bytes));
@@ -66,7 +67,8 @@ pub(super) fn take(dir: &Path) -> Option<Digest> {
     (bytes == encode(digest, &files(dir).ok()?)).then_some(digest)
 }
 
-/// version · digest · of each file: length of its path, path, length, CRC32C · CRC32C of it all
+/// Layout: version · digest · for each file: length of its path, path, length, CRC32C · CRC32C of
+/// everything before
 fn encode(digest: Digest, files: &Files) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(FORMAT_VERSION.to_be_bytes());
@@ -82,7 +84,7 @@ fn encode(digest: Digest, files: &Files) -> Vec<u8> {
     bytes
 }
 
-/// Reads every file of the index in `dir`. What is not sled's is an error.
+/// Reads every file of the index in `dir`. A file that is not sled's is an error.
 fn files(dir: &Path) -> io::Result<Files> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut left = MAX_INDEX_BYTES;
@@ -104,7 +106,7 @@ fn files(dir: &Path) -> io::Result<Files> {
     Ok(files)
 }
 
-/// Takes what it reads off `left`.
+/// Reads a file, and subtracts its length from `left`.
 fn read(path: &Path, left: &mut u64, buffer: &mut [u8]) -> io::Result<SealedFiles> {
     let mut file = File::open(path)?;
     let mut content = SealedFiles::default();

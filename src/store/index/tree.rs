@@ -24,10 +24,10 @@ use crate::model::{Mailbox, UserId, Username};
 use crate::store::dirs;
 use crate::store::error::StoreError;
 
-/// What sled keeps of its pages in memory, in the bytes that they take on the disk: of entries as
-/// short as an account's that is five times as much in memory. Its own default is a gigabyte.
+/// The size of sled's page cache, in bytes on the disk. With entries as short as an account's it
+/// takes five times as much memory. sled's default is a gigabyte.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-/// How often sled writes in the background. Losing what it did not write costs a catch-up.
+/// Interval at which sled writes in the background. What it has not written costs a catch-up.
 const FLUSH_EVERY_MS: u64 = 1000;
 /// Distance of the sparse positions: a lookup by number reads at most this much and one record.
 const MARK_EVERY_BYTES: u64 = 16 * 1024;
@@ -40,10 +40,10 @@ pub(in crate::store) struct Index {
     pub(super) db: Handle,
     dir: PathBuf,
     pub(super) applied: Option<Applied>,
-    /// Of all entries but [`META`].
+    /// The digest of all entries but [`META`].
     digest: Digest,
     last_mark: Option<u64>,
-    /// The lowest and the highest message that was ever revised: what lies outside need not be
+    /// The lowest and the highest message that was ever revised: ids outside need not be
     /// looked up.
     pub(super) revised: Option<(u64, u64)>,
 }
@@ -68,7 +68,7 @@ impl Index {
         let db = catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| unreadable("sled panicked at opening it".to_owned()))?
             .map_err(|e| match e {
-                ::sled::Error::Io(e) if says_nothing_of_the_index(&e) => {
+                ::sled::Error::Io(e) if is_from_the_system(&e) => {
                     StoreError::failed("opening", dir, e)
                 }
                 e => unreadable(e.to_string()),
@@ -133,8 +133,8 @@ impl Index {
         Ok(())
     }
 
-    /// The error for an index that is not what it should be. Also makes sure that the next start
-    /// rebuilds it; where even that fails, the operator is still told to stop.
+    /// The error for an index that is wrong. Also makes sure that the next start rebuilds it; if
+    /// even that fails, the operator is still told to stop the server.
     pub(in crate::store) fn mark_broken(&self, why: impl fmt::Display) -> StoreError {
         let marker = broken_marker(&self.dir);
         let mut options = File::options();
@@ -164,7 +164,7 @@ impl Index {
         self.guarded(|| self.db.get(key))
     }
 
-    /// Asks sled, which panics over some of what it cannot read.
+    /// Calls sled, which panics on some data that it cannot read.
     pub(super) fn guarded<T>(
         &self,
         ask: impl FnOnce() -> ::sled::Result<T>,
@@ -186,19 +186,20 @@ impl Index {
         self.applied
     }
 
-    /// Takes in records that the log has synced, in order, the last of which is `upto`. What the
-    /// index already knows is passed over. With a change comes how far the index goes behind it,
-    /// unless the next one belongs to it: there, what is much is cut into parts.
+    /// Applies the changes for records that the log has synced, in order, the last of which is
+    /// `upto`. Changes that the index already has are skipped. Each change comes with the point
+    /// that the index reaches after it, unless the next one is part of the same batch: at such
+    /// points a long series is divided.
     pub(in crate::store) fn apply(
         &mut self,
         changes: impl IntoIterator<Item = (IndexChange, Option<Applied>)>,
         upto: Applied,
     ) -> Result<(), StoreError> {
         let mut part = IndexBatch::default();
-        for (change, behind) in changes {
+        for (change, applied) in changes {
             part.take(change);
-            if let Some(behind) = behind.filter(|_| part.is_full()) {
-                self.write(mem::take(&mut part), behind)?;
+            if let Some(applied) = applied.filter(|_| part.is_full()) {
+                self.write(mem::take(&mut part), applied)?;
             }
         }
         self.write(part, upto)
@@ -246,7 +247,7 @@ impl Index {
         self.get(&user_key(id.get()))?.map(|value| self.number(&value)).transpose()
     }
 
-    /// The id behind a name.
+    /// The id of the account with a name.
     pub(in crate::store) fn user_named(
         &self,
         name: &Username,
@@ -290,7 +291,7 @@ impl Index {
         Ok(positions)
     }
 
-    /// The last marked event at or below a number: from its position on lies what is sought.
+    /// The last marked event at or below a number. The target is after its position.
     pub(in crate::store) fn mark_below(&self, id: u64) -> Result<Option<Posting>, StoreError> {
         let mark = self.scan(mark_key(0)..=mark_key(id)).next_back()?;
         let Some((key, value)) = mark else { return Ok(None) };
@@ -310,7 +311,7 @@ impl Index {
         Ok(())
     }
 
-    /// Seals what lies in `dir` with the digest of the seal that is there, for who has spoilt it.
+    /// Seals the index in `dir` with the digest of its present seal, for corruption tests.
     #[cfg(test)]
     pub(in crate::store) fn seal_again(dir: &Path) {
         let path = seal::path(dir);
@@ -320,13 +321,13 @@ impl Index {
         seal::write(dir, Digest(digest)).expect("another seal");
     }
 
-    /// Whether there was a seal that matches.
+    /// True if there was a seal that matched.
     #[cfg(test)]
     pub(in crate::store) fn take_seal(dir: &Path) -> bool {
         seal::take(dir).is_some()
     }
 
-    /// What it all lies in, for who wants to spoil it.
+    /// The tree, for corruption tests.
     #[cfg(test)]
     pub(in crate::store) fn tree(&self) -> &::sled::Db {
         &self.db
@@ -374,17 +375,17 @@ impl Writes {
     }
 }
 
-/// Whether the position of an event's record is kept, behind the last one that is.
+/// Returns whether the position of an event's record is kept, given the last one that is.
 pub(super) fn is_marked(last: Option<u64>, position: u64) -> bool {
     last.is_none_or(|last| position >= last + MARK_EVERY_BYTES)
 }
 
-/// Whether the system has refused something for another reason than what is on the disk.
-fn says_nothing_of_the_index(error: &io::Error) -> bool {
+/// Returns whether an error comes from the system, for a reason other than the bytes on the disk.
+fn is_from_the_system(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|raw| raw != Errno::IO.raw_os_error())
 }
 
-/// Its presence tells the next start to rebuild the index.
+/// The path of the marker file that makes the next start rebuild the index.
 fn broken_marker(dir: &Path) -> PathBuf {
     dir.with_extension("broken")
 }

@@ -1,4 +1,4 @@
-//! A record's frame: how the log tells that bytes are what was written.
+//! The frame of a record: the log's proof that bytes are what was written.
 
 /// CRC32C of all that follows · payload length · records before it in its group · LSN
 pub(in crate::store) const FRAME_HEADER_BYTES: usize = 4 + 4 + 4 + 8;
@@ -6,11 +6,11 @@ pub(in crate::store) const FRAME_HEADER_BYTES: usize = 4 + 4 + 4 + 8;
 pub(super) const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 pub(in crate::store) const MAX_FRAME_BYTES: usize = FRAME_HEADER_BYTES + MAX_PAYLOAD_BYTES;
 
-/// Which frame, and of which log: no two frames that were ever written share all of it.
+/// The identity of a frame: no two frames that were ever written share all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Stamp {
     pub(in crate::store) position: u64,
-    /// The position behind it.
+    /// The position after it.
     pub(in crate::store) end: u64,
     pub(in crate::store) lsn: u64,
     pub(in crate::store) crc: u32,
@@ -25,8 +25,8 @@ pub(in crate::store) struct Frame<'a> {
     pub(in crate::store) payload: &'a [u8],
 }
 
-/// Appends a frame to `group`; `payload` appends what is in it. The frame will lie at `position`,
-/// behind `before` others of its group.
+/// Appends a frame to `group`; `payload` appends the payload. The frame's position is `position`,
+/// after `before` others of its group.
 pub(in crate::store) fn encode(
     group: &mut Vec<u8>,
     position: u64,
@@ -61,7 +61,7 @@ pub(in crate::store) fn parse(bytes: &[u8], position: u64) -> Option<Frame<'_>> 
         return None;
     }
     let lsn = u64_at(header, 12);
-    // More before it in its group than there were at all: nobody wrote that.
+    // A frame with more frames before it in its group than in the whole log is malformed.
     let group_start = lsn.checked_sub(u64::from(u32_at(header, 8)))?;
     let end = position + (FRAME_HEADER_BYTES + len) as u64;
     Some(Frame { stamp: Stamp { position, end, lsn, crc }, group_start, payload: &rest[..len] })

@@ -1,25 +1,25 @@
-//! One flipped bit in a frame, found by the frame's own checksum.
+//! Finds one flipped bit in a frame by the frame's own checksum.
 //!
-//! The newest group of a log is the only one that nothing proves to have been acknowledged, so
-//! what is no frame there is taken for a torn write and cut off. Of a torn write whole sectors are
-//! missing. A frame that is right but for a single bit was written as a whole, perhaps
-//! acknowledged, and spoilt later: it is put right instead. If it was never acknowledged, it may
-//! appear all the same. That missing sectors look like one flipped bit, and something appears that
-//! nobody wrote, happens once in some two million torn frames: a message of 200 bytes has 1,600
-//! bits, and the checksum 2^32 values.
+//! The newest group of a log is the only one that may not have been acknowledged, so bytes there
+//! that are no frame are taken for a torn write and cut off. A torn write lacks whole sectors. A
+//! frame that is right but for a single bit was written as a whole, perhaps acknowledged, and
+//! damaged later: the bit is corrected instead. If the frame was never acknowledged, it may appear
+//! all the same. A torn write looks like one flipped bit, so that a message appears that nobody
+//! wrote, about once in two million torn frames: a message of 200 bytes has 1,600 bits, and the
+//! checksum 2^32 values.
 
 use super::frame;
 use super::frame::{FRAME_HEADER_BYTES, MAX_PAYLOAD_BYTES, u32_at};
 
 /// CRC32C's polynomial, lowest bit first.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
-/// Where the payload's length stands in a frame.
+/// The offset of the payload's length in a frame.
 const LENGTH_AT: usize = 4;
-/// What the checksum does not cover: itself.
+/// The length of the checksum, which it does not cover.
 const CHECKSUM_BYTES: usize = 4;
 
-/// The bit to turn, counted from the start of `bytes`, so that they begin with the frame `lsn`.
-/// `None` where no single one does it.
+/// The bit to flip so that `bytes` begin with the frame `lsn`, counted from their start. `None` if
+/// no single bit does it.
 pub(in crate::store) fn flipped_bit(bytes: &[u8], position: u64, lsn: u64) -> Option<usize> {
     let header: &[u8; FRAME_HEADER_BYTES] = bytes.first_chunk()?;
     let length = u32_at(header, LENGTH_AT);
@@ -47,9 +47,9 @@ fn frame_of(bytes: &[u8], length: u32) -> Option<&[u8]> {
     bytes.get(..FRAME_HEADER_BYTES + length)
 }
 
-/// The one bit that makes the checksum of a frame differ as it does. A checksum is linear: what a
-/// flipped bit adds to it depends on the bit's distance from the end only, and is one step of the
-/// checksum's register more for each bit further away. So all bits are tried in one pass.
+/// The one bit that explains the difference between a frame's checksum and its contents. A checksum
+/// is linear: the effect of a flipped bit depends on the bit's distance from the end only, and each
+/// bit further away is one more step of the checksum's register. So all bits are tried in one pass.
 fn syndrome_bit(frame: &[u8]) -> Option<usize> {
     let syndrome = u32_at(frame, 0) ^ crc32c::crc32c(&frame[CHECKSUM_BYTES..]);
     if syndrome.is_power_of_two() {
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn every_bit_of_frames_of_many_lengths() {
         for len in [0, 1, 2, 5, 63, 64, 300] {
-            // With something behind it, which a longer length would take in.
+            // With something after it, which a longer length would take in.
             let mut bytes = [frame(&vec![0x5a; len]), vec![0; 200]].concat();
             assert_eq!(flipped_bit(&bytes, 40, LSN), None, "nothing is wrong with it");
             for bit in 0..8 * (FRAME_HEADER_BYTES + len) {

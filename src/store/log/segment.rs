@@ -1,4 +1,4 @@
-//! A segment: one file of the log, which says in its header whose it is and where it lies.
+//! A segment: one file of the log. Its header has its store's id and its position.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -12,12 +12,12 @@ use crate::store::error::{LogDamage, StoreError};
 
 /// The version of the layout of segments, frames and records. A higher one is refused.
 pub(in crate::store) const FORMAT_VERSION: u32 = 1;
-/// What every segment, and so every log, begins with.
+/// The first bytes of every segment, and so of every log.
 pub(in crate::store) const MAGIC: &[u8; 8] = b"VECHELOG";
 /// magic · version · store id · base position · first LSN · CRC32C of all that
 pub(in crate::store) const HEADER_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4;
 
-/// What a segment says of itself.
+/// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Header {
     pub(in crate::store) store_id: StoreId,
@@ -28,9 +28,9 @@ pub(in crate::store) struct Header {
 /// Why bytes are no header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum HeaderError {
-    /// Of a layout that this version does not know.
+    /// The layout is that of a newer version.
     Newer(u32),
-    /// Not what [`Header::encode`] writes.
+    /// The bytes are not of the form that [`Header::encode`] writes.
     Unreadable,
 }
 
@@ -75,7 +75,7 @@ pub(in crate::store) fn newer_format(path: &Path, version: u32) -> StoreError {
 
 #[cfg(test)]
 thread_local! {
-    /// How often this thread has read from a segment, and how many bytes.
+    /// The number of reads from segments by this thread, and of bytes read.
     pub(in crate::store) static READ: std::cell::Cell<(u64, u64)> =
         const { std::cell::Cell::new((0, 0)) };
 }
@@ -84,7 +84,8 @@ thread_local! {
 pub(super) struct Segment {
     pub(super) base: u64,
     pub(super) first_lsn: u64,
-    /// Bytes written and, but for the part not yet recovered at opening, synced.
+    /// Bytes that are written and synced. After opening, the part that is not yet recovered may not
+    /// be synced.
     pub(super) len: u64,
     pub(super) path: PathBuf,
     pub(super) file: File,
@@ -100,8 +101,8 @@ impl Segment {
         StoreError::Damaged(LogDamage { file: self.path.clone(), offset, what })
     }
 
-    /// Fills as much of `buffer` as the segment has from `position` on. A failure is no reason for a
-    /// running store to end: it may be one bad sector under old history.
+    /// Fills as much of `buffer` as the segment has from `position` on. An error does not stop a
+    /// running store: it may be one bad sector under old history.
     pub(super) fn read(
         &self,
         position: u64,
@@ -119,7 +120,7 @@ impl Segment {
         })
     }
 
-    /// Begins a segment, durably.
+    /// Creates a segment durably.
     pub(super) fn create(
         dir: &Path,
         store_id: StoreId,

@@ -1,18 +1,18 @@
-//! Which frame may follow which: sequence numbers without gaps, in groups without overlaps.
+//! The order of frames: sequence numbers without gaps, in groups without overlaps.
 
 use super::frame::Frame;
 
-/// What has been seen of a log, as far as it decides what may come next.
+/// The state of a log so far that decides which frame may come next.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Sequence {
-    /// Unknown at first, and behind what could not be read.
+    /// Unknown at first, and after bytes that could not be read.
     next_lsn: Option<u64>,
     /// The first record of the group that the newest one belongs to.
     group_start: Option<u64>,
 }
 
 impl Sequence {
-    /// A segment begins, which says that this is its first record. No group goes on in it.
+    /// Begins a segment, whose header has this first record. No group extends into it.
     pub(in crate::store) fn begin_segment(&mut self, first_lsn: u64) -> Result<(), &'static str> {
         let fits = self.next_lsn.is_none_or(|next| next == first_lsn);
         self.next_lsn = Some(first_lsn);
@@ -20,7 +20,7 @@ impl Sequence {
         if fits { Ok(()) } else { Err("records are missing before this segment") }
     }
 
-    /// Goes on behind `frame`, also where it is not what had to follow.
+    /// Continues after `frame`, even if another one had to follow.
     pub(in crate::store) fn take(&mut self, frame: &Frame<'_>) -> Result<(), &'static str> {
         let lsn = frame.stamp.lsn;
         let expected = self.next_lsn.replace(lsn.saturating_add(1));
@@ -28,7 +28,7 @@ impl Sequence {
         if expected.is_some_and(|expected| expected != lsn) {
             return Err("records are missing before this one");
         }
-        // What precedes the first record that is seen of a group is unknown only behind damage.
+        // The frames before the first seen one of a group are unknown only after damage.
         let begins = frame.group_start == lsn || expected.is_none();
         if begins || group == Some(frame.group_start) {
             Ok(())
@@ -37,7 +37,7 @@ impl Sequence {
         }
     }
 
-    /// What comes next follows something unreadable.
+    /// Notes that the next frame follows something unreadable.
     pub(in crate::store) fn lose_track(&mut self) {
         *self = Sequence::default();
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read};
 
-/// How much is read at once.
+/// Bytes that are read at once.
 const READ_BYTES: usize = 256 * 1024;
 
 /// A source of bytes that can be looked ahead into.
@@ -10,7 +10,7 @@ const READ_BYTES: usize = 256 * 1024;
 pub(in crate::store) struct LogStream<R> {
     source: R,
     buffer: Vec<u8>,
-    /// What of the buffer was passed over, and what was read.
+    /// The number of consumed bytes of the buffer, and of those that were read into it.
     passed: usize,
     filled: usize,
     position: u64,
@@ -23,7 +23,7 @@ impl<R: Read> LogStream<R> {
         LogStream { source, buffer, passed: 0, filled: 0, position: 0, crc: 0 }
     }
 
-    /// How much was passed over since the beginning.
+    /// The number of bytes consumed since the beginning.
     pub(in crate::store) fn position(&self) -> u64 {
         self.position
     }
@@ -33,8 +33,7 @@ impl<R: Read> LogStream<R> {
         self.crc
     }
 
-    /// What comes next: less than `len` bytes, which are at most [`READ_BYTES`], only where the
-    /// source ends.
+    /// The next `len` bytes, at most [`READ_BYTES`]; fewer only at the end of the source.
     pub(in crate::store) fn peek(&mut self, len: usize) -> io::Result<&[u8]> {
         debug_assert!(len <= READ_BYTES);
         if self.filled - self.passed < len {
@@ -52,7 +51,7 @@ impl<R: Read> LogStream<R> {
         Ok(&self.buffer[self.passed..self.filled])
     }
 
-    /// Passes over what was looked at.
+    /// Consumes bytes that were peeked at.
     pub(in crate::store) fn pass(&mut self, len: usize) {
         let len = len.min(self.filled - self.passed);
         let passed = &self.buffer[self.passed..self.passed + len];

@@ -1,4 +1,4 @@
-//! What a log holds after everything that can happen to its files.
+//! The contents of a log after damage to its files.
 
 use std::fs::{self, File, OpenOptions};
 
@@ -28,7 +28,7 @@ impl Sample {
         Sample { dir, log, payloads: Vec::new(), stamps: Vec::new() }
     }
 
-    /// With so many groups of three frames with payloads of five bytes.
+    /// A log of some groups, each of three frames with payloads of five bytes.
     fn with_groups(groups: usize) -> Sample {
         let mut sample = Sample::new(SEGMENT_BYTES);
         for group in 0..groups {
@@ -130,7 +130,7 @@ fn golden() {
 }
 
 #[test]
-fn what_was_synced_comes_back() {
+fn synced_frames_come_back() {
     let mut sample = Sample::with_groups(4);
     sample.log.append(|out| out.extend(b"never")).unwrap();
     let reopened = sample.reopen().unwrap();
@@ -233,7 +233,7 @@ fn a_hole_in_the_last_group_is_cut_whatever_is_behind_it() {
     }
 }
 
-/// What a crash may leave behind the last group of a log.
+/// Bytes that a crash may leave after the last group of a log.
 type Tail<'a> = &'a dyn Fn(&Sample) -> Vec<u8>;
 
 #[test]
@@ -290,7 +290,7 @@ fn a_later_group_behind_the_end_is_refused() {
 }
 
 #[test]
-fn what_is_known_to_be_synced_must_be_there() {
+fn frames_known_to_be_synced_must_be_there() {
     let sample = Sample::with_groups(2);
     let file = &sample.files()[0];
     let (last, end) = (sample.stamps[5], sample.log.end());
@@ -356,7 +356,7 @@ fn frames_of_all_lengths_in_many_segments() {
     expect_goes_on(&sample.dir(), reopened);
 }
 
-/// With one group to a segment.
+/// A log with one group in each segment.
 fn segments(count: usize) -> Sample {
     let mut sample = Sample::with_groups(0);
     sample.log.segment_bytes = HEADER_BYTES as u64 + 1;
@@ -387,7 +387,7 @@ fn damage_is_told_by_file_and_offset() {
         fs::write(file, [&whole[..], b"x"].concat()).unwrap();
         sample.expect_damage(file, whole.len() as u64);
         fs::write(file, whole).unwrap();
-        // The next one's absence shows behind the end of this one.
+        // The next one's absence shows after the end of this one.
         let next = &sample.files()[index + 1];
         if index < 2 {
             fs::rename(next, away).unwrap();
@@ -408,7 +408,7 @@ fn damage_is_told_by_file_and_offset() {
     assert_eq!(sample.reopen().unwrap().payloads, sample.payloads);
 }
 
-/// A crash may leave the newest segment with any part of its header, and with nothing behind it.
+/// A crash may leave the newest segment with any part of its header, and with nothing after it.
 #[test]
 fn a_newest_segment_without_a_whole_header_is_dropped() {
     let sample = segments(3);
@@ -482,7 +482,7 @@ fn a_segment_of_another_store_is_refused() {
     sample.expect_damage(file, 0);
 }
 
-/// Also where there was nothing to write: the one that failed is not forgotten.
+/// A failed write is remembered even if there is nothing more to write.
 #[test]
 fn a_failure_is_final() {
     let mut sample = Sample::with_groups(1);

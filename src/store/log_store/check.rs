@@ -1,7 +1,7 @@
-//! Looks a store through from end to end and changes nothing of it: every record of the log, and
-//! the index against them.
+//! Checks a store from end to end without changing it: every record of the log, and the index
+//! against them.
 //!
-//! The index is judged by a copy in the system's directory for temporary files, because sled
+//! The index is checked in a copy in the system's directory for temporary files, because sled
 //! writes to what it opens.
 
 use std::borrow::Cow;
@@ -31,48 +31,48 @@ use crate::store::log::{frame, segment};
 use crate::store::progress::Progress;
 use crate::store::record::{LogRecord, Record};
 
-/// So many damages are told one by one; of the others there is only the number.
+/// Most damages that are reported one by one; the others are only counted.
 const MAX_DAMAGES: usize = 20;
-/// What is said of a torn tail.
+/// The description of a torn tail.
 const NEVER_ACKNOWLEDGED: &str = "a write that was never acknowledged; the next start cuts it off";
 
-/// What was found.
+/// The result of a check.
 #[derive(Debug)]
 pub struct CheckReport {
-    /// What the log holds.
+    /// The numbers of records in the log.
     pub counts: Counts,
-    /// In how many files.
+    /// The number of the log's files.
     pub segments: usize,
-    /// How long they are together.
+    /// The total length of these files.
     pub bytes: u64,
-    /// The remains of a write that was never acknowledged: no damage.
+    /// The remains of a write that was never acknowledged. They are no damage.
     pub torn: Option<LogDamage>,
-    /// Where the log is not what was written, up to a limit.
+    /// Damage in the log, up to a limit.
     pub damages: Vec<LogDamage>,
-    /// How many there are beyond the limit.
+    /// The number of damages beyond the limit.
     pub more_damages: u64,
-    /// What there is to say of the index.
+    /// The state of the index.
     pub index: IndexState,
 }
 
-/// What there is to say of an index.
+/// The state of an index.
 #[derive(Debug, PartialEq, Eq)]
 pub enum IndexState {
-    /// It says what the log says, and these so many records at the log's end it does not know yet.
+    /// It agrees with the log, but for some records at the log's end.
     Agrees {
-        /// The next start tells it.
+        /// The number of records that the next start adds to it.
         behind: u64,
     },
-    /// There is none, or none that the next start would use: it makes it again by itself.
+    /// There is none, or none that the next start would use. The next start makes it again.
     ToBeMade(&'static str),
-    /// It is not what the log says, so that a server would answer wrongly.
+    /// It contradicts the log, so that a server would give wrong answers.
     Wrong(String),
-    /// With a damaged log there is nothing to hold it to.
+    /// The log is damaged, so the index cannot be compared with it.
     Unjudged,
 }
 
 impl CheckReport {
-    /// Whether all is as it should be.
+    /// Returns whether the check found no damage and no wrong index.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.damages.is_empty() && !matches!(self.index, IndexState::Wrong(_))
@@ -102,12 +102,12 @@ impl fmt::Display for CheckReport {
             IndexState::Wrong(why) => {
                 write!(f, "index: WRONG: {why}; remove it, and the next start makes it again")
             }
-            IndexState::Unjudged => write!(f, "index: not looked at, as the log is damaged"),
+            IndexState::Unjudged => write!(f, "index: not checked, as the log is damaged"),
         }
     }
 }
 
-/// Looks through the store in `dir`, which no server may have open.
+/// Checks the store in `dir`, which no server may have open.
 pub fn check(dir: &Path, progress: &mut dyn Progress) -> Result<CheckReport, StoreError> {
     let _lock = Lock::of_existing(dir)?;
     let log_dir = dir.join("log");
@@ -135,13 +135,13 @@ pub fn check(dir: &Path, progress: &mut dyn Progress) -> Result<CheckReport, Sto
     Ok(walk.finish())
 }
 
-/// The index before it is held to anything.
+/// The index before it is compared with the log.
 enum Candidate {
     Copy(Box<IndexAudit>, Applied),
     Judged(IndexState),
 }
 
-/// A copy of the index, in a directory that is removed with what is returned beside it.
+/// A copy of the index, with its directory, which is removed when it is dropped.
 fn open_copy(dir: &Path) -> Result<(Candidate, Option<TempDir>), StoreError> {
     let index = dir.join("index");
     let judged = |state| Ok((Candidate::Judged(state), None));
@@ -172,25 +172,25 @@ fn open_copy(dir: &Path) -> Result<(Candidate, Option<TempDir>), StoreError> {
     }
 }
 
-/// What is known while the log is read.
+/// The state of a check while it reads the log.
 struct Walk {
     found: CheckReport,
     audit: Audit,
     sequence: Sequence,
     store_id: Option<StoreId>,
-    /// Above every record so far.
+    /// One above the sequence number of the last record so far.
     next_lsn: u64,
-    /// The position behind the newest segment so far.
+    /// The position after the last segment so far.
     end: u64,
-    /// The position behind what can be read of the log, and the file that it is in.
+    /// The position after the readable part of the log, and the file that it is in.
     readable: u64,
     newest: (PathBuf, u64),
     index: Candidate,
-    /// Whether the index's last record was come by.
+    /// True once the last record of the index was reached.
     met_applied: bool,
     /// The first record of a write batch whose last one has not been read yet, and its LSN.
     open_batch: Option<(PathBuf, u64, u64)>,
-    /// Whether records are missing, so that what depends on them cannot be judged.
+    /// True if records are missing, so that what depends on them cannot be checked.
     lost: bool,
 }
 
@@ -247,7 +247,7 @@ impl Walk {
         Ok(())
     }
 
-    /// Whether frames are to be looked for behind it.
+    /// Checks a segment's header. Returns whether frames may follow it.
     fn header(
         &mut self,
         bytes: &[u8],
@@ -319,12 +319,12 @@ impl Walk {
                 continue;
             }
             let lsn = self.sequence.next_lsn().unwrap_or(self.next_lsn);
-            let behind = || later(&bytes[at..], base + at as u64, lsn);
-            if last && !behind().any(|(_, frame)| frame.group_start > lsn) {
+            let later_frames = || later(&bytes[at..], base + at as u64, lsn);
+            if last && !later_frames().any(|(_, frame)| frame.group_start > lsn) {
                 let position = base + at as u64;
                 let bit = flipped_bit(&bytes[at..], position, lsn);
                 if let Some(bit) = bit.filter(|_| position >= self.durable()) {
-                    let flipped = "one bit of a record is flipped; the next start puts it right";
+                    let flipped = "one bit of a record is flipped; the next start corrects it";
                     self.torn(path, (at + bit / 8) as u64, flipped);
                     bytes.to_mut()[at + bit / 8] ^= 1 << (bit % 8);
                     continue;
@@ -335,7 +335,7 @@ impl Walk {
             self.damage(path, at as u64, "a record is unreadable");
             self.lost = true;
             self.sequence.lose_track();
-            match behind().next() {
+            match later_frames().next() {
                 Some((offset, _)) => at += offset,
                 None => return Ok(()),
             }
@@ -357,7 +357,7 @@ impl Walk {
                         path.display()
                     )));
                 }
-                self.damage(path, offset, "a record makes no sense");
+                self.damage(path, offset, "a record is malformed");
                 self.lost = true;
                 return Ok(());
             }
@@ -368,7 +368,7 @@ impl Walk {
         if let Err(why) = self.audit.take_logged(&logged) {
             self.damage(path, offset, why);
         }
-        self.hold_index_to(&logged.record, frame);
+        self.compare_index(&logged.record, frame);
         if logged.continues {
             self.open_batch.get_or_insert_with(|| (path.to_owned(), offset, frame.stamp.lsn));
         } else {
@@ -377,7 +377,7 @@ impl Walk {
         Ok(())
     }
 
-    fn hold_index_to(&mut self, record: &Record, frame: &Frame<'_>) {
+    fn compare_index(&mut self, record: &Record, frame: &Frame<'_>) {
         let Candidate::Copy(index, applied) = &mut self.index else { return };
         if self.lost
             || frame.stamp.lsn > applied.stamp.lsn
@@ -388,7 +388,7 @@ impl Walk {
         if frame.stamp.lsn == applied.stamp.lsn {
             self.met_applied = true;
             if frame.stamp != applied.stamp || self.audit.next_ids() != applied.next_ids {
-                let why = "it does not fit the record that it goes up to".to_owned();
+                let why = "it does not match its last record in the log".to_owned();
                 self.index = Candidate::Judged(IndexState::Wrong(why));
                 return;
             }
@@ -398,7 +398,7 @@ impl Walk {
         }
     }
 
-    /// Up to where the index has seen the log synced.
+    /// The position up to which the index proves the log to have been synced.
     fn durable(&self) -> u64 {
         match &self.index {
             Candidate::Copy(_, applied) if Some(applied.store_id) == self.store_id => {
@@ -434,7 +434,7 @@ impl Walk {
                 IndexState::ToBeMade("it is of another store")
             }
             Candidate::Copy(..) if !self.met_applied => {
-                IndexState::Wrong("it goes up to a record that is not there".to_owned())
+                IndexState::Wrong("its last record is not in the log".to_owned())
             }
             Candidate::Copy(index, applied) => match unpanicked(|| index.finish()) {
                 Ok(()) => IndexState::Agrees {
@@ -447,7 +447,7 @@ impl Walk {
     }
 }
 
-/// The frames from somewhere behind `position` on that can be of the records after `lsn`.
+/// The frames after `position` that can be of the records after `lsn`.
 fn later(rest: &[u8], position: u64, lsn: u64) -> impl Iterator<Item = (usize, Frame<'_>)> {
     (1..rest.len().saturating_sub(FRAME_HEADER_BYTES)).filter_map(move |at| {
         // The LSN first: it rules out nearly every offset without a checksum.
@@ -457,7 +457,7 @@ fn later(rest: &[u8], position: u64, lsn: u64) -> impl Iterator<Item = (usize, F
     })
 }
 
-/// What is wrong with the index, sled's panics included.
+/// Runs a check of the index; panics of sled are errors.
 fn unpanicked(look: impl FnOnce() -> Result<(), StoreError>) -> Result<(), String> {
     match catch_unwind(AssertUnwindSafe(look)) {
         Ok(Ok(())) => Ok(()),

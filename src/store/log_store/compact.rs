@@ -1,16 +1,16 @@
-//! Writes the log anew without what was erased, and puts it in the place of the old one.
+//! Compaction: writes a new log without erased data, and replaces the old one with it.
 //!
-//! The new store is made whole beside the old one, in `unfinished-compaction/`: its log is synced
-//! to the last byte, and read once more. Then, with the directories synced at each step:
+//! The new store is made beside the old one, in `unfinished-compaction/`: its log is synced to the
+//! last byte, and read once more. Then, with the directories synced at each step:
 //!
-//! 1. the old index is moved away, because what it says of positions is of the old log only;
-//! 2. the two logs are exchanged, which the file system does at once or not at all;
+//! 1. the old index is moved away, because its positions are those of the old log;
+//! 2. the two logs are exchanged, which the file system does atomically;
 //! 3. the new index is moved in;
 //! 4. `unfinished-compaction/` is removed, and the old log with it.
 //!
 //! So at any instant `log/` is one of the two, complete, and its index is its own or is missing,
-//! which a start mends. An interrupted compaction is never gone on with: the next start removes
-//! what it left.
+//! which a start mends. An interrupted compaction is never continued: the next start removes its
+//! remains.
 
 use std::fs;
 use std::io;
@@ -35,13 +35,13 @@ use crate::store::record::Record;
 use crate::store::rules::account;
 use crate::store::rules::retry::RetentionFilter;
 
-/// Where the new store is made, and where the old one ends.
+/// The directory in which the new store is made and the old one is removed.
 pub(super) const UNFINISHED: &str = "unfinished-compaction";
 /// Bytes of the new log that are synced at once.
 const GROUP_BYTES: usize = 1024 * 1024;
 /// Entries read, and synced, at once.
 const ENTRIES_AT_ONCE: usize = 1000;
-/// Bytes that are to stay free beside the second copy.
+/// Bytes that must stay free in addition to the second copy.
 const SPARE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The outcome of a compaction.
@@ -53,15 +53,15 @@ pub struct Compaction {
     pub after: u64,
 }
 
-/// What of a record of `store` stays in its log. This is the one place that decides it: all that a
-/// record says is gone from the disk when nothing is returned for it.
+/// The part of a record of `store` that stays in its log. This is the one place that decides it:
+/// where it returns nothing, all of the record is gone from the disk.
 ///
-/// What happened stays, but of texts only the newest of each message: one that was edited or
-/// deleted since is gone, and so is a password hash that another took the place of, or whose account
-/// has ended. The ids that were reached need no record while there are any records that
-/// say so; where there are none, [`rewrite`] adds one. Of the entries only what is so at last stays,
-/// which no record by itself tells: [`rewrite`] writes it behind all others, but for keys that are
-/// over and such ([`RetentionFilter`]).
+/// Events stay, but only the newest text of each message. The text of a message that was edited or
+/// deleted later is gone, and so is a password hash that was replaced, or whose account has ended.
+/// The ids that were reached need no record of their own while other records show them; otherwise
+/// [`rewrite`] adds one. Only the latest values of entries stay. No record by itself shows which
+/// those are, so [`rewrite`] writes them after all other records, without keys that have expired
+/// and others that a [`RetentionFilter`] holds back.
 fn kept(store: &LogStore, mut record: Record) -> Result<Option<Record>, StoreError> {
     match &mut record {
         Record::Message(message) | Record::Revision(message) => {
@@ -80,8 +80,8 @@ fn kept(store: &LogStore, mut record: Record) -> Result<Option<Record>, StoreErr
     Ok(Some(record))
 }
 
-/// Compacts the store in `dir`, which no server may have open. Ids, store id, next ids and the order
-/// of records stay what they are; keys that are over `now` go.
+/// Compacts the store in `dir`, which no server may have open. Ids, store id, next ids and the
+/// order of records stay the same. Keys that have expired at `now` are removed.
 pub fn compact(
     dir: &Path,
     now: Timestamp,
@@ -105,7 +105,7 @@ pub fn compact(
     Ok(Compaction { before, after })
 }
 
-/// Makes the new store beside the old one, and says how long its log is.
+/// Makes the new store beside the old one; returns the length of its log.
 fn make_new(
     store: &LogStore,
     dir: &Path,
@@ -121,7 +121,7 @@ fn make_new(
     Ok(log_bytes(&new.log))
 }
 
-/// Removes what an interrupted compaction left in `dir`, where `log/` must be found good.
+/// Removes the remains of an interrupted compaction in `dir`. `log/` must be found good.
 pub(super) fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
     let unfinished = dir.join(UNFINISHED);
     if !unfinished.exists() {
@@ -131,7 +131,7 @@ pub(super) fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
     dirs::sync_dir(dir)
 }
 
-/// Puts what `kept` leaves of `old` into `new`, durably, and looks whether it is there.
+/// Writes the records of `old` that `kept` returns to `new`, durably, and verifies them.
 pub(super) fn rewrite(
     old: &LogStore,
     new: &mut LogStore,
@@ -176,12 +176,12 @@ pub(super) fn rewrite(
     })?;
     progress.end();
     if end.position != new.log.end() || read != written {
-        return Err(new.log.damage_at(end.position, "it is not what was written just now"));
+        return Err(new.log.damage_at(end.position, "it differs from what was just written"));
     }
     Ok(())
 }
 
-/// Puts what is so in `old` into `new`.
+/// Copies the latest values of entries from `old` to `new`.
 fn write_entries(
     old: &LogStore,
     new: &mut LogStore,
@@ -227,7 +227,7 @@ pub(super) fn switch(dir: &Path) -> Result<(), StoreError> {
     both_synced()?;
     exchange(&dir.join("log"), &unfinished.join("log"))?;
     both_synced()?;
-    // Without its index the store is complete; what cannot be moved is made again.
+    // The store is complete without its index. One that cannot be moved is made again.
     if Index::relocate(&unfinished.join("index"), &index).is_ok() {
         let _ = fs::remove_file(dir.join("index.broken"));
     }
@@ -251,7 +251,7 @@ fn expect_exchange(unfinished: &Path) -> Result<(), StoreError> {
     dirs::remove_dir(&other)
 }
 
-/// Refuses to begin what would fill the disk.
+/// Refuses a compaction that would fill the disk.
 pub(super) fn expect_room(dir: &Path, copy: u64) -> Result<(), StoreError> {
     let free = free(dir).map_err(|e| StoreError::failed("looking at", dir, e))?;
     match copy.saturating_add(SPARE_BYTES) {
@@ -286,7 +286,7 @@ struct Trace {
 }
 
 impl Trace {
-    /// How many bytes it has.
+    /// Adds a record; returns the number of its bytes.
     fn add(&mut self, record: &Record) -> usize {
         let mut bytes = Vec::new();
         record.encode(false, &mut bytes);

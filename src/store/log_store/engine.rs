@@ -1,5 +1,5 @@
-//! The store as an [`Engine`]: writes go to the log and to memory, reads ask memory first and the
-//! index, which leads back to the log, for what is older.
+//! The store as an [`Engine`]: writes go to the log and to memory. Reads ask memory first, and
+//! then, for older data, the index, which has positions in the log.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::store::engine::{Engine, SpaceClass};
 use crate::store::error::StoreError;
 use crate::store::id_allocator::IdAllocator;
 use crate::store::index::layout::{List, Posting};
-use crate::store::mem_table::{HistoryItem, UnreadScan};
+use crate::store::mem_table::{Activity, HistoryItem, UnreadScan};
 use crate::store::record::{LogRecord, Record};
 use crate::store::transfer::snapshot::Snapshot;
 
@@ -46,7 +46,7 @@ impl Engine for LogStore {
         }
     }
 
-    /// Each record but the last says that its batch goes on.
+    /// Each record but the last is marked: its batch continues.
     fn append(&mut self, batch: impl IntoIterator<Item = Record>) -> Result<(), StoreError> {
         let mut batch = batch.into_iter().peekable();
         while let Some(record) = batch.next() {
@@ -82,7 +82,7 @@ impl Engine for LogStore {
         Ok(self.read_users(&[position])?.pop())
     }
 
-    /// What is not in memory is read from the log in one go.
+    /// Accounts that are not in memory are read from the log in one go.
     fn accounts(&self, ids: &BTreeSet<UserId>) -> Result<Vec<Cow<'_, User>>, StoreError> {
         let (mut newer, mut positions) = (Vec::new(), Vec::new());
         for &id in ids {
@@ -154,31 +154,33 @@ impl Engine for LogStore {
         let mut activities = self.read_activities(&postings)?;
         let rest = Window { limit: window.limit - activities.len(), ..window };
         activities.extend(table.activities(feed, rest).items);
-        let events: Result<_, _> = activities.into_iter().map(|it| self.event_of(it)).collect();
-        Ok(Page { items: events?, older })
+        let revised = self.older_revised(activities.iter().filter_map(Activity::message))?;
+        let events = activities.into_iter().map(|it| self.event_of(it, &revised));
+        Ok(Page { items: events.collect::<Result<_, _>>()?, older })
     }
 
     fn events_from(&self, from: EventId, limit: usize) -> Result<Vec<Event<'_>>, StoreError> {
         let view = &self.view;
-        let mut found = Vec::new();
+        let mut logged = Vec::new();
         if from.get() < view.table_start().max(view.activities_start()) {
-            for event in self.scan(from, limit)? {
-                found.push(self.present(event)?);
-            }
+            logged = self.scan(from, limit)?;
         }
-        // Behind what the log has synced, the table goes on.
-        let behind = found.last().map_or(from.get(), |last| last.id.get() + 1);
-        for entry in view.table.history(behind).take(limit - found.len()) {
-            found.push(match entry {
-                HistoryItem::Posted(message) => Event::created(Cow::Borrowed(message)),
-                HistoryItem::Done(activity) => self.event_of(activity)?,
-            });
-        }
-        Ok(found)
+        // The table has the events that the log has not synced yet.
+        let next = logged.last().map_or(from.get(), |last| last.id.get() + 1);
+        let held = view.table.history(next).take(limit - logged.len());
+        let revised = logged.iter().filter_map(|event| Some(event.message()?.id));
+        let revised = revised.chain(held.clone().filter_map(HistoryItem::revised));
+        let revised = self.older_revised(revised)?;
+        let logged = logged.into_iter().map(|event| self.present(event, &revised));
+        let held = held.map(|item| match item {
+            HistoryItem::Posted(message) => Ok(Event::created(Cow::Borrowed(message))),
+            HistoryItem::Done(activity) => self.event_of(activity, &revised),
+        });
+        logged.chain(held).collect()
     }
 
-    /// What the index does not know yet is newer than all that it knows, and replaces what it knows
-    /// of the same conversations.
+    /// Messages that are not in the index yet are newer than all in it. Their conversations replace
+    /// those in the index.
     fn counterparts(
         &self,
         user: UserId,
@@ -205,7 +207,7 @@ impl Engine for LogStore {
         if more || from >= boundary {
             return Ok((others, more));
         }
-        // One more than are looked at tells whether there are more.
+        // One more than the limit shows whether there are more.
         let rest = limit - looked;
         let list = List::Messages(mailbox);
         let mut postings = index.last_postings(list, (from, boundary), rest + 1)?;
@@ -217,7 +219,7 @@ impl Engine for LogStore {
                 let list = List::Received { by: user, from: if a == user { b } else { a } };
                 index.last_postings(list, (first.id, boundary), rest)?.len()
             }
-            // Only the messages themselves say who wrote to everybody.
+            // The authors of the general chat are only in the messages themselves.
             _ => {
                 self.read_messages(postings)?.iter().filter(|message| message.from != user).count()
             }

@@ -11,7 +11,7 @@ use crate::store::index::entries::untagged;
 impl EntryReader for View {
     fn value(&self, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
         match self.entries.get(key) {
-            Some(word) => Ok(word.clone()),
+            Some(value) => Ok(value.clone()),
             None => Ok(self.index.entry(key)?.map(|value| (&*value).into())),
         }
     }

@@ -21,8 +21,8 @@ impl Lock {
         Lock::after(file.try_lock(), file, dir)
     }
 
-    /// The same without writing anything: `None` where no process has had the store open yet, and
-    /// where a file that is open for reading cannot be locked, as on some network file systems.
+    /// Takes the lock without writing anything. `None` if no process has had the store open yet, or
+    /// if a file that is open for reading cannot be locked, as on some network file systems.
     pub(super) fn of_existing(dir: &Path) -> Result<Option<Lock>, StoreError> {
         let path = dir.join("LOCK");
         let file = match File::open(&path) {

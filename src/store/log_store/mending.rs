@@ -1,8 +1,8 @@
-//! Takes from others what an earlier version let them have of a store: it made files and directories
+//! Removes permissions of other users from a store: an earlier version made files and directories
 //! that everybody could read.
 //!
-//! Nothing is touched but what has the name, and is the kind of file, that a store makes: the
-//! operator may have made the data directory, or put a link or another disk in a directory's place.
+//! Only files and directories with the name and kind of a store's are changed: the operator may have
+//! made the data directory, or put a link or another disk in a directory's place.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata, Permissions};
@@ -14,15 +14,15 @@ use std::time::Duration;
 use crate::store::dirs::{DIR_MODE, FILE_MODE};
 use crate::store::log::segment;
 
-/// Where an import is made, in the data directory.
+/// The directory in which an import is made, in the data directory.
 pub(super) const UNFINISHED_IMPORT: &str = "unfinished-import";
-/// What nobody but the owner may have.
+/// The permissions of everyone but the owner.
 const OTHERS: u32 = 0o077;
 /// A directory and the first file in it were made by one process if they are no further apart.
 const ONE_START: Duration = Duration::from_secs(1);
 
-/// Takes from others what an earlier version let them have of the store in `dir`. What cannot be
-/// mended is told.
+/// Removes permissions of other users that an earlier version left on the store in `dir`. Files
+/// that cannot be changed are logged.
 pub(super) fn mend(dir: &Path) {
     if was_made_with_store(dir) {
         restrict(dir, DIR_MODE);
@@ -59,9 +59,9 @@ fn mend_within(dir: &Path) {
     }
 }
 
-/// Whether a data directory was made by the version that made the store in it, and has been left as
-/// it was: at the same time and with the same umask as its first file, which shows that it has not
-/// been mended yet. From then on its mode is the operator's business.
+/// Returns whether a data directory was made by the version that made the store in it, and was not
+/// changed since: at the same time and with the same umask as its first file, which shows that it
+/// has not been mended yet. After that its mode is the operator's business.
 fn was_made_with_store(dir: &Path) -> bool {
     let made = |path: &Path| -> io::Result<(Metadata, u32)> {
         let metadata = fs::symlink_metadata(path)?;
@@ -76,7 +76,7 @@ fn was_made_with_store(dir: &Path) -> bool {
     lock_mode & OTHERS != 0 && dir_mode & !0o111 == lock_mode && at_once
 }
 
-/// The names of what sled makes.
+/// The names of sled's files and directories.
 fn is_sleds(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| matches!(name, "conf" | "db") || name.starts_with("snap."))
 }
@@ -85,7 +85,8 @@ fn is_blob(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Takes from others what they have of a directory or a file, if it is one, as `mode` says.
+/// Removes all permissions of other users from `path`, if it is a directory and `mode` is
+/// [`DIR_MODE`], or a file and `mode` is another one.
 fn restrict(path: &Path, mode: u32) {
     let Ok(there) = fs::symlink_metadata(path) else { return };
     let is_kind = if mode == DIR_MODE { there.is_dir() } else { there.is_file() };

@@ -1,4 +1,4 @@
-//! Opens or makes a store: reads the log, and tells the index what it does not know.
+//! Opens or creates a store: reads the log, and adds to the index what it lacks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,8 +31,8 @@ use crate::store::record::Record;
 const BEGINNING: Posting = Posting { id: 0, position: Log::START };
 
 impl LogStore {
-    /// Opens the store in `dir`, or begins one there; `new_epoch` is for the latter. A sled that
-    /// is behind the log catches up, one that is broken or gone is made again.
+    /// Opens the store in `dir`, or creates one with the id `new_epoch`. An index that lacks
+    /// records of the log catches up; one that is broken or missing is made again.
     pub fn open(
         dir: &Path,
         new_store_id: StoreId,
@@ -43,8 +43,8 @@ impl LogStore {
         LogStore::open_locked(dir, Arc::new(lock), new_store_id, progress)
     }
 
-    /// Makes the store in `dir`, which must not exist yet, with what `fill` puts in. It appears
-    /// there when it is complete; what an earlier attempt left unfinished is removed.
+    /// Creates the store in `dir`, which must not exist yet, with the contents that `fill` writes.
+    /// It appears there when it is complete; the remains of an earlier attempt are removed.
     pub fn build<T, E: From<StoreError>>(
         dir: &Path,
         new_store_id: StoreId,
@@ -63,32 +63,33 @@ impl LogStore {
         let filled = fill(&mut store).and_then(|result| Ok(store.sync().map(|()| result)?));
         drop(store);
         let result = filled.inspect_err(|_| {
-            // The reason is the error that there is already; what stays is removed the next time.
+            // The first error is returned. Remains are removed by the next import.
             let _ = fs::remove_dir_all(&unfinished);
             if is_new {
                 Lock::remove(dir);
             }
         })?;
-        // One that remains of a log that was lost says nothing about this one.
+        // An index that remains of a lost log does not fit this one.
         Index::discard(&dir.join("index"))?;
         let moved = dir.join("log");
         fs::rename(unfinished.join("log"), &moved)
             .map_err(|e| StoreError::failed("moving the log to", &moved, e))?;
         dirs::sync_dir(dir)?;
-        // Without its index the store is complete; what cannot be moved is made again.
+        // The store is complete without its index. One that cannot be moved is made again.
         let _ = Index::relocate(&unfinished.join("index"), &dir.join("index"));
         let _ = fs::remove_dir_all(&unfinished);
         Ok(result)
     }
 
-    /// Refuses messages and accounts with [`StoreError::Full`] while fewer bytes than these are
-    /// free on the disk. Until it is told so, a store goes on to the last byte.
+    /// Refuses messages and accounts with [`StoreError::Full`] while fewer than `bytes` bytes are
+    /// free on the disk. Without this call a store writes to the last byte.
     pub fn keep_free(&mut self, bytes: u64) {
         self.free_space.keep(bytes);
     }
 
-    /// Whether `dir` holds a store. Only looks: it may be a running server's, of which an opening
-    /// would take the segment that it is just beginning for one that a crash has left.
+    /// Returns whether `dir` holds a store. It changes nothing: the store may be a running
+    /// server's, and an opening would take a segment that the server has just begun for the remains
+    /// of a crash.
     pub fn exists(dir: &Path) -> Result<bool, StoreError> {
         Log::exists(&dir.join("log"))
     }
@@ -109,8 +110,8 @@ impl LogStore {
                 }
                 log
             }
-            // Durably, before there is an index: so one beside which there is no log tells of a log
-            // that is gone, and not of a first start that was interrupted, whatever is in it.
+            // Durable before there is an index. So an index without a log shows that the log is gone,
+            // not that a first start was interrupted, whatever is in the index.
             None if !index_dir.exists() => Log::create(&log_dir, new_store_id)?,
             None => {
                 return Err(StoreError::Refused(format!(
@@ -149,7 +150,7 @@ impl LogStore {
         if durable > log.end() {
             return Err(log.damage_at(
                 log.end(),
-                "records that the index has seen synced are missing behind it; put the whole log \
+                "records that the index has seen synced are missing after it; put the whole log \
                  back, or remove the index to go on with what is left",
             ));
         }
@@ -224,8 +225,8 @@ impl LogStore {
     }
 }
 
-/// Where to begin reading a log that is indexed up to `applied`, so that the newest messages come
-/// back into memory. `None` if the index does not fit the log.
+/// The place at which to begin reading a log that is indexed up to `applied`, so that the newest
+/// messages come back into memory. `None` if the index does not fit the log.
 fn replay_start(log: &Log, index: &Index, applied: Applied) -> Result<Option<Posting>, StoreError> {
     let mut fits = false;
     let last = log.read(&[applied.stamp.position], |frame| {

@@ -1,7 +1,8 @@
-//! Reads of what is older than memory: looked up in the index, read from the log, and shown as it is
-//! now.
+//! Reads of data that is older than memory: found in the index, read from the log, and brought up
+//! to date.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::store::{LogStore, decode};
@@ -14,6 +15,9 @@ use crate::store::index::layout::{List, Posting};
 use crate::store::log::Log;
 use crate::store::mem_table::{Activity, MemPart};
 use crate::store::record::Record;
+
+/// Messages that are not in memory, as they are now.
+type OlderMessages<'a> = BTreeMap<MessageId, Cow<'a, Message>>;
 
 impl LogStore {
     pub(super) fn read_users(&self, positions: &[u64]) -> Result<Vec<Cow<'_, User>>, StoreError> {
@@ -34,7 +38,15 @@ impl LogStore {
         mut postings: Vec<Posting>,
     ) -> Result<Vec<Cow<'_, Message>>, StoreError> {
         self.view.index.redirect(&mut postings)?;
-        // A message that was revised lies behind those that follow it.
+        self.read_redirected(postings)
+    }
+
+    /// The messages at some positions, each that of a message's last revision, if there is one.
+    fn read_redirected(
+        &self,
+        mut postings: Vec<Posting>,
+    ) -> Result<Vec<Cow<'_, Message>>, StoreError> {
+        // The last revision of a message lies after messages with higher ids.
         postings.sort_unstable_by_key(|posting| posting.position);
         let positions: Vec<u64> = postings.iter().map(|posting| posting.position).collect();
         let mut messages: Vec<Cow<'_, Message>> = Vec::with_capacity(postings.len());
@@ -58,13 +70,40 @@ impl LogStore {
         Ok(messages)
     }
 
-    pub(super) fn event_of(&self, activity: Activity) -> Result<Event<'_>, StoreError> {
-        activity.event(|id| self.revised_message(id))
+    /// Those of some messages that were revised and are not in memory, read from the log in one go.
+    pub(super) fn older_revised(
+        &self,
+        ids: impl Iterator<Item = MessageId>,
+    ) -> Result<OlderMessages<'_>, StoreError> {
+        let ids: BTreeSet<MessageId> = ids.filter(|id| self.view.newest(*id).is_none()).collect();
+        let mut postings = Vec::with_capacity(ids.len());
+        for id in ids {
+            let position = self.view.index.revision(id)?;
+            postings.extend(position.map(|position| Posting { id: id.get(), position }));
+        }
+        let messages = self.read_redirected(postings)?;
+        Ok(messages.into_iter().map(|message| (message.id, message)).collect())
     }
 
-    fn revised_message(&self, id: MessageId) -> Result<Cow<'_, Message>, StoreError> {
-        let missing = || self.view.index.mark_broken("what was revised is not there");
-        self.find_message(id)?.ok_or_else(missing)
+    /// The event of an activity, with its message as it is now: from memory, or one of `older`.
+    pub(super) fn event_of<'a>(
+        &'a self,
+        activity: Activity,
+        older: &OlderMessages<'a>,
+    ) -> Result<Event<'a>, StoreError> {
+        activity.event(|id| self.revised_message(id, older))
+    }
+
+    fn revised_message<'a>(
+        &'a self,
+        id: MessageId,
+        older: &OlderMessages<'a>,
+    ) -> Result<Cow<'a, Message>, StoreError> {
+        let missing = || self.view.index.mark_broken("a revised message is missing");
+        match self.view.newest(id) {
+            Some(newest) => Ok(Cow::Borrowed(newest)),
+            None => older.get(&id).cloned().ok_or_else(missing),
+        }
     }
 
     pub(super) fn read_activities(
@@ -106,7 +145,7 @@ impl LogStore {
         if held.older {
             return Ok((Vec::new(), true));
         }
-        // One more than wanted tells whether the page is the first.
+        // One more than the limit shows whether the page is the first.
         let missing = window.limit - held.len;
         let end = boundary.min(window.start(None));
         let mut postings = index.last_postings(list, (0, end), missing + 1)?;
@@ -115,20 +154,24 @@ impl LogStore {
         Ok((postings, older))
     }
 
-    /// An event as it was recorded, with the message as it is now.
-    pub(super) fn present<'a>(&'a self, event: Event<'a>) -> Result<Event<'a>, StoreError> {
+    /// An event as it was recorded, with the message as it is now: from memory, one of `older`, or
+    /// as it was posted.
+    pub(super) fn present<'a>(
+        &'a self,
+        event: Event<'a>,
+        older: &OlderMessages<'a>,
+    ) -> Result<Event<'a>, StoreError> {
         let EventKind::Message(change, message) = &event.what else { return Ok(event) };
         let (change, id) = (*change, message.id);
-        let untouched = || Ok::<_, StoreError>(self.view.index.revision(id)?.is_none());
-        let message = match self.view.newest(id) {
-            Some(newest) => Cow::Borrowed(newest),
-            None if change == MessageChange::Created && untouched()? => return Ok(event),
-            None => self.revised_message(id)?,
-        };
+        let is_original = || self.view.newest(id).is_none() && !older.contains_key(&id);
+        if change == MessageChange::Created && is_original() {
+            return Ok(event);
+        }
+        let message = self.revised_message(id, older)?;
         Ok(Event { what: EventKind::Message(change, message), ..event })
     }
 
-    /// Up to `limit` events from `from` on as the log has them, with their messages as they were
+    /// At most `limit` events from `from` on as the log has them, with their messages as they were
     /// then.
     pub(super) fn scan(
         &self,
@@ -158,7 +201,7 @@ impl LogStore {
         Ok(found)
     }
 
-    /// Whether a later revision has taken the place of what is recorded of a message.
+    /// True if a later revision replaces a recorded version of a message.
     pub(super) fn is_superseded(&self, recorded: &Message) -> Result<bool, StoreError> {
         if let Some(newest) = self.view.newest(recorded.id) {
             return Ok(newest.event() != recorded.event());

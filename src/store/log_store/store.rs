@@ -13,9 +13,9 @@ use crate::store::record::LogRecord;
 
 /// Accounts and messages on disk, in one directory:
 ///
-/// * `log/`: the truth
+/// * `log/`: all data
 /// * `index/`: sled; can be deleted while the server is stopped
-/// * `index.seal`: after a clean stop, says what the index's files are
+/// * `index.seal`: after a clean stop, the checksums of the index's files
 /// * `LOCK`: held by the process that has the store open
 #[derive(Debug)]
 pub struct LogStore {
@@ -27,7 +27,7 @@ pub struct LogStore {
 }
 
 impl Drop for LogStore {
-    /// Saves the next start the catching up. What was not synced is not told to the index.
+    /// Writes the synced records to the index, so that the next start need not catch up.
     fn drop(&mut self) {
         let told = if self.log.is_synced() { self.view.apply(1) } else { Ok(()) };
         if let Err(e) = told.and_then(|()| self.view.index.close()) {
@@ -38,7 +38,7 @@ impl Drop for LogStore {
 
 pub(super) fn decode(log: &Log, frame: &Frame<'_>) -> Result<LogRecord, StoreError> {
     LogRecord::decode(frame.payload).map_err(|error: DecodeError| match error.newer() {
-        None => log.damage_at(frame.stamp.position, "a record makes no sense"),
+        None => log.damage_at(frame.stamp.position, "a record is malformed"),
         Some(what) => StoreError::Refused(format!(
             "the log holds {what}: it was written by a newer version of veche"
         )),
@@ -47,7 +47,7 @@ pub(super) fn decode(log: &Log, frame: &Frame<'_>) -> Result<LogRecord, StoreErr
 
 #[cfg(test)]
 impl LogStore {
-    /// Has segments end sooner.
+    /// Makes segments end at this length.
     pub(in crate::store) fn end_segments_at(&mut self, bytes: u64) {
         self.log.segment_bytes = bytes;
     }

@@ -1,4 +1,4 @@
-//! The log and the index when they are not as the store left them.
+//! Damaged logs and indexes.
 
 mod check;
 mod compact;
@@ -30,13 +30,13 @@ use crate::store::{LogDamage, MemoryStore, Progress};
 const EPOCH: StoreId = StoreId(7);
 const USERS: u64 = 3;
 
-/// A directory with a store that was ended in order.
+/// A directory with a store that was closed cleanly.
 struct Sample {
     root: TempDir,
 }
 
 impl Sample {
-    /// With so many messages, each in a group of its own.
+    /// A store with some messages, each in a group of its own.
     fn new(messages: u64) -> Sample {
         let sample = Sample { root: tempfile::tempdir().unwrap() };
         let mut store = sample.open().unwrap();
@@ -84,7 +84,7 @@ impl Sample {
         store
     }
 
-    /// The same, and then again without what is in memory.
+    /// Expects the same with memory and without.
     fn expect_messages_by_index(&self, count: u64) {
         let mut store = self.expect_messages(count);
         forget(&mut store);
@@ -187,14 +187,15 @@ fn forget(store: &mut LogStore) {
     }
 }
 
-/// What is done, how often it reads from the log, and how many bytes.
+/// Runs an action; returns its result, the number of reads from the log, and the number of bytes
+/// read.
 fn reading<T>(action: impl FnOnce() -> T) -> (T, u64, u64) {
     let (calls, bytes) = READ.get();
     let done = action();
     (done, READ.get().0 - calls, READ.get().1 - bytes)
 }
 
-/// Where the log's frames begin, and at last where they end.
+/// The positions of the log's frames, and the end of the last one.
 fn frames(log: &Log) -> Vec<u64> {
     let mut positions = vec![];
     let end = log.scan(Log::START, |frame| {
@@ -220,7 +221,7 @@ fn a_log_that_ends_before_the_index_is_refused() {
     let sample = Sample::new(5);
     let frames = frames(&sample.open().unwrap().log);
     let (last, end) = (frames[frames.len() - 2], frames[frames.len() - 1]);
-    let what = "records that the index has seen synced are missing behind it; put the whole log \
+    let what = "records that the index has seen synced are missing after it; put the whole log \
                 back, or remove the index to go on with what is left";
     for len in [end - 1, last + 1, last, frames[3]] {
         cut(&sample.log_file(), len);
@@ -230,7 +231,7 @@ fn a_log_that_ends_before_the_index_is_refused() {
     sample.expect_messages(0);
 }
 
-/// It could be a torn one, but for the index.
+/// Without the index it could be a torn record.
 #[test]
 fn a_last_record_that_the_index_knows_is_not_cut() {
     let sample = Sample::new(5);
@@ -248,8 +249,8 @@ fn a_last_record_that_the_index_knows_is_not_cut() {
     sample.expect_messages(5);
 }
 
-/// Wherever the damage is: refused at the start, or told when the record is read; never another
-/// answer. Without the index every start reads it all.
+/// Damage anywhere is reported, at the start or when the record is read, and never leads to another
+/// answer. Without the index every start reads the whole log.
 #[test]
 fn damage_is_never_taken_for_data() {
     let sample = Sample::new(12);
@@ -282,9 +283,9 @@ fn damage_is_never_taken_for_data() {
     sample.expect_messages(12);
 }
 
-/// A sector that cannot be read is told to who asks for what lies there, and to nobody else.
+/// A sector that cannot be read is an error for requests that need it, and for no others.
 #[test]
-fn what_cannot_be_read_is_not_the_end() {
+fn an_unreadable_sector_does_not_stop_the_store() {
     let sample = Sample::new(100);
     let mut store = sample.open().unwrap();
     forget(&mut store);
@@ -327,13 +328,12 @@ fn a_record_of_a_newer_version_is_refused() {
 }
 
 #[test]
-fn a_record_that_makes_no_sense_is_told_by_its_place() {
+fn a_malformed_record_is_reported_with_its_offset() {
     let mut again = Vec::new();
     let message =
         Sample::new(1).open().unwrap().message(MessageId::FIRST).unwrap().unwrap().into_owned();
     Record::Message(message).encode(false, &mut again);
-    for (payload, what) in
-        [(again, "an id is out of order"), (vec![2, 1], "a record makes no sense")]
+    for (payload, what) in [(again, "an id is out of order"), (vec![2, 1], "a record is malformed")]
     {
         let sample = Sample::new(3);
         let mut store = sample.open().unwrap();
@@ -411,9 +411,9 @@ fn a_store_is_built_beside_an_index_that_remains() {
     sample.expect_messages_by_index(7);
 }
 
-/// A server that is just beginning a segment is not robbed of it by who looks.
+/// A look at a directory does not remove a segment that a server is just beginning.
 #[test]
-fn whether_there_is_a_store_is_only_looked_at() {
+fn a_look_for_a_store_changes_nothing() {
     let sample = Sample::new(3);
     let len = fs::metadata(sample.log_file()).unwrap().len();
     let begun = sample.dir().join(format!("log/{len:020}.log"));

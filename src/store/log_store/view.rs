@@ -1,4 +1,4 @@
-//! The contents of a log, to be read: the newest part in memory, all of it through the index.
+//! The contents of a log: the newest part in memory, all of it through the index.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ use crate::store::log::frame::Stamp;
 use crate::store::mem_table::{Activity, MemTable};
 use crate::store::record::{LogRecord, Record};
 
-/// So many records wait before the index takes them in, so that a busy mailbox's list is written
-/// once for many. What waits is what a start after a crash reads again.
+/// Records that wait before they are applied to the index, so that a busy mailbox's list is written
+/// once for many. A start after a crash reads the waiting records again.
 pub(super) const APPLY_EVERY: usize = 256;
-/// The same while a whole log is read: the more at once, the faster.
+/// Records that wait while a whole log is read: the more are applied at once, the faster.
 pub(super) const REPLAY_APPLY_EVERY: usize = 16 * 1024;
-/// Bytes of records with which the index is told at the latest: what waits is in memory.
+/// Most bytes of records that wait for the index: they are in memory.
 const MAX_PENDING_BYTES: u64 = 16 * 1024 * 1024;
 /// Newest messages kept in memory: at least sixteen of the longest pages.
 pub(super) const RECENT_MESSAGES: usize = 16 * 1024;
@@ -28,21 +28,21 @@ const RECENT_ACTIVITIES: usize = 16 * 1024;
 /// Text in those messages, in bytes.
 const RECENT_TEXT_BYTES: usize = 16 * 1024 * 1024;
 
-/// The contents of a log: the newest part in memory, all of it through the index.
+/// The state of an open store.
 #[derive(Debug)]
 pub(in crate::store) struct View {
     pub(super) store_id: StoreId,
     pub(super) next_ids: IdAllocator,
     pub(super) table: MemTable,
-    /// What the index does not know yet.
+    /// Entries that are not in the index yet.
     pub(super) entries: EntryMap,
-    /// What the index does not know yet of who talked with whom.
+    /// Conversations with messages that are not in the index yet.
     pub(super) counterparts: Counterparts,
     pub(super) index: Index,
-    /// What the index does not know yet, each with how far it goes behind that, unless what follows
-    /// is one with it; and the last frame of it.
+    /// Changes that are not in the index yet, each with the point that the index reaches after it,
+    /// unless the next record is part of the same batch.
     pub(super) pending: Vec<(IndexChange, Option<Applied>)>,
-    /// The messages that were revised in what the index does not know yet, as they are now.
+    /// Messages with revisions that are not in the index yet, as they are now.
     pub(super) revised: BTreeMap<MessageId, Message>,
     pub(super) last: Option<Stamp>,
     /// The length of these records in the log.
@@ -50,25 +50,25 @@ pub(in crate::store) struct View {
 }
 
 impl View {
-    /// Takes in a record that was appended just now.
+    /// Applies a record that was just appended.
     pub(super) fn absorb(&mut self, logged: LogRecord, stamp: Stamp) {
         let LogRecord { record, continues } = logged;
         let position = stamp.position;
         self.last = Some(stamp);
         self.pending_bytes += stamp.end - stamp.position;
         // A batch is written to the index as a whole.
-        let behind = (!continues).then_some(self.applied_at(stamp));
+        let applied = (!continues).then_some(self.applied_at(stamp));
         match record {
             Record::User(user) => {
                 let (id, name) = (user.id, user.name.clone());
                 let change = IndexChange::User { id, name, position };
-                self.pending.push((change, behind));
+                self.pending.push((change, applied));
                 self.table.insert_user(user);
             }
             Record::Message(message) => {
                 let Message { id, from, to, .. } = message;
                 let change = IndexChange::Message { id, from, to, position };
-                self.pending.push((change, behind));
+                self.pending.push((change, applied));
                 self.counterparts.note(&message);
                 self.table.push(message);
             }
@@ -76,13 +76,13 @@ impl View {
                 let Message { id, from, to, .. } = message;
                 let event = message.event();
                 let change = IndexChange::Revision { event, id, from, to, position };
-                self.pending.push((change, behind));
+                self.pending.push((change, applied));
                 self.table.revise(&message);
                 self.revised.insert(id, message);
             }
             Record::Moderation(moderation) => {
                 let change = IndexChange::Moderation { event: moderation.event, position };
-                self.pending.push((change, behind));
+                self.pending.push((change, applied));
                 self.table.note(Activity::moderation(&moderation));
             }
             Record::NextIds(_) => {}
@@ -90,25 +90,25 @@ impl View {
                 let key: Box<[u8]> = entry.key_bytes().into();
                 let value: Option<Box<[u8]>> = entry.value_bytes().map(Into::into);
                 self.entries.note(key.clone(), value.clone());
-                self.pending.push((IndexChange::Entry { key, value }, behind));
+                self.pending.push((IndexChange::Entry { key, value }, applied));
             }
         }
     }
 
-    /// Takes in a record that was read from the log: its ids are not ours to give.
+    /// Applies a record that was read from the log, which brings its own id.
     pub(super) fn replay(&mut self, logged: LogRecord, stamp: Stamp) -> Result<(), RestoreError> {
         self.next_ids.admit(logged.record.advance())?;
         self.absorb(logged, stamp);
         Ok(())
     }
 
-    /// How far the index goes once it knows the record that was taken in last.
+    /// The point that the index reaches with the record that was applied last.
     fn applied_at(&self, stamp: Stamp) -> Applied {
         Applied { store_id: self.store_id, stamp, next_ids: self.next_ids }
     }
 
-    /// Tells the index, if at least `threshold` records wait, or many bytes of them. Only after they
-    /// were synced.
+    /// Applies the waiting changes to the index, if there are at least `threshold`, or many bytes
+    /// of them. Only after they were synced.
     pub(super) fn apply(&mut self, threshold: usize) -> Result<(), StoreError> {
         let enough = self.pending.len() >= threshold || self.pending_bytes >= MAX_PENDING_BYTES;
         let Some(stamp) = self.last.filter(|_| enough) else { return Ok(()) };
@@ -126,7 +126,7 @@ impl View {
         Ok(())
     }
 
-    /// Forgets old messages and activities, but none that the index does not know.
+    /// Removes old messages and activities from memory, but none that are missing in the index.
     pub(super) fn trim(&mut self) {
         let unindexed = self.pending.len();
         while self.table.activity_count() > RECENT_ACTIVITIES.max(unindexed) {
@@ -142,7 +142,7 @@ impl View {
         }
     }
 
-    /// The message as it is now, if the index does not know it so.
+    /// The message as it is now, if memory has it.
     pub(super) fn newest(&self, id: MessageId) -> Option<&Message> {
         self.table.message(id).or_else(|| self.revised.get(&id))
     }

@@ -26,7 +26,7 @@ impl OpenBatch {
         let continues = logged.continues;
         self.held.push((logged, stamp));
         if self.held.len() > MAX_BATCH_ENTRIES + 1 {
-            return Err("too many records are one");
+            return Err("a write batch has too many records");
         }
         let complete = if continues { 0 } else { self.held.len() };
         Ok(self.held.drain(..complete))

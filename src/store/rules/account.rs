@@ -44,9 +44,9 @@ pub(in crate::store) fn present_all(
 ) -> Result<(), StoreError> {
     let (Some(first), Some(last)) = (users.first(), users.last()) else { return Ok(()) };
     let start = AccountKey { user: first.id }.bytes();
-    let behind = [AccountKey { user: last.id }.bytes(), vec![0]].concat();
+    let after = [AccountKey { user: last.id }.bytes(), vec![0]].concat();
     let entries =
-        state.entries(&start[..]..&behind[..], RangeEnd::First, users.len().saturating_add(1))?;
+        state.entries(&start[..]..&after[..], RangeEnd::First, users.len().saturating_add(1))?;
     if entries.len() > users.len() {
         for user in users {
             if let Some(value) = reader::get(state, &AccountKey { user: user.id })? {

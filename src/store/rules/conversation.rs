@@ -42,8 +42,8 @@ pub(in crate::store) fn page<E: Engine>(
     let older = found.len() > limit;
     found.truncate(limit);
     let missing = || engine.entry_reader().corrupt("a conversation has no message");
-    let stands = |(_, with)| load(engine, user, with)?.ok_or_else(missing);
-    let items = found.into_iter().map(stands).collect::<Result<_, _>>()?;
+    let loaded = |(_, with)| load(engine, user, with)?.ok_or_else(missing);
+    let items = found.into_iter().map(loaded).collect::<Result<_, _>>()?;
     Ok(Page { items, older })
 }
 

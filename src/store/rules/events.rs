@@ -1,8 +1,8 @@
-//! One list of what happened, out of several.
+//! Merges several lists of events into one.
 
 use crate::model::{Cursor, Event, Page, Window};
 
-/// A page of lists that were each asked for this window.
+/// A page of several lists, given the page of each for this window.
 pub(in crate::store) fn merged<'a>(
     parts: impl IntoIterator<Item = Page<Event<'a>>>,
     window: Window,

@@ -4,8 +4,8 @@
 //! store. It has a new store id, and its ids begin so far above those of the backup that none is
 //! given out again: neither one that was lost, nor one of another restore of the same file. An entry
 //! remembers the store id that ended, with the ids that it had reached in the backup and those at
-//! which the next one began. So its cursors can be told apart: those up to the backup are as good as
-//! ever, those above it point at what was lost.
+//! which the next one began. So its cursors can be told apart: those up to the backup are still
+//! valid, those above it point at lost records.
 
 use std::fmt;
 
@@ -26,30 +26,30 @@ pub const MIN_JUMP: u64 = 1 << 20;
 /// The random part of that distance, at most, so that two restores of one file do not meet. Ids last
 /// for some 16,000 restores.
 const JUMP_SPREAD: u64 = 1 << 40;
-/// Store ids of the past that are remembered. With one more the oldest is forgotten, and its cursors
-/// are those of another store.
+/// Most earlier store ids that are remembered. With one more the oldest is forgotten, and its
+/// cursors are those of another store.
 pub const MAX_PAST_STORE_IDS: usize = 256;
 
 /// The reason for which a cursor leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LostRange {
-    /// It is of another store.
+    /// The cursor is of another store.
     OtherStore,
-    /// It is of what came after the backup from which the store was restored.
+    /// The cursor is from after the backup from which the store was restored.
     Undone,
-    /// It is above everything that was ever given out.
+    /// The cursor is above every id that was given out.
     Ahead,
 }
 
 /// The store ids that a store has had before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lineage {
-    /// In the order in which they ended.
+    /// Ended store ids, in the order in which they ended.
     past: Vec<(StoreId, PastStoreIdValue)>,
 }
 
 impl Lineage {
-    /// Reads them from a store.
+    /// Reads the earlier store ids of a store.
     pub fn of(store: &mut dyn Backend) -> Result<Lineage, StoreError> {
         store.past_store_ids().map(Lineage::new)
     }
@@ -75,7 +75,7 @@ impl Lineage {
                 sequence.of(*reached) < place && place < sequence.of(*resumed)
             })
         };
-        // In the end it is between two ids that a cursor stands: at the one that follows it.
+        // A cursor is a place between two ids: the id that follows it.
         let end = match store_id.filter(|store_id| *store_id != current) {
             None => sequence.of(next),
             Some(store_id) => {
@@ -92,12 +92,12 @@ impl Lineage {
         if is_lost(place) {
             return Err(LostRange::Undone);
         }
-        // An empty store is asked for what is behind 0, too: that is how a client begins to which
-        // nobody has said that messages are counted from there.
+        // An empty store is also asked for messages after 0: a client may begin so that does not know
+        // that ids begin there.
         if place > end.max(1) { Err(LostRange::Ahead) } else { Ok(()) }
     }
 
-    /// What an id would be if none below it had been passed over: for who counts.
+    /// The value that an id would have if none below it had been skipped, for metrics and counts.
     #[must_use]
     pub fn dense(&self, sequence: IdKind, id: u64) -> u64 {
         let gaps = self.past.iter().map(|(_, PastStoreIdValue { reached, resumed })| {
@@ -106,7 +106,7 @@ impl Lineage {
         gaps.fold(id, u64::saturating_sub)
     }
 
-    /// Refuses what no chain of restores leaves behind, in the store `current` that gives
+    /// Refuses past store ids that no chain of restores produces, in the store `current` that gives
     /// out `next` next.
     pub(in crate::store) fn expect_sense(
         &self,
@@ -122,17 +122,17 @@ impl Lineage {
         };
         let ends: Vec<PastStoreIdValue> = ends.chain([last]).collect();
         if !ends.windows(2).all(|pair| follows(pair[0], pair[1])) {
-            return Err("an epoch of the past ends where it cannot");
+            return Err("an earlier epoch ends at an impossible id");
         }
         if self.past.iter().any(|(store_id, _)| *store_id == current) {
-            return Err("the store's epoch is one of the past");
+            return Err("the store's epoch is one of its earlier epochs");
         }
         Ok(())
     }
 }
 
 /// Refuses a store that was filled from a file of the store `current`, if it remembers store ids that no
-/// chain of restores leaves behind.
+/// chain of restores produces.
 pub(in crate::store) fn expect_sense(
     store: &mut dyn Backend,
     current: StoreId,
@@ -169,9 +169,7 @@ pub(in crate::store) fn expect_room(
     {
         return Ok(());
     }
-    Err(RestoreError::Conflict(format!(
-        "there are more than {MAX_PAST_STORE_IDS} epochs of the past"
-    )))
+    Err(RestoreError::Conflict(format!("there are more than {MAX_PAST_STORE_IDS} earlier epochs")))
 }
 
 /// A new store id of a store that was restored from a backup.
@@ -179,11 +177,11 @@ pub(in crate::store) fn expect_room(
 pub struct StoreIdChange {
     /// The new store id.
     pub store_id: StoreId,
-    /// The one of the backup.
+    /// The store id of the backup.
     pub past: StoreId,
-    /// Where that ended.
+    /// The ids at which it ended.
     pub ended: PastStoreIdValue,
-    /// How many sessions have ended with it.
+    /// The number of sessions that ended with it.
     pub sessions: u64,
 }
 
@@ -200,8 +198,8 @@ impl fmt::Display for StoreIdChange {
     }
 }
 
-/// Makes a store that was filled from a backup of the store `past`, and has a new id by now, go on in
-/// it. `draw` gives random numbers. All is synced but the last of it.
+/// Continues a store that was filled from a backup of the store `past`, and already has a new id.
+/// `draw` returns random numbers. Everything but the last records is synced.
 pub(in crate::store) fn renew(
     store: &mut dyn Backend,
     past: StoreId,
@@ -209,7 +207,7 @@ pub(in crate::store) fn renew(
 ) -> Result<StoreIdChange, RestoreError> {
     let reached = store.next_ids();
     let resumed = jump(reached, draw)?;
-    // Else one that has ended since the backup would be back.
+    // Otherwise a session that ended after the backup would be valid again.
     let sessions = session::end_every_session(store)?;
     let Lineage { past: there } = Lineage::of(store)?;
     let too_many = (there.len() + 1).saturating_sub(MAX_PAST_STORE_IDS);
@@ -224,11 +222,11 @@ pub(in crate::store) fn renew(
     Ok(StoreIdChange { store_id: store.store_id(), past, ended, sessions })
 }
 
-/// The ids at which those of a restored store begin. Each sequence jumps by itself: from what a
-/// user knows of one, nothing follows for the other.
+/// The ids at which those of a restored store begin. Each sequence jumps independently, so that the
+/// jump of one does not reveal that of the other.
 fn jump(reached: IdAllocator, draw: &mut dyn FnMut() -> u64) -> Result<IdAllocator, StoreError> {
     let mut above = |reached: u64| {
-        // Half of what is left stays to be given out.
+        // Half of the remaining ids stay for the store to give out.
         let room = MAX_ID.saturating_sub(reached).saturating_sub(MIN_JUMP) / 2;
         let spread = JUMP_SPREAD.min(room);
         if spread < MIN_JUMP {

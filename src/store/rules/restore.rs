@@ -7,8 +7,8 @@ pub(in crate::store) fn name_taken(user: &User) -> RestoreError {
     RestoreError::Conflict(format!("the name of user {} is taken", user.id))
 }
 
-/// Refuses a record that is about users who do not exist. Messages are taken whoever wrote them:
-/// nothing is looked up by their authors.
+/// Refuses a record about users that do not exist. Messages of unknown authors are accepted:
+/// nothing is looked up by author.
 pub(in crate::store) fn expect_users(
     users: [Option<UserId>; 2],
     mut exists: impl FnMut(UserId) -> Result<bool, StoreError>,
@@ -21,7 +21,7 @@ pub(in crate::store) fn expect_users(
     Ok(())
 }
 
-/// Refuses what cannot be made of the message that is there.
+/// Refuses a revision that does not fit the message in the store.
 pub(in crate::store) fn expect_revision_of(
     there: Option<&Message>,
     revised: &Message,

@@ -2,14 +2,15 @@
 //! saw the answer can send it again (draft-ietf-httpapi-idempotency-key-header-07).
 //!
 //! Only hashes of the key and the message are kept, made with a secret that no store has: see
-//! [`IdempotencyKey::secret`]. Versions before this one made them without, in [`Entry::Retry`]; those are still
-//! found until they are over.
+//! [`IdempotencyKey::secret`]. Earlier versions made them without one, in [`Entry::Retry`]; those
+//! are found until they expire.
 //!
-//! Two entries each: what the first answer was, by its key, and in which order a user's keys came, so
-//! that the oldest is found when it has to give way. Both are written in one batch with the
-//! message. What is over is forgotten when its user sends under a key again, a few at a time, so that nobody
-//! waits for a scan. Who never does leaves [`MAX_RETRIES`] behind at most, until the next compaction:
-//! neither that nor an export keeps what a [`RetentionFilter`] holds back.
+//! Each key has two entries: the first answer, by key, and the place in the order of the user's
+//! keys, by which the oldest is found when it has to give way. Both are written in one batch with
+//! the message. Expired keys are removed when their user sends under a key again, a few at a time,
+//! so that no request waits for a scan. A user who never does leaves at most [`MAX_RETRIES`] of
+//! them until the next compaction. Neither a compaction nor an export keeps what a
+//! [`RetentionFilter`] holds back.
 
 use std::time::Duration;
 
@@ -47,9 +48,9 @@ pub(in crate::store) fn find(
     Ok(found.filter(|first| !is_over(first.at, now)))
 }
 
-/// What is to be written to remember that a message was posted under a key of its author's, of which
-/// nothing is remembered at that time. Of what is over by then a few are forgotten, if they are over
-/// at [`IdempotencyKey::settled`] as well.
+/// The entries that remember a message that was posted under a key of its author's, of which
+/// nothing is remembered at that time. They also remove a few of the keys that have expired by
+/// then, if they have expired at [`IdempotencyKey::settled`] as well.
 pub(in crate::store) fn remember(
     state: &impl EntryReader,
     user: UserId,
@@ -93,8 +94,8 @@ pub(in crate::store) fn remember(
     Ok(entries)
 }
 
-/// What a user has sent under keys that were hashed with another secret than this one, and that are
-/// not over: whether they are the keys of today nobody can say.
+/// The messages that a user has sent under keys that were hashed with another secret than this one,
+/// and that have not expired. They cannot be compared with keys of today.
 pub fn sent_under_other_secrets(
     store: &mut dyn Backend,
     user: UserId,
@@ -123,9 +124,9 @@ pub fn sent_under_other_secrets(
     }
 }
 
-/// The time by which a process that has just begun can say what is over: the present, or the time of
-/// the last event where that is earlier, as the clock may be ahead. `None` of a store that does not
-/// know its last event: it has none, or was restored and gave out nothing since.
+/// The time by which a process that has just begun can judge which keys have expired: the present,
+/// or the time of the last event if that is earlier, as the clock may be ahead. `None` for a store
+/// that does not know its last event: it has none, or was restored and gave out nothing since.
 pub fn settled_at_start(
     store: &mut dyn Backend,
     now: Timestamp,
@@ -135,21 +136,21 @@ pub fn settled_at_start(
     Ok(store.history(last, 1)?.first().map(|event| event.at.min(now)))
 }
 
-/// Holds back what need not be kept any longer when all of a store is written anew.
+/// A filter that leaves out entries that need not be kept when all of a store is written again.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct RetentionFilter {
     now: Timestamp,
 }
 
 impl RetentionFilter {
-    /// For what is over at `now`.
+    /// A filter for keys that have expired at `now`.
     pub(in crate::store) fn new(now: Timestamp) -> RetentionFilter {
         RetentionFilter { now }
     }
 
-    /// Whether an entry is to be kept: any but those of keys that are over, or of accounts that have
-    /// ended. A key of a message that is deleted stays for its day, so that nothing that was deleted is
-    /// posted again by who sends it again.
+    /// Returns whether an entry is kept: any but those of keys that have expired, or of accounts
+    /// that have ended. A key of a deleted message stays for its day, so that a client that sends
+    /// the message again does not post it again.
     pub(in crate::store) fn keeps(
         self,
         entry: &Entry,
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_forgotten_a_few_at_a_time() {
+    fn expired_keys_are_removed_a_few_at_a_time() {
         let mut entries = EntryMap::default();
         for key in 0..100 {
             assert_eq!(add(&mut entries, of(1, key), key, key), 2);

@@ -1,11 +1,11 @@
 //! Sessions: an entry each, from a login until they end.
 //!
-//! A token is good while its session is here, so that there is nothing to remember of those that
-//! have ended. None ends here because of the time, as the clock may be ahead: who has seen enough of
-//! it pass ends them, and there are [`MAX_SESSIONS`] of a user at most.
+//! A token is valid while its session is here, so nothing needs to be remembered of sessions that
+//! have ended. No session ends here because of the time, as the clock may be ahead: a caller that
+//! has seen enough time pass ends it. A user has at most [`MAX_SESSIONS`].
 //!
-//! Entries about tokens of no session are read and kept, but say nothing any more: an earlier version
-//! wrote them when it ended all of a user's, and no token of that kind is accepted.
+//! Entries about tokens of no session are read and kept, but have no effect any more. An earlier
+//! version wrote them when it ended all of a user's tokens, and no token of that kind is accepted.
 
 use crate::model::{MAX_ID, MAX_SESSIONS, Session, SessionId, UserId};
 use crate::store::backend::Backend;
@@ -101,7 +101,7 @@ pub(in crate::store) fn end_all(
     Ok(entries)
 }
 
-/// Ends every session there is, and says how many there were. Synced but for the last of them.
+/// Ends all sessions; returns their number. All but the last of them are synced.
 pub(in crate::store) fn end_every_session(store: &mut dyn Backend) -> Result<u64, RestoreError> {
     let Some(before) = before_all() else { return Ok(0) };
     let mut count = 0;
@@ -123,22 +123,26 @@ pub(in crate::store) fn end_every_session(store: &mut dyn Backend) -> Result<u64
     }
 }
 
-/// What comes before the first session in the order of entries: keyspaces are in order of their
-/// numbers, and this is the last that there could be of the one before.
+/// An upper bound of the keys before the first session: keyspaces are in order of their numbers,
+/// and this is the last possible key of the one before.
 fn before_all() -> Option<Entry> {
     let key = RetryOrderKey { user: UserId::new(MAX_ID)?, number: u64::MAX };
     Some(Entry::RetryOrder { key, value: None })
 }
 
-/// Tells of all sessions in a store, a page at a time; also of such as have expired.
-pub fn standing(store: &mut dyn Backend, mut tell: impl FnMut(Session)) -> Result<(), StoreError> {
+/// Calls `visit` with every session of a store, expired ones included. Entries are read a page at a
+/// time.
+pub fn for_each_session(
+    store: &mut dyn Backend,
+    mut visit: impl FnMut(Session),
+) -> Result<(), StoreError> {
     let mut after = before_all();
     while let Some(last) = after.take() {
         let entries = store.entries(Some(&last), PAGE)?;
         let whole = entries.len() == PAGE;
         for entry in entries {
             let Entry::Session { key, value: Some(value) } = &entry else { return Ok(()) };
-            tell(session(*key, value.clone()));
+            visit(session(*key, value.clone()));
             after = whole.then_some(entry);
         }
     }

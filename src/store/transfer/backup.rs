@@ -1,5 +1,5 @@
-//! Reading a backup, whose layout is [`super::snapshot`]'s: nothing of it is believed before its
-//! checksum, its place and its sense are right.
+//! Reading of a backup, whose layout is described in [`super::snapshot`]: a record is used only
+//! after its checksum, its place and its meaning were checked.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -24,14 +24,14 @@ use crate::store::progress::Progress;
 use crate::store::record::{LogRecord, Record};
 use crate::store::rules::{account, lineage};
 
-/// How much is synced at once. The index takes so much the faster the more it is told at a time.
+/// Bytes that are synced at once. The index is faster the more records it gets at a time.
 const SYNC_BYTES: u64 = 1024 * 1024;
-/// When an export is made of which only the digest is wanted: that is the same at all times.
+/// The time of an export of which only the digest is needed: the digest does not depend on it.
 const NO_TIME: Timestamp = Timestamp::MAX;
 
-/// Says what is in a backup, or what is wrong with it. `again` gives it once more, from its
-/// beginning: the digest is an export's, in which all accounts come first, each with what became of
-/// it since.
+/// Reads a backup; returns its contents, or the error in it. `again` returns the backup once more,
+/// from its beginning: the digest is that of an export, in which all accounts come first, each with
+/// its later changes.
 pub fn verify<R: Read>(
     source: impl Read,
     len: Option<u64>,
@@ -87,8 +87,9 @@ pub fn verify<R: Read>(
     lines.end(audit.next_ids())
 }
 
-/// Puts a backup into an empty store, and says what the store holds then, in the words of an export
-/// of the store that the backup is of. After an error it holds a part and must be thrown away.
+/// Reads a backup into an empty store; returns the contents of the store, as an export of the store
+/// that the backup is of describes them. After an error the store holds a part of the backup and
+/// must be thrown away.
 pub(in crate::store) fn restore(
     source: impl Read,
     len: Option<u64>,
@@ -162,7 +163,7 @@ impl<R: Read> BackupReader<R> {
             };
             self.sequence.take(&frame).map_err(|why| wrong(at, why))?;
             let logged = LogRecord::decode(frame.payload).map_err(|error| match error.newer() {
-                None => wrong(at, "a record makes no sense"),
+                None => wrong(at, "a record is malformed"),
                 Some(what) => {
                     TransferError::Offset(at, format!("{what}: a newer version of veche wrote it"))
                 }
@@ -190,11 +191,11 @@ impl<R: Read> BackupReader<R> {
             return Err(wrong(at, "the end mark does not fit what came before"));
         }
         self.stream.pass(TRAILER_BYTES);
-        let behind = self.stream.position();
+        let end = self.stream.position();
         if self.stream.peek(1)?.is_empty() {
             Ok(())
         } else {
-            Err(wrong(behind, "something follows the end"))
+            Err(wrong(end, "something follows the end"))
         }
     }
 }
@@ -219,7 +220,7 @@ fn header(stream: &mut LogStream<impl Read>) -> Result<Header, TransferError> {
     Ok(header)
 }
 
-/// Whether a record begins here that does not end any more.
+/// Returns whether a record begins here that is cut off.
 fn is_cut(rest: &[u8]) -> bool {
     let Some(len) = rest.get(4..8).map(|len| frame::u32_at(len, 0) as usize) else { return true };
     let frame = FRAME_HEADER_BYTES + len;

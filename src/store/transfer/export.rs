@@ -1,15 +1,14 @@
-//! A store as JSON lines, ids and hashes kept.
+//! A store as JSON lines, with its ids and hashes.
 //!
-//! The first line says what follows, then come all accounts in order of id, then all that happened,
-//! to messages and by moderation, in order, then all entries in order of key, and at last a line with
-//! the counts and two digests. One is of every byte before it: a file that was cut short or changed is
-//! refused. The other says what is in the store, and so leaves out what passes by itself: the time of
-//! the export, which is in the first line, and the keys under which messages were sent, of which an
-//! export has those that are not over at that time. So a store has one digest, whenever it is
-//! exported, imported and exported again.
+//! The first line is a header. All accounts follow in order of id, then all events in order, then
+//! all entries in order of key, and finally a line with the counts and two digests. One digest is
+//! of every byte before it: a file that was cut short or changed is refused. The other is of the
+//! contents of the store. It leaves out what changes with time: the time of the export, which is in
+//! the first line, and the idempotency keys, of which an export has those that have not expired at
+//! that time. So a store always has the same digest, also after an import and another export.
 //!
 //! A text that was replaced or deleted is not in an export: of a message's lines only the last has
-//! its text, those before it an empty one.
+//! its text, those before it have an empty one.
 
 use std::io::{self, Write};
 
@@ -38,8 +37,8 @@ pub fn export(
     export_as(origin, store, out, cut, progress)
 }
 
-/// Writes all of a store, which says of itself what `origin` says, but of keys under which messages
-/// were sent only those that are not over at `cut`, and whose accounts have not ended.
+/// Writes all of a store, with the origin `origin`, but of the idempotency keys only those that
+/// have not expired at `cut` and whose accounts have not ended.
 pub fn export_as(
     origin: ExportOrigin,
     store: &mut dyn Backend,
@@ -156,7 +155,7 @@ impl<W: Write> ExportWriter<W> {
     pub(in crate::store) fn event(&mut self, event: &Event<'_>) -> Result<(), TransferError> {
         let (change, message) = match &event.what {
             EventKind::Message(change, message) => (*change, message),
-            &EventKind::Act(what) => {
+            &EventKind::Moderation(what) => {
                 self.counts.moderations += 1;
                 let &Event { id: event, by: by_user, at, .. } = event;
                 return self.write(&Line::Moderation { event, by_user, at, what });

@@ -14,11 +14,11 @@ use crate::store::id_allocator::IdAllocator;
 use crate::store::record::Record;
 use crate::store::rules::retry::is_passing;
 
-/// The version of the lines below. A higher one is refused, at the first line. The first had no
-/// revisions and no entries, and its digest did not cover the next ids. The first two had one digest, of
-/// every byte, and did not say what they were for.
+/// The version of the lines below. A higher one is refused, at the first line. Version 1 had no
+/// revisions and no entries, and its digest did not cover the next ids. Versions 1 and 2 had one
+/// digest, of every byte, and did not state their purpose.
 pub(in crate::store) const FORMAT_VERSION: u32 = 3;
-/// The oldest that is still read.
+/// The oldest version that is still read.
 pub(in crate::store) const OLDEST_FORMAT_VERSION: u32 = 1;
 /// Records read from the store, or synced to it, at once.
 pub(in crate::store) const BATCH: usize = 1000;
@@ -32,7 +32,7 @@ pub(super) enum Line<'a> {
         store_id: Cow<'a, str>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         purpose: Option<Purpose>,
-        /// When it was made: keys that were over then are not in it.
+        /// The time of the export: keys that had expired then are not in it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cut: Option<Timestamp>,
     },
@@ -78,9 +78,9 @@ pub(super) enum Line<'a> {
         next_user: u64,
         /// The next event, among which messages were once alone.
         next_message: u64,
-        /// Of what is in the store.
+        /// The digest of the contents of the store.
         sha256: Cow<'a, str>,
-        /// Of every byte before this line.
+        /// The digest of every byte before this line.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes_sha256: Option<Cow<'a, str>>,
     },
@@ -89,9 +89,9 @@ pub(super) enum Line<'a> {
 /// The two digests so far.
 #[derive(Debug, Default, Clone)]
 pub(super) struct LineHashers {
-    /// Of what is in the store.
+    /// The digest of the contents of the store.
     pub(super) content: Sha256,
-    /// Of every byte.
+    /// The digest of every byte.
     pub(super) bytes: Sha256,
 }
 
@@ -112,7 +112,7 @@ impl LineHashers {
     }
 }
 
-/// What was moved so far.
+/// The numbers of records moved so far.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LineCounts {
     pub(super) users: u64,

@@ -63,7 +63,7 @@ pub(in crate::store) fn restore(
     let mut counts = LineCounts::default();
     let mut audit = Audit::default();
     let mut part = ExportSection::Users;
-    let mut last_subject = Vec::new();
+    let mut last_key = Vec::new();
     loop {
         let before = reader.hashers.clone();
         let record = match reader.next()? {
@@ -109,13 +109,13 @@ pub(in crate::store) fn restore(
         let refused = |why: &str| TransferError::Line(reader.number, why.to_owned());
         let before = mem::replace(&mut part, ExportSection::of(&record));
         if part < before {
-            return Err(refused("the record is out of order: users, events and facts follow"));
+            return Err(refused("the record is out of order: users, events and entries follow"));
         }
         if let Record::Entry(entry) = &record {
-            let before = mem::replace(&mut last_subject, entry.key_bytes());
+            let before = mem::replace(&mut last_key, entry.key_bytes());
             let complaint = match () {
-                () if version == 1 => Some("a fact in format 1"),
-                () if before >= last_subject => Some("the fact is out of order"),
+                () if version == 1 => Some("an entry in format 1"),
+                () if before >= last_key => Some("the entry is out of order"),
                 () => None,
             };
             if let Some(why) = complaint {
@@ -132,16 +132,16 @@ pub(in crate::store) fn restore(
     }
 }
 
-/// What a file of a version is for that says so, or does not.
+/// The purpose of a file, given its version and its stated purpose, if it states one.
 fn purpose_of(version: u32, said: Option<Purpose>) -> Result<Purpose, TransferError> {
     match (version, said) {
         (..=2, None) => Ok(Purpose::Move),
         (3.., Some(purpose)) => Ok(purpose),
-        _ => Err(TransferError::Line(1, "a file of this format says what it is for".to_owned())),
+        _ => Err(TransferError::Line(1, "a file of this format must state its purpose".to_owned())),
     }
 }
 
-/// What is in an export one behind the other.
+/// The sections of an export, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum ExportSection {
     Users,
@@ -161,7 +161,7 @@ impl ExportSection {
     }
 }
 
-/// What a line says, read as it would be from a log: of its sense the audit judges.
+/// Converts a line to a record, as it would be read from a log. The audit judges its meaning.
 fn record(line: Line<'_>, store: &mut dyn Backend) -> Result<Record, String> {
     match line {
         Line::User { id, username, password_hash, created_at } => {
@@ -200,7 +200,7 @@ fn record(line: Line<'_>, store: &mut dyn Backend) -> Result<Record, String> {
             Ok(Record::Moderation(ModerationEvent { event, by, at, action }))
         }
         Line::Entry(entry) => {
-            let entry = entry.checked().ok_or("the fact says what cannot be so")?;
+            let entry = entry.checked().ok_or("the entry has an impossible value")?;
             Ok(Record::Entry(entry))
         }
         Line::VecheExport { .. } | Line::End { .. } => Err("a second beginning".to_owned()),

@@ -1,4 +1,4 @@
-//! Import: what it is given is an export or a backup, and either moves a store or restores one.
+//! Import of an export or a backup, which moves a store or restores one.
 
 use std::io::BufRead;
 
@@ -22,11 +22,10 @@ pub struct Imported {
     pub renewal: Option<StoreIdChange>,
 }
 
-/// Reads an export or a backup, whichever it is, into an empty store, as what it is taken for or,
-/// if that is not said, as what it was written for. What is restored begins a new store id, for which
-/// `draw` gives random numbers. `len` is
-/// the source's length in bytes, where known. After an error the store holds a part and must be
-/// thrown away.
+/// Reads an export or a backup into an empty store, for the purpose `taken_for`, or else for the
+/// one that the file states. A restored store gets a new store id and higher ids, for which `draw`
+/// returns random numbers. `len` is the length of the source in bytes, if it is known. After an
+/// error the store holds a part of the file and must be thrown away.
 pub fn restore(
     source: impl BufRead,
     len: Option<u64>,
@@ -48,8 +47,8 @@ pub fn restore(
     Ok(Imported { summary, origin, renewal })
 }
 
-/// Reads an export or a backup as it is, whatever it was written for: for who looks at what is in
-/// it. A store that is to be served from a backup is [restored](restore).
+/// Reads an export or a backup without changes, whatever its purpose: for inspection. A store that
+/// is to be served from a backup is [restored](restore).
 pub fn import(
     source: impl BufRead,
     len: Option<u64>,
@@ -59,7 +58,7 @@ pub fn import(
     read(source, len, store, &|origin| origin.store_id, progress).map(|(summary, _)| summary)
 }
 
-/// What [`import`] does, in a store that is given the store id that `store_id_for` says.
+/// Does the work of [`import`], in a store that gets the store id that `store_id_for` returns.
 fn read(
     mut source: impl BufRead,
     len: Option<u64>,
@@ -75,7 +74,7 @@ fn read(
     }
 }
 
-/// What is refused of a file of which every part is good.
+/// The error for a file of which every part is valid.
 fn refused(error: RestoreError) -> TransferError {
     TransferError::Store(match error {
         RestoreError::Store(error) => error,

@@ -1,4 +1,5 @@
-//! The outcome of an export, an import or a backup: what it moved, what for, and why one failed.
+//! The outcome of an export, an import or a backup: its contents, its purpose, and the reason of a
+//! failure.
 
 use std::fmt;
 use std::io;
@@ -31,7 +32,7 @@ impl fmt::Display for Summary {
             write!(f, "{revisions} edits and deletions, ")?;
         }
         if *moderations > 0 {
-            write!(f, "{moderations} acts of operators, ")?;
+            write!(f, "{moderations} moderations, ")?;
         }
         write!(f, "sha256 {digest}")
     }
@@ -42,11 +43,11 @@ impl fmt::Display for Summary {
 pub enum TransferError {
     /// The file could not be read or written.
     Io(io::Error),
-    /// A line is not what an export holds.
+    /// A line is not one of an export.
     Line(u64, String),
     /// The store refused a record.
     Restore(u64, RestoreError),
-    /// What is at an offset of the file is not what a backup holds there.
+    /// The bytes at an offset of the file are not those of a backup.
     Offset(u64, String),
     /// The store failed.
     Store(StoreError),
@@ -78,14 +79,15 @@ impl From<StoreError> for TransferError {
     }
 }
 
-/// The purpose of a file: whether the store that it is of goes on.
+/// The purpose of a file, which depends on whether its store stays in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// Nothing: it goes on where the file is imported, and nowhere else, with the same store id and
-    /// the next ids.
+    /// The store moves: it continues where the file is imported, and nowhere else, with the same
+    /// store id and the next ids.
     Move,
-    /// It went on. What it gave out since is lost with a restore, and must not be given out again.
+    /// The store stayed in use. Ids that it gave out later are lost with a restore, and must not be
+    /// given out again.
     Backup,
 }
 
@@ -100,12 +102,12 @@ impl Purpose {
     }
 }
 
-/// The origin of a file, as it says.
+/// The origin of a file, as the file states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExportOrigin {
     /// The store id of the store that it is of.
     pub store_id: StoreId,
-    /// What it was written for. A backup says so by what it is; an export in its first line, and
-    /// those that do not say it are from when an export always was a move.
+    /// The purpose of the file. A backup's is implied; an export states it in its first line, and
+    /// one that does not is from a time when an export was always a move.
     pub purpose: Purpose,
 }

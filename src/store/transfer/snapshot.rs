@@ -1,19 +1,19 @@
-//! The log as it is at an instant, to be read while it grows: what a backup is made of.
+//! A snapshot: the log at an instant, which can be read while the log grows. A backup is made of it.
 //!
 //! A backup is the log's address space from 0 to the end that the disk has, segment headers and
-//! all, and behind it a trailer, so that a copy that was cut between two records is noticed:
+//! all, and after it a trailer, so that a copy that was cut between two records is noticed:
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `VECHEEND` |
 //! | 4 | the version of this layout |
-//! | 8 | how many bytes of log come before |
+//! | 8 | the number of bytes of log before it |
 //! | 4 | CRC32C of them |
 //! | 4 | CRC32C of the trailer up to here |
 //!
-//! Numbers are little-endian. No frame begins like a header or a trailer: what stands there would be
-//! a length beyond any. A checksum is enough, as each frame has its own; against who changes a copy
-//! on purpose not even a digest that is kept with it would help.
+//! Numbers are little-endian. No frame begins like a header or a trailer: the bytes there would be
+//! a length beyond the limit. A checksum is enough, as each frame has its own. Against deliberate
+//! changes of a copy not even a digest that is kept with it would help.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -30,15 +30,15 @@ pub(in crate::store) const TRAILER_BYTES: usize = 8 + 4 + 8 + 4 + 4;
 /// The version of the trailer's layout. A higher one is refused.
 pub(in crate::store) const FORMAT_VERSION: u32 = 1;
 
-/// A consistent copy of a store, to be read from its beginning to its end: [`Snapshot::length`]
-/// bytes. It needs nothing of the store any more, which may go on meanwhile.
+/// A consistent copy of a store, which is read from its beginning to its end: [`Snapshot::length`]
+/// bytes. It is independent of the store, which may change meanwhile.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// What is still to be read.
+    /// The files that are still to be read.
     parts: VecDeque<SnapshotFile>,
     log_bytes: u64,
     crc: u32,
-    /// How much of the trailer was given out.
+    /// The number of bytes of the trailer that were read.
     trailer_read: usize,
 }
 
@@ -50,17 +50,17 @@ struct SnapshotFile {
 }
 
 impl Snapshot {
-    /// Of the first so many bytes of each file.
+    /// A snapshot of the first bytes of each file, as many as are given.
     pub(in crate::store) fn of<'a>(
         files: impl Iterator<Item = (&'a Path, u64)>,
     ) -> Result<Snapshot, StoreError> {
         let mut log_bytes = 0;
         let parts = files.map(|(path, left)| {
             log_bytes += left;
-            // A handle of our own, so that the advice concerns nobody else's reading.
+            // A separate handle, so that the advice does not affect other reads.
             let file = File::open(path).map_err(|e| StoreError::failed("opening", path, e))?;
-            // What is read once for a backup should not drive out what the chat reads again and
-            // again. Only advice: without it the backup is the same.
+            // Data that a backup reads once should not evict data that the chat reads often. It is only
+            // advice: without it the backup is the same.
             let _ = fadvise(&file, 0, None, Advice::Sequential);
             let _ = fadvise(&file, 0, None, Advice::NoReuse);
             Ok(SnapshotFile { file, path: path.to_owned(), left })
@@ -69,7 +69,7 @@ impl Snapshot {
         Ok(Snapshot { parts, log_bytes, crc: 0, trailer_read: 0 })
     }
 
-    /// How many bytes it has in all, the trailer included.
+    /// The length in bytes, with the trailer.
     #[must_use]
     pub fn length(&self) -> u64 {
         self.log_bytes + TRAILER_BYTES as u64
@@ -77,8 +77,8 @@ impl Snapshot {
 }
 
 impl Read for Snapshot {
-    /// Fails where a file cannot be read or is shorter than it was: what was read is then no
-    /// backup, and has no trailer.
+    /// Fails if a file cannot be read or is shorter than before. The bytes until then are no
+    /// backup, as they have no trailer.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);

@@ -37,8 +37,8 @@ impl Sample {
     }
 }
 
-/// What is done to an index.
-type Mischief = fn(&Path);
+/// A change that is made to an index.
+type Change = fn(&Path);
 
 #[test]
 fn a_seal_is_good_once() {
@@ -58,7 +58,7 @@ fn a_seal_goes_with_its_index() {
 
 #[test]
 fn a_seal_is_of_these_files_only() {
-    let mischief: [(&str, Mischief); 12] = [
+    let changes: [(&str, Change); 12] = [
         ("a bit", |index| {
             let mut bytes = fs::read(index.join("db")).unwrap();
             bytes[BUFFER_BYTES] ^= 1;
@@ -79,9 +79,9 @@ fn a_seal_is_of_these_files_only() {
         }),
         ("gone", |index| fs::remove_dir_all(index).unwrap()),
     ];
-    for (what, mischief) in mischief {
+    for (what, change) in changes {
         let sample = Sample::new();
-        mischief(&sample.index());
+        change(&sample.index());
         sample.expect_none(what);
     }
 }
@@ -108,7 +108,7 @@ fn a_damaged_seal_is_none() {
 
 /// Neither read to the end nor waited for.
 #[test]
-fn what_can_be_no_seal_is_none() {
+fn a_file_that_cannot_be_a_seal_is_none() {
     let sample = Sample::new();
     let good = sample.root.path().join("good");
     fs::rename(sample.seal(), &good).unwrap();

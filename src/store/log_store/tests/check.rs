@@ -1,4 +1,4 @@
-//! What a check says of a store, and that it leaves it alone.
+//! Reports of checks, which change nothing of the store.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -31,7 +31,7 @@ fn state(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, i64, i64)> {
     state
 }
 
-/// What a check finds, without leaving a trace.
+/// The report of a check that leaves no trace.
 fn found(dir: &Path) -> CheckReport {
     let before = state(dir);
     let found = check(dir, &mut ()).unwrap();
@@ -111,9 +111,9 @@ fn one_flipped_bit_in_the_newest_group_is_no_damage() {
     assert_ne!(torn.counts, whole.counts, "{torn}");
 }
 
-/// As a killed server leaves it: behind the log, with a torn tail, with a file just begun.
+/// A killed server leaves an index that lacks records, a torn tail, or a file just begun.
 #[test]
-fn what_a_crash_leaves_is_no_damage() {
+fn the_remains_of_a_crash_are_no_damage() {
     let sample = Sample::new(300);
     let mut store = sample.open().unwrap();
     for number in 300..310 {
@@ -125,9 +125,9 @@ fn what_a_crash_leaves_is_no_damage() {
     let log = killed.join("log/00000000000000000000.log");
     fs::copy(sample.log_file(), &log).unwrap();
     drop(store);
-    let behind = found(&killed);
-    assert_eq!(behind.index, IndexState::ToBeMade("there is none"));
-    assert!(behind.is_sound());
+    let unindexed = found(&killed);
+    assert_eq!(unindexed.index, IndexState::ToBeMade("there is none"));
+    assert!(unindexed.is_sound());
 
     let whole = fs::metadata(&log).unwrap().len();
     let mut bytes = fs::read(&log).unwrap();
@@ -281,7 +281,7 @@ fn records_are_held_to_each_other() {
     drop(store);
     let found = found(&sample.dir());
     assert_eq!(damages(&found)[..4], expected);
-    assert_eq!(damages(&found)[4].1, "a record makes no sense");
+    assert_eq!(damages(&found)[4].1, "a record is malformed");
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn an_index_is_held_to_the_log() {
 }
 
 #[test]
-fn what_is_in_use_or_not_there_is_refused() {
+fn a_store_in_use_or_missing_is_refused() {
     let sample = Sample::new(3);
     let store = sample.open().unwrap();
     let refused = check(&sample.dir(), &mut ()).unwrap_err().to_string();

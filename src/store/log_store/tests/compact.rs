@@ -17,7 +17,7 @@ fn exported(store: &mut LogStore) -> Summary {
     export(store, &mut io::sink(), Timestamp::from_millis(0), &mut ()).unwrap()
 }
 
-/// With several segments, and something behind the last record.
+/// A store with several segments, and something after the last record.
 fn lived_in() -> Sample {
     let sample = Sample { root: tempfile::tempdir().unwrap() };
     let mut store = sample.open().unwrap();
@@ -65,7 +65,7 @@ fn a_compacted_store_is_the_same() {
 
 /// Texts that were replaced or deleted are gone from the disk, and nothing else is.
 #[test]
-fn what_was_revised_leaves_no_text_behind() {
+fn revised_messages_leave_no_older_text() {
     let sample = lived_in();
     let mut store = sample.open().unwrap();
     for (id, text) in [(3, Some("edited once")), (3, Some("edited twice")), (4, None), (290, None)]
@@ -101,9 +101,9 @@ fn what_was_revised_leaves_no_text_behind() {
     }
 }
 
-/// What is not kept is gone, and its ids are not given out again.
+/// Ids of records that are not kept are not given out again.
 #[test]
-fn what_is_not_kept_is_gone_and_its_ids_are_not() {
+fn ids_of_removed_records_are_not_given_out_again() {
     let sample = lived_in();
     let old = sample.open().unwrap();
     let dir = sample.root.path().join("new");
@@ -183,7 +183,7 @@ fn a_switch_is_refused_where_a_log_is_missing() {
 }
 
 #[test]
-fn what_cannot_be_compacted_is_left_as_it_is() {
+fn a_store_that_cannot_be_compacted_is_left_unchanged() {
     let sample = lived_in();
     let store = sample.open().unwrap();
     let refused =

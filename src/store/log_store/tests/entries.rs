@@ -1,4 +1,4 @@
-//! What is so about keys: beside messages, through crashes, and in the index.
+//! Idempotency keys: beside messages, through crashes, and in the index.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ fn of(user: u64, key: u8) -> RetryKey {
     RetryKey { user: user_id(user), key: Hash([key; 16]) }
 }
 
-/// As the user who says it does.
+/// Posts a message under a key of its author's.
 fn send(store: &mut LogStore, key: u8, number: u64) -> PostOutcome {
     let once = IdempotencyKey::for_tests([key; 16], [key; 16]);
     store.post_once(NewMessage { to: None, ..new_message(number) }, once).unwrap().unwrap()
@@ -72,7 +72,7 @@ fn agrees(sample: &Sample) {
     assert_eq!(found.index, IndexState::Agrees { behind: 0 });
 }
 
-/// Whether in memory, in the index, partly in both, or rebuilt.
+/// The entries are the same in memory, in the index, partly in both, and after a rebuild.
 #[test]
 fn facts_are_the_same_wherever_they_are() {
     let (sample, entries) = sample();
@@ -115,7 +115,7 @@ fn facts_are_the_same_wherever_they_are() {
     }
 }
 
-/// Also where more has become of others between them than there are of them.
+/// Reads stay few even if more accounts between the requested ones have changed.
 #[test]
 fn names_are_read_together() {
     let sample = Sample { root: tempfile::tempdir().unwrap() };
@@ -143,7 +143,7 @@ fn names_are_read_together() {
     }
 }
 
-/// Of a message and what is remembered of it, a power cut leaves all or nothing.
+/// A power cut leaves all of a message and its key, or nothing.
 #[test]
 fn a_message_and_its_key_are_one() {
     let sample = Sample::new(5);
@@ -192,7 +192,7 @@ fn a_message_and_its_key_are_one() {
 
 /// All sessions that there can be end as one with what ends them, and a start takes it.
 #[test]
-fn as_much_as_can_be_one_is_taken() {
+fn the_longest_batch_is_accepted() {
     for by_block in [false, true] {
         let sample = Sample::new(3);
         let mut store = sample.open().unwrap();
@@ -237,7 +237,7 @@ fn too_many_that_are_one_are_damage() {
     }
     store.log.sync().unwrap();
     drop(store);
-    sample.expect_damage(position, "too many records are one");
+    sample.expect_damage(position, "a write batch has too many records");
 }
 
 #[test]
@@ -247,37 +247,37 @@ fn a_fact_of_a_newer_version_is_refused() {
     store.log.append(|out| out.extend([6, 99, 2, 3])).unwrap();
     store.log.sync().unwrap();
     drop(store);
-    let why = "the log holds a fact of family 99: it was written by a newer version of veche";
+    let why = "the log holds an entry of keyspace 99: it was written by a newer version of veche";
     assert_eq!(sample.open().unwrap_err().to_string(), why);
     let refused = check(&sample.dir(), &mut ()).unwrap_err().to_string();
-    assert!(refused.contains("a fact of family 99"), "{refused}");
+    assert!(refused.contains("an entry of keyspace 99"), "{refused}");
 }
 
-/// Only what is so at last stays.
+/// Only the latest values stay.
 #[test]
-fn a_compaction_leaves_the_last_words() {
+fn a_compaction_leaves_the_latest_values() {
     let (sample, entries) = sample();
-    let words = |sample: &Sample| {
-        let (mut so, mut words) = (0, 0);
+    let counts = |sample: &Sample| {
+        let (mut live, mut entries) = (0, 0);
         let store = sample.open().unwrap();
         let end = store.log.scan(Log::START, |frame| {
             if let Record::Entry(entry) = decode(&store.log, &frame)?.record {
-                words += 1;
-                so += u64::from(entry.value_bytes().is_some());
+                entries += 1;
+                live += u64::from(entry.value_bytes().is_some());
             }
             Ok(ControlFlow::Continue(()))
         });
         assert_eq!(end.unwrap().position, store.log.end());
-        (words, so)
+        (entries, live)
     };
-    assert!(words(&sample).0 > entries.len());
+    assert!(counts(&sample).0 > entries.len());
     compact(&sample.dir(), Timestamp::from_millis(0), &mut ()).unwrap();
-    assert_eq!(words(&sample), (entries.len(), entries.len() as u64));
+    assert_eq!(counts(&sample), (entries.len(), entries.len() as u64));
     agrees(&sample);
     assert_eq!(all(&mut sample.open().unwrap()), entries);
 }
 
-/// No byte of a key that is over, or of an account that has ended, is left on the disk.
+/// No byte of an expired key, or of a key of an ended account, is left on the disk.
 #[test]
 fn keys_that_are_over_go_with_a_compaction() {
     let (sample, _) = sample();
@@ -315,7 +315,7 @@ fn fill_again(store: &mut LogStore) {
 }
 
 #[test]
-fn an_index_is_held_to_the_facts() {
+fn an_index_is_compared_with_the_entries() {
     type Spoil = fn(&::sled::Db, &[u8], &[u8]);
     let spoils: [(&str, Spoil); 4] = [
         ("missing", |tree, key, _| drop(tree.remove(key))),
@@ -365,7 +365,7 @@ fn a_fact_that_is_found_wrong_is_told() {
     assert_eq!(all(&mut sample.open().unwrap()), entries);
 }
 
-/// What keeps order is written as long as logins are; what users want of each other is not.
+/// Moderation is possible on as little space as logins; blocks of senders are not.
 #[test]
 fn order_is_kept_on_a_disk_that_is_nearly_full() {
     let sample = Sample::new(3);

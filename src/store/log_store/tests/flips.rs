@@ -12,10 +12,10 @@ use crate::model::MessageId;
 use crate::store::error::StoreError;
 use crate::store::log_store::store::LogStore;
 
-/// Posted and told to the index at once: enough for lists of more than one chunk.
+/// Messages that are applied to the index at once: enough for lists of more than one chunk.
 const INDEXED: u64 = 300;
-/// Posted behind what the index knows.
-const BEHIND: u64 = 9;
+/// Messages that are not in the index.
+const UNINDEXED: u64 = 9;
 /// Every bit would take minutes: of each byte one, and of the next byte another.
 const BITS: u64 = 8;
 
@@ -27,22 +27,22 @@ struct Spoilt {
     sample: Sample,
     files: Vec<(PathBuf, Vec<u8>)>,
     expected: Vec<String>,
-    /// Whether a bit flips before the stop, which then seals it.
+    /// True if the bit flips before the stop, which then seals it.
     sealed: bool,
 }
 
 impl Spoilt {
-    fn new(indexed: u64, behind: u64) -> Spoilt {
+    fn new(indexed: u64, unindexed: u64) -> Spoilt {
         let sample = Sample { root: directory() };
         let mut store = sample.open().unwrap();
         fill(&mut store, indexed);
         store.view.apply(1).unwrap();
-        for number in indexed..indexed + behind {
+        for number in indexed..indexed + unindexed {
             store.post(new_message(number)).unwrap();
         }
         store.sync().unwrap();
         let expected = read_all(&mut store).unwrap();
-        // As if it were killed: the index is not told.
+        // As if it were killed: the index is not updated.
         store.view.pending.clear();
         store.view.last = None;
         drop(store);
@@ -66,7 +66,7 @@ impl Spoilt {
         }
     }
 
-    /// What becomes of it.
+    /// The outcome of opening and reading the store.
     fn outcome(&self, what: &str) -> Outcome {
         let read = |store: &mut LogStore| {
             let mut found = read_all(store)?;
@@ -108,7 +108,7 @@ impl Spoilt {
     }
 }
 
-/// In memory if possible: a disk would be synced thousands of times.
+/// A directory in memory if possible: a disk would be synced thousands of times.
 fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
@@ -120,7 +120,7 @@ enum Outcome {
     Right,
     /// Found wrong while serving, and right at the next start.
     Rebuilt,
-    /// With file and offset.
+    /// Refused, with file and offset.
     Refused,
 }
 
@@ -171,7 +171,7 @@ fn a_bit_of_a_log_that_the_index_knows_whole() {
 
 #[test]
 fn a_bit_of_a_log_whose_end_the_index_does_not_know() {
-    sweep(&Spoilt::new(10, BEHIND), of_log, 1);
+    sweep(&Spoilt::new(10, UNINDEXED), of_log, 1);
 }
 
 #[test]
@@ -181,14 +181,14 @@ fn a_bit_of_a_small_index() {
 
 #[test]
 fn a_bit_of_a_larger_index() {
-    sweep(&Spoilt::new(INDEXED, BEHIND), of_index, 31);
+    sweep(&Spoilt::new(INDEXED, UNINDEXED), of_index, 31);
 }
 
 /// The stop reads what the disk has, and not what sled once wrote.
 #[test]
 fn a_bit_of_an_index_that_is_sealed_with_it() {
-    for (indexed, behind, step) in [(3, 0, 1), (INDEXED, BEHIND, 31)] {
-        let spoilt = Spoilt { sealed: true, ..Spoilt::new(indexed, behind) };
+    for (indexed, unindexed, step) in [(3, 0, 1), (INDEXED, UNINDEXED, 31)] {
+        let spoilt = Spoilt { sealed: true, ..Spoilt::new(indexed, unindexed) };
         sweep(&spoilt, |path| of_index(path) && path != spoilt.sample.seal(), step);
     }
 }
@@ -197,7 +197,7 @@ fn a_bit_of_an_index_that_is_sealed_with_it() {
 /// place; what only a kill has left may be gone.
 #[test]
 fn a_log_that_is_cut_anywhere() {
-    let spoilt = Spoilt::new(5, BEHIND);
+    let spoilt = Spoilt::new(5, UNINDEXED);
     let applied = {
         let index = Index::open(&spoilt.sample.index()).unwrap();
         usize::try_from(index.applied().unwrap().stamp.end).unwrap()

@@ -15,23 +15,23 @@ use crate::store::log_store::store::LogStore;
 use crate::store::record::Record;
 use std::collections::BTreeSet;
 
-/// The tree of an index, as soon as the one who had it open has let go.
+/// The tree of an index, once an earlier handle is closed.
 pub(super) fn tree(index: &Path) -> ::sled::Db {
     File::open(index.join("db")).unwrap().lock().unwrap();
     ::sled::open(index).unwrap()
 }
 
-/// Where an index keeps what belongs to an id.
+/// The key of an index for an id.
 pub(super) fn key(kind: &str, id: u64) -> Vec<u8> {
     [kind.as_bytes(), &id.to_be_bytes()].concat()
 }
 
-/// What is done to an index.
-type Mischief = fn(&Path);
+/// A change that is made to an index.
+type Change = fn(&Path);
 
 #[test]
 fn an_index_that_is_no_use_is_made_again() {
-    let mischief: [(&str, Mischief); 13] = [
+    let changes: [(&str, Change); 13] = [
         ("gone", |index| fs::remove_dir_all(index).unwrap()),
         ("empty", |index| {
             fs::remove_dir_all(index).unwrap();
@@ -78,10 +78,10 @@ fn an_index_that_is_no_use_is_made_again() {
             tree(index).insert(key("p", 0), &third.to_be_bytes()).unwrap();
         }),
     ];
-    for (what, mischief) in mischief {
+    for (what, change) in changes {
         println!("{what}");
         let sample = Sample::new(30);
-        mischief(&sample.index());
+        change(&sample.index());
         let mut watch = Watch::default();
         let mut store = LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
         assert_eq!(watch.total, store.log.end() - Log::START, "all of it is read");
@@ -128,10 +128,10 @@ fn an_index_of_another_past_is_made_again() {
     expect_same(&read_all(&mut store).unwrap(), &expected);
 }
 
-/// What is done to the tree of an index.
+/// A change that is made to the tree of an index.
 type Wrong<'a> = &'a dyn Fn(&::sled::Db);
 
-/// What a store says of an index that leads it astray, and that the next start heals it.
+/// A wrong index is reported, and the next start rebuilds it.
 #[test]
 fn an_index_that_is_found_wrong_is_made_again_at_the_next_start() {
     let message = 178u64;
@@ -196,7 +196,7 @@ fn an_index_whose_log_is_gone_is_refused() {
 /// It may be the only witness that there was a log.
 #[test]
 fn an_index_that_cannot_be_read_and_whose_log_is_gone_is_refused() {
-    let mischief: [(&str, Mischief); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("emptied", |index| {
             Index::discard(index).unwrap();
             drop(Index::open(index).unwrap());
@@ -207,11 +207,11 @@ fn an_index_that_cannot_be_read_and_whose_log_is_gone_is_refused() {
             tree(index).remove("m").unwrap();
         }),
     ];
-    for (what, mischief) in mischief {
+    for (what, change) in changes {
         let sample = Sample::new(3);
         let away = sample.root.path().join("away");
         fs::rename(sample.dir().join("log"), &away).unwrap();
-        mischief(&sample.index());
+        change(&sample.index());
         for _ in 0..2 {
             let refused = sample.open().unwrap_err();
             assert!(matches!(&refused, StoreError::Refused(_)), "{what}: {refused}");
@@ -256,9 +256,8 @@ fn an_index_that_the_system_refuses_to_open_is_left_alone() {
     sample.expect_messages(3);
 }
 
-/// Where operators act and messages are revised, and nobody posts: 5,000 events, each of which has
-/// the next as its neighbour.
-fn fill_with_deeds(store: &mut LogStore) {
+/// Posts one message, then alternates moderations and revisions: 5,000 events next to each other.
+fn fill_with_activities(store: &mut LogStore) {
     fill(store, 1);
     let mut seen = EventId::from(MessageId::FIRST);
     for number in 0..2500 {
@@ -279,7 +278,7 @@ const LOOKUP_BYTES: u64 = 48 * 1024;
 fn any_event_is_found_by_its_number_with_little_reading() {
     let sample = Sample { root: tempfile::tempdir().unwrap() };
     let mut store = sample.open().unwrap();
-    fill_with_deeds(&mut store);
+    fill_with_activities(&mut store);
     assert!(store.log.end() > 8 * LOOKUP_BYTES, "{}", store.log.end());
     drop(store);
     for index_remains in [true, false] {
@@ -307,12 +306,50 @@ fn any_event_is_found_by_its_number_with_little_reading() {
     }
 }
 
-/// The mark that it begins at may be of any kind of event.
+/// Each message was edited and then edited again or deleted, so that the events of the first edits
+/// and the present messages are different records.
 #[test]
-fn a_start_begins_at_an_act_or_a_revision() {
+fn the_messages_of_a_page_of_events_are_read_together() {
     let sample = Sample { root: tempfile::tempdir().unwrap() };
     let mut store = sample.open().unwrap();
-    fill_with_deeds(&mut store);
+    fill(&mut store, 400);
+    let general: Vec<_> = (0..400).filter(|number| number % (USERS + 1) == 0).take(50).collect();
+    let mut revise = |id: MessageId, text: Option<u64>| {
+        let seen = store.message(id).unwrap().unwrap().event();
+        let text = text.map(|number| new_message(number).text);
+        let revision = NewRevision { by: user_id(1), at: Timestamp::from_millis(1), text };
+        store.revise(id, seen, revision).unwrap().unwrap()
+    };
+    let ids = general.iter().map(|number| MessageId::new(*number).unwrap());
+    let edits: Vec<_> = ids.clone().map(|id| revise(id, Some(1000))).collect();
+    let last: Vec<_> = ids.map(|id| revise(id, (id.get() % 3 > 0).then_some(2000))).collect();
+    store.sync().unwrap();
+    forget(&mut store);
+    while store.view.table.activity_count() > 0 {
+        store.view.table.evict_oldest_activity();
+    }
+    for events in [edits, last] {
+        let cursor = Cursor::From(events[0].get());
+        let window = Window { cursor, limit: events.len() };
+        let (page, calls, _) = reading(|| store.events(user_id(1), window).unwrap().items);
+        assert!(calls <= 4, "{calls} reads of a page");
+        let (history, calls, _) = reading(|| store.history(events[0], events.len()).unwrap());
+        assert!(calls <= 4, "{calls} reads of the history");
+        assert_eq!(page, history);
+        assert_eq!(page.iter().map(|event| event.id).collect::<Vec<_>>(), events);
+        for message in page.iter().map(|event| event.message().unwrap()) {
+            let expected = if message.id.get() % 3 > 0 { "message 2000" } else { "" };
+            assert_eq!(message.text(), expected, "{}", message.id);
+        }
+    }
+}
+
+/// The mark that it begins at may be of any kind of event.
+#[test]
+fn a_start_begins_at_a_moderation_or_a_revision() {
+    let sample = Sample { root: tempfile::tempdir().unwrap() };
+    let mut store = sample.open().unwrap();
+    fill_with_activities(&mut store);
     drop(store);
     let mut kinds = [false; 2];
     for number in 0..8 {
@@ -331,7 +368,7 @@ fn a_start_begins_at_an_act_or_a_revision() {
         let events = store.history(first, 9).unwrap();
         assert!(events.iter().map(|event| event.id.get()).eq(first.get()..first.get() + 9));
     }
-    assert_eq!(kinds, [true; 2], "revisions and acts");
+    assert_eq!(kinds, [true; 2], "revisions and moderations");
 }
 
 /// A start reads what was newest, and not the whole log.
@@ -363,8 +400,8 @@ fn a_start_reads_little_more_than_the_newest() {
     }
 }
 
-/// What is much is written in parts. Where one of them is the last that was, the index goes as far
-/// as it says, and what is one with a record is not parted from it.
+/// Many changes are written in several batches. After each of them the index has exactly the point
+/// that it states, and a write batch is never divided.
 #[test]
 fn an_index_that_was_told_a_part() {
     let sample = Sample { root: tempfile::tempdir().unwrap() };
@@ -387,7 +424,10 @@ fn an_index_that_was_told_a_part() {
     store.log.sync().unwrap();
     let pending = store.view.pending.clone();
     drop(store);
-    assert!(pending.iter().any(|(_, behind)| behind.is_none()), "some are one with the next");
+    assert!(
+        pending.iter().any(|(_, applied)| applied.is_none()),
+        "some are in the batch of the next"
+    );
     let (_, end) = pending.last().unwrap();
     let end = end.unwrap();
 

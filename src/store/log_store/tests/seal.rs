@@ -7,7 +7,7 @@ use crate::store::error::StoreError;
 use crate::store::log::Log;
 use crate::store::log_store::store::LogStore;
 
-/// How much of the log an opening reads; all of it if the index is made again.
+/// The number of bytes of the log that an opening reads; all of it if the index is made again.
 fn total_read(sample: &Sample) -> u64 {
     let mut watch = Watch::default();
     drop(LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap());
@@ -54,8 +54,8 @@ fn a_sealed_index_is_not_compared() {
     sample.expect_messages_by_index(30);
 }
 
-/// With its own seal it catches up. With that of the later one it is as if sled had cut its log
-/// where a bit flipped before the stop.
+/// An older index with its own seal catches up. With the seal of the later index it looks as if
+/// sled had cut its log where a bit flipped before the stop.
 #[test]
 fn an_earlier_index_is_only_taken_with_its_own_seal() {
     for own in [true, false] {

@@ -8,7 +8,7 @@ fn next_ids(next_user: u64, next_event: u64) -> IdAllocator {
 
 /// Files are made up, too.
 #[test]
-fn what_no_chain_leaves_behind_is_refused() {
+fn ids_that_no_chain_produces_are_refused() {
     let ended = |reached, resumed| PastStoreIdValue { reached, resumed };
     let (first, second) = (
         ended(next_ids(2, 5), next_ids(100, 200)),
@@ -34,7 +34,7 @@ fn what_no_chain_leaves_behind_is_refused() {
 
 /// Nothing was restored: what was good stays so, and of nothing only the first id.
 #[test]
-fn a_store_that_goes_on_judges_by_its_own_counter() {
+fn a_store_that_goes_on_judges_by_its_own_next_ids() {
     let lineage = Lineage::default();
     let judge = |cursor, next_event| {
         let next = next_ids(1, next_event);
@@ -56,7 +56,7 @@ fn a_store_that_goes_on_judges_by_its_own_counter() {
 }
 
 #[test]
-fn what_was_passed_over_is_not_counted() {
+fn skipped_ids_are_not_counted() {
     let first = PastStoreIdValue { reached: next_ids(3, 5), resumed: next_ids(100, 200) };
     let second = PastStoreIdValue { reached: next_ids(102, 201), resumed: next_ids(1000, 2000) };
     let lineage = Lineage::new(vec![(StoreId(2), second), (StoreId(1), first)]);
@@ -91,7 +91,7 @@ fn a_jump_leaves_half_of_the_rest() {
 
 /// A store that has given out its last ids stays what it was.
 #[test]
-fn what_cannot_be_renewed_is_not_begun() {
+fn a_renewal_that_cannot_end_is_not_begun() {
     let mut store = MemoryStore::new(StoreId(2));
     let far = next_ids(MAX_ID, MAX_ID);
     store.restore(Record::NextIds(far)).unwrap();

@@ -39,7 +39,7 @@ fn next_ids(next_user: u64, next_event: u64) -> Record {
     Record::NextIds(IdAllocator { next_user, next_event })
 }
 
-/// In several segments, with gaps between the ids and ids that nothing has any more.
+/// A store of several segments, with gaps between the ids and ids that are not in use any more.
 fn sample() -> (TempDir, LogStore) {
     let dir = tempfile::tempdir().unwrap();
     let mut store = LogStore::open(&dir.path().join("store"), EPOCH, &mut ()).unwrap();
@@ -97,7 +97,8 @@ fn export(store: &mut dyn Backend) -> (Vec<u8>, Summary) {
     (lines, summary)
 }
 
-/// Where a backup is refused, and why, which must be the same for who verifies and who imports.
+/// The offset at which a backup is refused, and the reason, which must be the same for verification
+/// and import.
 fn refused(bytes: &[u8]) -> (u64, String) {
     let imported = import(bytes, None, &mut MemoryStore::new(StoreId(1)), &mut ());
     let Err(TransferError::Offset(at, why)) = verified(bytes) else { panic!("it is accepted") };
@@ -123,7 +124,7 @@ fn a_backup_is_the_log_and_an_end_mark() {
 }
 
 #[test]
-fn what_is_restored_is_what_was_there() {
+fn a_restored_store_has_the_same_contents() {
     let (dir, mut store) = sample();
     let bytes = backup(&mut store);
     let (lines, summary) = export(&mut store);
@@ -206,7 +207,7 @@ fn nothing_else_is_taken_for_a_backup() {
     newer_end[log.len() + 8] = 2;
     let cases: [(&str, Vec<u8>, u64, &str); 12] = [
         ("nothing before the end", closed(&[]), 0, "cut short"),
-        ("something behind it", [&*bytes, b"x"].concat(), bytes.len() as u64, "something follows"),
+        ("something after it", [&*bytes, b"x"].concat(), bytes.len() as u64, "something follows"),
         ("a second end", closed(&bytes), end + 28, "something follows"),
         ("no first segment", closed(&log[second..]), 0, "belongs elsewhere"),
         (
@@ -267,7 +268,7 @@ fn records_that_do_not_fit_together_are_refused() {
         let error = import(&*bytes, None, &mut store, &mut ()).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
     }
-    for (payload, why) in [(&b"\x09what?"[..], "kind 9"), (b"\x02short", "makes no sense")] {
+    for (payload, why) in [(&b"\x09what?"[..], "kind 9"), (b"\x02short", "is malformed")] {
         let dir = tempfile::tempdir().unwrap();
         let mut log = Log::create(dir.path(), EPOCH).unwrap();
         log.append(|out| out.extend(payload)).unwrap();
@@ -277,7 +278,7 @@ fn records_that_do_not_fit_together_are_refused() {
     }
 }
 
-/// What stands there the second time was verified the first time.
+/// A restore reads the bytes that were verified.
 #[test]
 fn a_copy_that_changes_while_it_is_verified_is_refused() {
     let (_dir, mut store) = sample();
@@ -291,7 +292,7 @@ fn a_copy_that_changes_while_it_is_verified_is_refused() {
     assert!(matches!(error, TransferError::Io(_)), "{error}");
 }
 
-/// A backup is for an empty store, as an export is, and what was begun is not left behind.
+/// A backup is for an empty store, as an export is, and a failed restore leaves nothing.
 #[test]
 fn a_refused_backup_leaves_no_store() {
     let (dir, mut store) = sample();

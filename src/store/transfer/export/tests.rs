@@ -1,4 +1,4 @@
-//! What an export is, byte for byte, and that nothing else is taken for one.
+//! Exports byte for byte, and files that are refused.
 
 use std::fmt::Write as _;
 
@@ -54,8 +54,8 @@ fn revised() -> MemoryStore {
     store
 }
 
-/// The same, with a message that was sent under a key.
-fn with_facts() -> MemoryStore {
+/// The same store, with a message that was sent under a key.
+fn with_entries() -> MemoryStore {
     let mut store = revised();
     let text = MessageText::parse("once".into()).unwrap();
     let sent_at = Timestamp::from_millis(1_700_000_000_300);
@@ -89,12 +89,12 @@ fn refusal(lines: &[u8]) -> String {
     import(lines, None, &mut empty(), &mut ()).unwrap_err().to_string()
 }
 
-/// The number of the line that goes on behind `bytes`.
-fn line_behind(bytes: &[u8]) -> usize {
+/// The number of the line that follows `bytes`.
+fn line_after(bytes: &[u8]) -> usize {
     bytes.split(|byte| *byte == b'\n').count()
 }
 
-/// In files out there: what is here is read for ever.
+/// Existing files have these lines, so they are readable forever.
 #[test]
 fn golden() {
     let expected = r#"{"veche_export":{"version":3,"epoch":"000000000000feed","purpose":"move","cut":"2023-11-14T22:13:21.000Z"}}
@@ -118,15 +118,15 @@ fn golden() {
 {"fact":{"keyed_retry":{"of":{"user":1,"key":"abababababababababababababababab"},"is":{"secret":"02020202020202020202020202020202","fingerprint":"01010101010101010101010101010101","message":6,"at":"2023-11-14T22:13:20.300Z"}}}}
 {"end":{"users":2,"messages":5,"revisions":3,"acts":2,"next_user":3,"next_message":10,"sha256":"dc21786f25ab97e0b50e3214ed96ae93aa3a7b51874332078cbd2b72013fa892","bytes_sha256":"4f844064ad93bf54cc833922b716eb33dc5a7b34fe327be36e13b6ef0ad49152"}}
 "#;
-    assert_eq!(exported(&mut with_facts()), expected);
+    assert_eq!(exported(&mut with_entries()), expected);
     let summary = import(expected.as_bytes(), None, &mut empty(), &mut ()).unwrap();
     assert_eq!(
         summary.to_string(),
-        "2 users, 5 messages, 3 edits and deletions, 2 acts of operators, sha256 dc21786f25ab97e0b50e3214ed96ae93aa3a7b51874332078cbd2b72013fa892"
+        "2 users, 5 messages, 3 edits and deletions, 2 moderations, sha256 dc21786f25ab97e0b50e3214ed96ae93aa3a7b51874332078cbd2b72013fa892"
     );
 }
 
-/// What was written before keys were hashed with a secret.
+/// A file from before keys were hashed with a secret.
 #[test]
 fn golden_of_format_2() {
     let lines = r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}
@@ -163,12 +163,12 @@ fn golden_of_format_2() {
         |lines: &str| import(lines.as_bytes(), None, &mut empty(), &mut ()).unwrap().digest;
     assert_eq!(
         digest(&again),
-        digest(&exported(&mut with_facts())),
+        digest(&exported(&mut with_entries())),
         "but for the keys it is the same"
     );
 }
 
-/// What was written before there were revisions and entries.
+/// A file from before there were revisions and entries.
 #[test]
 fn golden_of_format_1() {
     let lines = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}
@@ -189,8 +189,8 @@ fn golden_of_format_1() {
 }
 
 #[test]
-fn what_is_imported_is_exported_again() {
-    for mut store in [empty(), sample(), revised(), with_facts()] {
+fn an_imported_store_is_exported_again() {
+    for mut store in [empty(), sample(), revised(), with_entries()] {
         let lines = exported(&mut store);
         let mut copy = empty();
         import(lines.as_bytes(), None, &mut copy, &mut ()).unwrap();
@@ -211,37 +211,37 @@ fn the_longest_line_is_not_too_long() {
 
 #[test]
 fn a_file_cut_anywhere_is_refused_where_it_ends() {
-    let lines = exported(&mut with_facts());
+    let lines = exported(&mut with_entries());
     for len in 0..lines.len() {
         let cut = &lines.as_bytes()[..len];
         let why = match cut.last() {
             None | Some(b'\n') => "the file ends before the export does",
             _ => "the line is cut short or too long",
         };
-        assert_eq!(refusal(cut), format!("line {}: {why}", line_behind(cut)));
+        assert_eq!(refusal(cut), format!("line {}: {why}", line_after(cut)));
     }
 }
 
 #[test]
 fn a_changed_byte_is_noticed() {
-    let lines = exported(&mut with_facts()).into_bytes();
-    let last_line = line_behind(&lines) - 1;
+    let lines = exported(&mut with_entries()).into_bytes();
+    let last_line = line_after(&lines) - 1;
     for at in 0..lines.len() {
         let mut changed = lines.clone();
         changed[at] ^= 1;
-        let line = line_behind(&lines[..at]);
+        let line = line_after(&lines[..at]);
         let told: usize = refusal(&changed)
             .strip_prefix("line ")
             .and_then(|rest| rest.split_once(':')?.0.parse().ok())
             .unwrap();
-        // Where it is still a record, the one behind it or the end no longer fits.
+        // Where it is still a record, the next one or the end no longer fits.
         assert!((line..=last_line).contains(&told), "{at} in line {line}, told {told}");
     }
 }
 
 #[test]
 fn a_line_too_many_too_few_or_elsewhere_is_noticed() {
-    let lines = exported(&mut with_facts());
+    let lines = exported(&mut with_entries());
     let lines: Vec<&str> = lines.split_inclusive('\n').collect();
     let last = lines.len();
     for at in 0..last {
@@ -260,9 +260,9 @@ fn a_line_too_many_too_few_or_elsewhere_is_noticed() {
             }
         }
     }
-    let behind = [&lines.concat(), "\n"].concat();
+    let longer = [&lines.concat(), "\n"].concat();
     let why = format!("line {}: something follows the end", last + 1);
-    assert_eq!(refusal(behind.as_bytes()), why);
+    assert_eq!(refusal(longer.as_bytes()), why);
 }
 
 #[test]
@@ -304,10 +304,10 @@ fn lines_that_are_no_records_are_told_by_number() {
             "line 1: the time of the export is in another format",
         ),
         (vec![r#"{"veche_export":{"version":1,"epoch":"feed"}}"#], "line 1: a bad epoch"),
-        (vec![&head.replace('3', "2")], "line 1: a file of this format says what it is for"),
+        (vec![&head.replace('3', "2")], "line 1: a file of this format must state its purpose"),
         (
             vec![r#"{"veche_export":{"version":3,"epoch":"000000000000feed"}}"#],
-            "line 1: a file of this format says what it is for",
+            "line 1: a file of this format must state its purpose",
         ),
         (vec![&head.replace("move", "copy")], "line 1: not a record: unknown variant"),
         (vec![head, head], "line 2: a second beginning"),
@@ -342,16 +342,19 @@ fn lines_that_are_no_records_are_told_by_number() {
             vec![head, &ann, &message("0", "1", "0", "x"), &action("0", "{\"block\":1}")],
             "line 4: an id is out of order",
         ),
-        (vec![&old_head, &ann, &turn("1", "0")], "line 3: a fact in format 1"),
-        (vec![head, &ann, &turn("1", "1"), &turn("1", "1")], "line 4: the fact is out of order"),
-        (vec![head, &ann, &turn("1", "1"), &turn("1", "0")], "line 4: the fact is out of order"),
-        (vec![head, &ann, &turn("2", "0")], "line 3: the fact is of a user who does not exist"),
-        (vec![head, &ann, &action("0", "{\"block\":2}")], "line 3: the act is of a user who"),
+        (vec![&old_head, &ann, &turn("1", "0")], "line 3: an entry in format 1"),
+        (vec![head, &ann, &turn("1", "1"), &turn("1", "1")], "line 4: the entry is out of order"),
+        (vec![head, &ann, &turn("1", "1"), &turn("1", "0")], "line 4: the entry is out of order"),
+        (vec![head, &ann, &turn("2", "0")], "line 3: the entry is of a user that does not exist"),
+        (
+            vec![head, &ann, &action("0", "{\"block\":2}")],
+            "line 3: the moderation is by or of a user that",
+        ),
         (vec![head, &turn("0", "0")], "line 2: not a record: "),
-        (vec![head, &turn(&far, "0")], "line 2: the fact says what cannot be so"),
+        (vec![head, &turn(&far, "0")], "line 2: the entry has an impossible value"),
         (
             vec![head, r#"{"fact":{"retry_order":{"of":{"user":1,"number":0},"is":null}}}"#],
-            "line 2: the fact says what cannot be so",
+            "line 2: the entry has an impossible value",
         ),
         (vec![head, r#"{"fact":{"mood":{}}}"#], "line 2: not a record: unknown variant"),
         (vec![head, &" ".repeat(70_000)], "line 2: the line is cut short or too long"),
@@ -362,9 +365,9 @@ fn lines_that_are_no_records_are_told_by_number() {
     }
 }
 
-/// What would break what its owner, or others, ask for later: no server has written it.
+/// Records that would break later requests, and that no server has written.
 #[test]
-fn what_no_server_wrote_is_refused_by_line() {
+fn records_that_no_server_wrote_are_refused_by_line() {
     const AT: &str = r#""2023-11-14T22:13:20.000Z""#;
     let hash = |parameters: &str| format!("$argon2id$v=19${parameters}$AAAAAAAAAAA$AAAAAAAA");
     let user = |id: u64, name: &str, hash: &str, at: &str| {
@@ -427,8 +430,8 @@ fn what_no_server_wrote_is_refused_by_line() {
         ("a time of elsewhere", vec![user(1, "ann", "-", r#""2023-11-14T22:13:20.000+01:00""#)]),
         ("a time that is moved", vec![user(1, "ann", "-", r#""9999-12-30T22:00:00.500Z""#)]),
         ("a text too long", vec![ann.clone(), said.replace("\"x\"", &format!("\"{long}\""))]),
-        ("a user behind a message", vec![ann.clone(), said.clone(), bob.clone()]),
-        ("a message behind a fact", vec![ann.clone(), turn(0), said.clone()]),
+        ("a user after a message", vec![ann.clone(), said.clone(), bob.clone()]),
+        ("a message after an entry", vec![ann.clone(), turn(0), said.clone()]),
         ("a revision too long", vec![ann.clone(), said.clone(), revision(1, &long)]),
         ("a revision by nobody", vec![ann.clone(), said.clone(), revision(2, "y")]),
         ("a long client", vec![ann.clone(), session(&"x".repeat(81), AT)]),
@@ -437,9 +440,9 @@ fn what_no_server_wrote_is_refused_by_line() {
             "a session that ends first",
             vec![ann.clone(), session("", r#""2023-11-14T22:13:19.000Z""#)],
         ),
-        ("a session of who has gone", vec![ann.clone(), session("", AT), ended.clone()]),
-        ("a session of who is blocked", vec![ann.clone(), bob, session("", AT), blocked]),
-        ("a place behind which there is none", vec![ann.clone(), turn(u64::MAX)]),
+        ("a session of an ended account", vec![ann.clone(), session("", AT), ended.clone()]),
+        ("a session of a blocked account", vec![ann.clone(), bob, session("", AT), blocked]),
+        ("the last possible place", vec![ann.clone(), turn(u64::MAX)]),
         ("more keys than there can be", vec![ann.clone(), turn(0), turn(MAX_RETRIES)]),
         ("a read mark beyond all", vec![ann.clone(), said.clone(), read(1)]),
         ("a key of no message", vec![ann.clone(), said.clone(), retry(2)]),
@@ -453,9 +456,9 @@ fn what_no_server_wrote_is_refused_by_line() {
     }
 }
 
-/// What a store may hold of the time before a rule was made.
+/// Records from before a rule was made are accepted.
 #[test]
-fn what_newer_rules_refuse_is_imported() {
+fn records_that_newer_rules_refuse_are_imported() {
     let mut store = sample();
     for (id, name, password_hash) in [
         (3, "Анна К.", "-"),
@@ -516,8 +519,8 @@ fn an_import_is_for_an_empty_store() {
     assert_eq!(exported(&mut store), lines);
 }
 
-/// Keys go when they are over, or their account has ended, and not with their message: who sends it
-/// again would post it again. What is left is the same store.
+/// Keys are left out when they have expired or their account has ended, but not with their message:
+/// a client that sends it again would post it again. The rest is the same store.
 #[test]
 fn a_store_has_one_digest_whatever_becomes_of_keys() {
     const DAY: u64 = 24 * 60 * 60 * 1000;
