@@ -55,21 +55,21 @@ pub enum ModerationAction {
     OpenRegistration,
 }
 
-/// That an operator acted.
+/// A moderation action, as an operator did it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModerationEvent {
     /// Its number.
     pub event: EventId,
-    /// Who did it.
+    /// The operator.
     pub by: UserId,
     /// When.
     pub at: Timestamp,
-    /// What.
+    /// The action.
     pub action: ModerationAction,
 }
 
 impl ModerationEvent {
-    /// Who acted, and on whom: they must exist.
+    /// The operator, and the user that the action is about. Both must exist.
     pub(crate) fn users(&self) -> [Option<UserId>; 2] {
         let on = match self.action {
             ModerationAction::Block(user) | ModerationAction::Unblock(user) => Some(user),

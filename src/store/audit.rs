@@ -99,16 +99,22 @@ struct RevisionBase {
     /// Ascending.
     ids: Vec<MessageId>,
     checksums: Vec<u32>,
+    authors: Vec<UserId>,
 }
 
 impl RevisionBase {
     fn push(&mut self, message: &Message) {
         self.ids.push(message.id);
         self.checksums.push(RevisionBase::checksum(message));
+        self.authors.push(message.from);
     }
 
     fn get(&self, id: MessageId) -> Option<u32> {
         self.ids.binary_search(&id).ok().map(|place| self.checksums[place])
+    }
+
+    fn author(&self, id: MessageId) -> Option<UserId> {
+        self.ids.binary_search(&id).ok().map(|place| self.authors[place])
     }
 
     fn checksum(message: &Message) -> u32 {
@@ -132,7 +138,7 @@ impl Audit {
 
     fn take_part(&mut self, record: &Record, continues: bool) -> Result<(), Why> {
         self.next_ids.admit(record.advance()).map_err(|_| "an id is out of order")?;
-        let judged = self.judge(record);
+        let judged = self.judge(record, continues);
         self.batch_entries = if continues { self.batch_entries + 1 } else { 0 };
         self.note(record);
         judged
@@ -178,7 +184,7 @@ impl Audit {
         self.counts
     }
 
-    fn judge(&self, record: &Record) -> Result<(), Why> {
+    fn judge(&self, record: &Record, continues: bool) -> Result<(), Why> {
         if self.batch_entries > MAX_BATCH_ENTRIES {
             return Err("a write batch has too many records");
         }
@@ -203,7 +209,7 @@ impl Audit {
             Record::Entry(entry) => {
                 rules::entry(entry)?;
                 self.expect(record_users(record), "the entry is of a user that does not exist")?;
-                if self.has_gaps { Ok(()) } else { self.entry(entry) }
+                if self.has_gaps { Ok(()) } else { self.entry(entry, continues) }
             }
             Record::NextIds(_) => Ok(()),
         }
@@ -238,7 +244,7 @@ impl Audit {
     }
 
     /// Judges an entry by the records before it.
-    fn entry(&self, entry: &Entry) -> Result<(), Why> {
+    fn entry(&self, entry: &Entry, continues: bool) -> Result<(), Why> {
         match entry {
             Entry::Session { key, value: Some(_) } => {
                 self.expect_open(key.user, "the session is of an account that has ended")?;
@@ -265,16 +271,11 @@ impl Audit {
             {
                 Err("the read mark is beyond all messages")
             }
-            // It comes before the message of its batch.
-            Entry::Retry { value: Some(value), .. }
-                if value.message.get() > self.next_ids.next_event =>
-            {
-                Err("the key is of a message that is not there")
+            Entry::Retry { key, value: Some(value) } => {
+                self.expect_sent(key.user, value.message, continues)
             }
-            Entry::KeyedRetry { value: Some(value), .. }
-                if value.message.get() > self.next_ids.next_event =>
-            {
-                Err("the key is of a message that is not there")
+            Entry::KeyedRetry { key, value: Some(value) } => {
+                self.expect_sent(key.user, value.message, continues)
             }
             Entry::RetryOrder { key, value: Some(_) } => self.turn(key.user, key.number),
             Entry::PastStoreId { key, value: Some(_) } => {
@@ -377,6 +378,17 @@ impl Audit {
 
     fn expect_open(&self, user: UserId, why: Why) -> Result<(), Why> {
         if self.ended.contains(&user) && !self.has_gaps { Err(why) } else { Ok(()) }
+    }
+
+    /// Refuses a key of a message that its user did not send. A key comes before the message of its
+    /// batch, whose author is not known then.
+    fn expect_sent(&self, user: UserId, message: MessageId, continues: bool) -> Result<(), Why> {
+        let is_theirs = self.messages.author(message) == Some(user);
+        let comes_next = continues && message.get() == self.next_ids.next_event;
+        if is_theirs || comes_next {
+            return Ok(());
+        }
+        Err("the key is of a message that is not there, or that another user sent")
     }
 
     fn expect_no_session(&self, user: UserId, why: Why) -> Result<(), Why> {
