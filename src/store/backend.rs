@@ -57,8 +57,9 @@ pub trait Backend: Send {
     fn users(&self, window: Window) -> Result<Page<Cow<'_, User>>, StoreError>;
 
     /// Begins a session and returns the ids of the sessions that end for it: with more than
-    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS) one that has expired, or else the oldest. `None` if
-    /// the password hash of the account is not `seen` any more, or the account is blocked.
+    /// [`MAX_SESSIONS`](crate::model::MAX_SESSIONS) one that has expired, or else the oldest.
+    /// `None` if the password hash of the account is not `seen` any more, or the account is
+    /// blocked.
     fn begin_session(
         &mut self,
         new: Session,
@@ -83,13 +84,14 @@ pub trait Backend: Send {
         hash: Box<str>,
     ) -> Result<bool, StoreError>;
 
-    /// Ends an account and all its sessions, in one batch. Its name stays taken, and messages to it are
-    /// refused from then on. `false` if its password hash is not `seen` any more, or it is blocked.
+    /// Ends an account and all its sessions, in one batch. Its name stays taken, and messages to it
+    /// are refused from then on. `false` if its password hash is not `seen` any more, or it is
+    /// blocked.
     fn end_account(&mut self, user: UserId, seen: &str, at: Timestamp) -> Result<bool, StoreError>;
 
     /// Applies a moderation and returns the number of its event, in one batch. A block ends all
-    /// sessions of the account. `None` if nothing would change, or the account does not exist or has
-    /// ended.
+    /// sessions of the account. `None` if nothing would change, or the account does not exist or
+    /// has ended.
     fn moderate(
         &mut self,
         by: UserId,
@@ -103,12 +105,12 @@ pub trait Backend: Send {
     /// A page of the accounts that are blocked, in order of id.
     fn blocked_accounts(&self, window: Window) -> Result<Page<Block>, StoreError>;
 
-    /// True if an operator has closed registration. Accounts can be created all the same: the caller
-    /// has to ask.
+    /// True if an operator has closed registration. Accounts can be created all the same: the
+    /// caller has to ask.
     fn registration_is_closed(&self) -> Result<bool, StoreError>;
 
-    /// Sets or lifts a user's block of a sender, and returns whether that changed anything. Messages are
-    /// [posted](Backend::post) all the same: the caller has to ask.
+    /// Sets or lifts a user's block of a sender, and returns whether that changed anything.
+    /// Messages are [posted](Backend::post) all the same: the caller has to ask.
     fn refuse_sender(&mut self, block: Block, refused: bool) -> Result<bool, StoreError>;
 
     /// True if `by` refuses private messages of `user`.
@@ -120,8 +122,8 @@ pub trait Backend: Send {
     /// Posts a message; `None` when its receiver does not exist, or has ended.
     fn post(&mut self, new: NewMessage) -> Result<Option<MessageId>, StoreError>;
 
-    /// Edits or deletes a message and returns the number of the event. `None` if `seen` is not the last
-    /// event of the message any more: the caller has to read it again.
+    /// Edits or deletes a message and returns the number of the event. `None` if `seen` is not the
+    /// last event of the message any more: the caller has to read it again.
     fn revise(
         &mut self,
         id: MessageId,
@@ -129,10 +131,10 @@ pub trait Backend: Send {
         new: NewRevision,
     ) -> Result<Option<EventId>, StoreError>;
 
-    /// Posts a message and remembers it under an idempotency key, in one batch, unless its author has
-    /// sent something under the same key within [`RETRY_LIFETIME`](super::RETRY_LIFETIME) before. `None`
-    /// when its receiver does not exist. The last [`MAX_RETRIES`](super::MAX_RETRIES) keys of a user
-    /// are remembered.
+    /// Posts a message and remembers it under an idempotency key, in one batch, unless its author
+    /// has sent something under the same key within [`RETRY_LIFETIME`](super::RETRY_LIFETIME)
+    /// before. `None` when its receiver does not exist. The last
+    /// [`MAX_RETRIES`](super::MAX_RETRIES) keys of a user are remembered.
     fn post_once(
         &mut self,
         new: NewMessage,
@@ -160,8 +162,9 @@ pub trait Backend: Send {
     /// A page of the events in the general chat and of `reader`'s private messages.
     fn events(&self, reader: UserId, window: Window) -> Result<Page<Event<'_>>, StoreError>;
 
-    /// A page of a user's conversations, in descending order of their last messages' ids: those whose
-    /// last message is below `before`, if it is given. The general chat is one, once it has a message.
+    /// A page of a user's conversations, in descending order of their last messages' ids: those
+    /// whose last message is below `before`, if it is given. The general chat is one, once it has a
+    /// message.
     fn conversations(
         &self,
         user: UserId,
@@ -169,8 +172,8 @@ pub trait Backend: Send {
         limit: usize,
     ) -> Result<Page<Conversation<'_>>, StoreError>;
 
-    /// A conversation of a user with another or, for `None`, in the general chat; `None` if it has no
-    /// message.
+    /// A conversation of a user with another or, for `None`, in the general chat; `None` if it has
+    /// no message.
     fn conversation(
         &self,
         user: UserId,
@@ -299,7 +302,8 @@ pub struct IdempotencyKey {
     /// The id of the secret that both hashes were made with. Hashes of different secrets cannot be
     /// compared.
     pub secret: Hash,
-    /// The time at which a key must have expired as well to be forgotten, as the clock may be ahead.
+    /// The time at which a key must have expired as well to be forgotten, as the clock may be
+    /// ahead.
     pub settled: Timestamp,
 }
 

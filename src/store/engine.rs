@@ -84,8 +84,8 @@ pub(super) trait Engine: Send {
         window: Window,
     ) -> Result<Page<Cow<'_, Message>>, StoreError>;
 
-    /// A page of the events other than new messages in a feed: the general chat, or a user's private
-    /// messages. Their messages are as their last revisions left them.
+    /// A page of the events other than new messages in a feed: the general chat, or a user's
+    /// private messages. Their messages are as their last revisions left them.
     fn activity(&self, feed: Mailbox, window: Window) -> Result<Page<Event<'_>>, StoreError>;
 
     /// At most `limit` events of all mailboxes from `from` on, in order.
@@ -100,8 +100,8 @@ pub(super) trait Engine: Send {
         limit: usize,
     ) -> Result<Vec<(MessageId, UserId)>, StoreError>;
 
-    /// The number of messages that others than `user` wrote to a mailbox from the id `from` on, among
-    /// its newest `limit` from there, and whether there are more than those.
+    /// The number of messages that others than `user` wrote to a mailbox from the id `from` on,
+    /// among its newest `limit` from there, and whether there are more than those.
     fn count_others(
         &self,
         user: UserId,

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 /// a 507 where there is no room.
 #[derive(Debug)]
 pub enum StoreError {
-    /// Writing or syncing failed, or whatever else a store cannot do without, such as opening a file
-    /// at its start: nothing since the last sync may be acknowledged, and the store is done for.
+    /// Writing or syncing failed, or whatever else a store cannot do without, such as opening a
+    /// file at its start: nothing since the last sync may be acknowledged, and the store is done
+    /// for.
     Failed {
         /// The operation.
         doing: &'static str,

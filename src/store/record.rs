@@ -136,8 +136,8 @@ fn decode_user(mut fields: Fields<'_>) -> Result<User, DecodeError> {
     })
 }
 
-/// Layout: kind · what does not change · text. A text that a revision replaced may have been erased,
-/// and is empty then.
+/// Layout: kind · what does not change · text. A text that a revision replaced may have been
+/// erased, and is empty then.
 fn encode_message(message: &Message, out: &mut Vec<u8>) {
     out.push(MESSAGE);
     encode_fixed(message, out);

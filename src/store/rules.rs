@@ -1,5 +1,5 @@
-//! The rules of the chat's state, written once for every store: what a call may do and which entries
-//! it writes.
+//! The rules of the chat's state, written once for every store: what a call may do and which
+//! entries it writes.
 
 pub(super) mod account;
 pub(super) mod block;

@@ -164,7 +164,7 @@ fn entries_are_removed_only_in_keyspaces_that_allow_it() {
 
 /// A start refuses longer batches, so a batch has a limit.
 #[test]
-fn so_many_facts_are_one_with_a_record_and_no_more() {
+fn a_write_batch_has_a_longest_length() {
     let continued = |number| LogRecord {
         record: Record::Entry(Entry::RetryOrder {
             key: RetryOrderKey { user: UserId::FIRST, number },

@@ -108,7 +108,7 @@ fn the_subjects_of_a_user_are_one_range_in_order() {
 }
 
 #[test]
-fn facts_are_json() {
+fn entries_are_json() {
     let [retry, order, read, read_general, keyed] = entries();
     let lines = [
         r#"{"retry":{"of":{"user":2571,"key":"abababababababababababababababab"},"is":{"fingerprint":"01010101010101010101010101010101","message":67305985,"at":"2023-11-14T22:13:20.123Z"}}}"#,

@@ -151,7 +151,8 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// version · checksum of the last frame · its place and the next ids · the digest · CRC32C of it all
+/// version · checksum of the last frame · its place and the next ids · the digest · CRC32C of it
+/// all
 pub(super) fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
     let Applied { store_id, stamp, next_ids } = applied;
     let mut bytes = Vec::new();

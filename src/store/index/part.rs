@@ -24,8 +24,8 @@ pub(in crate::store) enum IndexChange {
 /// pages that it replaces, of some kilobytes.
 const MAX_PART_ENTRIES: usize = 1024;
 /// Entries that change with the first addition to a list, on the average of the four lists that a
-/// private message is in: a chunk of each, and both users' entries that say with which message their
-/// conversation ends, each removed and put.
+/// private message is in: a chunk of each, and both users' entries that say with which message
+/// their conversation ends, each removed and put.
 const ENTRIES_OF_LIST: usize = 2;
 /// Steps in which replaced pages are freed, some 500 at each: about as many as a part leaves.
 const FREEING_STEPS: usize = 16;

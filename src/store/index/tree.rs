@@ -50,8 +50,8 @@ pub(in crate::store) struct Index {
 
 impl Index {
     /// Opens or begins the index in `dir`. One that cannot be read is an error, also where sled
-    /// itself panics over it, and where it was found broken before. Where the system refuses to open
-    /// it the error is another one: it may be a good index.
+    /// itself panics over it, and where it was found broken before. Where the system refuses to
+    /// open it the error is another one: it may be a good index.
     pub(in crate::store) fn open(dir: &Path) -> Result<Index, StoreError> {
         let unreadable = |why: String| StoreError::Index(why);
         if broken_marker(dir).exists() {

@@ -219,7 +219,7 @@ fn bits_flipped_in_a_group_that_is_torn_are_put_right_up_to_there() {
 
 /// Blocks of one write reach the disk in any order.
 #[test]
-fn a_hole_in_the_last_group_is_cut_whatever_is_behind_it() {
+fn a_hole_in_the_last_group_is_cut_whatever_follows_it() {
     for hole in 3..6 {
         let sample = Sample::with_groups(2);
         let file = &sample.files()[0];
@@ -267,7 +267,7 @@ fn a_tail_that_is_no_frame_is_cut() {
 
 /// Whatever lies between, and also where the frame itself lies in the place of the missing one.
 #[test]
-fn a_later_group_behind_the_end_is_refused() {
+fn a_later_group_after_the_end_is_refused() {
     for between in [0, 1, 24, 25, 26, 5000] {
         let sample = Sample::with_groups(3);
         let file = &sample.files()[0];
@@ -370,7 +370,7 @@ fn segments(count: usize) -> Sample {
 }
 
 #[test]
-fn damage_is_told_by_file_and_offset() {
+fn damage_is_reported_with_file_and_offset() {
     let sample = segments(4);
     let away = &sample.dir.path().join("away");
     for (index, file) in sample.files().iter().enumerate().take(3) {

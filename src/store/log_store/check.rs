@@ -61,7 +61,7 @@ pub enum IndexState {
     /// It agrees with the log, but for some records at the log's end.
     Agrees {
         /// The number of records that the next start adds to it.
-        behind: u64,
+        unindexed: u64,
     },
     /// There is none, or none that the next start would use. The next start makes it again.
     ToBeMade(&'static str),
@@ -94,9 +94,12 @@ impl fmt::Display for CheckReport {
             writeln!(f, "and {more_damages} damages more")?;
         }
         match index {
-            IndexState::Agrees { behind: 0 } => write!(f, "index: agrees with the log"),
-            IndexState::Agrees { behind } => {
-                write!(f, "index: agrees with the log; records that the next start adds: {behind}")
+            IndexState::Agrees { unindexed: 0 } => write!(f, "index: agrees with the log"),
+            IndexState::Agrees { unindexed } => {
+                write!(
+                    f,
+                    "index: agrees with the log; records that the next start adds: {unindexed}"
+                )
             }
             IndexState::ToBeMade(why) => write!(f, "index: {why}; the next start makes it"),
             IndexState::Wrong(why) => {
@@ -438,7 +441,7 @@ impl Walk {
             }
             Candidate::Copy(index, applied) => match unpanicked(|| index.finish()) {
                 Ok(()) => IndexState::Agrees {
-                    behind: self.next_lsn.saturating_sub(applied.stamp.lsn + 1),
+                    unindexed: self.next_lsn.saturating_sub(applied.stamp.lsn + 1),
                 },
                 Err(why) => IndexState::Wrong(why),
             },

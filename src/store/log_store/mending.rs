@@ -1,8 +1,8 @@
 //! Removes permissions of other users from a store: an earlier version made files and directories
 //! that everybody could read.
 //!
-//! Only files and directories with the name and kind of a store's are changed: the operator may have
-//! made the data directory, or put a link or another disk in a directory's place.
+//! Only files and directories with the name and kind of a store's are changed: the operator may
+//! have made the data directory, or put a link or another disk in a directory's place.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata, Permissions};

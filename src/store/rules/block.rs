@@ -1,7 +1,7 @@
 //! Blocks: of accounts by operators, and of senders by users.
 //!
-//! A block is an entry, which is removed when the block is lifted. The block of an account is looked
-//! up at a login and no more often: all sessions of the account end with the block.
+//! A block is an entry, which is removed when the block is lifted. The block of an account is
+//! looked up at a login and no more often: all sessions of the account end with the block.
 
 use crate::model::{Block, Cursor, Page, UserId, Window};
 use crate::store::entries::block::{

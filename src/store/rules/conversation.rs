@@ -1,8 +1,9 @@
 //! A user's conversations, in descending order of their last messages, with what is unread in each.
 //!
 //! The general chat is a conversation, and so are the private messages with each other user. A read
-//! mark is an entry for each conversation, which only moves forwards. Unread messages are counted on
-//! a read, from the newest message back, so that neither a post nor a mark has to maintain a count.
+//! mark is an entry for each conversation, which only moves forwards. Unread messages are counted
+//! on a read, from the newest message back, so that neither a post nor a mark has to maintain a
+//! count.
 
 use std::borrow::Cow;
 
@@ -68,8 +69,8 @@ pub(in crate::store) fn load<E: Engine>(
 }
 
 /// The outcome of marking a conversation as read up to a message, with the entry to write, if the
-/// mark moves. The mark is never beyond the last message: what comes later is unread. `None` if there
-/// is no message.
+/// mark moves. The mark is never beyond the last message: what comes later is unread. `None` if
+/// there is no message.
 pub(in crate::store) fn mark(
     engine: &impl Engine,
     user: UserId,

@@ -2,10 +2,10 @@
 //!
 //! A backup lacks the ids that the store gave out after it. So a store restored from one is another
 //! store. It has a new store id, and its ids begin so far above those of the backup that none is
-//! given out again: neither one that was lost, nor one of another restore of the same file. An entry
-//! remembers the store id that ended, with the ids that it had reached in the backup and those at
-//! which the next one began. So its cursors can be told apart: those up to the backup are still
-//! valid, those above it point at lost records.
+//! given out again: neither one that was lost, nor one of another restore of the same file. An
+//! entry remembers the store id that ended, with the ids that it had reached in the backup and
+//! those at which the next one began. So its cursors can be told apart: those up to the backup are
+//! still valid, those above it point at lost records.
 
 use std::fmt;
 
@@ -20,11 +20,11 @@ use crate::store::error::{RestoreError, StoreError};
 use crate::store::id_allocator::{IdAllocator, IdKind};
 use crate::store::record::Record;
 
-/// The distance from the ids of a backup to those of the store restored from it, at least: no server
-/// gives out so many in the time between two backups.
+/// The distance from the ids of a backup to those of the store restored from it, at least: no
+/// server gives out so many in the time between two backups.
 pub const MIN_JUMP: u64 = 1 << 20;
-/// The random part of that distance, at most, so that two restores of one file do not meet. Ids last
-/// for some 16,000 restores.
+/// The random part of that distance, at most, so that two restores of one file do not meet. Ids
+/// last for some 16,000 restores.
 const JUMP_SPREAD: u64 = 1 << 40;
 /// Most earlier store ids that are remembered. With one more the oldest is forgotten, and its
 /// cursors are those of another store.
@@ -131,8 +131,8 @@ impl Lineage {
     }
 }
 
-/// Refuses a store that was filled from a file of the store `current`, if it remembers store ids that no
-/// chain of restores produces.
+/// Refuses a store that was filled from a file of the store `current`, if it remembers store ids
+/// that no chain of restores produces.
 pub(in crate::store) fn expect_sense(
     store: &mut dyn Backend,
     current: StoreId,

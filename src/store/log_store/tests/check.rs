@@ -52,7 +52,7 @@ fn a_good_store_is_counted() {
         whole.counts,
         Counts { users: 3, general: 100, private: 300, revisions: 0, moderations: 0 }
     );
-    assert_eq!((whole.segments, whole.index), (1, IndexState::Agrees { behind: 0 }));
+    assert_eq!((whole.segments, whole.index), (1, IndexState::Agrees { unindexed: 0 }));
     assert_eq!(whole.bytes, fs::metadata(sample.log_file()).unwrap().len());
 
     let many = Sample { root: tempfile::tempdir().unwrap() };
@@ -150,7 +150,7 @@ fn the_remains_of_a_crash_are_no_damage() {
 }
 
 #[test]
-fn an_index_that_is_behind_agrees() {
+fn an_index_that_lacks_records_agrees() {
     let sample = Sample::new(300);
     let old = sample.root.path().join("old");
     fs::rename(sample.index(), &old).unwrap();
@@ -162,7 +162,7 @@ fn an_index_that_is_behind_agrees() {
     drop(store);
     fs::remove_dir_all(sample.index()).unwrap();
     fs::rename(&old, sample.index()).unwrap();
-    assert_eq!(found(&sample.dir()).index, IndexState::Agrees { behind: 300 });
+    assert_eq!(found(&sample.dir()).index, IndexState::Agrees { unindexed: 300 });
     // It has seen what is cut off now.
     sample.expect_messages_by_index(600);
     let frames = frames(&sample.open().unwrap().log);
@@ -178,7 +178,7 @@ fn an_index_that_is_behind_agrees() {
 
 /// By file and offset, every one of them up to a limit.
 #[test]
-fn damage_is_told_where_it_is() {
+fn damage_is_reported_with_its_place() {
     let sample = Sample::new(100);
     let frames = frames(&sample.open().unwrap().log);
     let whole = fs::read(sample.log_file()).unwrap();
@@ -218,7 +218,7 @@ fn damage_is_told_where_it_is() {
 }
 
 #[test]
-fn a_missing_segment_is_told() {
+fn a_missing_segment_is_reported() {
     let sample = Sample { root: tempfile::tempdir().unwrap() };
     let mut store = sample.open().unwrap();
     store.end_segments_at(1000);
@@ -339,7 +339,7 @@ fn an_index_is_held_to_the_log() {
     ];
     for (what, spoil) in spoils {
         let sample = Sample::new(50);
-        assert_eq!(found(&sample.dir()).index, IndexState::Agrees { behind: 0 }, "{what}");
+        assert_eq!(found(&sample.dir()).index, IndexState::Agrees { unindexed: 0 }, "{what}");
         let db = tree(&sample.index());
         spoil(&db);
         db.flush().unwrap();

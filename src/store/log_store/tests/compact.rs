@@ -49,7 +49,7 @@ fn a_compacted_store_is_the_same() {
     assert_eq!(names(&sample.dir()), ["LOCK", "index", "index.seal", "log"]);
     assert_eq!(names(&sample.dir().join("log")).len(), 1);
     let found = check(&sample.dir(), &mut ()).unwrap();
-    assert_eq!(found.index, IndexState::Agrees { behind: 0 }, "the index is the new log's");
+    assert_eq!(found.index, IndexState::Agrees { unindexed: 0 }, "the index is the new log's");
     assert_eq!(found.bytes, compaction.after);
 
     let mut store = sample.open().unwrap();

@@ -69,12 +69,12 @@ fn sample() -> (Sample, Vec<Entry>) {
 
 fn agrees(sample: &Sample) {
     let found = check(&sample.dir(), &mut ()).unwrap();
-    assert_eq!(found.index, IndexState::Agrees { behind: 0 });
+    assert_eq!(found.index, IndexState::Agrees { unindexed: 0 });
 }
 
 /// The entries are the same in memory, in the index, partly in both, and after a rebuild.
 #[test]
-fn facts_are_the_same_wherever_they_are() {
+fn entries_are_the_same_wherever_they_are() {
     let (sample, entries) = sample();
     assert!((200..400).contains(&entries.len()), "{}", entries.len());
     for apply_every in [usize::MAX, 1, 7] {
@@ -241,7 +241,7 @@ fn too_many_that_are_one_are_damage() {
 }
 
 #[test]
-fn a_fact_of_a_newer_version_is_refused() {
+fn an_entry_of_a_newer_version_is_refused() {
     let sample = Sample::new(3);
     let mut store = sample.open().unwrap();
     store.log.append(|out| out.extend([6, 99, 2, 3])).unwrap();
@@ -346,7 +346,7 @@ fn an_index_is_compared_with_the_entries() {
 }
 
 #[test]
-fn a_fact_that_is_found_wrong_is_told() {
+fn a_malformed_entry_is_reported() {
     let (sample, entries) = sample();
     let store = sample.open().unwrap();
     let first = entries.iter().find(|entry| matches!(entry, Entry::KeyedRetry { .. })).unwrap();

@@ -302,7 +302,10 @@ fn any_event_is_found_by_its_number_with_little_reading() {
             assert!(bytes <= LOOKUP_BYTES, "{bytes} bytes for {number}");
         }
         drop(store);
-        assert_eq!(check(&sample.dir(), &mut ()).unwrap().index, IndexState::Agrees { behind: 0 });
+        assert_eq!(
+            check(&sample.dir(), &mut ()).unwrap().index,
+            IndexState::Agrees { unindexed: 0 }
+        );
     }
 }
 
@@ -392,7 +395,7 @@ fn a_start_reads_little_more_than_the_newest() {
     let mut watch = Watch::default();
     let store = LogStore::open(&sample.dir(), EPOCH, &mut watch).unwrap();
     assert!((half - 50_000..half + 50_000).contains(&watch.total), "{} {half}", watch.total);
-    assert!(store.view.pending.is_empty(), "a clean end has told the index everything");
+    assert!(store.view.pending.is_empty(), "a clean end has updated the index");
     assert_eq!(store.view.table.size().0, RECENT_MESSAGES);
     for id in [0, 1, count / 2, count - 1] {
         let found = store.message(MessageId::new(id).unwrap()).unwrap().unwrap();
@@ -403,7 +406,7 @@ fn a_start_reads_little_more_than_the_newest() {
 /// Many changes are written in several batches. After each of them the index has exactly the point
 /// that it states, and a write batch is never divided.
 #[test]
-fn an_index_that_was_told_a_part() {
+fn an_index_is_written_in_parts() {
     let sample = Sample { root: tempfile::tempdir().unwrap() };
     let mut store = sample.open().unwrap();
     for id in 1..=400 {
@@ -450,7 +453,7 @@ fn an_index_that_was_told_a_part() {
         assert_eq!(store.next_ids(), end.next_ids);
         drop(store);
         let found = check(&sample.dir(), &mut ()).unwrap();
-        assert_eq!(found.index, IndexState::Agrees { behind: 0 }, "{told}");
+        assert_eq!(found.index, IndexState::Agrees { unindexed: 0 }, "{told}");
     }
     assert!(heights.len() > 2, "{heights:?}");
 }

@@ -266,7 +266,7 @@ fn a_line_too_many_too_few_or_elsewhere_is_noticed() {
 }
 
 #[test]
-fn lines_that_are_no_records_are_told_by_number() {
+fn malformed_lines_are_reported_by_number() {
     let head = r#"{"veche_export":{"version":3,"epoch":"000000000000feed","purpose":"move","cut":"2024-01-01T00:00:00.000Z"}}"#;
     let old_head = r#"{"veche_export":{"version":1,"epoch":"000000000000feed"}}"#;
     let turn = |user: &str, number: &str| {
