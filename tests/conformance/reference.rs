@@ -41,11 +41,11 @@ pub(crate) struct Reference {
     next_ids: IdAllocator,
     /// The first hash of each account that has another one by now.
     first_hashes: BTreeMap<UserId, Box<str>>,
-    /// The state that the next_ids do not show, at the last sync and after each change of it since.
+    /// The state that the next ids do not show, at the last sync and after each change of it since.
     standings: Vec<Standing>,
 }
 
-/// The part of the state that the next_ids do not show.
+/// The part of the state that the next ids do not show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Standing {
     /// In order.
@@ -53,9 +53,9 @@ struct Standing {
     /// The hash and the end of each account that was changed.
     accounts: BTreeMap<UserId, (Box<str>, Option<Timestamp>)>,
     refused: BTreeMap<(UserId, UserId), Block>,
-    /// The next_ids from which on this was the state.
+    /// The next ids from which on this was the state.
     from: IdAllocator,
-    /// The next_ids before it was changed; `None` if it is still the state.
+    /// The next ids before it was changed; `None` if it is still the state.
     until: Option<IdAllocator>,
 }
 
@@ -100,7 +100,7 @@ struct Mark {
     of: UserId,
     with: Option<UserId>,
     up_to: MessageId,
-    /// The next_ids before it.
+    /// The next ids before it.
     behind: IdAllocator,
 }
 
@@ -391,7 +391,7 @@ impl Reference {
     }
 
     /// Forgets the last marks if they are not synced and `store` has not kept them: if nothing else
-    /// was written after them, the next_ids do not show it.
+    /// was written after them, the next ids do not show it.
     pub(crate) fn settle_marks(&mut self, store: &mut dyn Backend) {
         while self.marks.len() > self.synced_marks
             && let Some(&Mark { of, with, .. }) = self.marks.last()
@@ -429,7 +429,7 @@ impl Reference {
         }
     }
 
-    /// Forgets everything after `next_ids`.
+    /// Forgets everything after `next ids`.
     pub(crate) fn go_back(&mut self, next_ids: IdAllocator) {
         self.users.retain(|user| user.id.get() < next_ids.next_user);
         self.messages.clear();
@@ -450,7 +450,7 @@ impl Reference {
         self.next_ids = next_ids;
     }
 
-    /// Records that state not shown by the next_ids may have changed; `before` are the next_ids
+    /// Records that state not shown by the next ids may have changed; `before` are the next ids
     /// until then.
     pub(crate) fn note_standing(&mut self, before: IdAllocator) {
         let standing = self.standing();

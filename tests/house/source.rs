@@ -63,8 +63,9 @@ pub(crate) fn sources() -> Vec<Source> {
                 continue;
             }
             let text = fs::read_to_string(&path).unwrap();
-            let file = syn::parse_file(&text)
-                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let file =
+                syn::parse_file(&text).map_err(|error| format!("{}: {error}", path.display()));
+            let file = file.unwrap();
             let module = module_of(&path);
             found.push(Source { path, module, is_test: false, file, text });
         }

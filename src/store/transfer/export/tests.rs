@@ -441,13 +441,24 @@ fn records_that_no_server_wrote_are_refused_by_line() {
             vec![ann.clone(), session("", r#""2023-11-14T22:13:19.000Z""#)],
         ),
         ("a session of an ended account", vec![ann.clone(), session("", AT), ended.clone()]),
-        ("a session of a blocked account", vec![ann.clone(), bob.clone(), session("", AT), blocked]),
+        (
+            "a session of a blocked account",
+            vec![ann.clone(), bob.clone(), session("", AT), blocked],
+        ),
         ("the last possible place", vec![ann.clone(), turn(u64::MAX)]),
         ("more keys than there can be", vec![ann.clone(), turn(0), turn(MAX_RETRIES)]),
         ("a read mark beyond all", vec![ann.clone(), said.clone(), read(1)]),
         ("a key of no message", vec![ann.clone(), said.clone(), retry(2)]),
         ("a key of the next message", vec![ann.clone(), said.clone(), retry(1)]),
-        ("a key of another's message", vec![ann.clone(), bob.clone(), said.replace("\"from_user\":1", "\"from_user\":2"), retry(0)]),
+        (
+            "a key of another's message",
+            vec![
+                ann.clone(),
+                bob.clone(),
+                said.replace("\"from_user\":1", "\"from_user\":2"),
+                retry(0),
+            ],
+        ),
     ];
     let head = r#"{"veche_export":{"version":2,"epoch":"000000000000feed"}}"#;
     for (what, lines) in cases {
@@ -545,13 +556,11 @@ fn a_store_has_one_digest_whatever_becomes_of_keys() {
         .map(|(key, message)| {
             let (key, message) = (Hash([key; 16]), MessageId::new(message).unwrap());
             let first = FirstAnswer { fingerprint: key, message, at: CUT };
-            Entry::Retry {
-                key: RetryKey { user: UserId::new(2).unwrap(), key },
-                value: Some(first),
-            }
+            let user = store.message(message).unwrap().unwrap().from;
+            Entry::Retry { key: RetryKey { user, key }, value: Some(first) }
         })
         .into();
-    for (number, entry) in (0..).zip(before) {
+    for (number, entry) in (10..).zip(before) {
         let Entry::Retry { key: RetryKey { user, key }, .. } = entry else { unreachable!() };
         let turn = RetryOrderKey { user, number };
         store.restore(Record::Entry(entry)).unwrap();
