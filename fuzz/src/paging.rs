@@ -14,7 +14,7 @@ use super::stage::{self, EPOCH, ISSUED, Said, USERS};
 /// The lists, as user 1 sees them.
 const LISTS: [&str; 4] =
     ["/api/messages", "/api/users", "/api/users/me/messages", "/api/users/1/messages"];
-/// Who asks.
+/// The user who sends the requests.
 const READER: u64 = 1;
 
 thread_local! {
@@ -101,7 +101,7 @@ fn everything(list: &str, with: Option<u64>) -> Vec<u64> {
     said().filter(is_in).map(|said| said.id).collect()
 }
 
-/// What was said, up to the highest id that there can be.
+/// The messages, up to the highest id that there can be.
 fn said() -> impl Iterator<Item = Said> {
     let last = [Said { id: MAX_ID - 1, from: 2, to: 1 }, Said { id: MAX_ID, from: 2, to: 0 }];
     stage::said().chain(last)

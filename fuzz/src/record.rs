@@ -1,8 +1,8 @@
-//! What is read from disks, from backups and from exports: it is refused, or it is what would have
-//! been written.
+//! Bytes that are read from disks, from backups and from exports: they are refused, or are what
+//! would have been written.
 //!
 //! An input is taken for each of them: a record, a frame, a segment's header, a backup, an export.
-//! As no fuzzer finds a checksum, it is tried with checksums that are right, too.
+//! They are tried with right checksums as well, because no fuzzer finds one.
 
 use std::io::Cursor;
 
@@ -15,7 +15,7 @@ const SEGMENT_HEADER_BYTES: usize = 40;
 const FRAME_HEADER_BYTES: usize = 20;
 const TRAILER_MAGIC: &[u8] = b"VECHEEND";
 const TRAILER_BYTES: usize = 28;
-/// What stands before the digest of an export.
+/// The text before the digest of an export.
 const SHA256_MEMBER: &[u8] = b"\"sha256\":\"";
 
 /// Reads `input` as everything that it could be.
@@ -40,7 +40,7 @@ pub fn check(input: &[u8]) {
     export(&sealed_export(input));
 }
 
-/// What is verified can be imported, and holds what was said.
+/// A backup that is verified can be imported, and has the counts that were reported.
 fn backup(bytes: &[u8]) {
     let verified = store::verify(bytes, None, || Ok(bytes), &mut ());
     if bytes.starts_with(b"V") {
@@ -54,7 +54,7 @@ fn backup(bytes: &[u8]) {
     }
 }
 
-/// What is imported comes out as it went in, and goes in again.
+/// An export that is imported is exported as it was, and can be imported again.
 fn export(bytes: &[u8]) {
     if bytes.starts_with(b"V") {
         return;

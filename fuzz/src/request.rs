@@ -146,7 +146,7 @@ fn finish(app: &mut App, request: &Request<'_>, outcome: Outcome) -> Reply {
     }
 }
 
-/// What the problem is of, if it is one; what it says is what was meant.
+/// The type of the problem, if the reply is one. Its members fit its type.
 fn problem(reply: &Reply) -> Option<&'static ProblemType> {
     let is_problem = reply.content_type == "application/problem+json";
     assert_eq!(is_problem, reply.status >= 400);
@@ -200,7 +200,7 @@ fn json(reply: &Reply) -> Value {
     serde_json::from_slice(&reply.body).unwrap()
 }
 
-/// What has no route is not there, not with this method, or a browser's question.
+/// A request without a route is answered 404 or 405, or is a preflight request of a browser.
 fn unrouted(request: &Request<'_>, reply: &Reply) {
     match routes::find(request.method, request.path) {
         Match::Route(..) => unreachable!("a route that was not followed"),
@@ -210,7 +210,7 @@ fn unrouted(request: &Request<'_>, reply: &Reply) {
     }
 }
 
-/// Whose token it is that the request brings.
+/// The user whose token the request brings.
 fn caller(request: &Request<'_>) -> Option<u64> {
     let (scheme, token) = request.authorization?.split_once(' ')?;
     let is_bearer = scheme.eq_ignore_ascii_case("bearer");
@@ -223,7 +223,7 @@ fn visible(message: &Value, to: u64) {
     assert!(is_party || message["to_user"] == 0, "{message} is not for {to}");
 }
 
-/// What was posted is there, as it was sent.
+/// A message that was posted is there, as it was sent.
 fn read_back(app: &mut App, request: &Request<'_>, reply: &Reply, author: u64) {
     let Body::Bytes(body) = request.body else { unreachable!("nothing was sent") };
     let sent: Draft = read(body);
@@ -235,14 +235,14 @@ fn read_back(app: &mut App, request: &Request<'_>, reply: &Reply, author: u64) {
     assert_eq!((&shown["text"], &shown["from_user"]), (&sent.text.into(), &author.into()));
 }
 
-/// What a client registers or logs in with. What else it sends may be any JSON.
+/// The body of a registration or a login. Other members may be any JSON.
 #[derive(Deserialize)]
 struct Credentials {
     username: String,
     password: String,
 }
 
-/// What a client posts.
+/// The body of a post.
 #[derive(Deserialize)]
 struct Draft {
     text: String,

@@ -44,7 +44,7 @@ fn network(text: &str) -> Option<Network> {
     Some(network)
 }
 
-/// What a client writes itself has no effect, because proxies append after it.
+/// A field that a client writes itself has no effect, because proxies append after it.
 fn client(trusted: &[Network], peer: IpAddr, forwarded: &str) {
     let proxies = Proxies::with(trusted.to_vec());
     let claimed: IpAddr = CLAIMED.parse().unwrap();
@@ -87,7 +87,7 @@ fn blank() -> Reply {
     }
 }
 
-/// As many as the limit says are let through at once, and then none.
+/// The limit's number of requests is let through at once, and then none.
 fn count(limit: Limit, text: &str) {
     let limits = Limits { message: limit, ..Limits::default() };
     let mut app = stage::limited(stage::store(stage::said()), limits);
