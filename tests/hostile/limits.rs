@@ -11,7 +11,7 @@ use crate::server::{PATIENCE, Server, until};
 use crate::turnstile;
 use crate::wire::{get, post, request};
 
-/// Attempts at a password, by several clients at once: more than the front lets through.
+/// Attempts at a password at once: more than the front lets through.
 const GUESSES: usize = 40;
 /// Attempts let through at once: the burst and the one that is always free. Then one a second.
 const BURST_OF_GUESSES: u64 = 21;
@@ -56,20 +56,16 @@ fn attempts_at_passwords_are_limited() {
     let Some((front, server, ann)) = set(dir.path()) else { return };
     let nobody = Client::new(&server);
     let paths = ["/login", "/users/login"];
-    let guess = |n: usize| {
-        let body = format!(r#"{{"username":"ann","password":"guess {n}"}}"#);
-        post(&nobody, paths[n % paths.len()], &body)
-    };
+    // The front counts requests, not their contents. Passwords would be hashed, and on a busy
+    // machine that takes longer than the front's limit lasts.
+    let guess = |n: usize| post(&nobody, paths[n % paths.len()], r#"{"username":"ann"}"#);
     let guesses: Vec<String> = (0..GUESSES).map(guess).collect();
     let begun = Instant::now();
-    let statuses = each(CLIENTS, |n| {
-        let its = guesses.iter().skip(n).step_by(CLIENTS).cloned().collect::<Vec<_>>();
-        ask_each(front.plain(), &its)
-    });
+    let statuses = each(GUESSES, |n| ask_each(front.plain(), &guesses[n..=n]));
     let let_through = BURST_OF_GUESSES + begun.elapsed().as_secs() + 1;
     let of = |status: u16| statuses.iter().filter_map(|it| it.get(&status)).sum::<usize>();
-    assert!(of(401) as u64 <= let_through && of(429) > 0, "{statuses:?}, not {let_through}");
-    assert_eq!(of(401) + of(429), GUESSES, "{statuses:?}");
+    assert!(of(422) as u64 <= let_through && of(429) > 0, "{statuses:?}, not {let_through}");
+    assert_eq!(of(422) + of(429), GUESSES, "{statuses:?}");
     // Other requests from the same address go on.
     let reads = vec![get(&ann, "/api/users/me"); 20];
     assert_eq!(ask_each(front.plain(), &reads), BTreeMap::from([(200, 20)]));
