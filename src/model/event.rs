@@ -62,7 +62,7 @@ pub struct ModerationEvent {
     pub event: EventId,
     /// The operator.
     pub by: UserId,
-    /// When.
+    /// The time of the action.
     pub at: Timestamp,
     /// The action.
     pub action: ModerationAction,

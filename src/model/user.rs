@@ -57,7 +57,7 @@ pub struct User {
     /// The password hash, in the PHC string format with its own parameters and salt. Empty once the
     /// account is deleted.
     pub password_hash: Box<str>,
-    /// When the account was registered.
+    /// The time of registration.
     pub created_at: Timestamp,
     /// The time of its deletion, if it is deleted. Then nobody can log in to it or write to it, and
     /// nobody else gets its name.

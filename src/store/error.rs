@@ -114,7 +114,7 @@ impl fmt::Display for LogDamage {
     }
 }
 
-/// Why an import was refused.
+/// The reason why an import was refused.
 #[derive(Debug)]
 pub enum RestoreError {
     /// The store already holds something.

@@ -1,4 +1,4 @@
-//! Which file takes something from which.
+//! The imports between files.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -20,7 +20,7 @@ use crate::http::connections::tcp_info::TcpInfo;
 /// The connections of one listening socket. A look at all of them takes a fraction of a microsecond
 /// per open descriptor.
 ///
-/// Of a request's connection, tiny_http shows only the peer. If the listening socket has several
+/// tiny_http shows only the peer of a request's connection. If the listening socket has several
 /// addresses, two connections can have the same peer, each to another address. So anything done to
 /// the connection of a request is done while the request is unanswered: until then, its connection
 /// is among the descriptors, in whatever state. If one connection has the peer, it is the

@@ -38,7 +38,7 @@ const PAUSE_FACTOR: u32 = 50;
 /// closed to make room, down to `SHED_TO`.
 const SHED_FROM: usize = 90;
 const SHED_TO: usize = 80;
-/// When no connection can be accepted, one in so many is closed.
+/// The share of connections that are closed when none can be accepted: one in so many.
 const SHED_FRACTION: usize = 2;
 
 /// Judges the connections of one server.

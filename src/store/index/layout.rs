@@ -168,7 +168,7 @@ pub(super) fn encode_applied(applied: &Applied, digest: Digest) -> Vec<u8> {
     bytes
 }
 
-/// Why bytes do not say how far an index goes.
+/// The reason why bytes do not say how far an index goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AppliedError {
     /// The layout is that of another version.

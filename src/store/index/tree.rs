@@ -31,7 +31,7 @@ const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 const FLUSH_EVERY_MS: u64 = 1000;
 /// Distance of the sparse positions: a lookup by number reads at most this much and one record.
 const MARK_EVERY_BYTES: u64 = 16 * 1024;
-/// Why an index of another version cannot be used.
+/// The reason why an index of another version cannot be used.
 pub(in crate::store) const OTHER_VERSION: &str = "its format is another version's";
 
 /// The index of one store.

@@ -25,7 +25,7 @@ pub(in crate::store) struct Header {
     pub(in crate::store) first_lsn: u64,
 }
 
-/// Why bytes are no header.
+/// The reason why bytes are no header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum HeaderError {
     /// The layout is that of a newer version.

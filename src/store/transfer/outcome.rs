@@ -38,7 +38,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Why an export or import did not come to its end.
+/// The reason why an export or import did not come to its end.
 #[derive(Debug)]
 pub enum TransferError {
     /// The file could not be read or written.

@@ -84,7 +84,7 @@ fn exported(store: &mut dyn Backend) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// Why the lines are no export, and that a store is none the better for them.
+/// Imports the lines into an empty store, and returns the reason why they are refused.
 fn refusal(lines: &[u8]) -> String {
     import(lines, None, &mut empty(), &mut ()).unwrap_err().to_string()
 }
